@@ -99,15 +99,16 @@ async def send(request: HttpRequest, chat: UUID) -> HttpResponse:
     """
     found = await sync_to_async(chat_of)(request, chat)
     try:
-        turns = await _ask(request, found)
+        opened = await _ask(request, found)
     except ChatError as error:
         return await _again(request, found, error)
     if request.accepts("text/html"):
         return HttpResponseRedirect(f"{reverse('inference:chat', args=[chat])}#composer")
-    return JsonResponse({"turns": turns}, status=201)
+    said = {"turns": [each.turn for each in opened], "refused": opened[0].refused}
+    return JsonResponse(said, status=201)
 
 
-async def _ask(request: HttpRequest, chat: Chat) -> list[int]:
+async def _ask(request: HttpRequest, chat: Chat) -> list[opening.Opened]:
     own = hub()
     await own.start()
     given = request.POST
@@ -133,7 +134,7 @@ async def _ask(request: HttpRequest, chat: Chat) -> list[int]:
             "had": [str(pk) for pk in _had(given)] if "had" in given else None,
         }
     )
-    return [opened.turn for opened in await own.ask_all(chat, prompt)]
+    return await own.ask_all(chat, prompt)
 
 
 def _had(given: QueryDict) -> tuple[UUID, ...]:

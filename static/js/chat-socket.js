@@ -74,7 +74,7 @@ class PlainLine {
     for (const text of results) fields.push(['result', text]);
     try {
       const said = await this.post(`${this.line.chat}/send`, fields);
-      this.line.onMessage({ type: 'turn', key, turn: said.turns[0], turns: said.turns, refused: '' });
+      this.line.onMessage({ type: 'turn', key, turn: said.turns[0], turns: said.turns, refused: said.refused });
       for (const turn of said.turns) this.resume({ turn, after: 0 });
     } catch (error) {
       const { code = 'unsent', signer, href } = error.problem ?? {};

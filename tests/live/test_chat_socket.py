@@ -9,6 +9,7 @@ from collections.abc import AsyncIterator, Iterator
 from typing import Any
 from uuid import uuid4
 
+import aiohttp
 import pytest
 import websockets
 from channels.db import database_sync_to_async
@@ -229,8 +230,6 @@ async def test_signing_out_ends_what_an_open_socket_may_spend(
 
 
 async def test_the_same_as_server_sent_events(asgi_server: str, chat: Chat) -> None:
-    import aiohttp
-
     async with opened(asgi_server, chat, chat.owner) as socket:
         await socket.say(type="prompt", key=str(uuid4()), text="Hello")
         turn = (await socket.hear())["turn"]
@@ -253,8 +252,6 @@ async def test_forms_ask_where_no_script_runs(
     asgi_server: str, upstream: Upstream, chat: Chat
 ) -> None:
     """A question, and the results of what its answer calls, as a browser sends forms by itself."""
-    import aiohttp
-
     tool = [{"type": "function", "function": {"name": "get_weather"}}]
     settings = {"max_tokens": "64", "tools": json.dumps(tool), "tool_choice": "auto"}
     jar = {"Cookie": await database_sync_to_async(cookie)(chat.owner) + f"; csrftoken={'c' * 32}"}
@@ -293,8 +290,6 @@ async def test_forms_ask_where_no_script_runs(
 async def test_an_event_stream_ends_with_its_session_and_its_line_stays_open(
     asgi_server: str, chat: Chat, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    import aiohttp
-
     monkeypatch.setattr(views_turns, "QUIET_SECONDS", 0.005)
     monkeypatch.setattr(sessions, "EVERY", 0.2)
     async with opened(asgi_server, chat, chat.owner) as socket:
@@ -364,7 +359,21 @@ async def test_two_providers_answer_side_by_side(asgi_server: str, chat: Chat) -
         while alone["type"] != "turn" or alone["turns"] == turns:
             alone = await socket.hear()
         assert len(alone["turns"]) == 1 and "offers no chat service" in alone["refused"]
+        await socket.until("verdict")
+    # and where no websocket gets through
+    path = f"{asgi_server}/playground/chat/{chat.pk}/send"
+    jar = await database_sync_to_async(cookie)(chat.owner) + f"; csrftoken={'c' * 32}"
+    headers = {"Cookie": jar, "Origin": asgi_server, "Accept": "application/json"}
+    form = {"csrfmiddlewaretoken": "c" * 32, "text": "Again", "also": factories.BOB}
+    async with (
+        aiohttp.ClientSession(headers=headers) as session,
+        session.post(path, data=form) as answer,
+    ):
+        said = await answer.json()
+    assert len(said["turns"]) == 1 and said["refused"] == alone["refused"]
     rows = [row async for row in Turn.objects.order_by("pk")]
-    assert [row.provider for row in rows] == [factories.PETRA, factories.CHARLIE, factories.PETRA]
+    assert [row.provider for row in rows] == [
+        factories.PETRA, factories.CHARLIE, factories.PETRA, factories.PETRA,
+    ]  # fmt: skip
     assert rows[0].batch == rows[1].batch and rows[0].parent_id is rows[1].parent_id is None
     assert rows[2].parent_id == rows[0].pk, "the conversation went on with the first"
