@@ -4,6 +4,7 @@ opened and read, and the page says how many.
 
 from __future__ import annotations
 
+from bisect import bisect_right
 from dataclasses import dataclass
 
 from accounts.models import User
@@ -62,7 +63,9 @@ def search(user: User, session_key: str | None, words: str) -> tuple[list[Hit], 
     return hits, Search(words, looked_at, len(found), more)
 
 
-def _excerpt(text: str, at: int, length: int) -> str:
+def _excerpt(text: str, folded: int, length: int) -> str:
+    """What stands around `folded` of the casefolded text, which may be longer: ß is two there."""
+    at = bisect_right(range(len(text)), folded, key=lambda end: len(text[:end].casefold())) - 1
     start, end = max(0, at - AROUND), at + length + AROUND
     cut = " ".join(text[start:end].split())
     return ("…" if start else "") + cut + ("…" if end < len(text) else "")

@@ -168,6 +168,10 @@ def test_search_finds_names_questions_and_answers_of_ones_own(
     assert (
         signed_in(bob).get("/playground/chat", {"q": "countess"}).content.decode().count("0 found")
     )
+    # letter case folded, a text may be longer than it is: the excerpt is from where the words are
+    conversations.rename(chat, "ß" * 60 + " needle")
+    page = alice.get("/playground/chat", {"q": "NEEDLE"}).content.decode()
+    assert f"…{'ß' * 39} needle</span>" in page
     # only so much is opened and read: what is older is said to be left out, as with too many
     said(chat, "And Babbage?", "An engineer " * 100)
     page = alice.get("/playground/chat", {"q": "countess"}).content.decode()
