@@ -26,7 +26,7 @@ LEFT_ALONE = timedelta(seconds=20)
 BATCH = 200
 
 
-@shared_task(name="inference.check_reply")
+@shared_task(name="inference.check_reply", expires=25)
 def check_reply(turn_id: int) -> str:
     """Fetch and judge the signature of one ended turn; returns the verdict. Idempotent."""
     turn = (
@@ -71,7 +71,9 @@ def sweep() -> dict[str, int]:
     ended: int = async_to_sync(_reap)()
     purged = conversations.purge() + presets.purge() + attachments.purge() + shares.purge()
     rows = Turn.objects.filter(verdict=Verdict.PENDING, ended_at__lt=timezone.now() - LEFT_ALONE)
-    pending = list(rows.exclude(state=State.OPEN).values_list("pk", flat=True)[:BATCH])
+    # Those asked for least often first: no provider that hangs keeps the others' waiting.
+    rows = rows.exclude(state=State.OPEN).order_by("signature_tries", "pk")
+    pending = list(rows.values_list("pk", flat=True)[:BATCH])
     for turn_id in pending:
         check_reply.delay(turn_id)
     return {"ended": ended, "asked": len(pending), "purged": purged}

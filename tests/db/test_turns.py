@@ -22,6 +22,7 @@ from inference.errors import BadPrompt, Busy, ChatError, NotReady, SignerChanged
 from inference.hub import Hub
 from inference.models import Chat, State, Turn, Verdict
 from ledger.models import Service, SubAccount
+from marketplace import presence
 from marketplace.celery import app as celery
 from protocol.keys import authorization
 from tests import factories
@@ -452,6 +453,17 @@ async def test_the_sweep_looks_after_what_was_left(monkeypatch: pytest.MonkeyPat
         turn = await s.ended(await s.ask())
         await in_db(Turn.objects.filter(pk=turn.pk).update)(verdict="pending", signature=None)
         assert await in_db(tasks.sweep)() == {"ended": 0, "asked": 1, "purged": 0}
+        # One that hangs is asked about again by every sweep: neither do such questions gather in
+        # the queue, nor come other turns after them.
+        monkeypatch.setattr(tasks, "BATCH", 1)
+        await in_db(Turn.objects.filter(pk=turn.pk).update)(signature_tries=1)
+        other = await s.ended(await s.ask("Another"))
+        await in_db(Turn.objects.filter(pk=other.pk).update)(verdict="pending", signature=None)
+        await in_db(tasks.sweep)()
+        raw = await turnlog.client().lindex(presence.QUEUE, 0)
+        queued = json.loads(raw)["headers"]
+        assert queued["task"] == tasks.check_reply.name and queued["expires"]
+        assert queued["argsrepr"] == f"({other.pk},)"
         # twenty minutes later, the provider gone: no waiting for ever
         old = timezone.now() - timedelta(minutes=30)
         await in_db(Turn.objects.filter(pk=turn.pk).update)(ended_at=old, url="http://127.0.0.1:9")
