@@ -12,14 +12,6 @@ document.addEventListener('htmx:afterSettle', () => {
   }
 });
 
-// Whoever asks for the review wants to see it.
-let asked = false;
-document.querySelector('[data-listing]')?.addEventListener('submit', () => { asked = true; });
-document.addEventListener('htmx:afterSwap', () => {
-  if (asked) document.getElementById('review').scrollIntoView({ block: 'start' });
-  asked = false;
-});
-
 // A number that reading would change leaves the text to whoever wrote it.
 function exact(_, value) {
   if (Number.isInteger(value) && !Number.isSafeInteger(value)) throw new RangeError(value);

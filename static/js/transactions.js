@@ -62,9 +62,21 @@ document.addEventListener('click', (event) => {
 watch(document);
 reportKept(told);
 
+// Whoever asks for a review wants to see it: by its button (scripts submit the form without one), or by a link that
+// brought the amount along.
+const reveal = () => area().querySelector('.tx:not([data-tx])')?.scrollIntoView({ block: 'nearest' });
+let asked = false;
+document.querySelector('[data-tx-form]')?.addEventListener('submit', ({ submitter }) => { asked ||= Boolean(submitter); });
+document.addEventListener('htmx:afterSettle', ({ detail }) => {
+  if (detail.target.id !== 'review') return;
+  if (asked) reveal();
+  asked = false;
+});
+
 // What was typed before the page had loaded (or the browser has filled in again) is reviewed too.
 addEventListener('load', () => {
   const form = document.querySelector('[data-tx-form]');
   const typed = form && [...form.querySelectorAll('input.input')].some((input) => input.value !== input.defaultValue);
   if (typed) form.requestSubmit();
+  else if (form && location.search) reveal();
 });

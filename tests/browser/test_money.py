@@ -117,6 +117,9 @@ def test_the_withdrawal_line_stops_only_where_the_contract_agrees(
         line.fill(position)
         expect(amount).to_have_value(typed)
         expect(page.get_by_test_id("tx-state")).to_have_attribute("data-state", "prechecked")
+    confirm = page.get_by_test_id("tx-confirm")
+    page.get_by_role("button", name="Review").click()
+    expect(confirm).to_be_in_viewport()  # and not below the end of the window
     amount.fill("3")  # typed by hand: in words, before any wallet opens
     expect(page.get_by_test_id("tx-state")).to_have_attribute("data-state", "blocked")
     page.goto(f"{asgi_server}/account?action=delete_ledger")
@@ -125,6 +128,7 @@ def test_the_withdrawal_line_stops_only_where_the_contract_agrees(
     expect(steps).to_have_count(4)
     line_of_all = f"{asgi_server}/account?action=withdraw&amount={LEFT}"
     page.goto(line_of_all)
+    expect(confirm).to_be_in_viewport()
     to_final(page)
     assert ledger(contracts)["availableBalance"] == 0
     shows(page, "available", 0)
