@@ -456,11 +456,11 @@ async def test_the_sweep_looks_after_what_was_left(monkeypatch: pytest.MonkeyPat
         # One that hangs is asked about again by every sweep: neither do such questions gather in
         # the queue, nor come other turns after them.
         monkeypatch.setattr(tasks, "BATCH", 1)
-        await in_db(Turn.objects.filter(pk=turn.pk).update)(signature_tries=1)
+        await in_db(Turn.objects.filter(pk=turn.pk).update)(signature_tries=9)
         other = await s.ended(await s.ask("Another"))
         await in_db(Turn.objects.filter(pk=other.pk).update)(verdict="pending", signature=None)
         await in_db(tasks.sweep)()
-        raw = await turnlog.client().lindex(presence.QUEUE, 0)
+        raw: Any = await turnlog.client().lindex(presence.QUEUE, 0)
         queued = json.loads(raw)["headers"]
         assert queued["task"] == tasks.check_reply.name and queued["expires"]
         assert queued["argsrepr"] == f"({other.pk},)"
