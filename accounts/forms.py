@@ -185,19 +185,20 @@ def _amounts(
         # Only the first one has a minimum.
         lowest = 0 if account.ledger else least[0]
         usual = [*dict.fromkeys((lowest or least[1], 5 * money.NEURON))]
-        weeks = [_round(sum(week.values()) * times) for times in (1, 4)]
         return [
             *((f"{money.exact(amount)} 0G", amount) for amount in usual),
-            *(one for one in _paces(weeks) if one[1] >= lowest and one[1] not in usual),
+            *(
+                one
+                for one in _paces(sum(week.values()))
+                if one[1] >= lowest and one[1] not in usual
+            ),
         ]
     if action == "transfer" and chosen and available:
         held = {links.pair(p): (p.serving, p.provider) for p in account.positions}
-        weeks = [
-            _round(week.get(held[chosen], 0) * times if chosen in held else 0) for times in (1, 4)
-        ]
+        spent = week.get(held[chosen], 0) if chosen in held else 0
         kept = 0 if chosen in held or chosen.startswith("fine-tuning") else PROVIDER_RESERVE
         first = least[1] + kept
-        found = [(f"{money.exact(first)} 0G", first), *_paces(weeks)]
+        found = [(f"{money.exact(first)} 0G", first), *_paces(spent)]
         fit = [one for one in found if one[1] < available]
         if chosen not in held and available < least[1]:
             return fit  # the contract refuses a first transfer of less
@@ -209,19 +210,15 @@ def _amounts(
     return []
 
 
-def _paces(weeks: list[int]) -> list[tuple[str, int]]:
-    """What one week and four cost at the pace of the last; nothing where it cost nothing."""
-    labels = (_("1 week ≈ %(amount)s 0G"), _("4 weeks ≈ %(amount)s 0G"))
-    return [
-        (label % {"amount": money.exact(amount)}, amount)
-        for label, amount in zip(labels, weeks, strict=True)
-        if amount
-    ]
-
-
-def _round(neuron: int) -> int:
-    """Up to a hundredth of 0G."""
-    return -(-neuron // _HUNDREDTH) * _HUNDREDTH
+def _paces(week: int) -> list[tuple[str, int]]:
+    """What one week and four cost where the last cost `week` neuron, rounded up to a hundredth of
+    0G; nothing of what costs less than that.
+    """
+    paces = ((week, _("1 week ≈ %(amount)s 0G")), (4 * week, _("4 weeks ≈ %(amount)s 0G")))
+    rounded = (
+        (label, -(-cost // _HUNDREDTH) * _HUNDREDTH) for cost, label in paces if cost >= _HUNDREDTH
+    )
+    return [(label % {"amount": money.exact(amount)}, amount) for label, amount in rounded]
 
 
 def _presets(

@@ -342,6 +342,9 @@ def test_amounts_and_rows_go_by_what_a_week_cost(
     SubAccount.objects.update(balance=400 * NEURON)
     html = alice.get("/account").content.decode()
     assert "lasts more than a year" in html.partition('data-testid="position-week"')[2]
+    # A hundredth of 0G is not about what less than that cost.
+    Movement.objects.update(amount=-(NEURON // 200))
+    assert list(presets("action=deposit")) == ["1 0G", "5 0G", "4 weeks ≈ 0.02 0G"]
 
 
 def test_anybodys_account_can_be_read(contracts: Contracts) -> None:
