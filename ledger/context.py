@@ -48,7 +48,8 @@ class Context:
     items: list[dict[str, Any]] | None = None
     #: The event logged directly after this one; only for contracts of the older code.
     following: Any = None
-    charged: int = 0
+    #: What the last BalanceUpdated took for a settlement; None where it was something else.
+    charged: int | None = None
     opening: bool = False
 
     # --- places and questions --------------------------------------------------------------------

@@ -40,7 +40,7 @@ def cancel_newest(refunds: tuple[Refund, ...], amount: int) -> tuple[Refund, ...
 def on_balance_updated(ctx: Context, serving: Serving, e: events.BalanceUpdated) -> None:
     """Settlement, opening, top-up or refund payout, told apart as contracts.md 8.2 does."""
     account = ctx.account(serving, e.user, e.provider)
-    spent = ctx.before()
+    ctx.charged, spent = None, ctx.before()
     if (
         isinstance(spent, events.FundSpent)
         and spent.user == e.user
@@ -155,18 +155,17 @@ def on_account_deleted(ctx: Context, serving: Serving, e: events.AccountDeleted)
 def on_settlement_result(ctx: Context, serving: Serving, e: events.TEESettlementResult) -> None:
     """One batch item; provider, fee and nonce come from the neighbours and the calldata (8.3)."""
     item = ctx.items.pop(0) if ctx.items else None
-    charged = ctx.before()
-    if not (isinstance(charged, events.BalanceUpdated) and charged.user == e.user):
-        charged = None
+    before, fee = ctx.before(), ctx.charged
+    charged = isinstance(before, events.BalanceUpdated) and before.user == e.user and fee is not None
     # The contract also reads calldata that we do not: whoever called it itself is who sent it.
     if ctx.tx is not None and (ctx.call is not None or ctx.tx.to == serving.address):
         provider = ctx.tx.sender
-    elif charged is not None:
-        provider = charged.provider
+    elif charged:
+        provider = before.provider
     else:
         provider = _caller_of(ctx)
     status = STATUSES[e.status] if e.status < len(STATUSES) else f"status_{e.status}"
-    settled = ctx.charged if charged is not None else 0
+    settled = fee if charged and fee is not None else 0
     ctx.settle(serving, provider, e.user, status, settled, e.unsettled_amount)
     if e.status in (0, 1):
         if item is not None:

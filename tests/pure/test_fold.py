@@ -16,7 +16,7 @@ from chain.facts import Block
 from ledger import fold, reads
 from ledger.fold_accounts import cancel_newest
 from ledger.state import Refund, Serving, State
-from protocol import abi
+from protocol import abi, events
 from tests.pure.oracle import LEDGER, SERVING, World
 
 PEOPLE = [abi.checksum(f"0x{i:040x}") for i in range(0xA1, 0xA4)]
@@ -261,6 +261,32 @@ def test_refused_items_are_those_of_whoever_sent_them() -> None:
     state = new_state()
     fold_all(state, [*world.blocks[:-1], replace(block, transactions=(unread,))])
     assert [row.provider for row in state.settlements] == [PROVIDERS[0]]
+
+
+def test_a_transfer_is_no_charge_of_the_result_behind_it() -> None:
+    """A contract may have both in one transaction: neither another provider's record nor its own
+    earnings come of that."""
+    user, other, wallet = PEOPLE[0], PROVIDERS[0], abi.checksum("0x" + "c1" * 20)
+    world = play([("transfer", user, other, 80), ("settle", other, [(user, 30, 1)])])
+    for status, claim in ((2, 2**256 - 1), (0, 0)):
+        world._log(SERVING, events.BalanceUpdated(user, other, 50, 0))
+        world._log(SERVING, events.TEESettlementResult(user, status, claim))
+        world._mine(user, wallet, abi.LEDGER_MANAGER, "depositFund")
+    for event in (  # a charge, and the same once more without one
+        events.FundSpent(user, SERVING, 10),
+        *(events.BalanceUpdated(user, other, 40, 0), events.TEESettlementResult(user, 0, 0)) * 2,
+    ):
+        world._log(LEDGER if isinstance(event, events.FundSpent) else SERVING, event)
+    world._mine(user, wallet, abi.LEDGER_MANAGER, "depositFund")
+    state = new_state()
+    fold_all(state, world.blocks)
+    assert [(row.provider, row.status, row.settled) for row in state.settlements] == [
+        (other, "success", 30),
+        (wallet, "provider_mismatch", 0),
+        (wallet, "success", 0),
+        (other, "success", 10),
+        (other, "success", 0),
+    ]
 
 
 def test_a_log_without_its_transaction_is_refused() -> None:
