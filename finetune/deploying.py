@@ -34,7 +34,7 @@ MOST_PLACES = 10
 #: Between two looks while something happens, and how long that is waited for.
 PAUSE, DEVNET_PAUSE = dt.timedelta(seconds=10), dt.timedelta(seconds=2)
 WAITS = dt.timedelta(minutes=15)
-BATCH = 10
+BATCH = 12
 
 
 @dataclass(frozen=True)

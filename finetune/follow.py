@@ -18,7 +18,8 @@ from asgiref.sync import async_to_sync, sync_to_async
 from channels.layers import get_channel_layer
 from django.conf import settings
 from django.db import transaction
-from django.db.models import Model, QuerySet
+from django.db.models import Model, QuerySet, Window
+from django.db.models.functions import RowNumber
 from django.utils import timezone
 from redis.exceptions import RedisError
 
@@ -69,10 +70,15 @@ def together(looks: Iterable[Coroutine[None, None, None]]) -> None:
 
 
 def claimed(rows: QuerySet[Row], now: dt.datetime, most: int) -> list[Row]:
-    """What is due first by its `look_next`; nobody else is given it before `CLAIM` is over."""
+    """What is due first by its `look_next`, of one provider a quarter at most: who answers drop by
+    drop takes no others' turn. Nobody else is given it before `CLAIM` is over."""
+    due = rows.filter(look_next__lte=now)
+    turn = Window(RowNumber(), partition_by="provider", order_by="look_next")
+    first = due.annotate(turn=turn).filter(turn__lte=most // 4).order_by("look_next")
+    ids = list(first.values_list("pk", flat=True)[:most])
     with transaction.atomic():
-        due = rows.filter(look_next__lte=now).order_by("look_next")
-        ids = list(due.select_for_update(skip_locked=True).values_list("pk", flat=True)[:most])
+        free = due.filter(pk__in=ids).select_for_update(skip_locked=True)
+        ids = list(free.values_list("pk", flat=True))
         rows.filter(pk__in=ids).update(look_next=now + CLAIM)
     return list(rows.filter(pk__in=ids))
 

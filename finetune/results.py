@@ -11,7 +11,7 @@ from enum import StrEnum
 from asgiref.sync import async_to_sync
 from channels.db import database_sync_to_async
 from django.conf import settings
-from django.db import transaction
+from django.db import connection, transaction
 from django.db.models import Q
 from django.utils import timezone
 from django.utils.translation import gettext as _
@@ -23,7 +23,7 @@ from accounts.models import User
 from attestation import leases
 from finetune import broker, files, follow, problems
 from finetune.errors import BrokerError, BrokerRefused, BrokerSilent
-from finetune.models import StoredFile, Task
+from finetune.models import Place, PlaceState, StoredFile, Task, Way
 from ledger import selectors as ledger
 from ledger.records import Deliverable, Position
 from net.client import Answer, Client
@@ -41,6 +41,11 @@ READY = (tuning.DELIVERED, tuning.USER_ACKNOWLEDGED, tuning.FINISHED)
 
 #: A fetch that gives no sign for so long has no worker any more.
 LOST_AFTER = dt.timedelta(minutes=3)
+#: Transfers under way with one provider, and with all: some worker is always left for other work,
+#: however slowly a stranger sends or takes.
+MOST_WITH_ONE, MOST_AT_ONCE = 3, 6
+#: PostgreSQL advisory lock of one beginning at a time: "0G send" in bytes.
+_LOCK = 0x3047_2073_656E_64
 _NOT_NAMED = N_("The chain names no result yet.")
 _REST = re.compile(r"bytes ([0-9]{1,12})-[0-9]{1,12}/([0-9]{1,12})")
 
@@ -89,9 +94,26 @@ def _begin(task: Task) -> None:
         held = Task.objects.select_for_update().get(pk=task.pk)
         if held.result_state == State.FETCHING:
             raise Problem("under_way", _("It is being fetched already."), status=409)
+        require_room(task.provider)
         held.result_state, held.result_error = State.FETCHING, ""
         held.result_touched = timezone.now()
         held.save(update_fields=["result_state", "result_error", "result_touched"])
+
+
+def require_room(provider: str) -> None:
+    """Hold what is under way, in a transaction. Raises Problem where there is no room for one more
+    transfer with this provider."""
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT pg_advisory_xact_lock(%s)", [_LOCK])
+    moving = (PlaceState.WAITING, PlaceState.SENDING)
+    sending = Place.objects.filter(way=Way.TEE, state__in=moving)
+    fetching = Task.objects.filter(result_state=State.FETCHING)
+    found = [*sending.values_list("provider", flat=True)]
+    found += fetching.values_list("provider", flat=True)
+    if found.count(provider) >= MOST_WITH_ONE or len(found) >= MOST_AT_ONCE:
+        raise Problem(
+            "busy", _("Many files are under way."), _("Try again in a minute."), status=503
+        )
 
 
 def not_begun(task: Task) -> Problem:

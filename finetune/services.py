@@ -10,6 +10,7 @@ from typing import Any
 import orjson
 from asgiref.sync import async_to_sync, sync_to_async
 from django.db import transaction
+from django.db.models import F, Q
 from django.utils import timezone
 from django.utils.translation import gettext as _
 from django.utils.translation import gettext_noop as N_
@@ -18,7 +19,7 @@ from accounts import crypto
 from accounts.errors import Problem
 from accounts.models import User
 from attestation import leases
-from finetune import broker, checking, files, problems, publishing
+from finetune import broker, checking, files, problems, publishing, results
 from finetune.errors import BrokerError
 from finetune.models import Dataset, DatasetState, Place, PlaceState, StoredFile, Way
 from protocol import datasets, tuning
@@ -168,6 +169,8 @@ def send_to(dataset: Dataset, provider: str, url: str, signature: str, signed_at
         place = Place.objects.select_for_update().filter(**named).first()
         if place is not None and place.state == PlaceState.SENDING:
             return place  # a second click, or another tab: it is on its way
+        if place is None or place.state != PlaceState.WAITING:
+            results.require_room(provider)
         place, _created = Place.objects.update_or_create(
             **named,
             defaults={
@@ -241,7 +244,9 @@ def give_up_lost(now: datetime) -> None:
     """Transfers whose worker is gone: to a provider they say so and can be begun again (that takes
     a new signature); to storage they go on by themselves."""
     lost = Place.objects.filter(state=PlaceState.SENDING, updated_at__lt=now - LOST_AFTER)
+    # Who has all of it hashes it before the answer.
+    waits = Q(sent=F("dataset__size"), updated_at__gte=now - LOST_AFTER - broker.ANSWERS_WITHIN)
     lost.filter(way=Way.STORAGE).update(state=PlaceState.WAITING, updated_at=now)
-    lost.filter(way=Way.TEE).update(
+    lost.filter(way=Way.TEE).exclude(waits).update(
         state=PlaceState.FAILED, error=N_("It was cut off. Send it again."), signature=""
     )

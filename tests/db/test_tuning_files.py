@@ -7,6 +7,7 @@ import html
 import json
 import random
 import re
+from datetime import timedelta
 from typing import Any
 from uuid import UUID
 
@@ -127,6 +128,22 @@ def test_doors_belong_to_their_owner_and_go_on_where_they_were_cut(alice: User) 
     assert other.post(f"{here}/delete").status_code == 404
     mine.post(f"{here}/delete")
     assert not Dataset.objects.exists() and not Piece.objects.exists()
+
+
+def test_a_transfer_that_waits_for_its_answer_is_not_lost(alice: User) -> None:
+    """A provider hashes what came before it answers."""
+    held = Dataset.objects.create(user=alice, name="d", size=7, state="good")
+    of: dict[str, Any] = {"way": "tee", "state": "sending", "url": "u"}
+    half = held.places.create(provider=ALICE, sent=3, **of)
+    whole = held.places.create(provider=factories.PETRA, sent=7, **of)
+    now = timezone.now()
+    services.give_up_lost(now + services.LOST_AFTER + timedelta(seconds=1))
+    for place, state in ((half, "failed"), (whole, "sending")):
+        place.refresh_from_db()
+        assert place.state == state
+    services.give_up_lost(now + timedelta(hours=1))
+    whole.refresh_from_db()
+    assert whole.state == "failed"
 
 
 def test_a_draft_is_saved_step_by_step_and_typed_text_is_kept(alice: User) -> None:

@@ -24,6 +24,7 @@ from django.db import connection
 from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
 
+from accounts.errors import Problem
 from accounts.models import User
 from devnet import accounts as cast
 from finetune import broker, deploying, files, follow, offers, pages, results, selectors, wizard
@@ -36,6 +37,7 @@ from protocol import model_file, tuning
 from protocol.digests import address_of_key, sign
 from tests import factories
 from tests.db.test_keys_lasting import signed_in
+from tests.factories import ALICE
 
 pytestmark = pytest.mark.django_db
 HASH = "0x" + "ab" * 32
@@ -232,6 +234,21 @@ def test_a_packed_result_is_refused_by_that_name(alice: User, answering: Any) ->
     assert not Piece.objects.exists()
 
 
+def test_files_of_slow_strangers_leave_workers_to_others(alice: User) -> None:
+    held = Dataset.objects.create(user=alice, name="d", size=1, state=DatasetState.GOOD)
+    for n in range(results.MOST_WITH_ONE - 1):
+        made(alice, named=False, result_state="fetching", provider=factories.address("slow"))
+        held.places.create(way="tee", provider=factories.address(n), state="waiting", url="u")
+    results.require_room(factories.address("slow"))
+    made(alice, named=False, result_state="fetching", provider=factories.address("slow"))
+    with pytest.raises(Problem, match="under way"):
+        results.require_room(factories.address("slow"))
+    results.require_room(factories.PETRA)
+    held.places.create(way="tee", provider=ALICE, state="sending", url="u")
+    with pytest.raises(Problem, match="under way"):
+        results._begin(made(alice, named=False))
+
+
 # --- a result that came, and cannot be judged -----------------------------------------------------
 
 
@@ -351,6 +368,30 @@ def test_a_provider_that_hangs_holds_up_no_other(alice: User, answering: Any) ->
         server.told, server.log, server.barrier = json.dumps(said).encode(), b"", barrier
     assert follow.look_at_due() == 2
     assert {task.progress for task in Task.objects.all()} == {tuning.TRAINED}
+
+
+def test_a_provider_with_many_tasks_takes_no_others_turn(alice: User) -> None:
+    now = timezone.now()
+    for _ in range(follow.BATCH + 1):
+        made(alice, named=False, look_next=now - timedelta(minutes=9))
+    other = made(alice, named=False, provider=factories.address("b"), look_next=now)
+    found = follow.claimed(Task.objects.all(), now, follow.BATCH)
+    assert other in found and len(found) == 1 + follow.BATCH // 4
+    # What is claimed is nobody else's; the rest comes next.
+    assert not set(found) & set(follow.claimed(Task.objects.all(), now, follow.BATCH))
+
+
+@pytest.mark.django_db(transaction=True)
+def test_one_round_of_looks_at_a_time_leaves_workers_to_others(alice: User) -> None:
+    from finetune import tasks
+
+    made(alice, named=False, look_next=timezone.now())
+    elsewhere = connection.copy()
+    with elsewhere.cursor() as cursor:
+        cursor.execute("SELECT pg_advisory_lock(%s)", [tasks.LOOKS])
+    assert tasks.sweep() == 0
+    elsewhere.close()
+    assert tasks.sweep() == 1
 
 
 @pytest.mark.django_db(transaction=True)
