@@ -156,17 +156,17 @@ def on_settlement_result(ctx: Context, serving: Serving, e: events.TEESettlement
     """One batch item; provider, fee and nonce come from the neighbours and the calldata (8.3)."""
     item = ctx.items.pop(0) if ctx.items else None
     before, fee = ctx.before(), ctx.charged
-    charged = isinstance(before, events.BalanceUpdated) and before.user == e.user and fee is not None
+    if fee is None or not (isinstance(before, events.BalanceUpdated) and before.user == e.user):
+        before, fee = None, 0
     # The contract also reads calldata that we do not: whoever called it itself is who sent it.
     if ctx.tx is not None and (ctx.call is not None or ctx.tx.to == serving.address):
         provider = ctx.tx.sender
-    elif charged:
+    elif before is not None:
         provider = before.provider
     else:
         provider = _caller_of(ctx)
     status = STATUSES[e.status] if e.status < len(STATUSES) else f"status_{e.status}"
-    settled = fee if charged and fee is not None else 0
-    ctx.settle(serving, provider, e.user, status, settled, e.unsettled_amount)
+    ctx.settle(serving, provider, e.user, status, fee, e.unsettled_amount)
     if e.status in (0, 1):
         if item is not None:
             ctx.account(serving, e.user, provider).nonce = item["nonce"]
