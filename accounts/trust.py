@@ -203,11 +203,11 @@ def _verdict(standing: StandingView, age: str) -> str:
             words += " " + _("Not proven: %(list)s.") % {"list": ", ".join(unproven)}
     else:
         proven = (
-            _("We verified %(age)s ago that this signing key lives inside attested hardware.")
+            _("We verified %(age)s ago that attested hardware names this signing key as its own.")
             if word == "pass"
             else _(
-                "We verified %(age)s ago that this signing key lives inside attested hardware, "
-                "with warnings."
+                "We verified %(age)s ago, with warnings, that attested hardware names this signing "
+                "key as its own."
             )
         )
         words = proven % {"age": age}

@@ -83,6 +83,8 @@ def of_all(
 def _at_first_sight(listing: Listing, signer: str, view: StandingView) -> Reason:
     """Why it does not hold, by the word about it and by its listing alone."""
     word = view.overall.removeprefix(DEVELOPMENT)
+    if view.changed:
+        return "changed"
     if word in (NEVER, EXPIRED):
         return "never" if word == NEVER else "expired"
     if word not in ENOUGH:

@@ -6,6 +6,7 @@ A sentence stands under "proves" only where every row that it rests on passed.
 from __future__ import annotations
 
 import datetime as dt
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
@@ -17,10 +18,13 @@ from attestation import words
 from attestation.engine.verdicts import ANCHOR_ROW
 from attestation.models import Endpoint, Verification
 
+#: The guest's system: firmware, kernel, and what it starts. It writes the log and names the key.
+_SYSTEM = ("tdx.mr_td", "tdx.rtmr1", "tdx.rtmr2")
 #: Seconds. What was judged longer after its own moment was judged in the past.
 _MOMENT = 3600
 _UNSEEN = ("not_provided", "not_checked")
 _NAMED = 4
+_GPU = re.compile(r"gpu\d+\.parse")
 
 
 def proven(run: Verification) -> Iterable[str]:
@@ -30,14 +34,15 @@ def proven(run: Verification) -> Iterable[str]:
     answers, rows, facts = run.questions, _verdicts(run), run.facts
     # Of evidence that somebody brought, chain values and nonce are that somebody's own words.
     ours = run.endpoint != Endpoint.UPLOAD
-    genuine = answers.get("hardware") in ("pass", "warn", "partial")
-    genuine = genuine and rows.get("tdx.sig") == rows.get("tdx.att_key") == "pass"
-    if genuine and rows.get("tdx.pck_chain") == "pass":
+    if _is_genuine(answers, rows):
         yield _genuine(facts.get("tcb_status"))
         if answers.get("key") in ("pass", "warn") and rows.get("bind.onchain") == "pass":
             yield _key(run.attested_signer, named=ours)
         if "pass" in (rows.get("dstack.compose"), rows.get("ccel.compose")):
-            yield _("It was started with exactly the compose file shown below.")
+            if _published(rows):
+                yield _("It was started with exactly the compose file shown below.")
+            else:
+                yield _("Its log names exactly the compose file shown below.")
         if rows.get("bind.nonce") == "pass" and ours:
             yield _("It answered a random number that we had chosen a moment before.")
     if answers.get("gpu") in ("pass", "warn") and rows.get("gpu.present") == "pass":
@@ -50,6 +55,17 @@ def proven(run: Verification) -> Iterable[str]:
             ) % {"count": count}
 
 
+def _is_genuine(answers: Mapping[str, str], rows: Mapping[str, str]) -> bool:
+    """Whether hardware that Intel vouches for made it."""
+    signed = rows.get("tdx.sig") == rows.get("tdx.att_key") == rows.get("tdx.pck_chain") == "pass"
+    return signed and answers.get("hardware") in ("pass", "warn", "partial")
+
+
+def _published(rows: Mapping[str, str]) -> bool:
+    """Whether the guest's system is one of the published ones that were compared with."""
+    return all(rows.get(id) == "pass" for id in _SYSTEM)
+
+
 def _genuine(status: object) -> str:
     if not status:
         return _("A genuine Intel TDX machine made this evidence.")
@@ -60,9 +76,9 @@ def _genuine(status: object) -> str:
 
 def _key(signer: str, *, named: bool) -> str:
     if named:
-        text = _("The key %(key)s that the chain names was in that machine’s hands.")
+        text = _("That machine named the key %(key)s as its own, the one that the chain names.")
     else:
-        text = _("The key %(key)s was in that machine’s hands.")
+        text = _("That machine named the key %(key)s as its own.")
     return text % {"key": signer}
 
 
@@ -79,9 +95,14 @@ def unproven(run: Verification) -> Iterable[str]:
         yield _("That there is a trusted machine at all.")
     if answers.get("key") not in ("pass", "warn"):
         yield _("That the key which signs answers lives in this machine.")
+    if _is_genuine(answers, rows) and not _published(rows):
+        yield _(
+            "That the log is true and the key stays inside: both rest on the machine’s system, "
+            "which was not found among published values."
+        )
     if rows.get("gpu.present", "not_provided") == "not_provided":
         yield _("Which GPU ran the model: there is no NVIDIA evidence.")
-    elif answers.get("gpu") in ("fail", "partial"):
+    elif answers.get("gpu") in ("fail", "partial") or not _measured(rows):
         yield _("That the GPUs run measured, current firmware.")
     if "gpu.cpu_gpu" in rows:
         yield _("That GPU and CPU are in one machine: on this generation only a number ties them.")
@@ -93,6 +114,12 @@ def unproven(run: Verification) -> Iterable[str]:
         yield _("Anything about the machine of the third party that runs the model.")
     yield _("That the model’s weights are the ones its name promises.")
     yield _("That the software keeps no copy of what you send: it is identified, not read.")
+
+
+def _measured(rows: Mapping[str, str]) -> bool:
+    """Whether every GPU has the measurements that NVIDIA publishes."""
+    gpus = [id.removesuffix(".parse") for id in rows if _GPU.fullmatch(id)]
+    return all(rows.get(f"{gpu}.measurements") == "pass" for gpu in gpus)
 
 
 def warnings(run: Verification) -> Iterable[str]:

@@ -7,7 +7,7 @@ that writes the run.
 from __future__ import annotations
 
 import datetime as dt
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import Any
 
 from attestation.findings_chain import Seen, said, signer_differs, signer_reused, url_changed
@@ -43,17 +43,17 @@ def of_run(run: Verification, previous: Verification | None) -> None:
         return
     now = run.finished_at
     _regression(run, previous)
-    if run.outcome != Outcome.JUDGED or run.body_id is None:
+    if run.outcome != Outcome.JUDGED:
         return
     _events(run, previous)
     before = _identities(run)
     gained = _remember(run, before)
     shared = [seen for trait, value in gained for seen in _shared(run, trait, value)]
-    if previous is not None and _evidence(previous) == _evidence(run):
+    if previous is not None and run.body_id and _evidence(previous) == _evidence(run):
         detail = {"previous": str(previous.pk)}
         shared.append(Seen(Fact.IDENTICAL_EVIDENCE, _evidence(run), detail=detail))
     _settle(run, set(_SHARED.values()), shared, now)
-    _let_go(run, gained, now)
+    _let_go(run.provider, now)
 
 
 def of_listing(listing: Listing, run: Verification | None, now: dt.datetime) -> None:
@@ -65,17 +65,18 @@ def of_listing(listing: Listing, run: Verification | None, now: dt.datetime) -> 
     _signer_given_up(listing.provider, now)
 
 
-def retire(key: ServiceKey, now: dt.datetime) -> None:
-    """The service is gone: it shares nothing any more."""
-    Identity.objects.filter(
-        provider=key.provider, service_kind=key.kind, service_name=key.service_name
-    ).delete()
-    Finding.objects.filter(
-        provider=key.provider,
-        service_kind=key.kind,
-        service_name=key.service_name,
-        closed_at__isnull=True,
-    ).update(closed_at=now)
+def retire(key: ServiceKey, now: dt.datetime, kept: Collection[str] = ()) -> None:
+    """The service is gone, or has no other machines any more than `kept`: what it shared with
+    others, and they with it, ends.
+    """
+    about = {"provider": key.provider, "service_kind": key.kind, "service_name": key.service_name}
+    Identity.objects.filter(**about).exclude(endpoint__in=kept).delete()
+    held = Finding.objects.filter(**about, closed_at__isnull=True)
+    if kept:  # without an endpoint: read from the chain and not from evidence
+        held = held.filter(detail__has_key="endpoint").exclude(detail__endpoint__in=kept)
+    held.update(closed_at=now)
+    _let_go(key.provider, now)
+    _signer_given_up(key.provider, now)
 
 
 # --- verdicts -------------------------------------------------------------------------------------
@@ -191,7 +192,7 @@ def _evidence(run: Verification) -> str:
     """
     name = f"{run.signed_range_hash}{run.facts.get('signature_r', '')}"
     genuine = run.signed_range_hash and len(name) == _QUOTE_NAME
-    return name if genuine else str(run.body_id)
+    return name if genuine else run.body_id or ""
 
 
 def _identities(run: Verification) -> _Traits:
@@ -264,12 +265,11 @@ def _settle(run: Verification, facts: set[Fact], seen: list[Seen], now: dt.datet
     _replace(key, facts, seen, run, now, endpoint=run.endpoint)
 
 
-def _let_go(run: Verification, now_known_by: _Traits, now: dt.datetime) -> None:
+def _let_go(provider: str, now: dt.datetime) -> None:
     """Facts that others hold about this provider end when it no longer shows that identity."""
-    elsewhere = Identity.objects.filter(provider=run.provider).values_list("value", flat=True)
-    known = {value for _, value in now_known_by} | set(elsewhere)
+    known = set(Identity.objects.filter(provider=provider).values_list("value", flat=True))
     held = Finding.objects.filter(
-        other_provider=run.provider, kind__in=set(_SHARED.values()), closed_at__isnull=True
+        other_provider=provider, kind__in=set(_SHARED.values()), closed_at__isnull=True
     )
     # Without an endpoint: read from the chain and not from evidence.
     gone = [row for row in held if row.detail.get("endpoint") and row.subject not in known]

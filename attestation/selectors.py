@@ -1,7 +1,8 @@
 """Reads for pages and API: what is known about a service now, one report, its history, findings.
 
-Expiry is decided here, at reading: a verdict older than a day is shown as `expired`, one older
-than three days as `never` (attestation.md 13.5). A constant number of queries each.
+Decided here, at reading: a verdict older than a day is shown as `expired`, one older than three
+days, or about another listing than there is now, as `never` (attestation.md 13.5). A constant
+number of queries each.
 """
 
 from __future__ import annotations
@@ -12,17 +13,24 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
-from django.db.models import Count, Exists, Max, OuterRef, Q, QuerySet
+from django.db.models import Count, Exists, F, Max, OuterRef, Q, QuerySet
+from django.db.models.functions import JSONObject
 from django.utils import timezone
 
 from attestation.models import Document, Finding, Standing, Verification
 from ledger import selectors as ledger
+from ledger.models import Service
 from ledger.records import Listing, Page
 
 EXPIRED_AFTER = dt.timedelta(hours=24)
 DROPPED_AFTER = dt.timedelta(hours=72)
 EXPIRED, NEVER = "expired", "never"
 DEVELOPMENT = "dev-"
+#: What a verdict depends on of a listing, as `Standing.basis` holds it.
+BASIS = (
+    *("url", "model", "verifiability", "additional_info"),
+    *("tee_signer", "tee_signer_acknowledged"),
+)
 
 
 class ServiceKey(NamedTuple):
@@ -52,12 +60,14 @@ class EndpointView:
 @dataclass(frozen=True)
 class StandingView:
     """`overall` is the word to show: the engine's, `expired` or `never`. `judged` is the last
-    verdict whatever its age, "" without one. `stale`: shown grey, because it expired or because
-    the provider cannot be reached. `declared`: see `attestation.declared.Word`.
+    verdict whatever its age, "" without one; `changed`: it was about another listing. `stale`:
+    shown grey, because it expired or because the provider cannot be reached. `declared`: see
+    `attestation.declared.Word`.
     """
 
     overall: str = NEVER
     judged: str = ""
+    changed: bool = False
     questions: Mapping[str, str] = field(default_factory=dict)
     checked_at: dt.datetime | None = None
     verification_id: uuid.UUID | None = None
@@ -73,6 +83,11 @@ class StandingView:
     def good(self) -> bool:
         """Passed, with warnings too; of development evidence also."""
         return self.overall.removeprefix(DEVELOPMENT) in ("pass", "warn")
+
+    @property
+    def compared(self) -> bool:
+        """Evidence that hardware signed can be held against others' (`attestation.findings`)."""
+        return self.questions.get("hardware") in ("pass", "warn", "partial")
 
     @property
     def gpu_unseen(self) -> bool:
@@ -100,12 +115,23 @@ def standings(
     if not wanted:
         return {}
     now = now or timezone.now()
+    listed = Service.current.filter(
+        removed=False, serving=OuterRef("serving"), provider=OuterRef("provider")
+    ).annotate(now=JSONObject(**{name: F(name) for name in BASIS}))
     rows = Standing.objects.filter(provider__in={key.provider for key in wanted})
-    for row in rows:
+    for row in rows.annotate(changed=Exists(listed.filter(~Q(now=OuterRef("basis"))))):
         key = ServiceKey(row.kind, row.provider, row.service_name)
         if key in wanted:
-            wanted[key] = _view(row, now)
+            wanted[key] = _view(row, now, changed=bool(row.basis) and row.changed)
     return wanted
+
+
+def judged_since(since: dt.datetime) -> QuerySet[Standing]:
+    """What was judged since then about a row of an outer query of `ledger.models.Service`, as it
+    is listed now."""
+    same = Q(basis=JSONObject(**{name: OuterRef(name) for name in BASIS})) | Q(basis={})
+    rows = Standing.objects.filter(serving=OuterRef("serving"), provider=OuterRef("provider"))
+    return rows.filter(same, checked_at__gt=since).exclude(overall="")
 
 
 def verified_filter(word: str, now: dt.datetime | None = None) -> Q:
@@ -114,15 +140,12 @@ def verified_filter(word: str, now: dt.datetime | None = None) -> Q:
     A plain word also finds its `dev-` form: those exist on a devnet only, and say so themselves.
     """
     now = now or timezone.now()
-    known = Standing.objects.filter(
-        serving=OuterRef("serving"), provider=OuterRef("provider")
-    ).exclude(overall="")
-    kept = known.filter(checked_at__gt=now - DROPPED_AFTER)
+    kept = judged_since(now - DROPPED_AFTER)
     if word == NEVER:
         return ~Q(Exists(kept))
     if word == EXPIRED:
         return Q(Exists(kept.filter(checked_at__lte=now - EXPIRED_AFTER)))
-    fresh = known.filter(checked_at__gt=now - EXPIRED_AFTER)
+    fresh = judged_since(now - EXPIRED_AFTER)
     return Q(Exists(fresh.filter(overall__in=(word, DEVELOPMENT + word))))
 
 
@@ -158,13 +181,19 @@ def state(now: dt.datetime | None = None) -> tuple[Any, ...]:
     return tuple(found.values())
 
 
-def _view(row: Standing, now: dt.datetime) -> StandingView:
-    age = now - row.checked_at if row.checked_at and row.overall else DROPPED_AFTER
-    shown = NEVER if age >= DROPPED_AFTER else EXPIRED if age >= EXPIRED_AFTER else row.overall
+def _word(overall: str, checked_at: dt.datetime | None, now: dt.datetime, changed: bool) -> str:
+    """What is left of a verdict now."""
+    age = now - checked_at if checked_at and overall and not changed else DROPPED_AFTER
+    return NEVER if age >= DROPPED_AFTER else EXPIRED if age >= EXPIRED_AFTER else overall
+
+
+def _view(row: Standing, now: dt.datetime, *, changed: bool) -> StandingView:
+    shown = _word(row.overall, row.checked_at, now, changed)
     kept = shown != NEVER
     return StandingView(
         overall=shown,
         judged=row.overall,
+        changed=changed,
         questions=row.questions if kept else {},
         checked_at=row.checked_at if kept else None,
         verification_id=row.verification_id,
@@ -174,18 +203,21 @@ def _view(row: Standing, now: dt.datetime) -> StandingView:
         development=row.development and kept,
         stale=shown == EXPIRED or (kept and row.unreachable_since is not None),
         declared=row.declared,
-        endpoints=tuple(_endpoint(name, said) for name, said in sorted(row.endpoints.items())),
+        endpoints=tuple(
+            _endpoint(name, said, now, changed) for name, said in sorted(row.endpoints.items())
+        ),
     )
 
 
-def _endpoint(name: str, said: Mapping[str, Any]) -> EndpointView:
+def _endpoint(name: str, said: Mapping[str, Any], now: dt.datetime, changed: bool) -> EndpointView:
     id, at = said.get("verification"), said.get("checked_at")
+    checked_at = dt.datetime.fromisoformat(at) if at else None
     return EndpointView(
         endpoint=name,
-        overall=said.get("overall", ""),
+        overall=_word(said.get("overall", ""), checked_at, now, changed),
         questions=said.get("questions", {}),
         verification_id=uuid.UUID(id) if id else None,
-        checked_at=dt.datetime.fromisoformat(at) if at else None,
+        checked_at=checked_at,
         error=said.get("error", ""),
     )
 

@@ -303,6 +303,9 @@ def _store(
         runs.store(replace(draft, columns={**draft.columns, "requested_by": by}))
         for draft in drafts
     )
+    kept = [run.endpoint for run in stored]
+    if standing.endpoints.keys() - set(kept):
+        findings.retire(key, stored[0].finished_at, kept)
     _update(standing, listing, target, stored)
     for run in stored:
         findings.of_run(run, before.get(run.endpoint))

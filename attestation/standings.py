@@ -12,7 +12,7 @@ from typing import Any
 
 from attestation.engine.verdicts import QUESTIONS
 from attestation.models import Outcome, Verification
-from attestation.selectors import DEVELOPMENT
+from attestation.selectors import BASIS, DEVELOPMENT
 from ledger.records import Listing
 
 #: Worst first; what is not in it counts as partial.
@@ -35,15 +35,8 @@ class Together:
 
 
 def basis_of(listing: Listing) -> dict[str, Any]:
-    """What a verdict depends on of a listing; `attestation.tasks` compares the same in SQL."""
-    return {
-        "url": listing.url,
-        "model": listing.model,
-        "verifiability": listing.verifiability,
-        "additional_info": listing.additional_info,
-        "tee_signer": listing.tee_signer,
-        "tee_signer_acknowledged": listing.tee_signer_acknowledged,
-    }
+    """What a verdict depends on of a listing; `attestation.selectors` compares the same in SQL."""
+    return {name: getattr(listing, name) for name in BASIS}
 
 
 def update(

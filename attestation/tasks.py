@@ -26,7 +26,7 @@ from django.utils import timezone
 from attestation import findings, leases, services
 from attestation.errors import Busy, UnknownService
 from attestation.models import Request, Standing, Trigger
-from attestation.selectors import ServiceKey
+from attestation.selectors import BASIS, ServiceKey
 from ledger import selectors as ledger
 from ledger.models import Service
 from ledger.records import Listing
@@ -41,6 +41,9 @@ FIRST_RETRY = timedelta(minutes=2)
 BATCH = 16
 #: A request that no worker could answer for so long is given up.
 ASKED_FOR = timedelta(minutes=10)
+#: Like no listing: were a removed service listed again, it would be due at once, and its verdict
+#: would be about another listing.
+_GONE = {"removed": True}
 #: Beat comes again soon; until then new listings are looked for once more.
 WORK_SECONDS = 60
 
@@ -170,16 +173,7 @@ def next_run(standing: Standing) -> datetime:
 def _unlike(now: datetime) -> QuerySet[Any]:
     """Listed services whose standing was made of another listing, or that have none."""
     standing = Standing.objects.filter(serving=OuterRef("serving"), provider=OuterRef("provider"))
-    same = standing.filter(
-        basis=JSONObject(
-            url=OuterRef("url"),
-            model=OuterRef("model"),
-            verifiability=OuterRef("verifiability"),
-            additional_info=OuterRef("additional_info"),
-            tee_signer=OuterRef("tee_signer"),
-            tee_signer_acknowledged=OuterRef("tee_signer_acknowledged"),
-        )
-    )
+    same = standing.filter(basis=JSONObject(**{name: OuterRef(name) for name in BASIS}))
     return (
         Service.current.filter(removed=False)
         .annotate(looked=Exists(standing))
@@ -199,11 +193,10 @@ def _listed() -> Exists:
 
 def _retire(now: datetime) -> None:
     """What removed services shared with others they share no more."""
-    gone = Standing.objects.exclude(_listed()).exclude(basis={})
+    gone = Standing.objects.exclude(_listed()).exclude(basis=_GONE)
     for row in gone[:BATCH]:
         findings.retire(ServiceKey(row.kind, row.provider, row.service_name), now)
-        # An empty basis is like no listing: were it listed again, it would be due at once.
-        Standing.objects.filter(pk=row.pk).update(basis={}, updated_at=now)
+        Standing.objects.filter(pk=row.pk).update(basis=_GONE, updated_at=now)
 
 
 def _name(key: ServiceKey) -> str:

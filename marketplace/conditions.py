@@ -17,7 +17,6 @@ from django.db.models import (
     Func,
     OuterRef,
     Q,
-    QuerySet,
     Subquery,
     TextField,
     Value,
@@ -28,7 +27,6 @@ from django.db.models.lookups import Exact, GreaterThanOrEqual, IsNull, LessThan
 from django.utils import timezone
 
 from attestation import selectors as attestation
-from attestation.models import Standing
 from chain.fields import NeuronField
 from ledger.models import Kind
 from ledger.selectors import Condition
@@ -177,7 +175,8 @@ class Proven:
 def proven(part: str, now: dt.datetime | None = None) -> Exists:
     """A key of `PROVEN` as a condition on a `Service` row."""
     answer = {f"questions__{PROVEN[part]}__in": ("pass", "warn")}
-    return Exists(_standing((now or timezone.now()) - attestation.EXPIRED_AFTER).filter(**answer))
+    since = (now or timezone.now()) - attestation.EXPIRED_AFTER
+    return Exists(attestation.judged_since(since).filter(**answer))
 
 
 def word(now: dt.datetime | None = None) -> Coalesce:
@@ -185,16 +184,9 @@ def word(now: dt.datetime | None = None) -> Coalesce:
     `never` (`attestation.selectors.verified_filter`)."""
     now = now or timezone.now()
     expired = When(checked_at__lte=now - attestation.EXPIRED_AFTER, then=Value(attestation.EXPIRED))
-    rows = _standing(now - attestation.DROPPED_AFTER).values(said=Case(expired, default="overall"))
-    return Coalesce(Subquery(rows[:1]), Value(attestation.NEVER))
-
-
-def _standing(since: dt.datetime) -> QuerySet[Standing]:
-    """What was judged about the row since then."""
-    rows = Standing.objects.filter(
-        serving=OuterRef("serving"), provider=OuterRef("provider"), checked_at__gt=since
-    )
-    return rows.exclude(overall="")
+    rows = attestation.judged_since(now - attestation.DROPPED_AFTER)
+    said = rows.values(said=Case(expired, default="overall"))
+    return Coalesce(Subquery(said[:1]), Value(attestation.NEVER))
 
 
 def health_of_row(column: str, since: dt.datetime, **where: Any) -> Subquery:

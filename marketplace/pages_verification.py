@@ -65,7 +65,7 @@ def standing_panel(view: StandingView) -> StandingPanel:
         endpoints=tuple(
             EndpointPanel(
                 words.endpoint(one.endpoint),
-                one.overall or "never",
+                one.overall,
                 one.verification_id,
                 one.checked_at,
                 one.error,

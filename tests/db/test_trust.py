@@ -41,8 +41,8 @@ def standing(overall: str, **given: Any) -> StandingView:
     [
         (StandingView(), "We have not checked the evidence behind its signing key."),
         (StandingView(declared="standard"), "declares no trusted hardware"),
-        (standing("pass"), "We verified 12 minutes ago that this signing key lives inside"),
-        (standing("warn"), "attested hardware, with warnings."),
+        (standing("pass"), "We verified 12 minutes ago that attested hardware names"),
+        (standing("warn"), "with warnings, that attested hardware"),
         (standing("dev-pass", development=True), "It is development evidence"),
         (standing("fail"), "12 minutes ago and it FAILED. Send it nothing private"),
         (standing("not_provided"), "12 minutes ago: cannot be checked."),
@@ -138,7 +138,7 @@ def test_a_transfer_says_whether_the_key_it_acknowledges_was_verified(
     assert 'data-effect="signer_acknowledged"' in html
     assert "We have not checked the evidence behind its signing key." in html
     judged(contracts, "pass")
-    assert "We verified 12 minutes ago that this signing key lives" in review(alice)
+    assert "We verified 12 minutes ago that attested hardware names" in review(alice)
     assert '"notice bad"' not in review(alice)
     judged(contracts, "fail")
     html = review(alice)

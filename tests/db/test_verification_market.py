@@ -194,6 +194,12 @@ def test_removed_services_share_nothing_any_more(server: Provider) -> None:
     Service.objects.filter(provider=PAUL).update(removed=False)
     later = timezone.now() + tasks.LEAST * 2
     assert (PAULS, Trigger.CHANGED) in list(tasks.due(later))
+    run(PAULS)
+    shared = (Fact.SAME_PPID, Fact.SAME_GPU, Fact.SIGNER_REUSED)
+    assert len(held(*shared)) == 3
+    Service.objects.filter(provider=PETRA).update(removed=True)  # the other side of these facts
+    tasks.sweep()
+    assert not held(*shared)
 
 
 # --- regressions ----------------------------------------------------------------------------------

@@ -384,19 +384,27 @@ def test_reports_that_never_were_are_404(client: Client) -> None:
 
 
 @pytest.mark.parametrize(
-    ("age", "word"),
-    [(HOUR, "dev-pass"), (25 * HOUR, "expired"), (73 * HOUR, "never")],
+    ("age", "basis", "word"),
+    [
+        (HOUR, {}, "dev-pass"),
+        (25 * HOUR, {}, "expired"),
+        (73 * HOUR, {}, "never"),
+        (HOUR, {"url": "https://another.example"}, "never"),
+    ],
 )
-def test_every_list_says_the_present_verdict(client: Client, age: dt.timedelta, word: str) -> None:
+def test_every_list_says_the_present_verdict(
+    client: Client, age: dt.timedelta, basis: dict[str, str], word: str
+) -> None:
     Standing.objects.all().delete()
     run = development(age=age)
     Verification.objects.filter(pk=run.pk).update(overall="dev-pass")
-    Standing.objects.update(overall="dev-pass")
+    Standing.objects.update(overall="dev-pass", basis=basis)
     service = f"/services/inference/{factories.PETRA}"
     for url in ("/", f"/providers/{factories.PETRA}", service, TAB, f"{service}/raw"):
         found = attributes(shown(client, url), "service-verdict", "data-verdict")
         assert set(found) == {(word,)}, url
     assert f'data-verdict="{word}"' in shown(client, f"/playground/chat?provider={factories.PETRA}")
+    assert ("The listing changed after the last check" in shown(client, TAB)) == bool(basis)
     plain = word.removeprefix("dev-")
     assert 'data-count="1"' in shown(client, f"/?verified={plain}")
     assert 'data-count="0"' in shown(client, "/?verified=fail")
@@ -432,6 +440,16 @@ def test_silence_keeps_the_verdict_and_says_since_when(client: Client) -> None:
     page = shown(client, TAB)
     assert "Unreachable since" in page and "the last verdict, not a new one" in page
     assert "no answer" in shown(client, "/")
+    never = "It was never checked with success"
+    assert never not in page and "no other provider showed this machine" in page
+    Standing.objects.update(checked_at=timezone.now() - 73 * HOUR)
+    page = shown(client, TAB)
+    assert never not in page and "Nothing could be compared" in page
+    Standing.objects.update(tried_at=timezone.now())
+    asked = shown(client, f"{TAB}?asked={int(timezone.now().timestamp()) - 1}")
+    assert "Asked just now, without an answer" in asked and "Checked just now" not in asked
+    Standing.objects.update(overall="", checked_at=None)
+    assert never in shown(client, TAB)
 
 
 def test_findings_are_told_on_both_sides(client: Client) -> None:

@@ -11,13 +11,24 @@ import pytest
 from celery import current_app
 from django.db import connection
 from django.test import override_settings
+from django.utils import timezone
 
 from attestation import asking, bundle, runs, services, tasks, trust, verify
 from attestation.engine.limits import MAX_BODY_BYTES
 from attestation.errors import Busy, NoEvidence, TooSoon, UnknownService
-from attestation.models import Document, Outcome, Retrieval, Standing, Trigger, Verification
-from attestation.selectors import ServiceKey, standing_of
+from attestation.models import (
+    Document,
+    Finding,
+    Identity,
+    Outcome,
+    Retrieval,
+    Standing,
+    Trigger,
+    Verification,
+)
+from attestation.selectors import ServiceKey, standing_of, verified_filter
 from ledger.models import Service
+from marketplace import conditions
 from net.limits import Limits
 from provider.tee.development.report import Machine
 from tests.db.api_rows import INFERENCE, PETRA, address
@@ -229,7 +240,28 @@ def test_a_signer_other_than_the_chains_is_a_fail() -> None:
 def test_a_verdict_about_another_listing_does_not_stay(impatient: None) -> None:
     with provider(always(evidence())) as server:
         listed(server.url)
-        run()
+        judged = run()
+        passed = Service.objects.filter(verified_filter("pass"))
+        never = Service.objects.filter(verified_filter("never"))
+        assert passed.exists() and not never.exists()
+    Service.objects.update(url="http://127.0.0.1:9")
+    # Before anybody looked again, too: a worker may be busy, or away.
+    view = standing_of(KEY)
+    assert (view.overall, view.judged, view.changed) == ("never", "dev-pass", True)
+    assert (view.questions, view.checked_at) == ({}, None)
+    assert [entry.overall for entry in view.endpoints] == ["never"]
+    assert never.exists() and not passed.exists()
+    assert list(Service.objects.values_list(conditions.word(), flat=True)) == ["never"]
+    assert not Service.objects.filter(conditions.proven("cpu")).exists()
+    Service.objects.update(url=server.url)
+    assert standing_of(KEY).overall == "dev-pass" and passed.exists()
+    # Removed and listed again, it is another listing even where it says the same.
+    Service.objects.update(removed=True)
+    assert standing_of(KEY).overall == "dev-pass", "its page says what was known"
+    tasks.sweep()
+    Service.objects.update(removed=False)
+    assert standing_of(KEY).overall == "never" and never.exists()
+    assert judged == Verification.objects.get(), "reports stay"
     Service.objects.update(url="http://127.0.0.1:9")
     run()
     view = standing_of(KEY)
@@ -262,7 +294,27 @@ def test_a_separated_model_is_judged_apart() -> None:
             answer(path, query) if path == "/v1/quote" else Reply(evidence(Machine(ADDRESS)))
         )
         services.verify(KEY, Trigger.COMMAND)
-    assert standing_of(KEY).overall == "fail"
+        assert standing_of(KEY).overall == "fail"
+        server.answer = answer
+        services.verify(KEY, Trigger.COMMAND)
+        assert Identity.objects.filter(endpoint="model", trait="gpu").count() == 2
+        # It has one machine from now on: what the other was known by is nobody's here.
+        Finding.objects.create(
+            kind="same_gpu",
+            provider=PETRA,
+            service_kind=KEY.kind,
+            service_name=KEY.service_name,
+            opened_at=timezone.now(),
+            detail={"endpoint": "model"},
+        )
+        Service.objects.update(additional_info="{}")
+        services.verify(KEY, Trigger.COMMAND)
+        assert not Identity.objects.filter(endpoint="model").exists()
+        assert not Finding.objects.filter(kind="same_gpu", closed_at=None).exists()
+        # And none that it shows evidence of.
+        Service.objects.update(verifiability="OpML")
+        services.verify(KEY, Trigger.COMMAND)
+        assert not Identity.objects.exists()
 
 
 @pytest.mark.parametrize(
