@@ -49,33 +49,30 @@ class SumField(NeuronField[_Set, _Get]):
     digits = 97
 
 
-class AddressField(models.CharField[_Set, _Get]):
+class _HexField(models.CharField[_Set, _Get]):
+    """Text of `length` characters."""
+
+    _pyi_private_set_type: str
+    _pyi_private_get_type: str
+    length: int
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        kwargs["max_length"] = self.length
+        super().__init__(*args, **kwargs)
+
+    def deconstruct(self) -> tuple[str, str, list[Any], dict[str, Any]]:
+        name, path, args, kwargs = super().deconstruct()
+        kwargs.pop("max_length", None)
+        return name, path, list(args), dict(kwargs)
+
+
+class AddressField(_HexField[_Set, _Get]):
     """An EIP-55 address, 42 characters (`0x` + 40 hex digits)."""
 
-    _pyi_private_set_type: str
-    _pyi_private_get_type: str
-
-    def __init__(self, *args: Any, **kwargs: Any) -> None:
-        kwargs["max_length"] = 42
-        super().__init__(*args, **kwargs)
-
-    def deconstruct(self) -> tuple[str, str, list[Any], dict[str, Any]]:
-        name, path, args, kwargs = super().deconstruct()
-        kwargs.pop("max_length", None)
-        return name, path, list(args), dict(kwargs)
+    length = 42
 
 
-class HashField(models.CharField[_Set, _Get]):
+class HashField(_HexField[_Set, _Get]):
     """A 32-byte hash as lower-case 0x-hex, 66 characters."""
 
-    _pyi_private_set_type: str
-    _pyi_private_get_type: str
-
-    def __init__(self, *args: Any, **kwargs: Any) -> None:
-        kwargs["max_length"] = 66
-        super().__init__(*args, **kwargs)
-
-    def deconstruct(self) -> tuple[str, str, list[Any], dict[str, Any]]:
-        name, path, args, kwargs = super().deconstruct()
-        kwargs.pop("max_length", None)
-        return name, path, list(args), dict(kwargs)
+    length = 66

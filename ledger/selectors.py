@@ -253,35 +253,6 @@ def offers(provider: str) -> bool:
 # --- histories, newest first --------------------------------------------------------------------
 
 
-def timeline(
-    provider: str,
-    serving: str = "",
-    kind: str = "",
-    page: int = 1,
-    page_size: int = PAGE_SIZE,
-    *,
-    change: str = "",
-    after: Place | None = None,
-) -> Page[ChangeEntry]:
-    """On-chain changes of a provider's listings, in one serving contract, of one kind or of one
-    sort of `change` where given (3 queries).
-    """
-    return _changes(provider, serving, kind, change, page, page_size, after)
-
-
-def changes(
-    kind: str = "",
-    provider: str = "",
-    page: int = 1,
-    page_size: int = PAGE_SIZE,
-    *,
-    change: str = "",
-    after: Place | None = None,
-) -> Page[ChangeEntry]:
-    """The network-wide feed of listing changes (3 queries)."""
-    return _changes(provider, "", kind, change, page, page_size, after)
-
-
 def changes_where(
     known: Mapping[str, Contract], provider: str = "", serving: str = "", kind: str = ""
 ) -> Q:
@@ -294,15 +265,19 @@ def changes_where(
     return where
 
 
-def _changes(
-    provider: str,
-    serving: str,
-    kind: str,
-    change: str,
-    page: int,
-    page_size: int,
-    after: Place | None,
+def timeline(
+    provider: str = "",
+    serving: str = "",
+    kind: str = "",
+    page: int = 1,
+    page_size: int = PAGE_SIZE,
+    *,
+    change: str = "",
+    after: Place | None = None,
 ) -> Page[ChangeEntry]:
+    """On-chain changes of listings: of one provider, in one serving contract, of one kind, of one
+    sort of `change` where given (3 queries).
+    """
     known = contracts()
     where = changes_where(known, provider, serving, kind)
     rows = ServiceChange.objects.filter(where)

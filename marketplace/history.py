@@ -71,8 +71,8 @@ def changes(
 ) -> Page[ChangeEntry]:
     """One page of the history (4 queries)."""
     if asked.change and asked.change not in VERDICTS:
-        return selectors.changes(
-            asked.kind, asked.provider, page, page_size, change=asked.change, after=after
+        return selectors.timeline(
+            asked.provider, "", asked.kind, page, page_size, change=asked.change, after=after
         )
     known = selectors.contracts()
     count = asked.of_verdicts().count()

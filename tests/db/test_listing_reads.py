@@ -88,7 +88,7 @@ def test_kept_sums_are_those_of_the_rows_whatever_is_added_and_deleted() -> None
     assert selectors.settlements(provider=rows.PAUL).count == (
         Settlement.objects.filter(provider=rows.PAUL).count()
     )
-    assert selectors.changes().count == selectors.changes(provider=rows.PETRA).count == 4
+    assert selectors.timeline().count == selectors.timeline(rows.PETRA).count == 4
     assert selectors.settlements().count == Settlement.objects.count()
     Settlement.objects.all().delete()
     ServiceChange.objects.all().delete()
