@@ -146,15 +146,8 @@ class Audit:
             }
             for entry in self._ask(abi.LEDGER_MANAGER, call) or ()
         }
-        ours = {
-            s.address: {
-                "kind": s.kind,
-                "version": s.version,
-                "service_name": s.service_name,
-                "recommended": s.recommended,
-            }
-            for s in self.ours.servings.values()
-        }
+        names = ("kind", "version", "service_name", "recommended")
+        ours = {s.address: _of(s, names) for s in self.ours.servings.values()}
         self._count("serving contracts", len(chain))
         yield from mappings("serving contract", ours, chain)
 
@@ -172,8 +165,7 @@ class Audit:
             "owner": abi.checksum(f"0x{owner:040x}") if owner is not None else "",
             "penalty_percentage": penalty,
         }
-        ours = {name: getattr(serving, name) for name in chain}
-        yield from _fields("serving contract", serving.address, ours, chain)
+        yield from _fields("serving contract", serving.address, _of(serving, chain), chain)
 
     def _services(self, serving: Serving) -> Iterator[Difference]:
         contract = reads.CONTRACT_OF[serving.kind]
@@ -189,10 +181,14 @@ class Audit:
                 "tee_signer_acknowledged": entry["teeSignerAcknowledged"],
                 "position": position,
             }
+        self._count(f"{serving.kind} services", len(chain))
+        yield from self._listings(serving, chain)
+
+    def _listings(self, serving: Serving, chain: dict[str, dict[str, Any]]) -> Iterator[Difference]:
+        """Ours of a contract beside the chain's, by provider, in the fields that these have."""
         mine = [s for s in self.ours.services.values() if s.serving == serving.address]
         names = next(iter(chain.values()), {}).keys()
-        ours = {s.provider: {n: getattr(s, n) for n in names} for s in mine if not s.removed}
-        self._count(f"{serving.kind} services", len(chain))
+        ours = {s.provider: _of(s, names) for s in mine if not s.removed}
         yield from mappings(f"{serving.kind} service", ours, chain)
         yield from self._stakes(serving, {s.provider: s.stake for s in mine}, chain)
 
@@ -234,11 +230,7 @@ def chain_ledger(value: dict[str, Any]) -> dict[str, Any]:
 
 
 def our_ledger(ledger: Ledger) -> dict[str, Any]:
-    return {
-        "available": ledger.available,
-        "total": ledger.total,
-        "additional_info": ledger.additional_info,
-    }
+    return _of(ledger, ("available", "total", "additional_info"))
 
 
 def chain_account(value: dict[str, Any]) -> dict[str, Any]:
@@ -263,21 +255,15 @@ def chain_account(value: dict[str, Any]) -> dict[str, Any]:
 
 
 def our_account(account: Account, kind: str) -> dict[str, Any]:
-    fields = {
-        "balance": account.balance,
-        "pending_refund": account.pending_refund,
-        "refunds": list(account.refunds),
-        "nonce": account.nonce,
-        "acknowledged": account.acknowledged,
-        "additional_info": account.additional_info,
-    }
+    names = ("balance", "pending_refund", "nonce", "acknowledged", "additional_info")
+    found = {**_of(account, names), "refunds": list(account.refunds)}
     if kind == "fine-tuning":
-        return {**fields, "deliverables": list(account.deliverables)}
-    return {
-        **fields,
-        "generation": account.generation,
-        "revoked_bitmap": account.revoked_bitmap,
-    }
+        return {**found, "deliverables": list(account.deliverables)}
+    return {**found, **_of(account, ("generation", "revoked_bitmap"))}
+
+
+def _of(entity: object, names: Iterable[str]) -> dict[str, Any]:
+    return {name: getattr(entity, name) for name in names}
 
 
 def mappings(

@@ -103,10 +103,7 @@ class Sample(Audit):
             for s, value in zip(mine, found, strict=True)
             if value is not None
         }
-        names = next(iter(chain.values()), {}).keys()
-        ours = {s.provider: {n: getattr(s, n) for n in names} for s in mine if not s.removed}
-        yield from audit.mappings(f"{serving.kind} service", ours, chain)
-        yield from self._stakes(serving, {s.provider: s.stake for s in mine}, chain)
+        yield from self._listings(serving, chain)
 
     def _accounts(self, serving: Serving) -> Iterator[Difference]:
         mine = [a for a in self.ours.accounts.values() if a.serving == serving.address]
