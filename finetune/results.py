@@ -43,7 +43,7 @@ READY = (tuning.DELIVERED, tuning.USER_ACKNOWLEDGED, tuning.FINISHED)
 LOST_AFTER = dt.timedelta(minutes=3)
 #: Transfers under way with one provider, and with all: some worker is always left for other work,
 #: however slowly a stranger sends or takes.
-MOST_WITH_ONE, MOST_AT_ONCE = 3, 6
+MOST_WITH_ONE, MOST_AT_ONCE = 2, 3
 #: PostgreSQL advisory lock of one beginning at a time: "0G send" in bytes.
 _LOCK = 0x3047_2073_656E_64
 _NOT_NAMED = N_("The chain names no result yet.")

@@ -11,6 +11,7 @@ from typing import Any, TypeVar
 from asgiref.sync import async_to_sync, sync_to_async
 from django.core.cache import cache
 from django.db import connection, transaction
+from django.db.models import Q
 from django.http import Http404
 from django.utils import timezone
 from django.utils.translation import gettext as _
@@ -24,7 +25,7 @@ from ledger.records import Contract, Listing, Quota
 from net import queue
 from operators import listing, listing_state, setup_checks
 from operators.listing import FINE_TUNING, Values
-from operators.models import SetupRun
+from operators.models import SelfTest, SetupRun
 from operators.models_listing import Job, JobState
 from operators.setup_results import Subject
 from protocol import keys
@@ -36,8 +37,8 @@ GIVEN_UP_AFTER = dt.timedelta(minutes=5)
 KEPT = 20
 #: A person's own runs, all together: each asks strangers and Intel.
 LIMIT, SECONDS = 8, 600
-#: Runs of all people that may be under way: wallets are free, workers are not.
-MOST_AT_ONCE = 12
+#: Runs of all people and sorts that may be under way: wallets are free, workers are not.
+MOST_AT_ONCE = 3
 #: PostgreSQL advisory lock of one beginning at a time: "0G check" in bytes.
 _LOCK = 0x3047_2063_6865_636B
 Run = TypeVar("Run", bound=Job)
@@ -163,15 +164,18 @@ def queued(row: Run, task: str) -> Run:
     limits.spend("operator-checks", row.user.address, limit=LIMIT, seconds=SECONDS)
     rows = type(row)._default_manager
     since = timezone.now() - GIVEN_UP_AFTER
-    under_way = rows.filter(state__in=[JobState.QUEUED, JobState.RUNNING], created_at__gt=since)
+    opened = Q(state__in=[JobState.QUEUED, JobState.RUNNING], created_at__gt=since)
     with transaction.atomic():
         with connection.cursor() as cursor:
             cursor.execute("SELECT pg_advisory_xact_lock(%s)", [_LOCK])
-        if under_way.count() >= MOST_AT_ONCE:
+        if (
+            sum(sort.objects.filter(opened).count() for sort in (SetupRun, SelfTest))
+            >= MOST_AT_ONCE
+        ):
             raise Problem(
                 "busy", _("Many checks are under way."), _("Try again in a minute."), status=503
             )
-        if under_way.filter(user=row.user).exists():
+        if rows.filter(opened, user=row.user).exists():
             raise Problem(
                 "already_running",
                 _("A check of yours is under way."),

@@ -243,7 +243,8 @@ def test_runs_are_private_bounded_and_never_hang(
     tasks.check_setup(str(run.pk))  # a run that is gone
     for number in range(setup.MOST_AT_ONCE):
         other = User.objects.for_address(factories.address(f"crowd {number}"))
-        SetupRun.objects.create(user=other, kind="inference", url="https://x.example")
+        sort = SetupRun if number % 2 else SelfTest
+        sort.objects.create(user=other, kind="inference", url="https://x.example")
     cache.clear()
     with pytest.raises(Problem, match="Many checks"):
         setup.start(petra, "inference", NAME, draft=False)

@@ -37,7 +37,6 @@ from protocol import model_file, tuning
 from protocol.digests import address_of_key, sign
 from tests import factories
 from tests.db.test_keys_lasting import signed_in
-from tests.factories import ALICE
 
 pytestmark = pytest.mark.django_db
 HASH = "0x" + "ab" * 32
@@ -236,15 +235,14 @@ def test_a_packed_result_is_refused_by_that_name(alice: User, answering: Any) ->
 
 def test_files_of_slow_strangers_leave_workers_to_others(alice: User) -> None:
     held = Dataset.objects.create(user=alice, name="d", size=1, state=DatasetState.GOOD)
-    for n in range(results.MOST_WITH_ONE - 1):
+    for _ in range(results.MOST_WITH_ONE):
+        results.require_room(factories.address("slow"))
         made(alice, named=False, result_state="fetching", provider=factories.address("slow"))
-        held.places.create(way="tee", provider=factories.address(n), state="waiting", url="u")
-    results.require_room(factories.address("slow"))
-    made(alice, named=False, result_state="fetching", provider=factories.address("slow"))
     with pytest.raises(Problem, match="under way"):
         results.require_room(factories.address("slow"))
-    results.require_room(factories.PETRA)
-    held.places.create(way="tee", provider=ALICE, state="sending", url="u")
+    for n in range(results.MOST_AT_ONCE - results.MOST_WITH_ONE):
+        results.require_room(factories.PETRA)
+        held.places.create(way="tee", provider=factories.address(n), state="waiting", url="u")
     with pytest.raises(Problem, match="under way"):
         results._begin(made(alice, named=False))
 
