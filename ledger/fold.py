@@ -120,7 +120,7 @@ def _registered_as(result: str, name: str) -> Mapping[str, Any]:
     return found if isinstance(found, dict) and found.get("fullName") else told
 
 
-def _by_transaction(block: Block) -> Iterable[tuple[Transaction | None, list[Log]]]:
+def _by_transaction(block: Block) -> Iterable[tuple[Transaction, list[Log]]]:
     """Successful transactions in order, each with its logs in order."""
     logs = {tx_hash: list(group) for tx_hash, group in groupby(block.logs, key=lambda g: g.tx_hash)}
     for transaction in block.transactions:
@@ -130,20 +130,20 @@ def _by_transaction(block: Block) -> Iterable[tuple[Transaction | None, list[Log
         raise BadLog(f"block {block.header.number}: logs of a transaction we do not hold")
 
 
-def _fold_transaction(ctx: Context, tx: Transaction | None, logs: list[Log]) -> None:
+def _fold_transaction(ctx: Context, tx: Transaction, logs: list[Log]) -> None:
     state = ctx.state
     ctx.tx, ctx.log_index, ctx.previous, ctx.call, ctx.items = tx, None, None, None, None
-    serving = state.servings.get(tx.to) if tx and tx.to else None
-    if tx is not None and serving is not None and serving.kind in reads.CONTRACT_OF:
+    serving = state.servings.get(tx.to) if tx.to else None
+    if serving is not None and serving.kind in reads.CONTRACT_OF:
         contract = reads.CONTRACT_OF[serving.kind]
         ctx.call = abi.decode_call(contract, tx.input, only=fold_calls.TELLING)
         if ctx.call:
-            fold_calls.to_serving(ctx, serving, *ctx.call)
+            fold_calls.to_serving(ctx, tx, serving, *ctx.call)
             ctx.items = _items(ctx.call, serving, logs)
-    elif tx is not None and tx.to == ctx.ledger_address:
+    elif tx.to == ctx.ledger_address:
         ctx.call = abi.decode_call(abi.LEDGER_MANAGER, tx.input, only=fold_calls.OF_LEDGER)
         if ctx.call:
-            fold_calls.to_ledger(ctx, *ctx.call)
+            fold_calls.to_ledger(ctx, tx, *ctx.call)
     for log, following in zip_longest(logs, logs[1:]):
         _fold_log(ctx, log, following, mediated=ctx.call is None)
 

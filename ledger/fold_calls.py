@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+from chain.facts import Transaction
 from ledger.context import Context
 from ledger.state import Ledger, Serving
 
@@ -19,21 +20,20 @@ TELLING = frozenset(
 )
 
 
-def to_ledger(ctx: Context, function: str, arguments: Arguments) -> None:
+def to_ledger(ctx: Context, tx: Transaction, function: str, arguments: Arguments) -> None:
     """A direct call of the LedgerManager (contracts.md 3.1)."""
-    handler = OF_LEDGER.get(function)
-    if handler is not None and ctx.tx is not None:
+    if (handler := OF_LEDGER.get(function)) is not None:
         ctx.source = "transaction"
-        handler(ctx, arguments)
+        handler(ctx, tx, arguments)
         ctx.source = "event"
 
 
-def to_serving(ctx: Context, serving: Serving, function: str, arguments: Arguments) -> None:
+def to_serving(
+    ctx: Context, tx: Transaction, serving: Serving, function: str, arguments: Arguments
+) -> None:
     """A direct call of a serving contract: the two that log nothing."""
-    if ctx.tx is None:
-        return
     if function == "acknowledgeTEESigner":
-        account = ctx.account(serving, ctx.tx.sender, arguments["provider"])
+        account = ctx.account(serving, tx.sender, arguments["provider"])
         account.acknowledged = arguments["acknowledged"]
     elif function == "updatePenaltyPercentage":
         ctx.serving(serving.address).penalty_percentage = arguments["_penaltyPercentage"]
@@ -55,39 +55,34 @@ def delete(ledger: Ledger) -> None:
     ledger.exists, ledger.additional_info = False, ""
 
 
-def _sender(ctx: Context) -> str:
-    return ctx.tx.sender if ctx.tx else ""
+def _add_ledger(ctx: Context, tx: Transaction, arguments: Arguments) -> None:
+    credit(ctx, tx.sender, tx.value, "deposit", arguments["additionalInfo"])
 
 
-def _add_ledger(ctx: Context, arguments: Arguments) -> None:
-    value = ctx.tx.value if ctx.tx else 0
-    credit(ctx, _sender(ctx), value, "deposit", arguments["additionalInfo"])
+def _deposit(ctx: Context, tx: Transaction, arguments: Arguments) -> None:
+    credit(ctx, tx.sender, tx.value, "deposit")
 
 
-def _deposit(ctx: Context, arguments: Arguments) -> None:
-    credit(ctx, _sender(ctx), ctx.tx.value if ctx.tx else 0, "deposit")
-
-
-def _deposit_for(ctx: Context, arguments: Arguments) -> None:
+def _deposit_for(ctx: Context, tx: Transaction, arguments: Arguments) -> None:
     recipient = arguments["recipient"]
-    kind = "deposit" if recipient == _sender(ctx) else "deposit_received"
-    credit(ctx, recipient, ctx.tx.value if ctx.tx else 0, kind)
+    kind = "deposit" if recipient == tx.sender else "deposit_received"
+    credit(ctx, recipient, tx.value, kind)
 
 
-def _withdraw(ctx: Context, arguments: Arguments) -> None:
-    ledger = ctx.ledger(_sender(ctx))
+def _withdraw(ctx: Context, tx: Transaction, arguments: Arguments) -> None:
+    ledger = ctx.ledger(tx.sender)
     ledger.total -= arguments["amount"]
     ctx.move_available(ledger, -arguments["amount"], "withdraw")
     if ledger.total == 0:
         delete(ledger)
 
 
-def _delete(ctx: Context, arguments: Arguments) -> None:
-    delete(ctx.ledger(_sender(ctx)))
+def _delete(ctx: Context, tx: Transaction, arguments: Arguments) -> None:
+    delete(ctx.ledger(tx.sender))
 
 
 #: The functions of the LedgerManager that log nothing, or not all.
-OF_LEDGER: dict[str, Callable[[Context, Arguments], None]] = {
+OF_LEDGER: dict[str, Callable[[Context, Transaction, Arguments], None]] = {
     "addLedger": _add_ledger,
     "depositFund": _deposit,
     "depositFundFor": _deposit_for,
