@@ -139,7 +139,10 @@ export function startPictures(conversation) {
   const boxes = box.querySelector('[data-had]'); // as the page shows them without a script
   boxes?.remove();
   had([...(boxes?.querySelectorAll('img') ?? [])].filter((image) => image.closest('label').querySelector('input').checked));
-  form.elements.pictures.addEventListener('change', ({ target }) => { add(picturesOf(target.files), conversation); target.value = ''; });
+  const { pictures: field } = form.elements;
+  const choosing = () => { add(picturesOf(field.files), conversation); field.value = ''; };
+  field.addEventListener('change', choosing);
+  if (field.files.length) choosing(); // before this script came
   input.addEventListener('paste', (event) => {
     const given = picturesOf(event.clipboardData.files);
     // What comes from a text program or a table is text, with a picture of itself beside it.

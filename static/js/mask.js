@@ -121,6 +121,8 @@ export function startMask(form) {
   clear.addEventListener('click', () => { shapes = []; update(); });
   add.addEventListener('click', () => mark(typed()));
   for (const field of [...sides, ...form.querySelectorAll('[name=tool]')]) field.addEventListener('input', draw);
-  form.elements.picture.addEventListener('change', ({ target }) => (target.files[0] ? show(target.files[0]) : source()));
-  source();
+  const { picture: field } = form.elements;
+  const chosen = () => (field.files[0] ? show(field.files[0]) : source());
+  field.addEventListener('change', chosen);
+  chosen(); // maybe before this script came
 }

@@ -60,7 +60,8 @@ async function take(file) {
   price();
 }
 
-field.addEventListener('change', () => { if (field.files[0]) preparing = take(field.files[0]); else forget(); });
+const chosen = () => { if (field.files[0]) preparing = take(field.files[0]); else forget(); };
+field.addEventListener('change', chosen);
 form.elements.provider.addEventListener('change', price);
 startRecorder(form.querySelector('[data-recorder]'), {
   most,
@@ -72,4 +73,4 @@ startSending(form, async () => {
   if (trouble) throw new Error(trouble);
   if (!length) throw new Error(t('Choose a recording, or make one.'));
 });
-price();
+chosen(); // maybe before this script came

@@ -9,11 +9,11 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Protocol
 from urllib.parse import urlsplit
 
 from axe_playwright_python.base import AXE_SCRIPT
-from playwright.sync_api import Page
+from playwright.sync_api import Page, Route
 
 from tests import factories
 
@@ -219,6 +219,24 @@ class Watch:
 
 
 @contextmanager
+def before(page: Page, url: str, script: str) -> Iterator[None]:
+    """The page as it is before one of its scripts has come, which does at the end."""
+    held: list[Route] = []
+    where = f"**/js/{script}*"
+
+    def hold(route: Route) -> None:
+        held.append(route)
+
+    page.route(where, hold)
+    with page.expect_request(where):
+        page.goto(url, wait_until="commit")
+    yield
+    for route in held:
+        route.continue_()
+    page.unroute(where)
+
+
+@contextmanager
 def watching(page: Page, url: str) -> Iterator[Watch]:
     """Collect console errors, script errors, dialogs and requests to anybody else, from the first
     byte on."""
@@ -283,7 +301,7 @@ def sound(
         for width in (768, 320):  # the last breakpoint is at 480: 320 has the least room of a phone
             page.evaluate("window.heldBack = true")
             page.set_viewport_size({"width": width, "height": 844})
-            faults += _fits(page, width)
+            faults += fits(page, width)
         if schemes:  # at the width where most has to scroll or is folded away
             faults += [f"narrow: {fault}" for fault in inaccessible(page)]
         faults += [
@@ -371,14 +389,20 @@ def overflow(page: Page, width: int) -> list[str]:
     return _too_wide(width, page.evaluate(_OVERFLOW, width))
 
 
-def _fits(page: Page, width: int) -> list[str]:
+class Asked(Protocol):
+    """A page of any engine."""
+
+    def evaluate(self, expression: str, arg: Any = None) -> Any: ...
+
+
+def fits(page: Asked, width: int) -> list[str]:
     """Before and after the scripts learn of the new width, in one question: a dozen of them at
     each page cost more than the answers."""
     early, late, out, zoomed = page.evaluate(
         f"""(width) => {{
           const [overflow, out, zoomed] = [{_OVERFLOW}, {_STICKING_OUT}, {_ZOOMED}];
           const early = overflow(width);
-          window.catchUp();
+          window.catchUp?.();
           return [early, overflow(width), out(), width > 640 ? [] : zoomed()];
         }}""",
         width,

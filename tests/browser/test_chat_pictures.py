@@ -37,7 +37,8 @@ def test_pictures_in_a_question(alice: Page, asgi_server: str, chat: Chat, tmp_p
     alice.goto(f"{asgi_server}/playground/chat?provider={factories.PETRA}")
     expect(alice.locator("[data-attach]")).to_be_visible()
     chosen = alice.locator(".attach .pictures img")
-    alice.get_by_test_id("chat-pictures").set_input_files(picture_file(tmp_path))
+    with pagecheck.before(alice, alice.url, "chat.js"):
+        alice.get_by_test_id("chat-pictures").set_input_files(picture_file(tmp_path))
     expect(chosen).to_have_count(1, timeout=15_000)
     bad = tmp_path / "bad.png"
     bad.write_bytes(b"<svg onload=alert(1)>")

@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 from PIL import Image
-from playwright.sync_api import BrowserContext, BrowserType, Page, expect
+from playwright.sync_api import BrowserContext, BrowserType, FilePayload, Page, expect
 
 from devnet import accounts as cast
 from devnet.deploy import Contracts
@@ -174,6 +174,12 @@ def test_pictures_from_a_service_to_a_verified_file(
     page.get_by_test_id("image-make").click()
     expect(page.get_by_test_id("image-work").first).to_contain_text("a found harbour")
     assert Turn.objects.count() == earlier + 2
+    # what was chosen before the script came can be marked, too
+    early = FilePayload(name="early.png", mimeType="image/png", buffer=data)
+    with pagecheck.before(page, f"{asgi_server}/playground/images", "images.js"):
+        page.locator("[data-editing] summary").click()
+        page.get_by_test_id("image-upload").set_input_files(early)
+    expect(page.get_by_test_id("mask-canvas")).to_be_visible()
 
 
 @pytest.fixture
@@ -301,10 +307,10 @@ def test_speech_from_a_file_and_from_the_microphone(
     assert Turn.objects.count() == 2 and Turn.objects.last().answer  # type: ignore[union-attr]
 
     # what is no sound is named before anything is sent
-    page.goto(f"{asgi_server}/playground/audio")
     bad = tmp_path / "notes.txt"
     bad.write_text("no sound")
-    page.get_by_test_id("audio-file").set_input_files(bad)
+    with pagecheck.before(page, f"{asgi_server}/playground/audio", "speech.js"):
+        page.get_by_test_id("audio-file").set_input_files(bad)
     expect(page.locator("[data-listen-says]")).to_contain_text("notes.txt is not a sound")
     pagecheck.sound(page, f"{asgi_server}/playground/audio")
     refused = "Failed to load resource: the server responded with a status of 400 (Bad Request)"
