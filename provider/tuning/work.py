@@ -25,7 +25,7 @@ from protocol.digests import VerifierMessage, verifier_digest
 from provider.errors import ChainError, Reverted
 from provider.tee import Tee
 from provider.tuning import executor
-from provider.tuning.chain import Deliverable, TuningChain
+from provider.tuning.chain import TuningChain
 from provider.tuning.executor import OUTPUT, ExecutorFailed, TaskLog
 from provider.tuning.files import Folders
 from provider.tuning.handover import HandoverError, Receiver
@@ -223,7 +223,6 @@ class Work:
                 await self._fail(task, str(failure))
             except (StorageError, ChainError) as error:
                 self._complain(task, "delivery", error)
-        self._wake["follow"].set()
         return False
 
     async def _deliver(self, task: Task) -> None:
@@ -295,21 +294,28 @@ class Work:
         return False
 
     async def _follow(self, task: Task) -> None:
+        """A chain may take blocks back: what is gone is done again, and a task has ended when the
+        next look, `poll_seconds` later, still finds it settled."""
         found = await self._chain.deliverable(task.user, task.id)
+        stages = (tuning.DELIVERED, tuning.USER_ACKNOWLEDGED)
         if found is None:
-            await self._fail(task, "the account was deleted before the result was settled")
+            if await self._chain.account(task.user) is None:
+                await self._fail(task, "the account was deleted before the result was settled")
+            elif await self._move(task, stages, tuning.DELIVERING):
+                self._log(task).warning("the chain took the delivery back: it is delivered again")
+                self._wake["deliver"].set()
         elif found.settled:
-            await self._finish(task, found)
+            # Without the key nobody can use the adapter.
+            if await self._move(task, stages, tuning.FINISHED, handed_over=not found.acknowledged):
+                self._log(task).info("finished")
         elif found.acknowledged:
             await self._move(task, (tuning.DELIVERED,), tuning.USER_ACKNOWLEDGED)
             if task.progress == tuning.DELIVERED:
                 self._log(task).info("acknowledged by the user")
             await self._settle(task, ecies.seal(task.secret, task.public_key))
-            await self._finish(task, found)
         elif await self._chain.now() > found.time + await self._window():
             self._log(task).warning("not acknowledged in time: the penalty is charged")
             await self._settle(task, b"")
-            await self._finish(task, found)
 
     async def _window(self) -> float:
         """How long a user has, in seconds: never longer than half the time refunds are locked."""
@@ -328,12 +334,6 @@ class Work:
             "settleFees", (task.id, secret, task.root, nonce, signature, task.fee, task.user)
         )
         self._log(task).info(f"settled in {tx_hash}" + (", key released" if secret else ""))
-
-    async def _finish(self, task: Task, found: Deliverable) -> None:
-        stages = (tuning.DELIVERED, tuning.USER_ACKNOWLEDGED)
-        kept = found.acknowledged
-        if await self._move(task, stages, tuning.FINISHED, handed_over=not kept):
-            self._log(task).info("finished")
 
     async def _hand_over(self, task: Task, receiver: Receiver) -> None:
         try:

@@ -310,13 +310,17 @@ def test_it_survives_its_death_at_every_stage(lab: TuningLab) -> None:
     assert not left_over
 
 
+def stay(broker: Broker) -> None:
+    """It starts where it was: another address would be a transaction, too."""
+    port = int(broker.url.rpartition(":")[2])
+    broker.config.write_text(f"{broker.config.read_text()}listen: {{port: {port}}}\n")
+
+
 def test_a_delivery_under_way_at_its_death_is_waited_for(lab: TuningLab) -> None:
     """A second one would be refused, and with it the task would fail, its result on the chain."""
     broker = lab.broker(storage=None)
     user = lab.funded(broker)
-    # Where it was: another address would be a transaction, too.
-    port = int(broker.url.rpartition(":")[2])
-    broker.config.write_text(f"{broker.config.read_text()}listen: {{port: {port}}}\n")
+    stay(broker)
     sent = upload(broker, user, dataset("slow", "under way")).json()["datasetHash"]
     id_ = create(broker, user, sent)
     broker.until(user, id_, tuning.TRAINING)
@@ -339,6 +343,37 @@ def test_a_delivery_under_way_at_its_death_is_waited_for(lab: TuningLab) -> None
         call("evm_setAutomine", True)
     broker.until(user, id_, tuning.DELIVERED)
     assert len(lab.account(user, broker)["deliverables"]) == 1
+    broker.stop(signal.SIGTERM)
+
+
+def test_blocks_that_the_chain_takes_back_are_made_up_for(lab: TuningLab) -> None:
+    """The delivery is lost, and then the settlement: neither task nor fee is."""
+    for method, value in (("evm_setIntervalMining", 0), ("evm_setAutomine", True)):
+        lab.contracts.chain.rpc.call(method, value)  # no block beside those of the test
+    broker = lab.broker(storage=None, poll_seconds=3600)  # it looks when it is started
+    user = lab.funded(broker)
+    stay(broker)
+    sent = upload(broker, user, dataset("ok", "taken back")).json()["datasetHash"]
+    id_ = create(broker, user, sent)
+
+    def look(*, lost: int = 0) -> None:
+        broker.stop()
+        if lost:
+            lab.contracts.chain.rpc.call("anvil_reorg", lost, [])
+            lab.contracts.chain.rpc.call("anvil_dropAllTransactions")
+        broker.start()
+
+    broker.until(user, id_, tuning.DELIVERED)
+    look(lost=1)
+    eventually(lambda: lab.account(user, broker)["deliverables"])
+    broker.until(user, id_, tuning.DELIVERED)
+    lab.acknowledge(user, broker, id_)
+    for lost in (0, 1):
+        look(lost=lost)
+        eventually(lambda: lab.deliverable(user, broker, id_)["settled"])
+    look()
+    broker.until(user, id_, tuning.FINISHED)
+    assert lab.account(user, broker)["balance"] == 10**18 - FEE
     broker.stop(signal.SIGTERM)
 
 
