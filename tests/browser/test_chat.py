@@ -12,7 +12,7 @@ from django.test import Client
 from django.utils import timezone
 from playwright.sync_api import Page, expect
 
-from accounts.models import User
+from accounts.models import ProviderKey, User
 from inference.models import Chat, Turn
 from ledger.models import Service, SubAccount
 from probes.models import ExchangeRate
@@ -143,6 +143,11 @@ def test_from_an_empty_page_to_a_verified_answer(alice: Page, asgi_server: str) 
     # The answer is shown anew with its end and with its verdict: where it is, is asked in one go.
     below = "e => e.getBoundingClientRect().bottom <= composer.getBoundingClientRect().top"
     assert verdict.evaluate(below)
+    # A press on Send moves the focus there, and what that shows does not move Send away under it.
+    ProviderKey.objects.all().delete()
+    alice.goto(f"{asgi_server}/playground/chat?provider={factories.PETRA}&draft=One")
+    with alice.expect_request("**/account/keys/prepare"):
+        alice.get_by_test_id("chat-send").click()
 
 
 def test_stop_reload_and_a_second_window(alice: Page, asgi_server: str, chat: Chat) -> None:
