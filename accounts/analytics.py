@@ -84,7 +84,6 @@ class ByKey:
 class Spending:
     """`total` neuron left sub-accounts; `settled` is the same read from the settlements."""
 
-    window: str
     total: int
     settled: int
     by_provider: tuple[Spent, ...]
@@ -118,7 +117,6 @@ def spending(user: str, window: str, now: dt.datetime) -> Spending:
         _add(providers, pair[1], amount, count)
         _add(names, models.get(pair, _("no longer listed")), amount, count)
     return Spending(
-        window=window,
         total=found.total,
         settled=found.settled,
         by_provider=_rows(providers, largest_first=True, addresses=True),

@@ -36,6 +36,8 @@ HEARSAY = timedelta(minutes=1)
 #: A hash that no page reported is looked for so long, among so many of the sender's next nonces.
 ORPHANED_FOR = timedelta(hours=1)
 ORPHAN_NONCES = 4
+#: Transactions that one round of the worker looks at.
+MOST = 200
 #: How far back a replacement is searched, blocks.
 SEARCH_BLOCKS = 20_000
 
@@ -66,8 +68,8 @@ def look(intent: Intent) -> Intent:
     return intent
 
 
-def look_at_all(limit: int = 200) -> int:
-    """One round of the worker over everything still under way; returns how many were looked at."""
+def look_at_all() -> None:
+    """One round of the worker over everything still under way, as much as a round may take."""
     now = timezone.now()
     ended = Q(
         state__in=RECONSIDERED,
@@ -81,10 +83,10 @@ def look_at_all(limit: int = 200) -> int:
     waiting = (
         Intent.objects.filter(Q(state__in=FOLLOWED) | ended | orphans, chain_id=settings.CHAIN_ID)
         .select_related("user")
-        .order_by("checked_at")[:limit]
+        .order_by("checked_at")[:MOST]
     )
-    looked = [look(intent) for intent in waiting]
-    return len(looked)
+    for intent in waiting:
+        look(intent)
 
 
 def _may_change(intent: Intent) -> bool:

@@ -34,11 +34,7 @@ def page(user: User, session_key: str | None, changing: str = "") -> pages_keys.
     given = Counter(slots.values_list("serving", "provider", "generation"))
     made = user.access_tokens.alias(ended=Q(revoked_at__isnull=False) | Q(expires_at__lte=now))
     return pages_keys.KeysPage(
-        rows=tuple(
-            pages_keys.KeyRow(key, key.expired(now))
-            for key in held
-            if key.token_id == wire.EPHEMERAL_TOKEN_ID
-        ),
+        own=tuple(key for key in held if key.token_id == wire.EPHEMERAL_TOKEN_ID),
         lasting=tuple(
             pages_keys.LastingRow(
                 key,

@@ -69,12 +69,12 @@ def signs_with_code(code: object) -> bool:
     return isinstance(code, str) and code not in ("", "0x") and not code.startswith("0xef0100")
 
 
-def known_anywhere(tx_hash: str, *, timeout: float = TIMEOUT_SECONDS) -> bool:
+def known_anywhere(tx_hash: str) -> bool:
     """Whether any of the configured nodes knows a transaction; a silent one knows nothing."""
     request = rpc.Request("eth_getTransactionByHash", (tx_hash,))
     for url in settings.CHAIN_RPC_URLS:
         try:
-            with rpc.Rpc((url,), settings.CHAIN_ID, timeout=timeout) as one:
+            with rpc.Rpc((url,), settings.CHAIN_ID, timeout=TIMEOUT_SECONDS) as one:
                 (found,) = one.many([request])
         except (errors.WrongChain, errors.Retry):
             continue

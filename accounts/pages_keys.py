@@ -13,12 +13,6 @@ from accounts.tokens import DAYS, DEFAULT_DAYS, DEFAULT_PER_MINUTE, MOST_PER_MIN
 
 
 @dataclass(frozen=True)
-class KeyRow:
-    key: ProviderKey
-    expired: bool
-
-
-@dataclass(frozen=True)
 class LastingRow:
     """A key in a slot of its own; `state` as in `accounts.keys_lasting.state`."""
 
@@ -61,7 +55,7 @@ class KeysPage:
     tokens, sessions.
     """
 
-    rows: tuple[KeyRow, ...]
+    own: tuple[ProviderKey, ...]
     lasting: tuple[LastingRow, ...]
     slots: tuple[Slots, ...]
     sessions: tuple[SessionRow, ...]

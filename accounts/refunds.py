@@ -44,14 +44,13 @@ class Reduction:
         return _("Your top-up there took this money back before it took new money.")
 
 
-def reductions(user: str, limit: int = _SHOWN) -> tuple[Reduction, ...]:
+def reductions(user: str) -> tuple[Reduction, ...]:
     """The newest reductions of a wallet's refunds (2 queries).
 
     A settlement and the cancellation it causes are one log of one transaction, so they share it.
     """
-    cancelled = list(
-        newest_first(Movement.objects.filter(user=user, kind="refund_cancelled"))[:limit]
-    )
+    rows = Movement.objects.filter(user=user, kind="refund_cancelled")
+    cancelled = list(newest_first(rows)[:_SHOWN])
     hashes = {row.tx_hash for row in cancelled if row.tx_hash}
     charged = Movement.objects.filter(user=user, kind="settlement", tx_hash__in=hashes)
     eaten = set(charged.values_list("tx_hash", "serving", "provider"))

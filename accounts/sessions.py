@@ -5,9 +5,9 @@ from __future__ import annotations
 import time
 from datetime import timedelta
 from importlib import import_module
-from typing import Any
 
 from django.conf import settings
+from django.db.models import QuerySet
 from django.http import HttpRequest
 from django.utils import timezone
 from django.utils.translation import gettext as _
@@ -66,19 +66,12 @@ def of(user: User) -> tuple[SignIn, ...]:
 
 def end(user: User, sign_in_id: int) -> None:
     """Close one of the user's sessions; somebody else's is not found and stays."""
-    for row in user.sign_ins.filter(pk=sign_in_id):
-        _close(row)
-        row.delete()
+    _end(user.sign_ins.filter(pk=sign_in_id))
 
 
 def end_all(user: User) -> int:
     """Close every session of the user; how many there were."""
-    rows = list(user.sign_ins.all())
-    for row in rows:
-        _close(row)
-    # Not one that was opened meanwhile: it lives, and must stay in the list to be ended.
-    user.sign_ins.filter(pk__in=[row.pk for row in rows]).delete()
-    return len(rows)
+    return _end(user.sign_ins.all())
 
 
 def forgotten(session_key: str | None) -> None:
@@ -109,11 +102,16 @@ def is_fresh(request: HttpRequest) -> bool:
     return True
 
 
+def _end(found: QuerySet[SignIn]) -> int:
+    """Not one that was opened meanwhile: it lives, and must stay in the list to be ended."""
+    rows = list(found)
+    for row in rows:
+        _close(row)
+        row.delete()
+    return len(rows)
+
+
 def _close(row: SignIn) -> None:
     """The session first: a socket that is told looks no more, one that connects now must fail."""
-    _store(row.session_key).delete()
+    import_module(settings.SESSION_ENGINE).SessionStore(row.session_key).delete()
     sockets.tell(row.session_key)
-
-
-def _store(session_key: str) -> Any:
-    return import_module(settings.SESSION_ENGINE).SessionStore(session_key)

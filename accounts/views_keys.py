@@ -30,6 +30,34 @@ def _provider(body: dict[str, Any]) -> str:
         raise Problem("invalid_request", f"`provider` {error}.") from None
 
 
+def _asked(wanted: keys.KeyRequest, lives: str, slot: str) -> dict[str, Any]:
+    """What the wallet is to sign, and what that means in words."""
+    fields = wanted.fields
+    shown = {
+        _("For provider"): fields.provider,
+        _("Pays from"): fields.address,
+        _("Valid for"): lives,
+        _("Slot"): slot,
+        _("Generation"): str(fields.generation),
+    }
+    return {
+        "digest": wanted.digest,
+        "raw": wanted.raw,
+        "scope": _(SCOPE),
+        "fields": [{"name": name, "value": value} for name, value in shown.items()],
+    }
+
+
+def _signed(request: HttpRequest, name: str, provider: str = "") -> dict[str, Any]:
+    """The request that waits in the session, used up by this. Raises Problem."""
+    pending: dict[str, Any] | None = request.session.pop(name, None)
+    if pending is None or pending.get("provider", "") != provider:
+        raise Problem(
+            "no_pending_key", _("No key waits for a signature."), _("Ask for a key again.")
+        )
+    return pending
+
+
 @require_POST
 @signed_in
 @json_door
@@ -48,22 +76,8 @@ def prepare(request: HttpRequest) -> HttpResponse:
         "raw": wanted.raw,
         "serving": wanted.serving,
     }
-    fields = wanted.fields
-    return answer(
-        {
-            "ready": False,
-            "digest": wanted.digest,
-            "raw": wanted.raw,
-            "scope": _(SCOPE),
-            "fields": [
-                {"name": _("For provider"), "value": fields.provider},
-                {"name": _("Pays from"), "value": fields.address},
-                {"name": _("Valid for"), "value": _("24 hours")},
-                {"name": _("Slot"), "value": _("255 (short-lived)")},
-                {"name": _("Generation"), "value": str(fields.generation)},
-            ],
-        }
-    )
+    asked = _asked(wanted, _("24 hours"), _("255 (short-lived)"))
+    return answer({"ready": False, **asked})
 
 
 @require_POST
@@ -74,11 +88,7 @@ def store(request: HttpRequest) -> HttpResponse:
     user, body = user_of(request), body_of(request)
     limits.spend("keys", user.address, limit=30, seconds=60)
     provider, signature = _provider(body), text_of(body, "signature", limit=300)
-    pending = request.session.pop(_PENDING, None)
-    if pending is None or pending["provider"] != provider:
-        raise Problem(
-            "no_pending_key", _("No key waits for a signature."), _("Ask for a key again.")
-        )
+    pending = _signed(request, _PENDING, provider)
     key = keys.store(user, provider, pending["raw"], signature, pending["serving"])
     return answer({"ready": True, "expires_at": key.expires_at})
 
@@ -99,28 +109,9 @@ def prepare_lasting(request: HttpRequest) -> HttpResponse:
     label = text_of(body, "label", limit=60).strip().replace("\0", "")
     wanted = keys_lasting.prepare(user, _provider(body), days)
     request.session[_LASTING] = {"raw": wanted.raw, "serving": wanted.serving, "label": label}
-    fields = wanted.fields
-    return answer(
-        {
-            "digest": wanted.digest,
-            "raw": wanted.raw,
-            "scope": _(SCOPE),
-            "fields": [
-                {"name": _("For provider"), "value": fields.provider},
-                {"name": _("Pays from"), "value": fields.address},
-                {
-                    "name": _("Valid for"),
-                    "value": _("%(days)s days") % {"days": days} if days else _("until revoked"),
-                },
-                {
-                    "name": _("Slot"),
-                    "value": _("%(token_id)s of %(slots)s")
-                    % {"token_id": fields.token_id, "slots": keys_lasting.SLOTS},
-                },
-                {"name": _("Generation"), "value": str(fields.generation)},
-            ],
-        }
-    )
+    place = {"token_id": wanted.fields.token_id, "slots": keys_lasting.SLOTS}
+    lives = _("%(days)s days") % {"days": days} if days else _("until revoked")
+    return answer(_asked(wanted, lives, _("%(token_id)s of %(slots)s") % place))
 
 
 @require_POST
@@ -132,11 +123,7 @@ def create_lasting(request: HttpRequest) -> HttpResponse:
     limits.spend("keys", user.address, limit=30, seconds=60)
     sessions.require_fresh(request)
     signature = text_of(body, "signature", limit=300)
-    pending = request.session.pop(_LASTING, None)
-    if pending is None:
-        raise Problem(
-            "no_pending_key", _("No key waits for a signature."), _("Ask for a key again.")
-        )
+    pending = _signed(request, _LASTING)
     made = keys_lasting.create(
         user, pending["raw"], signature, pending["serving"], pending["label"]
     )

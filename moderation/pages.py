@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import datetime as dt
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
@@ -63,7 +62,6 @@ class QueuePage:
     me: str
     done: Act | None
     undo_seconds: int
-    now: dt.datetime
 
 
 @dataclass(frozen=True)

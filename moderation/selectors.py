@@ -181,11 +181,9 @@ def of_listing(listing: Listing, now: dt.datetime | None = None) -> Decided:
     return of_listings([listing], now)[listing.serving, listing.provider]
 
 
-def of_provider(address: str, now: dt.datetime | None = None) -> Decided:
+def of_provider(address: str) -> Decided:
     """What holds about all of a provider's listings together (1 query)."""
-    rows = in_force(now).filter(
-        subject_kind=SubjectKind.PROVIDER, provider=address, kind__in=_PUBLIC
-    )
+    rows = in_force().filter(subject_kind=SubjectKind.PROVIDER, provider=address, kind__in=_PUBLIC)
     return _decided(list(rows.order_by("-at", "-number")))
 
 
@@ -195,10 +193,10 @@ def is_hidden(serving: str, provider: str, now: dt.datetime | None = None) -> bo
     return rows.filter(serving__in=("", serving)).exists()
 
 
-def unconfirmed(user: User, serving: str, provider: str, now: dt.datetime | None = None) -> bool:
+def unconfirmed(user: User, serving: str, provider: str) -> bool:
     """Whether a service is hidden and the person has not said to ask it all the same (1 query)."""
     said = Anyway.objects.filter(user=user, number=OuterRef("number"))
-    rows = in_force(now).filter(kind=EffectKind.HIDDEN, provider=provider)
+    rows = in_force().filter(kind=EffectKind.HIDDEN, provider=provider)
     return rows.filter(~Exists(said), serving__in=("", serving)).exists()
 
 

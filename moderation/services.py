@@ -135,17 +135,10 @@ def confirm(
     return act
 
 
-def decline(
-    actor: User,
-    number: int,
-    reason: str,
-    *,
-    request: HttpRequest | None = None,
-    now: dt.datetime | None = None,
-) -> Act:
+def decline(actor: User, number: int, reason: str, *, request: HttpRequest | None = None) -> Act:
     """End a proposal without doing it; whoever made it may do so too. Raises Refused."""
     _require(actor)
-    now = now or timezone.now()
+    now = timezone.now()
     if len(reason.strip()) < 3:
         raise Problem("no_reason", _("A reason is missing."), _("Say why, for staff and auditors."))
     with transaction.atomic():
@@ -204,9 +197,7 @@ def undo(
     return done
 
 
-def claim(
-    actor: User, item: Item, *, release: bool = False, now: dt.datetime | None = None
-) -> None:
+def claim(actor: User, item: Item, *, release: bool = False) -> None:
     """Say who looks at an item; another one's claim can be taken over. Not an act: it decides
     nothing."""
     _require(actor)
@@ -214,12 +205,12 @@ def claim(
     if release:
         rows.filter(claimed_by=audit.name_of(actor)).update(claimed_by="", claimed_at=None)
     else:
-        rows.update(claimed_by=audit.name_of(actor), claimed_at=now or timezone.now())
+        rows.update(claimed_by=audit.name_of(actor), claimed_at=timezone.now())
 
 
-def ask_anyway(user: User, serving: str, provider: str, now: dt.datetime | None = None) -> None:
+def ask_anyway(user: User, serving: str, provider: str) -> None:
     """The person read why a service is hidden and asks it all the same; until it is hidden anew."""
-    now = now or timezone.now()
+    now = timezone.now()
     rows = selectors.in_force(now).filter(kind=EffectKind.HIDDEN, provider=provider)
     for number in rows.filter(serving__in=("", serving)).values_list("number", flat=True):
         Anyway.objects.get_or_create(user=user, number=number, defaults={"at": now})

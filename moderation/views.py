@@ -76,7 +76,6 @@ def _show(
         me=audit.name_of(user),
         done=_undoable(given.get("done", ""), audit.name_of(user), now),
         undo_seconds=services.UNDO_SHOWN_SECONDS,
-        now=now,
     )
     return render(request, "moderation/queue.html", {"page": page}, status=status)
 

@@ -19,7 +19,7 @@ from django.utils.translation import gettext as _
 from django.views.decorators.cache import never_cache
 from django.views.decorators.http import require_safe
 
-from accounts import csv_files, limits, pages_parts, problems, roles
+from accounts import csv_files, limits, links, pages_parts, problems, roles
 from accounts.feeds import xml_text
 from accounts.http import number_of, row_number
 from accounts.pages_parts import Option
@@ -133,8 +133,8 @@ def paths(subjects: Iterable[Subject]) -> dict[Subject, str]:
     for serving, provider, kind in services_.values_list("serving", "provider", "kind"):
         contract = known.get(serving)
         other = contract.service_name if contract and not contract.recommended else ""
-        more = f"?{urlencode({'service_name': other})}" if other else ""
-        found[Subject.service(serving, provider)] = f"/services/{kind}/{provider}{more}"
+        path = links.service_of(kind, provider, service_name=other)
+        found[Subject.service(serving, provider)] = path
     for one in asked:
         if one.kind == SubjectKind.PROVIDER:
             found[one] = f"/providers/{one.key}"
