@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Sequence
 from dataclasses import fields
+from functools import lru_cache
 from typing import Any
 
 from protocol.abi import CODEC, Argument, checksum, printable
@@ -43,21 +44,15 @@ def parse_signature(signature: str) -> tuple[str, tuple[Argument, ...]]:
 
 # --- compiled decoding ---------------------------------------------------------------------------
 
-_ADDRESSES: dict[str, str] = {}
 _BOOLS = {"0" * 64: False, "0" * 63 + "1": True}
-_ADDRESS_CACHE_LIMIT = 1 << 18
 
 
+@lru_cache(1 << 17)
 def _address(word: str) -> str:
-    """The EIP-55 address in a 32-byte word (64 hex digits), cached: checksumming costs a hash."""
-    known = _ADDRESSES.get(word)
-    if known is None:
-        if len(word) != 64 or word[:24] != "0" * 24:
-            raise ValueError("an address word is not zero-padded")
-        if len(_ADDRESSES) >= _ADDRESS_CACHE_LIMIT:
-            _ADDRESSES.clear()
-        known = _ADDRESSES[word] = checksum("0x" + word[24:])
-    return known
+    """The EIP-55 address in a 32-byte word (64 hex digits)."""
+    if len(word) != 64 or word[:24] != "0" * 24:
+        raise ValueError("an address word is not zero-padded")
+    return checksum("0x" + word[24:])
 
 
 def _uint(word: str, bits: int) -> int:

@@ -88,21 +88,6 @@ def variables() -> str:
     return _table("Variables", ("variable", "example", "what for"), table, code=2)
 
 
-def read_variables() -> set[str]:
-    """Names that the settings read from the environment."""
-    tree = ast.parse((ROOT / "marketplace/settings.py").read_text())
-    return {
-        str(node.args[0].value)
-        for node in ast.walk(tree)
-        if isinstance(node, ast.Call)
-        and isinstance(node.func, ast.Attribute)
-        and isinstance(node.func.value, ast.Name)
-        and node.func.value.id == "env"
-        and node.args
-        and isinstance(node.args[0], ast.Constant)
-    }
-
-
 def endpoints() -> str:
     """Paths of the JSON API, and of everything else that answers programs."""
     from marketplace.api import api
