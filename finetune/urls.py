@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from django.urls import URLPattern, URLResolver, path
 
-from finetune import views, views_compare, views_doors, views_publish, views_wizard
+from finetune import views, views_doors, views_publish, views_wizard
 
 app_name = "finetune"
 _DRAFT, _TASK = "fine-tuning/new/<uuid:draft_id>", "fine-tuning/tasks/<uuid:task_id>"
@@ -12,7 +12,7 @@ _DATASET = "fine-tuning/datasets/<uuid:dataset_id>"
 
 urlpatterns: list[URLPattern | URLResolver] = [
     path("fine-tuning", views.index, name="index"),
-    path("fine-tuning/compare", views_compare.compare, name="compare"),
+    path("fine-tuning/compare", views.compare, name="compare"),
     path("fine-tuning/decrypt", views.decrypt, name="decrypt"),
     path("fine-tuning/adopt", views.adopt, name="adopt"),
     path("fine-tuning/usage", views.usage, name="usage"),

@@ -33,7 +33,18 @@ from accounts.errors import Problem
 from accounts.http import in_pieces, signed_out, user_of, uuid_of
 from accounts.models import User
 from attestation import selectors as attestation
-from finetune import deploying, files, follow, offers, pages, pricing, reading, results, selectors
+from finetune import (
+    comparing,
+    deploying,
+    files,
+    follow,
+    offers,
+    pages,
+    pricing,
+    reading,
+    results,
+    selectors,
+)
 from finetune.errors import BrokerError
 from finetune.models import Task
 from ledger import selectors as ledger
@@ -235,6 +246,16 @@ def _price(task: Task, parameters: tuning.Parameters | None) -> pricing.Price | 
         each=task.price_per_token,
         free=0,
     )
+
+
+@require_GET
+@never_cache
+def compare(request: HttpRequest) -> HttpResponse:
+    """`/fine-tuning/compare?task=…&task=…`: two to four of one's own tasks."""
+    if not request.user.is_authenticated:
+        return signed_out(request, _("Compare runs"))
+    page = comparing.page(user_of(request), request.GET.getlist("task"))
+    return render(request, "finetune/compare.html", {"page": page})
 
 
 # --- files ----------------------------------------------------------------------------------------

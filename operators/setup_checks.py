@@ -377,34 +377,34 @@ def _cors(found: Found) -> Result:
     )
 
 
+def _unanswered(state: State, why: str, fix: str = "") -> tuple[Result, Result]:
+    """What keeps a question from being answered says nothing of usage."""
+    return Result("stream", state, why, fix), Result("usage", "not_checked", why, fix)
+
+
 def _speech(found: Found) -> tuple[Result, Result]:
     listing, spoken = found.target.listing, found.spoken
     if listing.service_type != asking.CHAT:
-        why = gettext_noop("Only chat services stream.")
-        return Result("stream", "not_checked", why), Result("usage", "not_checked", why)
+        return _unanswered("not_checked", gettext_noop("Only chat services stream."))
     refused = spoken.refused if spoken else None
     if refused is not None and refused not in _KEY_REFUSED:
-        why, fix = words.QUESTION_STATUS.format(status=refused), _LOOK_AT_LOG
-        state: State = "not_checked" if refused == 429 else "bad"
-        return Result("stream", state, why, fix), Result("usage", "not_checked", why, fix)
+        why = words.QUESTION_STATUS.format(status=refused)
+        return _unanswered("not_checked" if refused == 429 else "bad", why, _LOOK_AT_LOG)
     if found.speed == Speed.NONE or spoken is None:
         if found.target.key and refused is None:  # nobody was shown the key
             why = gettext_noop("It gave no answer to read.")
-            fix = gettext_noop("Mend the answer first.")
-            return Result("stream", "not_checked", why, fix), Result(
-                "usage", "not_checked", why, fix
-            )
+            return _unanswered("not_checked", why, gettext_noop("Mend the answer first."))
         if found.target.key:
             why = gettext_noop("It refused the key that you gave.")
             fix = gettext_noop("Has that wallet money here, and does the key hold still?")
-            return Result("stream", "bad", why, fix), Result("usage", "not_checked", why, fix)
+            return _unanswered("bad", why, fix)
         why = gettext_noop(
             "Not checked: it needs a key, and this site has none that it may spend here."
         )
         fix = gettext_noop(
             "Give a key of another wallet with the check: your own cannot be its customer."
         )
-        return Result("stream", "not_checked", why, fix), Result("usage", "not_checked", why, fix)
+        return _unanswered("not_checked", why, fix)
     if spoken.failed:
         return (
             Result(
