@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from dataclasses import astuple
 from typing import Any
@@ -12,7 +11,7 @@ from hexbytes import HexBytes
 from web3 import Web3
 
 from bench.measure import Result, rate
-from bench.web3_baseline import ARTIFACTS
+from bench.web3_baseline import abi_of
 from protocol import abi, events
 
 LOGS = 2_000
@@ -44,7 +43,7 @@ def _logs(name: str, values: list[Any], goal: float) -> list[Result]:
     data = "0x" + abi.CODEC.encode(plain, values).hex()
     contract = Web3().eth.contract(
         address=Web3.to_checksum_address("0x" + "33" * 20),
-        abi=json.loads((ARTIFACTS / "InferenceServing.json").read_text())["abi"],
+        abi=abi_of("InferenceServing"),
     )
     log: Any = {
         "topics": [HexBytes(t) for t in topics], "data": HexBytes(data), "blockNumber": 1,

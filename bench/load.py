@@ -11,7 +11,6 @@ import argparse
 import asyncio
 import itertools
 import os
-import statistics
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
@@ -19,7 +18,7 @@ from contextlib import ExitStack
 import aiohttp
 
 from bench.backfill import empty
-from bench.measure import Result
+from bench.measure import Result, p95_of
 from bench.rows import PROVIDER, USER, fill
 from bench.site import served
 from ledger import topics
@@ -77,7 +76,7 @@ async def _ramps(places: list[str], seconds: float) -> list[Step]:
         found: list[Step] = []
         carried, at = 0.0, 0.0
         for rate in REQUESTS:
-            p95 = _p95(await _asked(session, places, visitors, rate, seconds))
+            p95 = p95_of(await _asked(session, places, visitors, rate, seconds))
             print(f"  {rate} requests/s: p95 {p95:.0f} ms", flush=True)
             if p95 > LIMIT_MS:
                 break
@@ -97,7 +96,7 @@ async def _ramps(places: list[str], seconds: float) -> list[Step]:
             told, asked = await asyncio.gather(
                 _told(pages, seconds), _asked(session, places, visitors, BESIDE, seconds)
             )
-            p95, push = _p95(asked), _p95(told)
+            p95, push = p95_of(asked), p95_of(told)
             print(f"  {wanted} sockets: pages {p95:.0f} ms, messages {push:.0f} ms", flush=True)
             if max(p95, push) > LIMIT_MS:
                 break
@@ -111,10 +110,6 @@ async def _ramps(places: list[str], seconds: float) -> list[Step]:
 def _addresses() -> Iterator[str]:
     for number in itertools.cycle(range(1 << 16)):
         yield f"10.7.{number >> 8}.{number & 255}"
-
-
-def _p95(samples: list[float]) -> float:
-    return statistics.quantiles(samples, n=20)[18]
 
 
 async def _asked(

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import json
+import statistics
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -37,6 +38,10 @@ def rate(work: Callable[[], int], *, seconds: float = 1.0) -> float:
     while (passed := time.perf_counter() - started) < seconds:
         done += work()
     return done / passed
+
+
+def p95_of(samples: Sequence[float]) -> float:
+    return statistics.quantiles(samples, n=20)[18]
 
 
 def show(results: list[Result]) -> None:

@@ -19,15 +19,16 @@ from urllib.parse import urlsplit, urlunsplit
 
 import psutil
 import psycopg
-from django.conf import settings
 from django.db import connection
 from django.test import RequestFactory
 from django.test.utils import CaptureQueriesContext
 
+from accounts.models import User
 from bench.backfill import empty
-from bench.measure import Result
+from bench.measure import Result, p95_of
 from bench.rows import PROVIDER, USER, fill
 from bench.site import EMPTY, served
+from bench.stream_world import cookie_of
 from marketplace.memo import at_block, at_listing
 
 SMALL, LARGE = 1_000, 10_000
@@ -66,7 +67,8 @@ def pages(arguments: Sequence[str]) -> list[Result]:
     parser.add_argument("--times", type=int, default=40, help="requests per page")
     options = parser.parse_args(arguments)
     few: dict[str, int] = {}
-    cookie = _signed_in()
+    # Of the user with the long history; sessions outlive `fill`.
+    cookie = cookie_of(User.objects.for_address(USER))
     with _small_copy(options.events, few, cookie) as url:
         fill(LARGE, options.events)
         many = {name: _queries(path, cookie) for name, path in PATHS.items()}
@@ -77,11 +79,11 @@ def pages(arguments: Sequence[str]) -> list[Result]:
     empty()
     results = []
     for name in PATHS:
-        ratio = _p95(large[name]) / _p95(large[EMPTY])
+        ratio = p95_of(large[name]) / p95_of(large[EMPTY])
         results.append(
             Result(
                 f"pages: {name}, p95 at 10k ({many[name]} queries)", "empty Django view", "ms",
-                _p95(large[name]), _p95(large[EMPTY]), f"<= {GOAL:g}", ratio <= GOAL,
+                p95_of(large[name]), p95_of(large[EMPTY]), f"<= {GOAL:g}", ratio <= GOAL,
             )
         )  # fmt: skip
         results.append(
@@ -99,26 +101,6 @@ def pages(arguments: Sequence[str]) -> list[Result]:
             )
         )  # fmt: skip
     return results
-
-
-def _p95(samples: list[float]) -> float:
-    return statistics.quantiles(samples, n=20)[18]
-
-
-def _signed_in() -> str:
-    """The session cookie of the user with the long history; sessions outlive `fill`."""
-    from django.contrib.auth import BACKEND_SESSION_KEY, HASH_SESSION_KEY, SESSION_KEY
-    from django.contrib.sessions.backends.db import SessionStore
-
-    from accounts.models import User
-
-    user = User.objects.for_address(USER)
-    session = SessionStore()
-    session[SESSION_KEY] = str(user.pk)
-    session[BACKEND_SESSION_KEY] = settings.AUTHENTICATION_BACKENDS[0]
-    session[HASH_SESSION_KEY] = user.get_session_auth_hash()
-    session.save()
-    return f"{settings.SESSION_COOKIE_NAME}={session.session_key}"
 
 
 def _headers(path: str, cookie: str) -> dict[str, str]:

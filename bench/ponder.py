@@ -18,8 +18,8 @@ from urllib.parse import parse_qs, urlsplit
 
 from django.db import connection
 
-from bench.web3_baseline import ARTIFACTS
 from bench.workload import History
+from protocol.abi import ARTIFACTS
 from runner.processes import free_port
 
 APP = Path(__file__).resolve().parent / "ponder_app"

@@ -52,7 +52,7 @@ def build(upstream: str) -> World:
         Ledger.objects.filter(user=position.user).update(available=ONE, total=2000 * ONE)
         user = User.objects.for_address(position.user)
         _key(user)
-        people.append((user, _cookie(user)))
+        people.append((user, cookie_of(user)))
     wanted = tokens.Wanted("bench", scopes=("inference",), per_minute=tokens.MOST_PER_MINUTE)
     secrets = [tokens.create(user, wanted).secret for user, _ in people[:PROGRAMS]]
     return World(people, secrets)
@@ -71,7 +71,8 @@ def _key(user: User) -> None:
     )
 
 
-def _cookie(user: User) -> str:
+def cookie_of(user: User) -> str:
+    """The cookie of a new session."""
     session = SessionStore()
     session[SESSION_KEY] = str(user.pk)
     session[BACKEND_SESSION_KEY] = settings.AUTHENTICATION_BACKENDS[0]

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import time
-from pathlib import Path
 from typing import Any, ClassVar
 
 from django.db import connection, models
@@ -12,8 +11,8 @@ from web3 import HTTPProvider, Web3
 from web3.exceptions import Web3Exception
 
 from bench.workload import History
+from protocol.abi import ARTIFACTS
 
-ARTIFACTS = Path(__file__).resolve().parent.parent / "contracts" / "artifacts"
 #: Blocks per query: about what our own back-fill asks for at once.
 BLOCKS = 200
 
@@ -56,7 +55,7 @@ def rate(url: str, history: History, logs: int) -> float:
 
 def _index(w3: Web3, history: History, last: int) -> int:
     contracts: list[Any] = [
-        w3.eth.contract(address=w3.to_checksum_address(address), abi=_abi(name))
+        w3.eth.contract(address=w3.to_checksum_address(address), abi=abi_of(name))
         for address, name in (
             (history.ledger, "LedgerManager"),
             (history.inference, "InferenceServing"),
@@ -92,5 +91,5 @@ def _row(log: Any) -> Event:
     )
 
 
-def _abi(name: str) -> Any:
+def abi_of(name: str) -> Any:
     return json.loads((ARTIFACTS / f"{name}.json").read_text())["abi"]
