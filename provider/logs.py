@@ -11,6 +11,7 @@ from provider.errors import ConfigError
 from provider.moments import iso
 from provider.operating import LogChoice
 
+_CONTROLS = {code: repr(chr(code))[1:-1] for code in (*range(32), *range(127, 160))}
 TEXT = "%(asctime)s %(levelname)s %(name)s %(message)s"
 
 
@@ -31,13 +32,11 @@ class JsonLines(logging.Formatter):
 
 
 class OneLine(logging.Formatter):
-    """Text, with line breaks inside a message made visible: a stranger's string must not write
-    lines of its own."""
+    """Text, with line breaks and other controls inside a message made visible: a stranger's string
+    must not write lines of its own, nor speak to the terminal that shows it."""
 
     def format(self, record: logging.LogRecord) -> str:
-        message = record.getMessage()
-        if "\n" in message or "\r" in message:
-            record.msg, record.args = message.replace("\r", "\\r").replace("\n", "\\n"), ()
+        record.msg, record.args = record.getMessage().translate(_CONTROLS), ()
         return super().format(record)
 
 

@@ -43,7 +43,11 @@ class Till:
     ) -> None:
         """Write both down, by default as an answer of their own; done when this returns, even if
         we are being cancelled."""
-        await asyncio.shield(self._record(charge, receipt, write or self._store.record))
+        writing = asyncio.create_task(self._record(charge, receipt, write or self._store.record))
+        try:
+            await asyncio.shield(writing)
+        finally:
+            await asyncio.wait({writing})
 
     async def _record(
         self,

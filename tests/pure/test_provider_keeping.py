@@ -3,10 +3,12 @@ broker."""
 
 from __future__ import annotations
 
+import asyncio
 import json
 import logging
 import sqlite3
 import sys
+import threading
 from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
@@ -18,9 +20,13 @@ from eth_account import Account
 
 from protocol import tuning
 from provider import config, keyfiles, logs, schema
+from provider.book import Book
+from provider.config import MachineChoice
 from provider.errors import ConfigError
 from provider.operating import LogChoice
-from provider.store import Charge, Store
+from provider.store import Charge, Receipt, Store
+from provider.tee.dev import DevTee
+from provider.till import Till
 from provider.tuning.tasks import Task, Tasks
 
 KEY = "0x" + "11" * 32
@@ -164,11 +170,12 @@ def test_a_log_is_put_aside_by_size_and_a_stranger_writes_no_lines(tmp_path: Pat
     path = tmp_path / "logs" / "broker.log"
     logs.set_up(LogChoice(file=path, max_bytes=400, files=2))
     for number in range(20):
-        logging.getLogger("x").warning("line %d of %s", number, "a\n2020 ERROR forged")
+        logging.getLogger("x").warning("line %d of %s", number, "a\n2020 ERROR \x1b[1A forged")
     assert sorted(p.name for p in path.parent.iterdir()) == [
         f"broker.log{x}" for x in ("", ".1", ".2")
     ]
     assert all(" WARNING x line " in line for line in path.read_text().splitlines())
+    assert r"of a\n2020 ERROR \x1b[1A forged" in path.read_text()  # nor moves a terminal's cursor
     logs.set_up(LogChoice(file=path, format="json", level="error"), verbose=True)
     try:
         raise ValueError("two\nlines")
@@ -190,6 +197,32 @@ def test_a_log_follows_logrotate(tmp_path: Path) -> None:
 
 
 # ---- the store -----------------------------------------------------------------------------
+
+
+async def test_what_is_being_written_down_is_waited_for(tmp_path: Path) -> None:
+    """A broker that stops cancels its answers, and closes the store when they have ended."""
+    store, book = Store(tmp_path), Book({})
+    begun, go = threading.Event(), threading.Event()
+
+    def write(charge: Charge, receipt: Receipt | None) -> None:
+        begun.set()
+        go.wait()
+        store.record(charge, receipt)
+
+    till = Till(store, book, DevTee(bytes.fromhex(KEY[2:]), bytes(32), MachineChoice()))
+    answer = asyncio.create_task(till.record(Charge(USER, 7, bytes(32)), None, write=write))
+    await asyncio.to_thread(begun.wait)
+    answer.cancel()
+    try:
+        for _ in range(5):
+            await asyncio.sleep(0)
+        assert not answer.done()
+    finally:
+        go.set()
+    with pytest.raises(asyncio.CancelledError):
+        await answer
+    assert store.owed() == {USER: 7} == book.debtors()
+    store.close()
 
 
 def first_version(folder: Path) -> None:
