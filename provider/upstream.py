@@ -114,6 +114,9 @@ class Upstream:
                 "identity"
             ):
                 raise Broken("the upstream compresses although identity was asked for")
+            if not content_type(reply).isascii():
+                # No header of ours could say it, and that would be seen after the answer was billed.
+                raise Broken("the upstream gives its answer a type that is none")
             yield reply
 
     async def read(self, reply: aiohttp.ClientResponse, limit: int) -> bytes:

@@ -461,6 +461,10 @@ class Upstream:
     async def do_elsewhere(self, send: Any, stream: bool) -> None:
         await self._json(send, 302, b"", location="http://127.0.0.1:9/")
 
+    async def do_foreign(self, send: Any, stream: bool) -> None:
+        await self._start(send, 200, "application/json; charset=\N{SNOWMAN}")
+        await self._body(send, json.dumps(completion("seven words", USAGE)).encode())
+
     async def do_zipped(self, send: Any, stream: bool) -> None:
         await self._json(send, 200, b"\x1f\x8b", content_encoding="gzip")
 

@@ -493,6 +493,7 @@ FAILURES = {
     "garbage": (502, {"error": "Bad Gateway"}),
     "huge": (502, {"error": "Bad Gateway"}),
     "zipped": (502, {"error": "Bad Gateway"}),
+    "foreign": (502, {"error": "Bad Gateway"}),
     "silent": (502, {"error": "Bad Gateway"}),
 }
 
