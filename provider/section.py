@@ -91,10 +91,10 @@ class Section:
     def integer(self, key: str, default: int | None = None, kind: str = "number") -> int:
         self.note(key, kind, default)
         value = self.take(key, default)
-        if isinstance(value, str) and value.isascii() and value.isdigit():
+        if isinstance(value, str) and value.isascii() and value.isdigit() and len(value) < 79:
             value = int(value)
-        if type(value) is not int or value < 0:
-            raise self.fail(key, "expected a whole number, zero or more")
+        if type(value) is not int or not 0 <= value < 2**256:
+            raise self.fail(key, "expected a whole number, zero or more, of at most 256 bits")
         return value
 
     def optional_integer(self, key: str) -> int | None:
@@ -138,10 +138,13 @@ class Section:
 
     def url(self, key: str, default: str | None = None) -> str:
         value = self.text(key, default, "URL").rstrip("/")
-        parts = urlsplit(value)
-        if parts.scheme not in ("http", "https") or not parts.hostname:
-            raise self.fail(key, "expected an http or https URL")
-        return value
+        try:
+            parts = urlsplit(value)
+            if parts.scheme in ("http", "https") and parts.hostname and parts.port != 0:
+                return value
+        except ValueError:  # brackets that do not match, a port beyond the last
+            pass
+        raise self.fail(key, "expected an http or https URL")
 
     def address(self, key: str) -> str:
         try:
