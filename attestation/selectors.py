@@ -13,7 +13,18 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
-from django.db.models import Count, Exists, F, Max, OuterRef, Q, QuerySet
+from django.db.models import (
+    Aggregate,
+    Count,
+    Exists,
+    F,
+    Max,
+    OuterRef,
+    Q,
+    QuerySet,
+    Subquery,
+    Value,
+)
 from django.db.models.functions import JSONObject
 from django.utils import timezone
 
@@ -111,19 +122,37 @@ def standings(
     keys: Iterable[ServiceKey], now: dt.datetime | None = None
 ) -> dict[ServiceKey, StandingView]:
     """What is known about each of a page's services (1 query); every key is in the answer."""
-    wanted = dict.fromkeys(keys, UNKNOWN)
-    if not wanted:
-        return {}
+    return _standings(keys, now or timezone.now(), {})[0]
+
+
+def standings_at(
+    keys: Iterable[ServiceKey], now: dt.datetime | None = None
+) -> tuple[dict[ServiceKey, StandingView], tuple[Any, ...]]:
+    """The same, and the state that it was read in (1 query): for numbers beside these rows. Empty
+    where nothing is known about any of them."""
     now = now or timezone.now()
+    whole = Standing.objects.values(all=Value(1)).annotate(said=JSONObject(**_counted(now)))
+    return _standings(keys, now, {"state": Subquery(whole.values("said"))})
+
+
+def _standings(
+    keys: Iterable[ServiceKey], now: dt.datetime, more: Mapping[str, Subquery]
+) -> tuple[dict[ServiceKey, StandingView], tuple[Any, ...]]:
+    wanted = dict.fromkeys(keys, UNKNOWN)
+    found: dict[str, Any] = {}
+    if not wanted:
+        return {}, ()
     listed = Service.current.filter(
         removed=False, serving=OuterRef("serving"), provider=OuterRef("provider")
     ).annotate(now=JSONObject(**{name: F(name) for name in BASIS}))
     rows = Standing.objects.filter(provider__in={key.provider for key in wanted})
-    for row in rows.annotate(changed=Exists(listed.filter(~Q(now=OuterRef("basis"))))):
+    other = Exists(listed.filter(~Q(now=OuterRef("basis"))))
+    for row in rows.annotate(changed=other, **more):
+        found = getattr(row, "state", {})
         key = ServiceKey(row.kind, row.provider, row.service_name)
         if key in wanted:
             wanted[key] = _view(row, now, changed=bool(row.basis) and row.changed)
-    return wanted
+    return wanted, tuple(found.items())
 
 
 def judged_since(since: dt.datetime) -> QuerySet[Standing]:
@@ -172,13 +201,17 @@ def state(now: dt.datetime | None = None) -> tuple[Any, ...]:
 
     The counts move when a verdict expires or is dropped, which no write marks.
     """
-    now = now or timezone.now()
+    return tuple(Standing.objects.aggregate(**_counted(now or timezone.now())).values())
+
+
+def _counted(now: dt.datetime) -> dict[str, Aggregate]:
     fresh = Q(checked_at__gt=now - EXPIRED_AFTER)
     kept = Q(checked_at__gt=now - DROPPED_AFTER)
-    found = Standing.objects.aggregate(
-        newest=Max("updated_at"), fresh=Count("pk", filter=fresh), kept=Count("pk", filter=kept)
-    )
-    return tuple(found.values())
+    return {
+        "newest": Max("updated_at"),
+        "fresh": Count("pk", filter=fresh),
+        "kept": Count("pk", filter=kept),
+    }
 
 
 def _word(overall: str, checked_at: dt.datetime | None, now: dt.datetime, changed: bool) -> str:

@@ -7,6 +7,8 @@ from dataclasses import replace
 from django.conf import settings
 from django.utils.translation import gettext as _
 
+from attestation import selectors as attestation
+from attestation.selectors import ServiceKey
 from chain.selectors import Freshness as Head
 from ledger import selectors, statistics
 from marketplace import (
@@ -35,14 +37,14 @@ def catalogue_page(filters: Filters, head: Head) -> pages_market.CataloguePage:
     version = selectors.listings_version()
     found = ranking.services(filters, version)
     known = facets.counts(filters, version)
-    active, verified = filters.active, Filters(verified="pass")
-    workload = filters.workload
+    active, workload = filters.active, filters.workload
+    # Of one statement with the rows: a number that was kept is of the state that they are in.
+    standings, state = attestation.standings_at(map(ServiceKey.of, found.items))
+    verified = selectors.ServiceQuery(where=attestation.Verified("pass", state))
     return pages_market.CataloguePage(
         totals=at_block.get(head.indexed_hash, "totals", lambda: totals(version)),
-        verified=at_listing.get(
-            version, "verified", lambda: ranking.count_of(verified.query, version)
-        ),
-        verified_path=verified.path(),
+        verified=ranking.count_of(verified, version),
+        verified_path=Filters(verified="pass").path(),
         development=settings.IS_DEVNET,
         filters=filters,
         choices=pages_market.Choices(
@@ -63,7 +65,11 @@ def catalogue_page(filters: Filters, head: Head) -> pages_market.CataloguePage:
         clear=filters.path(**dict.fromkeys(active, "")),
         columns=columns(filters),
         rows=parts.rows(
-            found.items, filters.mine, lambda listing: ranking.monthly(listing, workload), version
+            found.items,
+            filters.mine,
+            lambda listing: ranking.monthly(listing, workload),
+            version,
+            standings,
         ),
         count=found.count,
         pager=parts.pager(found, _("services"), lambda number: filters.path(page=number), TARGET),

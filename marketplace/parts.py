@@ -7,7 +7,7 @@ like all other text.
 from __future__ import annotations
 
 import datetime as dt
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import TypeVar
 
@@ -322,13 +322,16 @@ def rows(
     mine: frozenset[tuple[str, str]] = frozenset(),
     cost: Callable[[records.Listing], int | None] = lambda listing: None,
     version: str | None = None,
+    known: Mapping[ServiceKey, StandingView] | None = None,
 ) -> tuple[ServiceRow, ...]:
     """Rows with what is known about each service's evidence, health and moves, what moderators
     decided and what its provider calls itself (5 queries); `mine` are the watched
-    listings by serving contract and provider, `version` the listings', where it is known."""
+    listings by serving contract and provider, `version` the listings', `known` what we checked,
+    where the caller has read it."""
     listed = tuple(listings)
     keys = [ServiceKey.of(listing) for listing in listed]
-    known, measured, moves = standings(keys), health_of(keys), moved(listed)
+    known = standings(keys) if known is None else known
+    measured, moves = health_of(keys), moved(listed)
     decided, said = (
         moderation.of_listings(listed),
         names_of((key.provider for key in keys), version),

@@ -14,8 +14,10 @@ from django.contrib.sessions.backends.db import SessionStore
 from django.db import connection
 from django.test import Client, RequestFactory
 from django.test.utils import CaptureQueriesContext
+from django.utils import timezone
 
 from accounts.models import User
+from attestation.models import Standing
 from attestation.selectors import ServiceKey
 from ledger.models import Service
 from marketplace import context, links, views_errors
@@ -315,6 +317,13 @@ def test_numbers_above_the_list_are_the_lists(client: Client) -> None:
     assert number and "development evidence" in text
     listed = client.get(number[1]).content.decode()
     assert int(number[2]) == 3 == len(re.findall('data-testid="service-row"', listed))
+    # A verdict that came since: number and rows of one page are of one state.
+    Standing.objects.filter(provider=key.provider).update(overall="fail", updated_at=timezone.now())
+    text = client.get("/").content.decode()
+    assert 'Verified now</dt><dd><a href="/?verified=pass">2<' in text
+    verdicts = re.findall('<[^>]*data-testid="service-verdict"[^>]*>', text)
+    assert len(verdicts) == 12
+    assert sum('data-verdict="dev-pass"' in verdict for verdict in verdicts) == 2
     assert links.exists("/") and not links.exists("/no-such-page")
 
 
