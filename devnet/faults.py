@@ -12,10 +12,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import random
-import threading
 from collections import Counter
-from collections.abc import Coroutine
-from types import TracebackType
 from typing import Any
 
 import orjson
@@ -23,6 +20,7 @@ from aiohttp import ClientError, ClientSession, web
 
 from devnet.fault_plan import HONEST, FaultPlan, with_only
 from devnet.fault_sockets import relay
+from devnet.loops import InThread
 from devnet.refusals import TOO_LARGE, TOO_MANY, TOO_WIDE, Refusal
 
 __all__ = ["HONEST", "FaultPlan", "FaultProxy", "Item", "with_only"]
@@ -45,13 +43,14 @@ class Drop(Exception):
         self.body, self.after = body, after
 
 
-class FaultProxy:
-    """Listens on loopback in a thread of its own. `plan` may be changed at any time.
+class FaultProxy(InThread):
+    """Listens on loopback. `plan` may be changed at any time.
 
     `counts` says how often each fault was injected, `calls` how often each method was asked.
     """
 
     def __init__(self, upstream: str, plan: FaultPlan = HONEST) -> None:
+        super().__init__()
         self.upstream, self.plan = upstream, plan
         self.rng = random.Random(f"proxy {plan.seed}")
         self.counts: Counter[str] = Counter()
@@ -60,31 +59,10 @@ class FaultProxy:
         self.url = ""
         self._lagging = 0
         self._old: dict[bytes, list[Any]] = {}
-        self._loop = asyncio.new_event_loop()
-        self._thread = threading.Thread(target=self._loop.run_forever, daemon=True)
         self._session: ClientSession | None = None
         self._runner: web.AppRunner | None = None
 
     # --- life ------------------------------------------------------------------------------------
-
-    def __enter__(self) -> FaultProxy:
-        self._thread.start()
-        self._wait(self._start())
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self._wait(self._stop())
-        self._loop.call_soon_threadsafe(self._loop.stop)
-        self._thread.join(5)
-        self._loop.close()
-
-    def _wait(self, work: Coroutine[Any, Any, None]) -> None:
-        asyncio.run_coroutine_threadsafe(work, self._loop).result(10)
 
     async def _start(self) -> None:
         self._session = ClientSession(headers={"Content-Type": "application/json"})

@@ -9,43 +9,25 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import threading
-from types import TracebackType
-from typing import Self
+
+from devnet.loops import InThread
 
 _PIECE = 64 << 10
 
 
-class Door:
+class Door(InThread):
     """Listens on loopback at `port` and forwards to `behind`; open and shut in turn, `seconds`
-    each, open first. Runs in a thread of its own.
+    each, open first.
     """
 
     def __init__(self, port: int, behind: int, seconds: float) -> None:
+        super().__init__()
         self.port, self.behind, self.seconds = port, behind, seconds
-        self._loop = asyncio.new_event_loop()
-        self._thread = threading.Thread(target=self._loop.run_forever, daemon=True)
         self._visitors: set[asyncio.Task[None]] = set()
         self._turns: asyncio.Task[None] | None = None
 
-    def __enter__(self) -> Self:
-        self._thread.start()
-        self._turns = asyncio.run_coroutine_threadsafe(self._begin(), self._loop).result(10)
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        asyncio.run_coroutine_threadsafe(self._end(), self._loop).result(10)
-        self._loop.call_soon_threadsafe(self._loop.stop)
-        self._thread.join(5)
-        self._loop.close()
-
-    async def _begin(self) -> asyncio.Task[None]:
-        return asyncio.create_task(self._take_turns(await self._open()))
+    async def _start(self) -> None:
+        self._turns = asyncio.create_task(self._take_turns(await self._open()))
 
     async def _open(self) -> asyncio.Server:
         return await asyncio.start_server(self._visit, "127.0.0.1", self.port)
@@ -67,7 +49,7 @@ class Door:
             visitor.cancel()
         await asyncio.gather(*visitors, return_exceptions=True)
 
-    async def _end(self) -> None:
+    async def _stop(self) -> None:
         if self._turns is not None:
             self._turns.cancel()
             await asyncio.gather(self._turns, return_exceptions=True)
