@@ -115,7 +115,7 @@ class Upstream:
             ):
                 raise Broken("the upstream compresses although identity was asked for")
             if not content_type(reply).isascii():
-                # No header of ours could say it, and that would be seen after the answer was billed.
+                # No header of ours could name it: found later, the answer would be billed already.
                 raise Broken("the upstream gives its answer a type that is none")
             yield reply
 
