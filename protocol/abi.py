@@ -113,7 +113,7 @@ class Function:
 
     @property
     def signature(self) -> str:
-        return f"{self.name}({','.join(a.type for a in self.inputs)})"
+        return signature_of(self.name, self.inputs)
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,7 +127,12 @@ class ErrorShape:
 
     @property
     def signature(self) -> str:
-        return f"{self.name}({','.join(a.type for a in self.inputs)})"
+        return signature_of(self.name, self.inputs)
+
+
+def signature_of(name: str, arguments: Iterable[Argument]) -> str:
+    """The canonical `name(type,…)`."""
+    return f"{name}({','.join(a.type for a in arguments)})"
 
 
 def selector_of(signature: str) -> str:
@@ -167,7 +172,7 @@ def functions(contract: str) -> dict[str, Function]:
         if entry["type"] != "function":
             continue
         inputs, outputs = arguments(entry["inputs"]), arguments(entry["outputs"])
-        selector = selector_of(f"{entry['name']}({','.join(a.type for a in inputs)})")
+        selector = selector_of(signature_of(entry["name"], inputs))
         function = Function(
             contract, entry["name"], inputs, outputs, entry["stateMutability"], selector
         )
@@ -200,7 +205,7 @@ def errors() -> dict[str, ErrorShape]:
             if entry["type"] != "error":
                 continue
             inputs = arguments(entry["inputs"])
-            selector = selector_of(f"{entry['name']}({','.join(a.type for a in inputs)})")
+            selector = selector_of(signature_of(entry["name"], inputs))
             known = shapes.get(selector)
             names = (*known.contracts, contract) if known else (contract,)
             shapes[selector] = ErrorShape(entry["name"], inputs, selector, names)

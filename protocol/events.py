@@ -15,7 +15,7 @@ from typing import Any, TypeVar
 
 from eth_abi.exceptions import DecodingError
 
-from protocol.abi import AbiError, Argument, topic_of
+from protocol.abi import AbiError, Argument, signature_of, topic_of
 from protocol.decoders import Decoder, compiled, parse_signature
 
 
@@ -48,7 +48,7 @@ class Shape:
 
     @property
     def signature(self) -> str:
-        return f"{self.name}({','.join(a.type for a in self.arguments)})"
+        return signature_of(self.name, self.arguments)
 
 
 SHAPES: list[Shape] = []
@@ -82,7 +82,7 @@ def event(signature: str, emitters: tuple[Emitter, ...]) -> Callable[[_E], _E]:
             name,
             arguments,
             emitters,
-            topic_of(f"{name}({','.join(a.type for a in arguments)})"),
+            topic_of(signature_of(name, arguments)),
             1 + sum(a.indexed for a in arguments),
             compiled(cls, arguments),
         )

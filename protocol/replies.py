@@ -54,7 +54,6 @@ class SignatureReply:
     text: str
     signature: str
     signing_address: str
-    signing_algo: str = SIGNING_ALGORITHM
 
 
 @dataclass(frozen=True)
