@@ -308,7 +308,10 @@ def _find_replacement(intent: Intent, nonce: int, *, lost: bool) -> None:
         if lost:
             _replaced(intent, "other")
         return
-    if _is_ours(intent, taker) and _sped_up(intent, str(taker.get("hash")).lower(), nonce):
+    tx_hash = str(taker.get("hash")).lower()
+    if tx_hash == intent.tx_hash:
+        return  # it is this one: the node has the block, and not yet what it finds by hash
+    if _is_ours(intent, taker) and _sped_up(intent, tx_hash, nonce):
         return
     to_self = str(taker.get("to") or "").lower() == intent.user.address.lower()
     _replaced(intent, "cancelled" if to_self else "other")

@@ -138,7 +138,13 @@ class Statement:
 
 
 def statement(user: str, month: dt.date, today: dt.date) -> Statement:
-    """Opening + movements = closing of a UTC month (4 queries at most)."""
+    """Opening + movements = closing of a UTC month (4 queries at most). Where it does not add up it
+    is read once more: a block may have come between two of them."""
+    found = _statement(user, month, today)
+    return found if found.adds_up else _statement(user, month, today)
+
+
+def _statement(user: str, month: dt.date, today: dt.date) -> Statement:
     start, end = bounds(month)
     rows = Movement.objects.filter(user=user)
     before, during = _sums(rows.filter(at__lt=end), start)

@@ -76,9 +76,10 @@ def merge(sender: Any, request: HttpRequest, user: User, **_: Any) -> None:
     if not held:
         return
     with transaction.atomic():
+        room, own = _room(user), set(of_user(user))
+        new = [one for one in held if one not in own][:room]
         Watch.objects.bulk_create(
-            [Watch(user=user, serving=a, provider=b) for a, b in held[: _room(user)]],
-            ignore_conflicts=True,
+            [Watch(user=user, serving=a, provider=b) for a, b in new], ignore_conflicts=True
         )
 
 

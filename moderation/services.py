@@ -11,7 +11,7 @@ import datetime as dt
 from collections.abc import Iterable
 
 from django.db import transaction
-from django.db.models import Exists, OuterRef, QuerySet
+from django.db.models import Case, Exists, OuterRef, QuerySet, Value, When
 from django.http import HttpRequest
 from django.utils import timezone
 from django.utils.translation import gettext as _
@@ -25,7 +25,17 @@ from moderation import audit, fold, risk, selectors, state
 from moderation.decisions import CLOSES, PUBLIC, Decision
 from moderation.errors import Refused
 from moderation.fold import Action, Done, Held
-from moderation.models import PUBLIC_TEXT, Act, Anyway, EffectKind, Item, ItemKind, Outcome, Report
+from moderation.models import (
+    PUBLIC_TEXT,
+    Act,
+    Anyway,
+    Category,
+    EffectKind,
+    Item,
+    ItemKind,
+    Outcome,
+    Report,
+)
 from moderation.selectors import label_word
 from moderation.subjects import Subject
 
@@ -365,10 +375,13 @@ def _close(items: Iterable[Item], act: Act, decision: Decision, now: dt.datetime
     Item.objects.filter(pk__in=keys, closed_at=None).update(closed_at=now, closed_by=act.number)
     upheld = decision.action in (Action.FLAG, Action.HIDE)
     outcome = Outcome.UPHELD if upheld else Outcome.DECLINED
+    appealed = Outcome.DECLINED  # to flag it all the same is not what an appeal asks for
     if decision.action == Action.ANSWER:
-        outcome = Outcome(decision.outcome)
+        outcome = appealed = Outcome(decision.outcome)
     Report.objects.filter(item__in=keys, closed_at=None).update(
-        outcome=outcome, answer=decision.public_text[:PUBLIC_TEXT], closed_at=now
+        outcome=Case(When(category=Category.APPEAL, then=Value(appealed)), default=Value(outcome)),
+        answer=decision.public_text[:PUBLIC_TEXT],
+        closed_at=now,
     )
 
 

@@ -347,7 +347,9 @@ def watched(client: Client) -> Iterator[str]:
     yield from re.findall(r'data-testid="service-row" data-provider="(\w+)"', text)
 
 
-def test_a_star_lasts_through_signing_in_and_is_its_owners(client: Client) -> None:
+def test_a_star_lasts_through_signing_in_and_is_its_owners(
+    client: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
     factories.market(6)
     first, second, third = Service.current.order_by("created_block")[:3]
     assert "sessionid" not in client.cookies
@@ -362,6 +364,9 @@ def test_a_star_lasts_through_signing_in_and_is_its_owners(client: Client) -> No
     alice.watches.create(serving=third.serving, provider=third.provider)
     request = RequestFactory().post("/")
     request.session = client.session
+    # What is watched already takes no place from what is new.
+    request.session["watched"] = [[one.serving, one.provider] for one in (third, first)]
+    monkeypatch.setattr(watching, "MOST", 2)
     login(request, alice, backend="django.contrib.auth.backends.ModelBackend")
     request.session.save()
     client.cookies["sessionid"] = request.session.session_key or ""

@@ -508,7 +508,7 @@ def test_spam_pauses_a_wallet_and_two_persons_block_it(one: User, two: User) -> 
         reports.submit(bob, SERVICE, reports.Wish(categories[-1], TEXT))
 
 
-def test_the_provider_appeals() -> None:
+def test_the_provider_appeals(one: User) -> None:
     petra = signed_in(PETRA)
     path = f"/moderation/report?about=service&key={SERVICE.key}"
     assert "Appeal" in petra.get(path).content.decode()
@@ -516,6 +516,10 @@ def test_the_provider_appeals() -> None:
     assert petra.post("/moderation/report", given).status_code == 302
     (item,) = Item.objects.filter(kind=ItemKind.APPEAL)
     assert item.risk == 75
+    # What is flagged all the same was not acted on in the sense of who appealed.
+    services.decide(one, SERVICE, Decision(Action.FLAG, "still so", "It still does."), item=item)
+    told = petra.get("/account/reports").content.decode()
+    assert 'data-outcome="declined"' in told and "It still does." in told
 
 
 # --- the log's twins ------------------------------------------------------------------------------

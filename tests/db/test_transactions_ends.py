@@ -170,6 +170,14 @@ def said(intent: Intent) -> str:
     return str(answer.content.decode())
 
 
+def test_a_node_that_has_the_block_before_the_receipt_tells_of_no_speeding_up(chain: Chain) -> None:
+    intent = looked(sent(chain, ALICE))
+    chain.mine()
+    follow._missing(intent, _next(chain))
+    assert (intent.state, intent.reason) == (State.SUBMITTED, "")
+    assert looked(intent).state == State.INCLUDED
+
+
 def test_a_sped_up_transaction_says_so_until_it_arrives(chain: Chain) -> None:
     intent = sent(chain, ALICE)
     assert 'data-state="submitted"' in said(intent)
