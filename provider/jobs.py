@@ -7,7 +7,9 @@ import asyncio
 import logging
 import sqlite3
 import time
-from collections.abc import Coroutine
+from collections.abc import Callable, Coroutine
+from functools import partial
+from typing import TypeVar
 from uuid import uuid4
 
 import orjson
@@ -31,6 +33,8 @@ MAX_ERROR_CHARS = 1000
 # How much of the queue one user may hold.
 SHARE_OF_QUEUE = 4
 DISK_PAUSE_SECONDS = 5
+
+T = TypeVar("T")
 
 log = logging.getLogger("provider.jobs")
 
@@ -125,16 +129,11 @@ class Jobs:
     async def _work(self) -> None:
         while True:
             self._wake.clear()
-            try:
-                job = await asyncio.to_thread(self._shelf.next_job)
-                if job is not None:
-                    await self._do(job)
-                    continue
-            except sqlite3.Error as error:
-                log.error("jobs wait for the disk: %s", error)
-                await asyncio.sleep(DISK_PAUSE_SECONDS)
-                continue
-            await self._wake.wait()
+            job = await _written(self._shelf.next_job)
+            if job is None:
+                await self._wake.wait()
+            else:
+                await self._do(job)
 
     async def _do(self, job: Job) -> None:
         error: str | None = None
@@ -146,14 +145,22 @@ class Jobs:
         except FAILURES as failure:
             log.warning("job %s: %r", job.id, failure)
             error = "provider request failed"
-        except sqlite3.Error:
-            raise
-        except Exception:
+        except Exception:  # also of a disk that takes no result
             log.exception("job %s", job.id)
             error = "internal error"
         if error is not None:
-            await asyncio.to_thread(self._shelf.fail, job, error)
+            await _written(partial(self._shelf.fail, job, error))
         self._book.release(job.user, job.ask.estimate)
+
+
+async def _written(write: Callable[[], T]) -> T:
+    """What `write` returns, as soon as the disk takes it."""
+    while True:
+        try:
+            return await asyncio.to_thread(write)
+        except sqlite3.Error as error:
+            log.error("jobs wait for the disk: %s", error)
+            await asyncio.sleep(DISK_PAUSE_SECONDS)
 
 
 def _document(id_: str, state: JobState) -> dict[str, object]:

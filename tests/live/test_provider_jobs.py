@@ -263,6 +263,21 @@ def test_a_job_that_may_be_what_ends_the_broker_is_given_up(
     assert (body, tries) == (b"", 2)  # and nobody's words are kept for longer than needed
 
 
+def test_a_result_that_cannot_be_written_down_is_free_of_charge(lab: Lab, broker: Broker) -> None:
+    broker.stop()
+    with closing(sqlite3.connect(broker.state / "broker.sqlite3")) as db:
+        db.execute(
+            "CREATE TRIGGER full BEFORE UPDATE ON job WHEN NEW.status = 'completed'"
+            " BEGIN SELECT RAISE(ABORT, 'disk full'); END"
+        )
+    broker.start()
+    user = customer(lab, broker, ONE + PRICE)
+    for _ in range(2):  # what was held back for it is free again
+        failed = in_state(broker, user, submitted(broker, user, wish(n=1)), "failed")
+        assert failed.json()["errorMessage"] == "internal error"
+    assert broker.owes(user) == 0 and "disk full" in broker.log
+
+
 def test_the_queue_has_an_end_and_shares(lab: Lab, upstream: MediaUpstream) -> None:
     made = broker_for(lab, upstream, queue=8, workers=1)
     greedy, others = customer(lab, made), [customer(lab, made) for _ in range(3)]
