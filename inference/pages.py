@@ -28,6 +28,21 @@ from inference.tuned import Tuned
 from ledger.records import Listing
 from protocol import fees
 
+#: What a model can answer: of this site and of anybody's money here it knows nothing.
+EXAMPLES = (
+    N_("Explain a hash tree to a child"),
+    N_("Compare proof of stake with proof of work"),
+    N_("Write a regular expression for dates like 2026-05-31"),
+    N_("Draft a friendly mail that declines a meeting"),
+)
+#: What the demo's models can answer: they quote the documentation, and so in English.
+DEMO_EXAMPLES = (
+    "How do I get my money back?",
+    "Why does a call need more than 1 0G?",
+    "What is a sub-account?",
+    "How long does a refund take?",
+)
+
 
 @dataclass(frozen=True)
 class Conversation:
@@ -194,7 +209,6 @@ class ChatPage:
     choices: tuple[ServiceOption, ...]
     side: SidePage
     max_prompt: int
-    examples: tuple[str, ...]
     deleted: UUID | None = None
     draft: str = ""
     again: int = 0
@@ -210,6 +224,15 @@ class ChatPage:
     abilities: Abilities = NOTHING
     most_pictures: int = MAX_PICTURES
     tuned: Tuned | None = None
+
+    @property
+    def demo(self) -> bool:
+        """Whether those who answer are likely the demo's."""
+        return settings.IS_DEVNET
+
+    @property
+    def examples(self) -> tuple[str, ...]:
+        return DEMO_EXAMPLES if self.demo else EXAMPLES
 
     @property
     def newer(self) -> int:

@@ -9,7 +9,6 @@ from uuid import UUID
 
 from django.urls import reverse
 from django.utils import timezone
-from django.utils.translation import gettext_noop as N_
 
 from accounts import keys
 from accounts.models import User
@@ -51,13 +50,6 @@ SHOWN_CONVERSATIONS = 50
 SHOWN_TURNS, SHOWN_BYTES = 100, 200_000
 SHOWN_OTHERS, LOOKED_AT_OTHERS = 2, 6
 CHAT_TYPE = "chatbot"
-#: What a model can answer: of this site and of anybody's money here it knows nothing.
-EXAMPLES = (
-    N_("Explain a hash tree to a child"),
-    N_("Compare proof of stake with proof of work"),
-    N_("Write a regular expression for dates like 2026-05-31"),
-    N_("Draft a friendly mail that declines a meeting"),
-)
 
 
 @dataclass(frozen=True)
@@ -122,7 +114,6 @@ def chat_page(visit: Visit, chat: Chat | None, error: ChatError | None = None) -
             why=choice.why,
         ),
         max_prompt=MAX_PROMPT_CHARS,
-        examples=EXAMPLES,
         deleted=visit.deleted,
         preset=chosen.id if chosen else 0,
         draft=visit.draft or _question(chat, visit.again) or (chosen.body if chosen else ""),

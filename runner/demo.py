@@ -70,7 +70,7 @@ OFFERS = (
     Offer("zg-painter", 3 * 10**15, 3 * 10**15, type="text-to-image"),
     Offer("zg-listener", 10**13, 10**13, type="speech-to-text"),
     Offer("zg-docs-reader-flaky", 200_000_000_000, 800_000_000_000, outages=True),
-    Offer(MODEL_NAME, 10_000_000_000, 10_000_000_000, tuned=True),
+    Offer(MODEL_NAME, 250_000_000_000, 1_000_000_000_000, tuned=True),
     Offer("zg-ngrams", 20_000_000_000, 0, type="embedding"),
 )
 #: The provider that fine-tunes, after those of OFFERS; neuron per token and for each result.

@@ -24,6 +24,7 @@ from inference.models import Chat, State, Turn, Verdict
 from inference.relay import Record
 from ledger.models import Ledger, Service, SubAccount
 from protocol import fees
+from runner import demo
 from tests import factories
 from tests.db.chat_world import world
 from tests.db.personal_world import sign_in
@@ -263,6 +264,19 @@ def test_states_of_the_page_without_a_market(db: None) -> None:
     page = client(None).get("/playground/chat").content.decode()
     assert "No chat services yet" in page
     assert settings.NETWORK.label in page
+
+
+def test_the_first_answer_is_of_a_model_that_knows_it(
+    chat: Chat, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    page = client(None).get("/playground/chat").content.decode()
+    assert "know nothing else" in page and "draft=What%20is%20a%20sub-account%3F" in page
+    chats = [offer for offer in demo.OFFERS if offer.type == "chatbot" and not offer.machine]
+    cheapest = min(chats, key=lambda offer: offer.input_price + offer.output_price)
+    assert cheapest.model == "zg-docs-reader"  # whom a newcomer is led to
+    monkeypatch.setattr(settings, "IS_DEVNET", False)
+    page = client(None).get("/playground/chat").content.decode()
+    assert "a model does not know them" in page and "draft=Explain%20a%20hash" in page
 
 
 @pytest.mark.django_db
