@@ -173,6 +173,13 @@ class Endpoint:
             return "resting"
         return "ok" if self.requests else "untried"
 
+    @property
+    def width(self) -> int:
+        """Calls per request now: no more than the budget has in the time that a request may wait,
+        or the next one would give up, and with it a whole step, again and again."""
+        rate = self.budget.rate
+        return self.batch if rate is None else min(self.batch, max(1, int(rate * self.timeout)))
+
     # --- health ----------------------------------------------------------------------------------
 
     def rest(self, error: Retry) -> None:

@@ -194,7 +194,7 @@ class Rpc:
             endpoint.checked = True
         answers: list[Any | Failure] = []
         while len(answers) < len(requests):
-            part = requests[len(answers) : len(answers) + endpoint.batch]
+            part = requests[len(answers) : len(answers) + endpoint.width]
             answers.extend(self._exchange(endpoint, part))
         return answers
 

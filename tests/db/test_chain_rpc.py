@@ -8,6 +8,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -165,6 +166,24 @@ def test_a_refused_batch_is_halved_and_widened_again(refusal: Any, nodes: list[N
         for _ in range(100):
             rpc.ask("echo", 1)
         assert first.batch == endpoint.BATCH
+
+
+def test_a_budget_that_shrank_is_waited_for(
+    nodes: list[Node], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """After complaints a whole batch takes longer than a request may wait: no step would end."""
+    clock = [1_000.0]
+
+    def sleep(seconds: float) -> None:
+        clock[0] += seconds
+
+    monkeypatch.setattr(endpoint, "time", SimpleNamespace(monotonic=lambda: clock[0], sleep=sleep))
+    nodes[0].behaviour = lambda method, params: params[0]
+    with Rpc([nodes[0].url], 31337, timeout=20) as rpc:
+        rpc.endpoints[0].budget.rate = 2.0
+        found = rpc.many([Request("echo", (i,)) for i in range(250)])
+    assert found == list(range(250))
+    assert clock[0] > 1_050
 
 
 def test_log_limits_come_with_their_suggestion(nodes: list[Node]) -> None:
