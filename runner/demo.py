@@ -54,7 +54,8 @@ class Offer:
 #: whose operator can look into its machine and who signs answers for other text than it sends, and
 #: one whose hardware lacks its latest updates; then one that draws and one that listens, and one
 #: that is down half of the time, a minute in turn, and says so in its name; a model so small
-#: that it can be fine-tuned here; and one that turns texts into vectors.
+#: that it can be fine-tuned here, and so dear that no newcomer is led to its babble as to the
+#: cheapest; and one that turns texts into vectors.
 OFFERS = (
     Offer("zg-docs-reader", 100_000_000_000, 400_000_000_000, pictures=True),
     Offer("zg-docs-reader", 150_000_000_000, 600_000_000_000, machine={"gpus": 2}, separated=True),
