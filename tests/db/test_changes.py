@@ -175,6 +175,22 @@ def test_both_histories_are_walked_in_one_order(client: Client) -> None:
     assert len(captured) == 4
 
 
+def test_a_hostile_number_ends_no_file(client: Client) -> None:
+    """A quota is made of uint256, which a provider chooses."""
+    factories.head()
+    factories.contract()
+    most = {"quota": {"cpu_count": 2**256 - 1, "gpu_type": "H100"}}
+    factories.change(change="quota", before={}, after=most)
+    path = f"/api/v1/services/inference/{PETRA}/timeline.csv"
+    factories.service()
+    for file in ("/api/v1/changes.csv", path):
+        text = client.get(file).getvalue().decode()
+        (row,) = csv.DictReader(io.StringIO(text))
+        assert json.loads(row["after"]) == most
+    for page in ("/changes", "/changes.atom"):
+        assert str(2**256 - 1) in client.get(page).content.decode()
+
+
 def test_a_service_shows_what_it_cost_and_since_when(client: Client) -> None:
     world()
     path = f"/services/inference/{PETRA}/changes"
