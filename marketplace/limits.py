@@ -84,9 +84,10 @@ _SCRIPT = """
 local clock = redis.call('TIME')
 local now = clock[1] * 1000 + math.floor(clock[2] / 1000)
 local interval, burst, cost = tonumber(ARGV[1]), tonumber(ARGV[2]), tonumber(ARGV[3])
-local full = math.max(tonumber(redis.call('GET', KEYS[1]) or now), now)
-local after = full + cost * interval
 local room = burst * interval
+-- A clock that was set back must not shut anybody out until it is there again.
+local full = math.min(math.max(tonumber(redis.call('GET', KEYS[1]) or now), now), now + room)
+local after = full + cost * interval
 if after - room > now then
   local left = math.floor((now + room - full) / interval)
   return {0, left, math.ceil(full - now), math.ceil(after - room - now)}

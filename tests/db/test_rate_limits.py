@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 import redis
+from django.conf import settings
 from django.test import Client
 
 from accounts.errors import TooMany
@@ -45,6 +46,19 @@ def test_a_window_lets_in_exactly_its_number_of_each_caller() -> None:
 
     for who in (factories.ALICE, factories.BOB, "192.0.2.1", "2001:db8::/64"):
         assert everybody(lambda _, who=who: spent(who)) == ALLOWED, who
+
+
+def test_a_clock_that_is_set_back_shuts_nobody_out() -> None:
+    """Buckets are filled by the clock of Redis: one from an hour ahead is a bucket that is empty
+    now, and no emptier."""
+    limit = limits.Limit(secrets.token_hex(8), per_minute=600, burst=600)
+    key = f"limit:{limit.name}:{callers.tag('192.0.2.1', settings.SECRET_KEY)}"
+    store = limits._client(settings.REDIS_URL)
+    seconds, _ = store.time()
+    store.set(key, f"{(seconds + 3_600) * 1_000:.3f}", ex=3_600)
+    found = limits.take(limit, "192.0.2.1")
+    assert (found.allowed, found.remaining, found.retry_s) == (False, 0, 1)
+    assert found.reset_s == 60
 
 
 def test_a_bucket_lets_in_exactly_its_burst() -> None:
