@@ -83,9 +83,10 @@ class Watch:
                     await turnlog.client().ping()
             except (RedisError, OSError) as error:  # a timeout is an OSError
                 log.warning("live updates are off: %s", error)
-                for socket in list(self._sockets):
-                    self.leave(socket)
-                    await socket.close(TRY_AGAIN, "try again")
+                told, self._sockets = self._sockets, set()
+                # Whoever is gone already must not keep the others from hearing it.
+                closing = (socket.close(TRY_AGAIN, "try again") for socket in told)
+                await asyncio.gather(*closing, return_exceptions=True)
 
 
 watch = Watch()
@@ -112,13 +113,17 @@ class LiveConsumer(AsyncWebsocketConsumer):  # type: ignore[misc]  # channels ha
         loop = asyncio.get_running_loop()
         self.timer = loop.call_later(LIFETIME, lambda: loop.create_task(self.close(COME_BACK)))
 
-    async def disconnect(self, code: int) -> None:
-        if self.timer is not None:
-            self.timer.cancel()
-        if self.inside:
-            self.inside = False
-            watch.leave(self)
-            doors.leave(self.who)
+    async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
+        """Makes room however it ends: a message that finds nobody any more, or a Redis that is away
+        when somebody leaves, ends it without `disconnect`."""
+        try:
+            await super().__call__(scope, receive, send)
+        finally:
+            if self.timer is not None:
+                self.timer.cancel()
+            if self.inside:
+                watch.leave(self)
+                doors.leave(self.who)
 
     async def receive(self, text_data: str | None = None, bytes_data: bytes | None = None) -> None:
         """The page's one message; a second one, or any other, ends the socket."""

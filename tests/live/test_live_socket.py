@@ -9,8 +9,11 @@ from typing import Any
 import pytest
 import websockets
 from channels.db import database_sync_to_async
+from channels.layers import get_channel_layer
 from websockets.typing import Origin
 
+from inference import turnlog
+from ledger import topics
 from marketplace import consumers, limits
 from tests import factories
 from tests.factories import ALICE, BOB, PETRA
@@ -157,6 +160,56 @@ async def test_an_address_and_all_together_may_hold_so_many(
         async with opened(asgi_server, **one):
             await settled(2)
     await settled(0)
+
+
+async def test_whoever_is_gone_when_a_message_comes_makes_room(
+    asgi_server: str,
+) -> None:
+    """A message that finds nobody any more ends the consumer before it hears of the end."""
+    scope = {
+        "type": "websocket", "path": "/ws/live", "headers": [], "client": ("192.0.2.1", 1),
+    }  # fmt: skip
+    said: asyncio.Queue[dict[str, Any]] = asyncio.Queue()
+    said.put_nowait({"type": "websocket.connect"})
+
+    async def send(message: dict[str, Any]) -> None:
+        if message["type"] == "websocket.send":
+            raise OSError("the client is gone")  # as uvicorn says it
+
+    before = consumers.doors.open.total()
+    running = asyncio.create_task(consumers.LiveConsumer.as_asgi()(scope, said.get, send))
+    await settled(before + 1)
+    layer: Any = get_channel_layer()
+    await layer.group_send(topics.GROUP, {"type": "live.message", "block": 7})
+    with pytest.raises(OSError, match="gone"):
+        await asyncio.wait_for(running, 5)
+    assert consumers.doors.open.total() == before
+    assert not consumers.watch._sockets
+
+
+async def test_all_are_told_that_redis_is_away_though_some_are_gone(
+    monkeypatch: pytest.MonkeyPatch, settings: Any
+) -> None:
+    monkeypatch.setattr(consumers, "WATCH_SECONDS", 0.01)
+    settings.REDIS_URL = "redis://127.0.0.1:9/0"
+    monkeypatch.setattr(turnlog, "_clients", {})
+    told: list[int] = []
+
+    def socket() -> consumers.LiveConsumer:
+        async def send(message: dict[str, Any]) -> None:
+            told.append(message["code"])
+            raise OSError("the client is gone")
+
+        made = consumers.LiveConsumer()
+        made.base_send = send
+        return made
+
+    watch = consumers.Watch()
+    for _ in range(3):
+        watch.enter(socket())
+    assert watch._task is not None
+    await asyncio.wait_for(watch._task, 5)
+    assert told == [consumers.TRY_AGAIN] * 3
 
 
 async def test_sockets_are_opened_only_so_often_and_live_only_so_long(
