@@ -104,6 +104,10 @@ def test_one_changed_letter_is_seen(client: Client) -> None:
 
 
 def test_without_bodies_nothing_is_called_verified(client: Client) -> None:
+    client.cookies["django_language"] = "de"
+    titles = re.findall(r"<dt>(\w+)</dt><dd><span", check(client))
+    assert titles[1:] == ["Anfrage", "Antwort", "Signierer"]
+    client.cookies.clear()
     page = check(client)
     assert verdict(page) == "not_comparable"
     assert "The key that the chain names signed an answer" in page
