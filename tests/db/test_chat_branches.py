@@ -60,6 +60,7 @@ def said(chat: Chat, question: str, answer: str = "", **more: Any) -> Turn:
     failure, state = more.pop("failure", None), more.pop("state", State.ANSWERED)
     opened = opening.open_turn(chat, question, process="p", **more)
     record = Record(complete=True, usage=fees.Usage(10, 5) if answer else None)
+    record.finish_reason = "stop" if answer else ""
     record.text.append(answer)
     assert services.end_turn(opened.turn, state, record, failure)
     return Turn.objects.select_related("chat").get(pk=opened.turn)
@@ -128,7 +129,7 @@ def test_what_is_forgotten_stays_and_is_not_sent(chat: Chat) -> None:
     assert "not sent any more" in page and ">one<" in page
     alice().post(f"/playground/chat/turns/{two.pk}/forget", {"undo": "1"})
     chat.refresh_from_db()
-    assert [t.pk for t in context.context(chat, again.pk).turns] == [one.pk, two.pk, again.pk]
+    assert [t.pk for t in context.context(chat, again.pk)] == [one.pk, two.pk, again.pk]
 
 
 @pytest.mark.django_db
