@@ -54,6 +54,8 @@ class Heads:
         self.live: str | None = None
         #: The number of the newest head that was announced.
         self.number = -1
+        #: How often its reader has looked for that one in vain.
+        self.looks = 0
         self._news = threading.Event()
         self._stop = threading.Event()
         self._missed = 0
@@ -149,5 +151,5 @@ class Heads:
             number = facts.quantity(result.get("number") if isinstance(result, dict) else None)
         except Unavailable:
             return
-        self.number = number
+        self.number, self.looks = number, 0
         self._news.set()

@@ -39,8 +39,9 @@ AWAY = (InterfaceError, InternalError, OperationalError)
 LOOK_ASIDE = 1.0
 #: Failed steps in a row after which `follow --once` gives up (about 15 s); the loop never does.
 ONCE_TRIES = 7
-#: A head announced so little above what our node has will be there in a moment (blocks, seconds).
-AHEAD, SOON = 3, 0.05
+#: A head announced so little above what our node has (blocks) will be there in a moment (seconds,
+#: twice as many at each look); after so many looks it is waited for like any other.
+AHEAD, SOON, LOOKS = 3, 0.05, 6
 #: Blocks folded per transaction when replaying.
 REPLAY_BLOCKS = 20_000
 
@@ -271,8 +272,9 @@ def wait_for_head(heads: Heads, last: Step, stopping: Callable[[], bool]) -> Non
 
     The announcing node may be ahead of the one we read: then look again very soon.
     """
-    if last.head_block < heads.number <= last.head_block + AHEAD:
-        _sleep(SOON, stopping)
+    if last.head_block < heads.number <= last.head_block + AHEAD and heads.looks < LOOKS:
+        _sleep(SOON * 2**heads.looks, stopping)
+        heads.looks += 1
     elif heads.live is None:
         heads.wait(poll_seconds(), stopping)
     elif not heads.wait(listening_seconds(), stopping) and last.changed:

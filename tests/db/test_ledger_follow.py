@@ -8,7 +8,9 @@ import pytest
 from django.core.management import CommandError, call_command
 from django.db import connection
 
+from chain.heads import Heads
 from chain.models import Head
+from chain.sync import Step
 from ledger import services
 from ledger.models import Projection
 from ledger.project import VERSION
@@ -75,6 +77,16 @@ def test_a_view_in_another_shape(
     with pytest.raises(CommandError, match="cut off") as not_compared:
         call_command("check_index")
     assert not_compared.value.returncode == 2
+
+
+def test_an_announced_head_is_looked_for_a_few_times() -> None:
+    """Whoever announces blocks that our node never has must not make us ask it without a pause."""
+    heads, last = Heads([]), Step(False, True, 5, 5, 3)
+    for number in (6, 7):
+        heads._hear("s", {"params": {"subscription": "s", "result": {"number": hex(number)}}})
+        for look in range(20):
+            assert heads.looks == min(look, services.LOOKS)
+            services.wait_for_head(heads, last, lambda: True)
 
 
 def test_a_database_that_takes_no_rows_for_a_while() -> None:
