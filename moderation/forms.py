@@ -29,6 +29,12 @@ def typed(given: Mapping[str, str]) -> dict[str, str]:
     return found
 
 
+def hours_of(fields: Mapping[str, str]) -> int | None:
+    """How long it shall hold; None where that was not said, or is no number."""
+    hours = fields["hours"]
+    return int(hours) if hours.isascii() and hours.isdigit() and len(hours) < 6 else None
+
+
 def decision(fields: Mapping[str, str]) -> Decision:
     """What a form asks for; `act` may carry a label or an outcome: `unlabel:beta`. Raises
     Problem."""
@@ -37,14 +43,14 @@ def decision(fields: Mapping[str, str]) -> Decision:
         action = Action(name)
     except ValueError:
         raise Problem("no_act", _("Choose what to do.")) from None
-    hours = fields["hours"]
-    if hours and not (hours.isascii() and hours.isdigit() and len(hours) < 6):
+    hours = hours_of(fields)
+    if fields["hours"] and hours is None:
         raise Problem("wrong_end", _("The end is a number of hours."))
     return Decision(
         action=action,
         reason=fields["reason"],
         public_text=fields["public_text"],
-        hours=int(hours) if hours else None,
+        hours=hours,
         label=more or fields["label"],
         outcome=more if action == Action.ANSWER else "",
     )

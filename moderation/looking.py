@@ -91,6 +91,10 @@ _NEW = Concat(
     Value("new:"), "serving", Value(":"), "provider", Value(":"),
     Cast("created_block", TextField()), output_field=TextField(),
 )  # fmt: skip
+_FOUND, _PROPOSAL = (
+    Concat(Value(prefix), Cast(field, TextField()), output_field=TextField())
+    for prefix, field in (("finding:", "pk"), ("proposal:", "number"))
+)
 
 
 def _new_listings(now: dt.datetime) -> Iterable[Item]:
@@ -106,12 +110,14 @@ def _new_listings(now: dt.datetime) -> Iterable[Item]:
         yield _item(ItemKind.NEW, subject, named, now, {"block": block})
 
 
+def _open_findings() -> Any:
+    return Finding.objects.filter(closed_at=None).annotate(named=_FOUND)
+
+
 def _findings() -> Iterable[Item]:
     named = {contract.service_name: contract.address for contract in ledger.contracts().values()}
-    rows = Finding.objects.filter(closed_at=None, kind__in=FINDINGS)
+    rows = _open_findings().filter(kind__in=FINDINGS)
     known = Item.objects.filter(occurrence=OuterRef("named"))
-    named_by = Concat(Value("finding:"), Cast("pk", TextField()), output_field=TextField())
-    rows = rows.annotate(named=named_by)
     for row in rows.filter(~Exists(known)).order_by("-opened_at")[:MOST]:
         serving = named.get(row.service_name)
         subject = (
@@ -151,26 +157,16 @@ def _end(now: dt.datetime) -> None:
     """What no longer holds needs nobody: findings that ended, listings that are gone, proposals
     that nobody answered in time, reports whose authors were erased."""
     waiting = Item.objects.filter(closed_at=None)
-    kinds = set(FINDINGS.values())
-    about = dict(
-        waiting.filter(kind__in=kinds, occurrence__startswith="finding:").values_list(
-            "pk", "about__finding"
-        )
-    )
-    live = set(
-        Finding.objects.filter(pk__in=about.values(), closed_at=None).values_list("pk", flat=True)
-    )
-    over = [pk for pk, finding in about.items() if finding not in live]
-    listed = Service.current.filter(removed=False).annotate(named=_NEW)
-    gone = waiting.filter(~Exists(listed.filter(named=OuterRef("occurrence"))), kind=ItemKind.NEW)
-    over += gone.values_list("pk", flat=True)
-    proposals = dict(waiting.filter(kind=ItemKind.PROPOSAL).values_list("pk", "about__act"))
-    rows = selectors.in_force(now).filter(kind=EffectKind.PROPOSED, number__in=proposals.values())
-    open_ones = set(rows.values_list("number", flat=True))
-    over += [pk for pk, number in proposals.items() if number not in open_ones]
-    unsaid = waiting.filter(kind__in=(ItemKind.REPORT, ItemKind.APPEAL), reports=None)
-    over += unsaid.values_list("pk", flat=True)
-    Item.objects.filter(pk__in=over).update(closed_at=now)
+    proposed = selectors.in_force(now).filter(kind=EffectKind.PROPOSED)
+    for which, still in (
+        (Q(kind=ItemKind.NEW), Service.current.filter(removed=False).annotate(named=_NEW)),
+        (Q(occurrence__startswith="finding:"), _open_findings()),
+        (Q(kind=ItemKind.PROPOSAL), proposed.annotate(named=_PROPOSAL)),
+    ):
+        holds = Exists(still.filter(named=OuterRef("occurrence")))
+        waiting.filter(which, ~holds).update(closed_at=now)
+    said = (ItemKind.REPORT, ItemKind.APPEAL)
+    waiting.filter(kind__in=said, reports=None).update(closed_at=now)
 
 
 def weigh() -> None:

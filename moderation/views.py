@@ -147,10 +147,8 @@ def decide(request: HttpRequest) -> HttpResponse:
 
 def _preview(fields: Mapping[str, str], who: object) -> Said:
     """What the public would read."""
-    now = timezone.now()
-    hours = fields["hours"]
-    counts = hours.isascii() and hours.isdigit() and len(hours) < 6
-    until = now + dt.timedelta(hours=int(hours)) if counts else None
+    now, hours = timezone.now(), forms.hours_of(fields)
+    until = None if hours is None else now + dt.timedelta(hours=hours)
     text = phrases.public(fields["public_text"]) or _("(no public text)")
     return Said("hidden", "", text, now, until, str(who), 0, "service")
 
