@@ -18,9 +18,9 @@ from cryptography.hazmat.primitives.asymmetric.utils import encode_dss_signature
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 from cryptography.x509 import ocsp
 
+from devnet.attestation.vendors import ISSUER, IntelServices, NvidiaServices, Tcb
 from provider.tee.development import nvidia, pki
-from provider.tee.development.intel import FMSPC, Intel, Tcb
-from provider.tee.development.nvidia import ISSUER, Nvidia
+from provider.tee.development.intel import FMSPC
 
 OCSP_PATH = "/ocsp"
 _SIGNATURE_BYTES = 96
@@ -43,7 +43,7 @@ class Services:
     """All four services of one seed. `tcb`: what Intel says of a platform that is up to date."""
 
     def __init__(self, seed: bytes, tcb: Tcb | None = None) -> None:
-        self.intel, self.nvidia = Intel(seed), Nvidia(seed)
+        self.intel, self.nvidia = IntelServices(seed), NvidiaServices(seed)
         self._tcb = tcb
         self._manifests = self.nvidia.manifests()
 

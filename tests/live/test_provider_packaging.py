@@ -22,7 +22,7 @@ ROOT = Path(__file__).resolve().parents[2]
 DEPLOY = ROOT / "deploy" / "provider"
 IMPORT_ALL = """
 import importlib, json, pkgutil, sys
-import lxml.etree, jwt, eth_account, uvloop, httptools, provider, protocol
+import eth_account, uvloop, httptools, provider, protocol
 for package in (provider, protocol):
     for module in pkgutil.walk_packages(package.__path__, package.__name__ + "."):
         if not module.name.startswith(("provider.smallmodel", "provider.answerer")):

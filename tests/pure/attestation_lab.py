@@ -12,11 +12,10 @@ from typing import Any
 from attestation.engine import anchors, reports
 from attestation.engine.evidence import Context
 from attestation.engine.verdicts import Report
+from devnet.attestation.vendors import ISSUER, IntelServices, NvidiaServices, Tcb
 from protocol import quotes
 from protocol.digests import address_of_key
 from provider.tee.development import pki
-from provider.tee.development.intel import Intel, Tcb
-from provider.tee.development.nvidia import ISSUER, Nvidia
 from provider.tee.development.report import Machine, report
 
 NOW = 1_795_132_800
@@ -28,7 +27,7 @@ class Lab:
     """Both vendors of one seed."""
 
     def __init__(self, seed: bytes) -> None:
-        self.intel, self.nvidia = Intel(seed), Nvidia(seed)
+        self.intel, self.nvidia = IntelServices(seed), NvidiaServices(seed)
 
     @property
     def anchors_document(self) -> dict[str, str]:

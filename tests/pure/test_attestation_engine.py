@@ -15,9 +15,9 @@ from attestation.engine import anchors, reports
 from attestation.engine.collateral import PcsAnswers, build, raw_member
 from attestation.engine.evidence import Context
 from attestation.engine.verdicts import Report
+from devnet.attestation.vendors import Tcb
 from protocol.digests import address_of_key, personal_digest, sign
 from provider.tee.development import intel, pki
-from provider.tee.development.intel import Tcb
 from provider.tee.development.report import Machine
 from tests.pure.attestation_lab import ADDRESS, KEY, NOW, Lab, failing, lab, word
 

@@ -12,8 +12,9 @@ import jwt
 
 from attestation.engine import reports
 from attestation.engine.verdicts import Report
+from devnet.attestation.vendors import NvidiaServices
 from protocol.digests import address_of_key
-from provider.tee.development.nvidia import Nvidia, opaque
+from provider.tee.development.nvidia import opaque
 from provider.tee.development.report import Machine
 from tests.pure.attestation_lab import ADDRESS, NOW, Lab, failing, lab, word
 
@@ -36,7 +37,7 @@ def test_a_revoked_provisioner_fails_and_a_stale_answer_warns() -> None:
     assert word(stale, "gpu0.revocation") == "warn"
     unsigned = [b"\x30\x03\x0a\x01\x06"]  # "unauthorized"
     assert word(lab().judge(one, ocsp=unsigned), "gpu0.revocation") == "not_checked"
-    foreign = Nvidia(b"other").ocsp(NOW)
+    foreign = NvidiaServices(b"other").ocsp(NOW)
     assert word(lab().judge(one, ocsp=foreign), "gpu0.revocation") != "pass"
 
 
@@ -125,7 +126,7 @@ def test_tokens_of_the_service() -> None:
     assert "nras.result" in failing(lab().judge(MACHINE, nras=tokens(nonce, NOW, 2, ok=False)))
     assert failing(lab().judge(MACHINE, nras=tokens(nonce, NOW, 1))) == {"nras.submods"}
     assert word(lab().judge(MACHINE, jwks=None), "nras.token") == "not_checked"
-    assert failing(lab().judge(MACHINE, jwks=Nvidia(b"x").key_set())) == {"nras.token"}
+    assert failing(lab().judge(MACHINE, jwks=NvidiaServices(b"x").key_set())) == {"nras.token"}
     overall, parts = tokens(nonce, NOW, 2)
     claims = jwt.decode(overall[1], options={"verify_signature": False})
     header = {"kid": "dev-nras-1"}

@@ -1,14 +1,11 @@
-"""A stand-in for Intel's provisioning PKI, its collateral service and its quoting enclave."""
+"""A stand-in for Intel's provisioning PKI and its quoting enclave; its collateral service is in
+devnet/attestation."""
 
 from __future__ import annotations
 
 import hashlib
-import json
 import struct
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
-from typing import Any
+from collections.abc import Mapping
 
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes
@@ -33,27 +30,14 @@ NORMAL_ATTRIBUTES = bytes.fromhex("0000001000000000")
 DEBUG_ATTRIBUTES = bytes.fromhex("0100001000000000")
 MIGRATABLE_ATTRIBUTES = bytes.fromhex("0000003000000000")
 _XFAM = bytes.fromhex("e702060000000000")
-_QE_ATTRIBUTES = bytes.fromhex("11000000000000000000000000000000")
-_QE_SIGNER = hashlib.sha256(b"development quoting enclave signer").digest()
-_QE_PRODUCT, _QE_SVN = 2, 4
-_TCB_DATE, _OLD_TCB_DATE = "2025-08-13T00:00:00Z", "2024-03-13T00:00:00Z"
-_OLD_ADVISORIES = ("INTEL-SA-01036", "INTEL-SA-01079")
+QE_ATTRIBUTES = bytes.fromhex("11000000000000000000000000000000")
+QE_SIGNER = hashlib.sha256(b"development quoting enclave signer").digest()
+QE_PRODUCT, QE_SVN = 2, 4
 _SGX_OID = "1.2.840.113741.1.13.1"
 
 
-@dataclass(frozen=True)
-class Tcb:
-    """What the collateral shall say of this platform."""
-
-    status: str = "UpToDate"
-    advisories: Sequence[str] = ()
-    revoke_pck: bool = False
-    fmspc: bytes = FMSPC
-    evaluation: int = 20
-
-
 class Intel:
-    """Root, platform CA and TCB signer of one seed; PCK and attestation key of one machine.
+    """Root and platform CA of one seed; PCK and attestation key of one machine.
 
     Machines of different names are different CPU packages under the same root.
     """
@@ -62,7 +46,7 @@ class Intel:
         algorithm = hashes.SHA256()
         keys = {
             label: pki.derive(seed, f"intel {label}", ec.SECP256R1())
-            for label in ("root", "platform", "tcb")
+            for label in ("root", "platform")
         } | {
             label: pki.derive(seed, f"intel {label}{machine}", ec.SECP256R1())
             for label in ("pck", "attestation")
@@ -74,29 +58,7 @@ class Intel:
             x509.ObjectIdentifier(_SGX_OID), _sgx(seed + machine.encode(), cpu_svn)
         )
         self.pck = self.platform.issue("SGX PCK Certificate", keys["pck"], extensions=[extension])
-        self.tcb_signer = self.root.issue("SGX TCB Signing", keys["tcb"])
         self._attestation = keys["attestation"]
-
-    def collateral(self, now: int, tcb: Tcb | None = None) -> dict[str, str]:
-        """The document that dcap-qvl reads, issued a day before `now` for thirty days."""
-        tcb = tcb or Tcb()
-        info, identity = (
-            json.dumps({**document, **_window(now, tcb)}, separators=(",", ":"))
-            for document in (_tcb_info(tcb), _qe_identity())
-        )
-        signers = pki.pem(self.tcb_signer, self.root).decode()
-        revoked = [self.pck.certificate] if tcb.revoke_pck else []
-        return {
-            "pck_crl_issuer_chain": pki.pem(self.platform, self.root).decode(),
-            "root_ca_crl": self.root.revocation_list(now).hex(),
-            "pck_crl": self.platform.revocation_list(now, revoked).hex(),
-            "tcb_info_issuer_chain": signers,
-            "tcb_info": info,
-            "tcb_info_signature": self.tcb_signer.sign(info.encode()).hex(),
-            "qe_identity_issuer_chain": signers,
-            "qe_identity": identity,
-            "qe_identity_signature": self.tcb_signer.sign(identity.encode()).hex(),
-        }
 
     def quote(self, fields: Mapping[str, bytes], *, fresh: bool = False) -> bytes:
         """A version 4 quote with these body fields; the others have a normal machine's values.
@@ -134,80 +96,12 @@ class Intel:
 def _qe_report(bound: bytes, cpu_svn: bytes) -> bytes:
     report = bytearray(quotes.QE_REPORT_BYTES)
     report[0:16] = cpu_svn
-    report[48:64] = _QE_ATTRIBUTES
+    report[48:64] = QE_ATTRIBUTES
     report[64:96] = hashlib.sha256(b"development quoting enclave").digest()
-    report[128:160] = _QE_SIGNER
-    struct.pack_into("<HH", report, 256, _QE_PRODUCT, _QE_SVN)
+    report[128:160] = QE_SIGNER
+    struct.pack_into("<HH", report, 256, QE_PRODUCT, QE_SVN)
     report[320:352] = bound
     return bytes(report)
-
-
-def _window(now: int, tcb: Tcb) -> dict[str, Any]:
-    at = datetime.fromtimestamp(now, UTC)
-    issued, until = (f"{at + timedelta(days=days):%Y-%m-%dT%H:%M:%SZ}" for days in (-1, 29))
-    return {
-        "issueDate": issued,
-        "nextUpdate": until,
-        "tcbEvaluationDataNumber": tcb.evaluation,
-    }
-
-
-def _tcb_info(tcb: Tcb) -> dict[str, Any]:
-    module = {"mrsigner": "00" * 48, "attributes": "00" * 8, "attributesMask": "FF" * 8}
-    return {
-        "id": "TDX",
-        "version": 3,
-        "issueDate": "",
-        "nextUpdate": "",
-        "fmspc": tcb.fmspc.hex().upper(),
-        "pceId": "0000",
-        "tcbType": 0,
-        "tcbEvaluationDataNumber": 0,
-        "tdxModule": module,
-        "tdxModuleIdentities": [{"id": "TDX_01", **module, "tcbLevels": [_level(11)]}],
-        "tcbLevels": [
-            _platform_level(CPU_SVN, _TCB_DATE, tcb.status, tcb.advisories),
-            _platform_level(OLD_CPU_SVN, _OLD_TCB_DATE, "OutOfDate", _OLD_ADVISORIES),
-        ],
-    }
-
-
-def _platform_level(
-    cpu_svn: bytes, date: str, status: str, advisories: Sequence[str]
-) -> dict[str, Any]:
-    level: dict[str, Any] = {
-        "tcb": {
-            "sgxtcbcomponents": [{"svn": svn} for svn in cpu_svn],
-            "pcesvn": PCE_SVN,
-            "tdxtcbcomponents": [{"svn": svn} for svn in bytes([5, 0, 4]) + bytes(13)],
-        },
-        "tcbDate": date,
-        "tcbStatus": status,
-    }
-    if advisories:
-        level["advisoryIDs"] = list(advisories)
-    return level
-
-
-def _qe_identity() -> dict[str, Any]:
-    return {
-        "id": "TD_QE",
-        "version": 2,
-        "issueDate": "",
-        "nextUpdate": "",
-        "tcbEvaluationDataNumber": 0,
-        "miscselect": "00000000",
-        "miscselectMask": "FFFFFFFF",
-        "attributes": _QE_ATTRIBUTES.hex().upper(),
-        "attributesMask": "FBFFFFFFFFFFFFFF0000000000000000",
-        "mrsigner": _QE_SIGNER.hex().upper(),
-        "isvprodid": _QE_PRODUCT,
-        "tcbLevels": [_level(_QE_SVN)],
-    }
-
-
-def _level(svn: int) -> dict[str, Any]:
-    return {"tcb": {"isvsvn": svn}, "tcbDate": _TCB_DATE, "tcbStatus": "UpToDate"}
 
 
 def _sgx(seed: bytes, cpu_svn: bytes) -> bytes:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes
@@ -49,29 +49,6 @@ class Authority:
 
     def sign(self, message: bytes, *, fresh: bool = False) -> bytes:
         return raw_sign(self.key, message, self.algorithm, fresh=fresh)
-
-    def revocation_list(self, now: int, revoked: Sequence[x509.Certificate] = ()) -> bytes:
-        """DER of a list that is current at `now` (unix seconds)."""
-        at = datetime.fromtimestamp(now, UTC)
-        builder = (
-            x509.CertificateRevocationListBuilder()
-            .issuer_name(self.certificate.subject)
-            .last_update(at - timedelta(days=1))
-            .next_update(at + timedelta(days=29))
-            .add_extension(x509.CRLNumber(1), critical=False)
-            .add_extension(
-                x509.AuthorityKeyIdentifier.from_issuer_public_key(self.key.public_key()),
-                critical=False,
-            )
-        )
-        for certificate in revoked:
-            entry = x509.RevokedCertificateBuilder().serial_number(certificate.serial_number)
-            builder = builder.add_revoked_certificate(
-                entry.revocation_date(at - timedelta(days=1)).build()
-            )
-        return builder.sign(self.key, self.algorithm, ecdsa_deterministic=True).public_bytes(
-            Encoding.DER
-        )
 
 
 def root(name: str, key: ec.EllipticCurvePrivateKey, algorithm: Hash) -> Authority:
