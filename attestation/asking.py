@@ -7,15 +7,14 @@ from __future__ import annotations
 
 import asyncio
 import secrets
-import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from email.utils import parsedate_to_datetime
 from urllib.parse import quote
 
 from attestation.declared import EndpointName
 from attestation.engine.limits import MAX_BODY_BYTES
+from attestation.sources.fetch import date_of, said
 from net.client import Answer, Client
 from net.errors import BadStatus, BrokenOff, NetError, TimedOut, TooLarge, Unreachable
 from net.limits import Limits
@@ -94,7 +93,7 @@ async def _once(client: Client, url: str, nonce: str) -> Asked:
             status=answer.status,
             body=await answer.read(),
             headers={name: value for name, value in headers.items() if value},
-            http_date=_date(headers["Date"]),
+            http_date=date_of(headers["Date"]),
             tls_fingerprint=answer.tls_fingerprint,
             body_signature=headers[BODY_SIGNATURE][:200],
         )
@@ -102,7 +101,7 @@ async def _once(client: Client, url: str, nonce: str) -> Asked:
 
 def _failed(url: str, nonce: str, error: NetError) -> Asked:
     if isinstance(error, BadStatus):
-        return Asked(url, nonce, error.status, error=_said(error), refused=not _may_pass(error))
+        return Asked(url, nonce, error.status, error=said(error), refused=not _may_pass(error))
     return Asked(url, nonce, error=str(error), refused=isinstance(error, TooLarge))
 
 
@@ -117,20 +116,5 @@ def _may_pass(error: NetError) -> bool:
     return isinstance(error, Unreachable | BrokenOff)
 
 
-def _said(error: BadStatus) -> str:
-    """The status with the beginning of the provider's own words: hostile, printable only."""
-    words = "".join(c for c in error.body.decode("utf-8", "replace") if c.isprintable())
-    return f"status {error.status}" + (f": {words[:200]}" if words else "")
-
-
 def _header(answer: Answer, name: str) -> str:
     return answer.header(name)[:_MAX_HEADER]
-
-
-def _date(text: str) -> int | None:
-    """An HTTP date in unix seconds; None for anything else, and for times that nobody lives in."""
-    try:
-        moment = int(parsedate_to_datetime(text).timestamp())
-    except (ValueError, TypeError, OverflowError, IndexError):
-        return None
-    return moment if 0 < moment < time.time() + 10 * 365 * 86_400 else None

@@ -30,13 +30,12 @@ from attestation.engine.evidence import (
 from attestation.engine.limits import MAX_GPUS
 from net.marks import N_
 from protocol import quotes
-from protocol.quotes import RUNTIME_EVENT, RUNTIME_REGISTER, Quote, QuoteError
+from protocol.quotes import Quote, QuoteError
 
 #: Rows of an event log that a page shows; the rest is in the bundle.
 SHOWN_EVENTS = 300
 SHOWN_LINES = 2_000
 _TEXT = 400
-_DIGEST_BYTES = 48
 #: Longer parts are shown by their ends; whole they are in the bundle.
 SHOWN_BYTES = 12 << 10
 
@@ -215,21 +214,12 @@ def _dstack_log(value: Any, quote: Quote | None) -> EventLog | None:
     events = dstack.load_events(value)
     if not events:
         return None
-    registers = [bytes(_DIGEST_BYTES) for _ in dstack.REGISTERS]
+    registers = [bytes(dstack.DIGEST_BYTES) for _ in dstack.REGISTERS]
     rows: list[LogEvent] = []
-    for number, event in enumerate(events):
-        runtime = event["event_type"] == RUNTIME_EVENT and int(event["imr"]) == RUNTIME_REGISTER
-        register, payload = int(event["imr"]), str(event.get("event_payload", ""))
-        if register not in dstack.REGISTERS:
-            return None
-        if runtime:
-            version = 2 if event.get("version") == 2 else 1
-            digest = quotes.runtime_digest(event["event"], bytes.fromhex(payload), version)
-        else:
-            digest = bytes.fromhex(event["digest"]).ljust(_DIGEST_BYTES, b"\0")
+    for number, (event, register, digest) in enumerate(dstack.extensions(events)):
         registers[register] = quotes.extend(registers[register], digest)
         if number < SHOWN_EVENTS:
-            said = _readable(payload) if runtime else ""
+            said = _readable(event["event_payload"]) if dstack.is_runtime(event) else ""
             name = str(event.get("event", ""))[:_TEXT] or f"type {int(event['event_type']):#x}"
             rows.append(_event(number, register, name, said, digest, registers[register]))
     return EventLog(tuple(rows), len(events), _signed(registers, quote))
@@ -237,7 +227,7 @@ def _dstack_log(value: Any, quote: Quote | None) -> EventLog | None:
 
 def _ccel_log(log: bytes, quote: Quote | None) -> EventLog:
     events = ccel.parse(log)
-    registers = [bytes(_DIGEST_BYTES) for _ in range(4)]
+    registers = [bytes(dstack.DIGEST_BYTES) for _ in dstack.REGISTERS]
     rows: list[LogEvent] = []
     measured = [event for event in events if event.measured]
     for number, event in enumerate(measured):

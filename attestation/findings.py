@@ -10,6 +10,8 @@ import datetime as dt
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import Any
 
+from django.db.models import QuerySet
+
 from attestation.findings_chain import Seen, said, signer_differs, signer_reused, url_changed
 from attestation.models import (
     Fact,
@@ -46,13 +48,11 @@ def of_run(run: Verification, previous: Verification | None) -> None:
     if run.outcome != Outcome.JUDGED:
         return
     _events(run, previous)
-    before = _identities(run)
-    gained = _remember(run, before)
-    shared = [seen for trait, value in gained for seen in _shared(run, trait, value)]
+    shared = [seen for trait, value in _remember(run) for seen in _shared(run, trait, value)]
     if previous is not None and run.body_id and _evidence(previous) == _evidence(run):
         detail = {"previous": str(previous.pk)}
         shared.append(Seen(Fact.IDENTICAL_EVIDENCE, _evidence(run), detail=detail))
-    _settle(run, set(_SHARED.values()), shared, now)
+    _replace(_key(run), set(_SHARED.values()), shared, run, now, endpoint=run.endpoint)
     _let_go(run.provider, now)
 
 
@@ -69,9 +69,8 @@ def retire(key: ServiceKey, now: dt.datetime, kept: Collection[str] = ()) -> Non
     """The service is gone, or has no other machines any more than `kept`: what it shared with
     others, and they with it, ends.
     """
-    about = {"provider": key.provider, "service_kind": key.kind, "service_name": key.service_name}
-    Identity.objects.filter(**about).exclude(endpoint__in=kept).delete()
-    held = Finding.objects.filter(**about, closed_at__isnull=True)
+    _known_by(key).exclude(endpoint__in=kept).delete()
+    held = _open(key)
     if kept:  # without an endpoint: read from the chain and not from evidence
         held = held.filter(detail__has_key="endpoint").exclude(detail__endpoint__in=kept)
     held.update(closed_at=now)
@@ -93,7 +92,7 @@ def severity(overall: str, rows: Iterable[Mapping[str, Any]]) -> int | None:
 
 def _regression(run: Verification, previous: Verification | None) -> None:
     """Open when it gets worse, closed when it is as good as it was; worse still is a new one."""
-    held = _open(run, {Fact.REGRESSION}).filter(subject=run.endpoint).first()
+    held = _open(_key(run), {Fact.REGRESSION}).filter(subject=run.endpoint).first()
     verdicts = _verdicts(previous) if previous is not None else {}
     now, level = run.finished_at, severity(run.overall, run.rows)
     if _withdrawn(run, held.detail.get("rows_before", {}) if held else verdicts):
@@ -168,14 +167,14 @@ def _verdicts(run: Verification) -> dict[str, str]:
 def _events(run: Verification, previous: Verification | None) -> None:
     """The software became another one: true at that moment, shown for a week."""
     now = run.finished_at
-    old = _open(run, {Fact.COMPOSE_CHANGED}).filter(opened_at__lt=now - EVENT_STAYS)
-    old.update(closed_at=now)
+    held = _open(_key(run), {Fact.COMPOSE_CHANGED})
+    held.filter(opened_at__lt=now - EVENT_STAYS).update(closed_at=now)
     if previous is None or not run.compose_hash or not previous.compose_hash:
         return
     if run.compose_hash != previous.compose_hash:
         detail = {"before": previous.compose_hash, "after": run.compose_hash}
         detail |= {"endpoint": run.endpoint, "previous": str(previous.pk)}
-        _open(run, {Fact.COMPOSE_CHANGED}).update(closed_at=now)
+        held.update(closed_at=now)
         _add(run, Seen(Fact.COMPOSE_CHANGED, run.compose_hash, detail=detail), now)
 
 
@@ -195,18 +194,10 @@ def _evidence(run: Verification) -> str:
     return name if genuine else run.body_id or ""
 
 
-def _identities(run: Verification) -> _Traits:
-    rows = Identity.objects.filter(
-        provider=run.provider,
-        service_kind=run.kind,
-        service_name=run.service_name,
-        endpoint=run.endpoint,
-    )
-    return set(rows.values_list("trait", "value"))
-
-
-def _remember(run: Verification, before: _Traits) -> _Traits:
+def _remember(run: Verification) -> _Traits:
     """Write down what this evidence is known by, forget what the one before was."""
+    held = _known_by(_key(run)).filter(endpoint=run.endpoint)
+    before = set(held.values_list("trait", "value"))
     now: _Traits = {(Trait.GPU.value, serial[:160]) for serial in run.gpu_serials}
     for trait, value in (
         (Trait.PPID, run.ppid),
@@ -217,14 +208,7 @@ def _remember(run: Verification, before: _Traits) -> _Traits:
         if value:
             now.add((trait.value, value))
     for trait_value, value in before - now:
-        Identity.objects.filter(
-            provider=run.provider,
-            service_kind=run.kind,
-            service_name=run.service_name,
-            endpoint=run.endpoint,
-            trait=trait_value,
-            value=value,
-        ).delete()
+        held.filter(trait=trait_value, value=value).delete()
     Identity.objects.bulk_create(
         [
             Identity(
@@ -258,11 +242,6 @@ def _shared(run: Verification, trait: str, value: str) -> list[Seen]:
     detail = {"other_service": [first.service_kind, first.service_name], "endpoint": run.endpoint}
     detail["other_since"] = first.since.isoformat()
     return [Seen(fact, value, first.provider, detail)]
-
-
-def _settle(run: Verification, facts: set[Fact], seen: list[Seen], now: dt.datetime) -> None:
-    key = ServiceKey(run.kind, run.provider, run.service_name)
-    _replace(key, facts, seen, run, now, endpoint=run.endpoint)
 
 
 def _let_go(provider: str, now: dt.datetime) -> None:
@@ -303,15 +282,8 @@ def _replace(
 ) -> None:
     """Open what is new, close what is no longer so. Of two endpoints each closes only its own."""
     wanted = {(one.fact.value, one.other, one.subject): one for one in seen}
-    held = Finding.objects.filter(
-        provider=key.provider,
-        service_kind=key.kind,
-        service_name=key.service_name,
-        kind__in=facts,
-        closed_at__isnull=True,
-    )
     gone = []
-    for row in held:
+    for row in _open(key, facts):
         place = (row.kind, row.other_provider, row.subject)
         if place in wanted:
             del wanted[place]
@@ -322,19 +294,23 @@ def _replace(
         _create(key, one, run, now, endpoint)
 
 
-def _open(run: Verification, facts: set[Fact]) -> Any:
-    return Finding.objects.filter(
-        provider=run.provider,
-        service_kind=run.kind,
-        service_name=run.service_name,
-        kind__in=facts,
-        closed_at__isnull=True,
+def _key(run: Verification) -> ServiceKey:
+    return ServiceKey(run.kind, run.provider, run.service_name)
+
+
+def _known_by(key: ServiceKey) -> QuerySet[Identity]:
+    return Identity.objects.filter(
+        service_kind=key.kind, provider=key.provider, service_name=key.service_name
     )
 
 
+def _open(key: ServiceKey, facts: Collection[Fact] = tuple(Fact)) -> QuerySet[Finding]:
+    rows = Finding.objects.filter(kind__in=facts, closed_at__isnull=True)
+    return rows.filter(service_kind=key.kind, provider=key.provider, service_name=key.service_name)
+
+
 def _add(run: Verification, seen: Seen, now: dt.datetime) -> None:
-    key = ServiceKey(run.kind, run.provider, run.service_name)
-    _create(key, seen, run, now, run.endpoint)
+    _create(_key(run), seen, run, now, run.endpoint)
 
 
 def _create(

@@ -113,9 +113,9 @@ class StandingView:
 UNKNOWN = StandingView()
 
 
-def standing_of(key: ServiceKey, now: dt.datetime | None = None) -> StandingView:
+def standing_of(key: ServiceKey) -> StandingView:
     """What is known about one service (1 query)."""
-    return standings([key], now)[key]
+    return standings([key])[key]
 
 
 def standings(
@@ -126,11 +126,11 @@ def standings(
 
 
 def standings_at(
-    keys: Iterable[ServiceKey], now: dt.datetime | None = None
+    keys: Iterable[ServiceKey],
 ) -> tuple[dict[ServiceKey, StandingView], tuple[Any, ...]]:
     """The same, and the state that it was read in (1 query): for numbers beside these rows. Empty
     where nothing is known about any of them."""
-    now = now or timezone.now()
+    now = timezone.now()
     whole = Standing.objects.values(all=Value(1)).annotate(said=JSONObject(**_counted(now)))
     return _standings(keys, now, {"state": Subquery(whole.values("said"))})
 
@@ -163,12 +163,12 @@ def judged_since(since: dt.datetime) -> QuerySet[Standing]:
     return rows.filter(same, checked_at__gt=since).exclude(overall="")
 
 
-def verified_filter(word: str, now: dt.datetime | None = None) -> Q:
+def verified_filter(word: str) -> Q:
     """A condition on `ledger.models.Service` for `verified=` (interfaces.md 3): one EXISTS.
 
     A plain word also finds its `dev-` form: those exist on a devnet only, and say so themselves.
     """
-    now = now or timezone.now()
+    now = timezone.now()
     kept = judged_since(now - DROPPED_AFTER)
     if word == NEVER:
         return ~Q(Exists(kept))

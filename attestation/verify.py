@@ -10,16 +10,13 @@ One answer, one signature: `reply` tells apart what the official SDK does not (p
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Literal
 
+from attestation import declared
 from attestation.engine.evidence import Context, Evidence
 from attestation.engine.reports import judge
 from attestation.engine.verdicts import Report
-from net import strictjson
-from net.errors import BadAnswer
-from net.limits import JsonLimits
 from protocol import replies
 
 __all__ = [
@@ -62,7 +59,6 @@ Reason = Literal[
 MAX_MODEL_CHARS = 200
 MAX_PICTURES = 10
 _ADDRESS = re.compile(r"0x[0-9a-fA-F]{40}")
-_INFO_SHAPE = JsonLimits(max_depth=8, max_bytes=64 << 10)
 
 
 @dataclass(frozen=True)
@@ -71,7 +67,6 @@ class Signer:
 
     address: str
     acknowledged: bool
-    routing: bool = False
 
 
 @dataclass(frozen=True)
@@ -115,18 +110,11 @@ def signer_of(
     A separated model TEE signs with `TargetTeeAddress`; a centralised upstream is signed for by the
     broker (a routing proof). provider-protocol.md 3.3 step 4, 3.4.
     """
-    info = _info(additional_info)
-    kind = str(info.get("ProviderType", "")).lower()
-    if kind == "standard" or verifiability.lower() == "standard":
+    said = declared.of(verifiability, additional_info)
+    address = said.model_signer if said.word == "separated" else tee_signer
+    if said.word == "standard" or not _ADDRESS.fullmatch(address) or not int(address, 16):
         return None
-    centralized = kind == "centralized"
-    address = tee_signer
-    if info.get("TargetSeparated") is True and not centralized:
-        target = info.get("TargetTeeAddress")
-        address = target if isinstance(target, str) else ""
-    if not _ADDRESS.fullmatch(address) or int(address, 16) == 0:
-        return None
-    return Signer(address, acknowledged, routing=centralized)
+    return Signer(address, acknowledged)
 
 
 def reply(document: object, exchange: Exchange, signer: Signer) -> ReplyVerdict:
@@ -217,11 +205,3 @@ def _same_model(signed: str, asked: str) -> bool:
     """Whether both name one model: letter case and the publisher in front may differ."""
     one, other = signed.casefold(), asked.casefold()
     return one == other or one.endswith("/" + other) or other.endswith("/" + one)
-
-
-def _info(additional_info: str) -> Mapping[str, Any]:
-    try:
-        info = strictjson.loads(additional_info.encode("utf-8", "replace"), _INFO_SHAPE)
-    except BadAnswer:
-        return {}
-    return info if isinstance(info, dict) else {}

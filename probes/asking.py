@@ -183,7 +183,7 @@ def _failure(error: NetError) -> str:
     return "unreachable"
 
 
-def days_left(certificate: bytes, now: dt.datetime | None = None) -> int | None:
+def days_left(certificate: bytes) -> int | None:
     """Whole days until a certificate (DER) ends; None without one."""
     if not certificate:
         return None
@@ -191,7 +191,7 @@ def days_left(certificate: bytes, now: dt.datetime | None = None) -> int | None:
         ends = x509.load_der_x509_certificate(certificate).not_valid_after_utc
     except ValueError:
         return None
-    return (ends - (now or dt.datetime.now(dt.UTC))).days
+    return (ends - dt.datetime.now(dt.UTC)).days
 
 
 async def _cors(client: Client, listing: Listing) -> bool | None:

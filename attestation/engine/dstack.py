@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -27,7 +28,7 @@ _COMPOSE, _KEY_PROVIDER, _IMAGE_UPDATE = "compose-hash", "key-provider", "zg-ima
 _BOOT_FACTS = ("app-id", "instance-id", "os-image-hash")
 #: Names that anything is read from.
 _READ = {_LAST_BOOT_EVENT, _COMPOSE, _KEY_PROVIDER, _IMAGE_UPDATE, *_BOOT_FACTS}
-_DIGEST_BYTES = 48
+DIGEST_BYTES = 48
 _MRCONFIG_KINDS = {1: "V1", 2: "V2", 3: "V3"}
 
 Event = dict[str, Any]
@@ -70,19 +71,26 @@ def replay(events: list[Event]) -> Replay:
 
     Digests of runtime events are always computed, never taken from the log (attestation.md 6.1).
     """
-    registers, disagreeing = [bytes(_DIGEST_BYTES) for _ in REGISTERS], []
+    registers, disagreeing = [bytes(DIGEST_BYTES) for _ in REGISTERS], []
+    for number, (event, register, digest) in enumerate(extensions(events)):
+        if is_runtime(event) and event.get("digest") and bytes.fromhex(event["digest"]) != digest:
+            disagreeing.append(number)
+        registers[register] = quotes.extend(registers[register], digest)
+    return Replay(registers, disagreeing)
+
+
+def extensions(events: list[Event]) -> Iterator[tuple[Event, int, bytes]]:
+    """Each event with the register that it extends, and by what. Raises as `replay`."""
     for number, event in enumerate(events):
         register = int(event["imr"])
         if register not in REGISTERS:
             raise Unreadable(f"event {number} extends register {register}")
-        if _is_runtime(event):
-            digest = _runtime_digest(event)
-            if event.get("digest") and bytes.fromhex(event["digest"]) != digest:
-                disagreeing.append(number)
+        if is_runtime(event):
+            version = 2 if event.get("version") == 2 else 1
+            payload = bytes.fromhex(event["event_payload"])
+            yield event, register, quotes.runtime_digest(event["event"], payload, version)
         else:
-            digest = bytes.fromhex(event["digest"]).ljust(_DIGEST_BYTES, b"\0")
-        registers[register] = quotes.extend(registers[register], digest)
-    return Replay(registers, disagreeing)
+            yield event, register, bytes.fromhex(event["digest"]).ljust(DIGEST_BYTES, b"\0")
 
 
 def verify(quote: Quote, given: Deployment, context: Context, report: Report) -> None:
@@ -113,7 +121,7 @@ def verify(quote: Quote, given: Deployment, context: Context, report: Report) ->
     _os_image(given.vm_config, report)
 
 
-def _is_runtime(event: Event) -> bool:
+def is_runtime(event: Event) -> bool:
     return bool(event["event_type"] == RUNTIME_EVENT and int(event["imr"]) == RUNTIME_REGISTER)
 
 
@@ -123,19 +131,14 @@ def _hidden(events: list[Event]) -> bool:
     """
     return any(
         int(e["imr"]) == RUNTIME_REGISTER
-        and (not _is_runtime(e) or (e["event"] not in _READ and e["event"].split(":")[0] in _READ))
+        and (not is_runtime(e) or (e["event"] not in _READ and e["event"].split(":")[0] in _READ))
         for e in events
     )
 
 
-def _runtime_digest(event: Event) -> bytes:
-    version = 2 if event.get("version") == 2 else 1
-    return quotes.runtime_digest(event["event"], bytes.fromhex(event["event_payload"]), version)
-
-
 def _split(events: list[Event]) -> tuple[list[Event], list[Event]]:
     """Runtime events of the boot, and those that the app wrote after it."""
-    runtime = [event for event in events if _is_runtime(event)]
+    runtime = [event for event in events if is_runtime(event)]
     for number, event in enumerate(runtime):
         if event["event"] == _LAST_BOOT_EVENT:
             return runtime[: number + 1], runtime[number + 1 :]

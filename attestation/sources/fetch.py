@@ -13,14 +13,14 @@ from datetime import UTC
 from email.utils import parsedate_to_datetime
 
 from attestation.sources.records import Answer, Source, Sources
-from net.client import Answer as Response
 from net.client import Client
 from net.errors import BadStatus, BrokenOff, NetError, TimedOut, Unreachable
 from net.limits import Limits
 
 #: Longest pause that a service may ask for, in seconds.
 _MOST_PAUSE = 5
-_EXCERPT = 160
+_EXCERPT = 200
+_TEN_YEARS = 10 * 365 * 86_400
 _KEPT_HEADERS = ("Content-Type", "Request-ID")
 
 
@@ -86,15 +86,13 @@ class Fetcher:
                 status=response.status,
                 body=body,
                 headers={name: value for name in kept if (value := response.header(name))},
-                http_date=_date(response),
+                http_date=date_of(response.header("Date")),
             )
 
     def _failed(self, request: Request, error: NetError) -> Answer:
         status, text = 0, str(error)
         if isinstance(error, BadStatus):
-            status = error.status
-            said = "".join(c for c in error.body.decode("utf-8", "replace") if c.isprintable())
-            text = f"status {status}" + (f": {said[:_EXCERPT]}" if said else "")
+            status, text = error.status, said(error)
         return Answer(
             source=request.source,
             key=request.key,
@@ -112,9 +110,17 @@ def _may_pass(error: NetError) -> bool:
     return isinstance(error, TimedOut | Unreachable | BrokenOff)
 
 
-def _date(response: Response) -> int | None:
+def said(error: BadStatus) -> str:
+    """The status with the beginning of the sender's own words: hostile, printable only."""
+    words = "".join(c for c in error.body.decode("utf-8", "replace") if c.isprintable())
+    return f"status {error.status}" + (f": {words[:_EXCERPT]}" if words else "")
+
+
+def date_of(text: str) -> int | None:
+    """An HTTP date in unix seconds; None for anything else, and for times that nobody lives in."""
     try:
-        moment = parsedate_to_datetime(response.header("Date"))
-        return int(moment.replace(tzinfo=moment.tzinfo or UTC).timestamp())
+        moment = parsedate_to_datetime(text)
+        unix = int(moment.replace(tzinfo=moment.tzinfo or UTC).timestamp())
     except (ValueError, TypeError, OverflowError, IndexError):
         return None
+    return unix if 0 < unix < now() + _TEN_YEARS else None
