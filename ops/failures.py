@@ -156,14 +156,12 @@ def retry(row: FailedTask, user: User) -> None:
         )
     if row.name not in known_tasks():
         raise Problem("unknown_task", _("No task of that name exists any more."), status=409)
-    _handle(row, user, FailureState.RETRIED)
-    if not queue.put(row.name, *row.args, kwargs=row.kwargs):
-        FailedTask.objects.filter(pk=row.pk).update(
-            state=FailureState.OPEN, handled_at=None, handled_by=None
-        )
-        raise Problem(
-            "queue_unreachable", _("The queue does not answer."), _("Try again."), status=503
-        )
+    with transaction.atomic():  # it stays open where the queue does not take it
+        _handle(row, user, FailureState.RETRIED)
+        if not queue.put(row.name, *row.args, kwargs=row.kwargs):
+            raise Problem(
+                "queue_unreachable", _("The queue does not answer."), _("Try again."), status=503
+            )
 
 
 def dismiss(row: FailedTask, user: User) -> None:
@@ -177,8 +175,8 @@ def all_open(seen: datetime) -> QuerySet[FailedTask]:
 
 
 def retry_all(user: User, seen: datetime) -> int:
-    """Queue again every one that can be; returns how many. Raises Problem where the queue does not
-    answer: those before are queued."""
+    """Queue again every one that can be; returns how many: fewer where the queue stops answering.
+    Raises Problem where it takes none."""
     known, done = known_tasks(), 0
     for row in all_open(seen).filter(whole=True, name__in=known).order_by("last_at", "pk"):
         try:
@@ -186,6 +184,8 @@ def retry_all(user: User, seen: datetime) -> int:
         except Problem as problem:
             if problem.code == "handled_already":
                 continue
+            if done:
+                break
             raise
         done += 1
     return done

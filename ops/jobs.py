@@ -6,6 +6,7 @@ import io
 import logging
 import threading
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -113,8 +114,11 @@ def destroys(name: str, typed: str) -> bool:
     return button is not None and bool(button.typed) and typed.strip() == button.typed
 
 
-def start(name: str, user: User, typed: str = "") -> Job:
-    """Queue a command. Raises Problem: unknown, not confirmed, one is running, no queue."""
+def start(
+    name: str, user: User, typed: str = "", record: Callable[[Job], None] = lambda job: None
+) -> Job:
+    """Queue a command; `record` is called in the transaction of its row. Raises Problem: unknown,
+    not confirmed, one is running, no queue."""
     button = BUTTONS.get(name)
     if button is None:
         raise Problem("unknown_command", _("There is no such button."), status=404)
@@ -129,6 +133,7 @@ def start(name: str, user: User, typed: str = "") -> Job:
     try:
         with transaction.atomic():
             job = Job.objects.create(name=name, started_by=user, created_at=timezone.now())
+            record(job)
     except IntegrityError:
         raise Problem(
             "already_running",

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import re
 import uuid
+from collections.abc import Mapping
 from datetime import UTC, datetime
 
+from django.db import transaction
 from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
 from django.shortcuts import get_object_or_404, render
 from django.utils import timezone
@@ -47,12 +49,15 @@ def start(request: HttpRequest) -> HttpResponse:
     if asked is not None:
         _record(request, "command_refused", ("command", name), {"why": sessions.STALE})
         return asked
+
+    def record(job: Job) -> None:
+        _record(request, "command_started", ("command", name), {"job": str(job.pk)})
+
     try:
-        job = jobs.start(name, user, typed)
+        job = jobs.start(name, user, typed, record)
     except Problem as problem:
         _record(request, "command_refused", ("command", name), {"why": problem.code})
         raise
-    _record(request, "command_started", ("command", name), {"job": str(job.pk)})
     return HttpResponseRedirect(f"/ops/jobs/{job.pk}")
 
 
@@ -77,8 +82,10 @@ def failure(request: HttpRequest, failure_id: int) -> HttpResponse:
     handle = {"retry": failures.retry, "dismiss": failures.dismiss}.get(act)
     if handle is None:
         raise Problem("unknown_act", _("Retry or dismiss."), status=422)
-    handle(row, user)
-    _record(request, f"failure_{act}", ("task", row.name), {"failure": row.pk, "times": row.times})
+    about = {"failure": row.pk, "times": row.times}
+    with transaction.atomic():  # recorded first: what is in the queue is not taken back
+        _record(request, f"failure_{act}", ("task", row.name), about)
+        handle(row, user)
     return HttpResponseRedirect("/ops#failures")
 
 
@@ -92,8 +99,9 @@ def all_failures(request: HttpRequest) -> HttpResponse:
     handle = {"retry": failures.retry_all, "dismiss": failures.dismiss_all}.get(act)
     if handle is None or not re.fullmatch(r"[0-9]{1,10}", given):
         raise Problem("unknown_act", _("Retry or dismiss."), status=422)
-    number = handle(user, datetime.fromtimestamp(int(given) + 1, UTC))
-    _record(request, f"failures_{act}", ("task", "*"), {"number": number})
+    with transaction.atomic():
+        number = handle(user, datetime.fromtimestamp(int(given) + 1, UTC))
+        _record(request, f"failures_{act}", ("task", "*"), {"number": number})
     return HttpResponseRedirect("/ops#failures")
 
 
@@ -103,6 +111,6 @@ def _user(request: HttpRequest) -> User:
 
 
 def _record(
-    request: HttpRequest, action: str, subject: tuple[str, str], after: dict[str, str | int]
+    request: HttpRequest, action: str, subject: tuple[str, str], after: Mapping[str, str | int]
 ) -> None:
     audit.record(_user(request), action, subject, area="ops", after=after, request=request)

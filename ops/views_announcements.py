@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from django.core.exceptions import PermissionDenied
+from django.db import transaction
 from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
 from django.shortcuts import get_object_or_404, render
 from django.utils import timezone
@@ -57,8 +58,9 @@ def page(request: HttpRequest) -> HttpResponse:
     written, errors = announcements.parse(typed, now)
     if written is None:
         return _page(request, typed, errors, status=422)
-    row = announcements.announce(written, now)
-    _record(request, user, "announced", row, {"title": row.title})
+    with transaction.atomic():
+        row = announcements.announce(written, now)
+        _record(request, user, "announced", row, {"title": row.title})
     return HttpResponseRedirect(PAGE)
 
 
@@ -70,8 +72,9 @@ def update(request: HttpRequest, announcement_id: int) -> HttpResponse:
     row = get_object_or_404(Announcement, pk=announcement_id)
     end = request.POST.get("act") == "end"
     text = request.POST.get("text", "")[:_MOST]
-    announcements.add(row, text, end=end, now=timezone.now())
-    _record(request, user, "announcement_ended" if end else "announcement_updated", row, {})
+    with transaction.atomic():
+        announcements.add(row, text, end=end, now=timezone.now())
+        _record(request, user, "announcement_ended" if end else "announcement_updated", row, {})
     return HttpResponseRedirect(PAGE)
 
 

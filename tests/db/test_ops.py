@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import io
 import re
 import time
 from datetime import timedelta
@@ -13,7 +14,8 @@ import orjson
 import pytest
 from celery import shared_task
 from django.conf import settings as site
-from django.db import connection
+from django.core.management import call_command
+from django.db import OperationalError, connection
 from django.db.migrations.recorder import MigrationRecorder
 from django.test import Client
 from django.utils import timezone
@@ -28,9 +30,12 @@ from inference import lifespan
 from inference.hub import Hub
 from ledger.models import Reconciliation
 from marketplace import api_readiness, presence, traffic
+from marketplace.models import Announcement, AnnouncementKind, Update
+from moderation import audit
 from moderation.models import Act
+from net import queue
 from ops import alarms, failures, jobs
-from ops.models import FailedTask, FailureState, Job, JobState
+from ops.models import FailedTask, FailureState, Job, JobState, PasswordAccount
 from tests import factories
 
 pytestmark = pytest.mark.django_db
@@ -277,6 +282,63 @@ def test_all_failures_are_handled_at_once_but_none_that_nobody_saw(
     assert acts == [("failures_retry", '{"number":3}'), ("failures_dismiss", '{"number":2}')]
     for wrong in ({"act": "retry"}, {"act": "erase", "seen": seen}, {"act": "retry", "seen": "٣"}):
         assert client.post("/ops/failures", wrong).status_code == 422
+
+
+def test_what_cannot_be_recorded_is_not_done(
+    client: Client, admin: User, queued: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The record is of every act: one that is not in it must not have happened."""
+    failure = failures.keep("inference.check_reply", "1", ValueError("no"), [42], {})
+    incident = Announcement.objects.create(
+        kind=AnnouncementKind.INCIDENT, title="Nodes are slow", starts_at=timezone.now()
+    )
+
+    def away(*_: Any, **__: Any) -> None:
+        raise OperationalError("the connection was lost")
+
+    monkeypatch.setattr(audit, "record", away)
+    client.raise_request_exception = False
+    said = {"kind": "incident", "title": "Nodes are away", "text": "We look."}
+    for path, values in (
+        ("/ops/jobs", {"name": "doctor"}),
+        (f"/ops/failures/{failure.pk}", {"act": "retry"}),
+        ("/ops/failures", {"act": "dismiss", "seen": int(time.time())}),
+        ("/ops/announcements", said),
+        (f"/ops/announcements/{incident.pk}", {"act": "end", "text": "Over."}),
+    ):
+        assert client.post(path, values).status_code == 503
+    monkeypatch.setattr("sys.stdin", io.StringIO("a long enough password\n"))
+    with pytest.raises(OperationalError):
+        call_command("create_staff", "ada")
+    assert in_queue() == [] and not Job.objects.exists()
+    assert FailedTask.objects.get().state == FailureState.OPEN
+    assert Announcement.objects.get().ends_at is None and not Update.objects.exists()
+    assert not PasswordAccount.objects.exists()
+
+
+def test_what_the_queue_refuses_stays_open_and_what_it_took_is_recorded(
+    client: Client, admin: User, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    factories.head()
+    for number in range(3):
+        failures.keep("probes.sweep", str(number), ValueError("no"), [number], {})
+    room = [True]
+
+    def put(name: str, *args: Any, **_: Any) -> bool:
+        if not room:
+            failures.keep(name, "later", ValueError("no"), list(args), {})  # by a worker
+        return bool(room) and room.pop()
+
+    monkeypatch.setattr(queue, "put", put)
+    seen = int(time.time())
+    assert client.post("/ops/failures", {"act": "retry", "seen": seen}).status_code == 302
+    assert FailedTask.objects.filter(state=FailureState.OPEN).count() == 2
+    assert [act.after for act in Act.objects.all()] == ['{"number":1}']
+    assert client.post("/ops/failures", {"act": "retry", "seen": seen}).status_code == 503
+    row = FailedTask.objects.filter(state=FailureState.OPEN).earliest("pk")
+    assert client.post(f"/ops/failures/{row.pk}", {"act": "retry"}).status_code == 503
+    assert FailedTask.objects.filter(state=FailureState.OPEN).count() == 2
+    assert Act.objects.count() == 1
 
 
 def test_limits_that_were_hit_are_counted_without_who(client: Client, admin: User) -> None:

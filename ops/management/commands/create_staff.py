@@ -8,6 +8,7 @@ from typing import Any
 
 from django.core.exceptions import ValidationError
 from django.core.management.base import BaseCommand, CommandError, CommandParser
+from django.db import transaction
 
 from accounts.roles import Role
 from moderation import audit
@@ -32,7 +33,9 @@ class Command(BaseCommand):
             help="the phone is lost: the next sign-in enrols another (the password stays)",
         )
 
+    @transaction.atomic
     def handle(self, *args: Any, **options: Any) -> None:
+        """With its record, or not at all."""
         name = options["name"].strip().lower()
         account = PasswordAccount.objects.select_related("user").filter(name=name).first()
         if options["new_authenticator"]:
