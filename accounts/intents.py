@@ -15,12 +15,13 @@ from uuid import UUID
 
 from django.conf import settings
 from django.db import IntegrityError, transaction
+from django.db.models import Q
 from django.http import Http404
 from django.utils import timezone
 from django.utils.translation import gettext as _
 from django.utils.translation import gettext_noop
 
-from accounts import actions, services, trust
+from accounts import actions, selectors, services, trust
 from accounts.errors import Problem, Refused
 from accounts.models import Intent, State, User
 from accounts.services import Preview
@@ -221,9 +222,11 @@ def _numbers_changed() -> Problem:
 
 
 def _forget_oldest(user: User) -> None:
-    unsent = Intent.objects.filter(
-        user=user, state__in=[State.DRAFT, State.PRECHECKED, State.BLOCKED, State.REJECTED]
-    ).order_by("-created_at")
-    surplus = list(unsent.values_list("pk", flat=True)[MAX_UNSENT : MAX_UNSENT + 100])
-    if surplus:
-        Intent.objects.filter(pk__in=surplus).delete()
+    given_up = Q(
+        state=State.AWAITING_WALLET, updated_at__lt=timezone.now() - selectors.RESUMABLE_FOR
+    )
+    states = [State.DRAFT, State.PRECHECKED, State.BLOCKED, State.REJECTED]
+    unsent = Intent.objects.filter(Q(state__in=states) | given_up, user=user)
+    newest_first = unsent.order_by("-created_at").values_list("pk", flat=True)
+    # Not one that another tab hands to the wallet meanwhile.
+    unsent.filter(pk__in=list(newest_first[MAX_UNSENT : MAX_UNSENT + 100])).delete()

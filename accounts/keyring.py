@@ -13,6 +13,7 @@ from accounts import keys_lasting, links, pages_keys, sessions, tokens
 from accounts.http import row_number
 from accounts.models import User
 from ledger import selectors as ledger
+from ledger.models import Kind
 from ledger.records import Position
 from protocol import keys as wire
 
@@ -27,7 +28,7 @@ def page(user: User, session_key: str | None, changing: str = "") -> pages_keys.
     positions = {
         (p.serving, p.provider): p
         for p in ledger.account(user.address).positions
-        if keys_lasting.may_have_keys(p)
+        if p.kind == Kind.INFERENCE  # others know no keys
     }
     lasting = [key for key in held if key.token_id != wire.EPHEMERAL_TOKEN_ID]
     slots = user.provider_keys.exclude(token_id=wire.EPHEMERAL_TOKEN_ID)

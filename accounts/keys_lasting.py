@@ -19,7 +19,6 @@ from accounts import keys
 from accounts.errors import Problem
 from accounts.keys import KeyRequest
 from accounts.models import ProviderKey, User
-from ledger.models import Kind
 from ledger.records import Position
 from protocol import keys as wire
 
@@ -127,8 +126,3 @@ class Slots:
 def slots(position: Position, given: int) -> Slots:
     bits = position.revoked_bitmap
     return Slots(position, tuple(slot for slot in range(256) if bits >> slot & 1), given)
-
-
-def may_have_keys(position: Position) -> bool:
-    """Only inference sub-accounts know keys."""
-    return position.kind == Kind.INFERENCE

@@ -243,3 +243,11 @@ def test_the_number_of_unsent_transactions_is_bounded(chain: Chain, monkeypatch:
         with pytest.raises(Refused):
             intents.start(person(ALICE), "deposit", {"amount": str(NEURON)}, "")
     assert Intent.objects.count() == 3
+    # A wallet that was asked a day ago is asked no more.
+    Intent.objects.update(state=State.AWAITING_WALLET, updated_at=timezone.now())
+    last = opened(person(ALICE))
+    assert Intent.objects.count() == 4
+    Intent.objects.update(updated_at=timezone.now() - timedelta(days=2))
+    intents.reject(last)
+    opened(person(ALICE))
+    assert Intent.objects.count() == 3
