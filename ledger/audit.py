@@ -54,7 +54,8 @@ def compare(rpc: Rpc, *, final: bool = False) -> Report:
     for _ in range(10):
         head = Head.objects.get(chain_id=settings.CHAIN_ID)
         ours = rows.load(current=not final)
-        surplus = Projection.objects.values_list("surplus", flat=True).first() or 0
+        column = "surplus" if final else "pending_surplus"
+        surplus = Projection.objects.values_list(column, flat=True).first() or 0
         again = Head.objects.get(chain_id=settings.CHAIN_ID)
         if (head.indexed_hash, head.final_hash) == (again.indexed_hash, again.final_hash):
             break

@@ -458,6 +458,7 @@ class Projection(models.Model):
     surplus = NeuronField(
         default=0, help_text="native balance of the ledger contract that belongs to nobody, neuron"
     )
+    pending_surplus = NeuronField(db_default=0, help_text="the same at the pending block")
     unread = models.BooleanField(
         default=False, help_text="a range was read sparsely: views are due at the next full one"
     )

@@ -311,7 +311,8 @@ class Projector:
         self.touched = self._touched(self.row.pending_block)
         self.row.version = VERSION
         self.row.final_block, self.row.pending_block = self.final_block, self.pending_block
-        self.row.surplus, self.row.unread = self.final.surplus, self.unread
+        self.row.surplus, self.row.pending_surplus = self.final.surplus, self.pending.surplus
+        self.row.unread = self.unread
         self.row.save()
 
     def commit(self) -> None:

@@ -166,6 +166,7 @@ def test_money_forced_into_the_ledger_contract_is_nobodys(
     world.chain.rpc.call("anvil_setBalance", contracts.ledger, hex(held + 123))
     mine(node, 1)
     services.follow(once=True)
+    assert differences() == [], "nor is it drift while its block is not final"
     world.ledger.send(accounts.user(2), "depositFund", value=4 * ONE)
     mine(node, 4)
     services.follow(once=True)
