@@ -62,9 +62,9 @@ document.addEventListener('click', (event) => {
 watch(document);
 reportKept(told);
 
-// Whoever asks for a review wants to see it: by its button (scripts submit the form without one), or by a link that
-// brought the amount along.
-const reveal = () => area().querySelector('.tx:not([data-tx])')?.scrollIntoView({ block: 'nearest' });
+// Whoever asks for a review wants to see it, from its beginning: by its button (scripts submit the form without one), or by
+// a link that brought the amount along.
+const reveal = () => area().scrollIntoView({ block: area().getBoundingClientRect().top < 0 ? 'start' : 'nearest' });
 let asked = false;
 document.querySelector('[data-tx-form]')?.addEventListener('submit', ({ submitter }) => { asked ||= Boolean(submitter); });
 document.addEventListener('htmx:afterSettle', ({ detail }) => {
@@ -78,5 +78,5 @@ addEventListener('load', () => {
   const form = document.querySelector('[data-tx-form]');
   const typed = form && [...form.querySelectorAll('input.input')].some((input) => input.value !== input.defaultValue);
   if (typed) form.requestSubmit();
-  else if (form && location.search) reveal();
+  else if (location.search.includes('action=') && area().querySelector('.tx:not([data-tx])')) reveal();
 });

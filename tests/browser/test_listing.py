@@ -87,6 +87,8 @@ def test_an_operator_registers_changes_and_says_something(
         fill(page, model="llama-4")
         expect(page.get_by_test_id("consequences")).to_contain_text("Resets acknowledgement")
         expect(page.locator('[data-effect="signer_acknowledged"]')).to_be_visible()
+        page.get_by_role("button", name="Review", exact=True).click()
+        expect(page.get_by_test_id("listing-diff")).to_be_in_viewport(ratio=1)
         if SHOTS:
             page.screenshot(path=f"{SHOTS}/review.png", full_page=True)
         to_final(page)
