@@ -67,6 +67,7 @@ class Signer:
 
     address: str
     acknowledged: bool
+    routing: bool = False
 
 
 @dataclass(frozen=True)
@@ -114,7 +115,7 @@ def signer_of(
     address = said.model_signer if said.word == "separated" else tee_signer
     if said.word == "standard" or not _ADDRESS.fullmatch(address) or not int(address, 16):
         return None
-    return Signer(address, acknowledged)
+    return Signer(address, acknowledged, routing=said.word == "centralized")
 
 
 def reply(document: object, exchange: Exchange, signer: Signer) -> ReplyVerdict:

@@ -186,7 +186,7 @@ def test_answers_that_the_real_client_accepted() -> None:
         (
             '{"TargetSeparated": true, "ProviderType": "centralized", "TargetTeeAddress": "0x1"}',
             "TeeML",
-            Signer(ADDRESS, True),
+            Signer(ADDRESS, True, routing=True),
         ),
         ('{"TargetSeparated": true}', "TeeML", None),
         ('{"TargetSeparated": true, "TargetTeeAddress": "0x' + "z" * 40 + '"}', "TeeML", None),
