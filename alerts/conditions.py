@@ -16,6 +16,7 @@ from django.db.models import QuerySet
 
 from accounts import links, money
 from accounts.addresses import short
+from accounts.http import uuid_of
 from accounts.models import AccessToken, Watch
 from alerts import words
 from alerts.models import Rule
@@ -27,7 +28,6 @@ from ledger.models import Ledger, ServingContract, SubAccount
 from ledger.records import Position
 from probes.models import Health
 from probes.models import State as Seen
-from protocol import tuning
 
 #: Rows looked at in one go. Changes of listings come the oldest first, and the rest with the next
 #: sweep; of all else the newest count, of each rule by itself where there are more (`newest`).
@@ -339,16 +339,19 @@ def tasks_since(users: Iterable[int], since: dt.datetime) -> Mapping[int, list[H
 
 
 def deadline(rules: Sequence[Rule], now: dt.datetime, now_unix: int) -> Found:
-    """The latest reminder that is due for each result that waits (5 queries)."""
+    """The latest reminder that is due for each result that waits by the chain's word, whatever its
+    provider says of the task (5 queries)."""
     users = {rule.user_id for rule in rules}
-    waiting = Task.objects.filter(user__in=users, progress=tuning.DELIVERED).select_related("user")
-    tasks = newest(waiting.order_by("-created_at"), len(users))
     named = {
         (held.user, held.provider, held.serving, one.id): one
-        for those in (positions(rules) if tasks else {}).values()
+        for those in positions(rules).values()
         for held in those
         for one in held.deliverables
+        if not (one.acknowledged or one.settled)
     }
+    ids = filter(None, (uuid_of(id_) for *_, id_ in named))
+    waiting = Task.objects.filter(user__in=users, remote_id__in=list(ids)).select_related("user")
+    tasks = newest(waiting.order_by("-created_at"), len(users))
     ends = finetune.deadlines(
         (row, named.get((row.user.address, row.provider, row.serving, str(row.remote_id))))
         for row in tasks

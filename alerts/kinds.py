@@ -175,7 +175,9 @@ SORTS: dict[Kind, Sort] = {
             Kind.WORK,
             gettext_noop("Pictures, a transcript or embeddings are ready"),
             gettext_noop("Pictures, a transcript or embeddings of mine are ready, or failed"),
-            gettext_noop("Once all of it ended, a minute or more after you first asked; what is quicker you see."),
+            gettext_noop(
+                "Once all of it ended, a minute or more after you asked; what is quicker you see."
+            ),
             scoped=False,
         ),
         Sort(

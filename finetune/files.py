@@ -158,18 +158,9 @@ class Source(io.RawIOBase):
         self._file, self._cipher = file, _cipher(file)
         self._at, self._number, self._piece = 0, -1, b""
 
-    def seekable(self) -> bool:
-        return True
-
-    def readable(self) -> bool:
-        return True
-
     def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
         base = {io.SEEK_SET: 0, io.SEEK_CUR: self._at, io.SEEK_END: self._file.size}[whence]
         self._at = max(0, base + offset)
-        return self._at
-
-    def tell(self) -> int:
         return self._at
 
     def read(self, size: int | None = -1) -> bytes:

@@ -35,7 +35,7 @@ from protocol.digests import BadSignature
 _FROM_STORAGE = Limits(
     connect=10, first_byte=60, between=60, total=1_800, max_bytes=200 << 20, max_redirects=0
 )
-#: Stages from which there is something to fetch.
+#: Stages from which there is something to fetch, by the provider's word.
 READY = (tuning.DELIVERED, tuning.USER_ACKNOWLEDGED, tuning.FINISHED)
 
 
@@ -77,7 +77,7 @@ def named_by(held: Position | None, task: Task) -> Deliverable | None:
 def ask(task: Task, signature: str, signed_at: int) -> None:
     """Check the person's signature over `tuning.download_hash` and mark it to be fetched. Raises
     Problem."""
-    if task.progress not in READY:
+    if task.progress not in READY and deliverable_of(task) is None:
         raise Problem("not_ready", _("There is no result yet."), status=409)
     if not tuning.timely(signed_at, timezone.now().timestamp()):
         raise Problem("signature_old", _("The signature is too old."), _("Sign once more."))

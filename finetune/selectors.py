@@ -15,7 +15,7 @@ from attestation import selectors as attestation
 from attestation.selectors import ServiceKey
 from finetune import offers as offered
 from finetune import reading, services
-from finetune.models import Dataset, Task
+from finetune.models import Task
 from finetune.pages import STAGES, DatasetView, Deadline, OfferRow, TaskRow, bars
 from ledger import selectors as ledger
 from ledger.models import Kind, ServingContract, Settlement
@@ -55,15 +55,14 @@ def task_pages(user: User) -> dict[tuple[str, str], str]:
 
 def dataset_views(user: User) -> tuple[DatasetView, ...]:
     found = user.datasets.order_by("-created_at").select_related("file")
-    return tuple(dataset_view(dataset) for dataset in found)
-
-
-def dataset_view(dataset: Dataset) -> DatasetView:
-    return DatasetView(
-        dataset,
-        bars(dataset),
-        tuple(services.preview(dataset)),
-        few=0 < dataset.rows < datasets.ADVISED_ROWS,
+    return tuple(
+        DatasetView(
+            dataset,
+            bars(dataset),
+            tuple(services.preview(dataset)),
+            few=0 < dataset.rows < datasets.ADVISED_ROWS,
+        )
+        for dataset in found
     )
 
 
@@ -71,13 +70,8 @@ def log_text(task: Task) -> str:
     return "".join(task.log_parts.order_by("offset").values_list("text", flat=True))
 
 
-def deadline(task: Task, named: Deliverable | None) -> Deadline | None:
-    """Until when to acknowledge (2 queries)."""
-    return deadlines([(task, named)]).get(task.pk)
-
-
 def deadlines(pairs: Iterable[tuple[Task, Deliverable | None]]) -> dict[UUID, Deadline]:
-    """The same of many results, for those that wait (2 queries)."""
+    """Until when to acknowledge each result that waits for it (2 queries)."""
     waiting = [
         (task, named)
         for task, named in pairs
@@ -95,14 +89,13 @@ def deadlines(pairs: Iterable[tuple[Task, Deliverable | None]]) -> dict[UUID, De
 
 
 def task_rows(user: User, most: int) -> tuple[TaskRow, ...]:
-    """The newest tasks of a person, with what is left to acknowledge those that wait for it (at
-    most 6 queries)."""
+    """The newest tasks of a person, with what is left to acknowledge those that wait for it by the
+    chain's word (at most 6 queries)."""
     found = list(tasks(user).select_related("dataset")[:most])
-    waiting = [task for task in found if task.progress == tuning.DELIVERED]
-    positions = ledger.account(user.address).positions if waiting else ()
+    positions = ledger.account(user.address).positions if found else ()
     named = {(p.provider, p.serving, one.id): one for p in positions for one in p.deliverables}
     left = deadlines(
-        (task, named.get((task.provider, task.serving, str(task.remote_id)))) for task in waiting
+        (task, named.get((task.provider, task.serving, str(task.remote_id)))) for task in found
     )
     return tuple(TaskRow(task, STAGES.get(task.progress, ""), left.get(task.pk)) for task in found)
 

@@ -220,7 +220,6 @@ def _show_price(request: HttpRequest, draft: Draft, problem: Refusal) -> pages.W
         price=price,
         position=held,
         top_up=_top_up(listing, held),
-        error=_words(problem),
     )
 
 
@@ -247,7 +246,6 @@ def _show_sign(request: HttpRequest, draft: Draft, problem: Refusal) -> pages.Wi
         top_up=_top_up(listing, held),
         acknowledged=bool(held and held.acknowledged),
         storage=bool(settings.STORAGE_INDEXER_URL),
-        error=_words(problem),
     )
 
 

@@ -101,9 +101,6 @@ class Gas:
         return None if self.used is None or self.price is None else self.used * self.price
 
 
-NOT_READ = Gas()
-
-
 @dataclass(frozen=True)
 class Batch:
     """One settlement transaction. Amounts in neuron; `requested` = `settled` + `unsettled`.
@@ -205,7 +202,7 @@ def _batch(row: dict[str, Any], known: Mapping[str, Contract], gas: Mapping[str,
         unsettled=int(row["missed"]),
         outcome=reasons.outcome([*counts, ("unknown", unknown)]),
         pending=bool(row["open"]),
-        gas=gas.get(tx_hash, NOT_READ),
+        gas=gas.get(tx_hash, Gas()),
     )
 
 

@@ -177,13 +177,12 @@ def keep(user: User, now: Published, typed: Mapping[str, str]) -> dict[str, str]
     given = {name: typed[name][:_MOST_TYPED] for name in texts if name in typed}
     given = {name: text.replace("\r\n", "\n").replace("\0", "") for name, text in given.items()}
     changed = {name: text for name, text in given.items() if text != texts[name]}
-    own = ListingDraft.objects.filter(user=user, kind=now.kind, service_name=now.name)
     if changed:
         ListingDraft.objects.update_or_create(
             user=user, kind=now.kind, service_name=now.name, defaults={"typed": changed}
         )
     else:
-        own.delete()
+        forget(user, now)
     return {**texts, **given}
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import datetime as dt
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
@@ -248,7 +247,7 @@ class BatchPage:
 
 @dataclass(frozen=True)
 class CustomersPage:
-    """`/operator/customers`. `lead_seconds`: how far the chain's clock is ahead of ours."""
+    """`/operator/customers`."""
 
     address: str
     sums: Collectable
@@ -257,7 +256,6 @@ class CustomersPage:
     more: bool
     views: tuple[Link, ...]
     owed: Owed
-    lead_seconds: int
     tabs: tuple[Link, ...]
 
 
@@ -273,5 +271,4 @@ class MarketPage:
     """`/operator/market`."""
 
     cards: tuple[PlaceCard, ...]
-    today: dt.date
     tabs: tuple[Link, ...]

@@ -144,7 +144,6 @@ class Offered:
 class ListingPage:
     """`/operator/listing`: what this wallet offers, and what it could."""
 
-    address: str
     offered: tuple[Offered, ...]
     gone: tuple[Link, ...]
     new: tuple[Link, ...]
@@ -184,7 +183,6 @@ class EditPage:
     missing: tuple[str, ...]
     stale: bool
     setup_path: str
-    back: str = "/operator/listing"
     tabs: tuple[Link, ...] = field(default_factory=lambda: tabs("/operator/listing"))
 
     @property
@@ -203,8 +201,6 @@ class EditPage:
 @dataclass(frozen=True)
 class RemovePage:
     kind: str
-    title: str
-    path: str
     now: Published
     lines: tuple[Line, ...]
     review: Review | None

@@ -15,7 +15,7 @@ from django.utils.translation import gettext as _
 from django.views.decorators.cache import never_cache
 from django.views.decorators.http import require_GET
 
-from accounts import clock, limits, pages_parts
+from accounts import limits, pages_parts
 from accounts.errors import Problem
 from accounts.http import number_of, user_of
 from accounts.pages_transaction import Link
@@ -181,7 +181,7 @@ def batch(request: HttpRequest, address: str, tx_hash: str) -> HttpResponse:
 @for_owner
 def customer_list(request: HttpRequest, address: str) -> HttpResponse:
     """`/operator/customers?only=risk`: who holds money here, and whose will not last."""
-    now, head, known = timezone.now(), chain.head(), ledger.contracts()
+    now, known = timezone.now(), ledger.contracts()
     listings = selectors.services(address)
     only = "risk" if request.GET.get("only") == "risk" else ""
     found = customers.customers(listings, address, known, now, number_of(request), only)
@@ -204,7 +204,6 @@ def customer_list(request: HttpRequest, address: str) -> HttpResponse:
             ),
         ),
         owed=debts.known(listings, now),
-        lead_seconds=clock.lead_seconds(head),
         tabs=tabs(at),
     )
     return render(request, "operators/customers.html", {"page": page})
@@ -220,7 +219,6 @@ def market_position(request: HttpRequest, address: str) -> HttpResponse:
             pages.PlaceCard(found, charts.demand(found, number), found.model)
             for number, found in enumerate(places)
         ),
-        today=now.date(),
         tabs=tabs("/operator/market"),
     )
     return render(request, "operators/market.html", {"page": page})

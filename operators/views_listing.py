@@ -64,7 +64,6 @@ def overview(request: HttpRequest) -> HttpResponse:
             offered.append(_offered(user, now))
     drafts = ListingDraft.objects.filter(user=user).order_by("kind", "service_name")
     page = pages_listing.ListingPage(
-        address=user.address,
         offered=tuple(offered),
         gone=tuple(
             shown.Link(
@@ -235,8 +234,6 @@ def remove(request: HttpRequest, kind: str) -> HttpResponse:
     current = _under_way(user, "remove_service", now)
     page = pages_listing.RemovePage(
         kind=kind,
-        title=_(_TITLES[kind]),
-        path=path_of(kind, now.name, "remove"),
         now=now,
         lines=listing_changes.removal(
             kind, now.stake, listing_state.customers(now.contract, user.address)

@@ -143,8 +143,17 @@ def test_what_blocks_a_result_has_a_way_out(alice: User) -> None:
     Task.objects.filter(pk=older.pk).update(dataset=held)
     row = client.get("/fine-tuning").content.decode().partition(f"/tasks/{older.pk}")[2]
     assert "wine" in row and "data-countdown" in row.partition("</tr>")[0]
+    # By the chain's word: a provider that says nothing more would be paid for the silence.
+    Task.objects.filter(pk=older.pk).update(progress=tuning.TRAINING)
+    row = client.get("/fine-tuning").content.decode().partition(f"/tasks/{older.pk}")[2]
+    assert "data-countdown" in row.partition("</tr>")[0]
     page = client.get(f"/fine-tuning/tasks/{older.pk}").content.decode()
-    assert "account/alerts?kind=deadline" in page
+    assert "account/alerts?kind=deadline" in page and 'data-testid="result-fetch"' in page
+    older.refresh_from_db()
+    with pytest.raises(Problem, match="too old"):
+        results.ask(older, "0x00", 1)
+    with pytest.raises(Problem, match="no result yet"):
+        results.ask(made(alice, named=False, progress=tuning.TRAINING), "0x00", 1)
     settle(True)
     assert "action=delete_ledger" in banner()
     # Made with another program: its page comes by asking the provider.
