@@ -69,7 +69,7 @@ class Terms:
 
 def read_chat(raw: bytes, content_type: str, terms: Terms) -> Ask:
     """A chat completion. Raises Refused 400."""
-    prompt = read_prompt(raw, terms.model, terms.upstream_model)
+    prompt = read_prompt(raw, terms.sent_model)
     estimate = fees.chat_fee(terms.tariff, prompt.expected)
     return Ask(CHAT_PATH, "application/json", prompt.body, _sha256(prompt.body), estimate)
 

@@ -77,11 +77,6 @@ class Chain(Node):
             session, url, kind=INFERENCE_SERVING, contract=inference, wallet_key=wallet_key
         )
 
-    @property
-    def inference(self) -> str:
-        """The contract's address."""
-        return self.contract
-
     # ---- what the broker reads -------------------------------------------------------------
 
     async def account(self, user: str, block: str = "latest") -> Account | None:
@@ -117,7 +112,7 @@ class Chain(Node):
             return None
         found = []
         for log in receipt.get("logs", ()):
-            ours = log["address"].lower() == self.inference.lower()
+            ours = log["address"].lower() == self.contract.lower()
             if ours and log["topics"][:1] == [SETTLEMENT_RESULT]:
                 data = bytes.fromhex(log["data"][2:])
                 found.append(
@@ -133,7 +128,7 @@ class Chain(Node):
         topic = "0x" + item.user[2:].lower().rjust(64, "0")
         for start in range(from_block, head + 1, LOG_WINDOW_BLOCKS):
             query = {
-                "address": self.inference,
+                "address": self.contract,
                 "topics": [SETTLEMENT_RESULT, topic],
                 "fromBlock": hex(start),
                 "toBlock": hex(min(start + LOG_WINDOW_BLOCKS - 1, head)),

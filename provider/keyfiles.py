@@ -7,6 +7,7 @@ import getpass
 import json
 import stat
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 from provider.errors import ConfigError
@@ -39,6 +40,16 @@ def open_keystore(text: str, password: str, *, ask: str) -> bytes:
         raise ConfigError(said) from error
     except (KeyError, TypeError, NotImplementedError) as error:
         raise ConfigError("not a key file of version 3") from error
+
+
+def kept(path: Path, make: Callable[[], str]) -> str:
+    """The text of a file that is made once, readable by its owner only. Raises OSError."""
+    if not path.exists():
+        temporary = path.with_suffix(".new")
+        temporary.touch(mode=0o600)
+        temporary.write_text(make())
+        temporary.rename(path)
+    return path.read_text().strip()
 
 
 def exposure(path: Path) -> str:

@@ -33,16 +33,16 @@ class Prompt:
     expected: Usage
 
 
-def read_prompt(raw: bytes, model: str, upstream_model: str) -> Prompt:
-    """Check a chat request and prepare its bytes for the upstream.
+def read_prompt(raw: bytes, model: str) -> Prompt:
+    """Check a chat request and prepare its bytes for the upstream, which knows `model`.
 
     The bytes stay as they came unless the model name has to change or a stream lacks
     `stream_options.include_usage`, without which nothing could be billed. Raises Refused 400.
     """
     document = strict_object(raw)
     changed: dict[str, Any] = {}
-    if document.get("model") != (upstream_model or model):
-        changed["model"] = upstream_model or model
+    if document.get("model") != model:
+        changed["model"] = model
     stream = document.get("stream", False)
     if not isinstance(stream, bool | None):
         raise Refused(400, "validate request: stream must be a boolean")

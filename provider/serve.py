@@ -103,7 +103,7 @@ async def _run(
         kind=config.service.type,
         signer=tee.address,
         chain_id=chain_id,
-        contract=chain.inference,
+        contract=chain.contract,
         started=int(time.time()),
     )
     gate = Gate(chain, book, config.network.cache_seconds)
@@ -127,7 +127,7 @@ async def _run(
         tee=tee,
         started=place.started,
         metrics=metrics,
-        sharing=_sharing(config, watch, place),
+        sharing=Sharing(watch, config.wallet_key, place) if config.share_unsettled else None,
     )
     await jobs.take_up()
     work = [settler.run(), watch.run(), _prune(store, shelf), *jobs.workers()]
@@ -149,13 +149,6 @@ async def _run(
                 await settler.settle(everything=True)
         except (ChainError, TimeoutError) as error:
             log.warning("fees stay on disk for the next start: %r", error)
-
-
-def _sharing(config: Config, watch: Watch, place: Place) -> Sharing | None:
-    if not config.share_unsettled:
-        return None
-    where = (place.provider, place.chain_id, place.contract)
-    return Sharing(watch, config.wallet_key, place=where)
 
 
 def _adapters(

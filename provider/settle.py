@@ -252,7 +252,7 @@ class Settler:
         return await asyncio.to_thread(self._store.sign_again, item, self._tee.sign(digest))
 
     def _digest(self, item: Settlement) -> bytes:
-        return settlement_digest(item, chain_id=self._chain_id, contract=self._chain.inference)
+        return settlement_digest(item, chain_id=self._chain_id, contract=self._chain.contract)
 
     async def _payable(self, items: Sequence[OpenItem]) -> list[OpenItem]:
         """Items that would bring money now: gas for a refusal or for zero neuron is wasted."""

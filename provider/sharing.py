@@ -8,6 +8,7 @@ import time
 import orjson
 
 from protocol.unsettled import Unsettled
+from provider.admin.status import Place
 from provider.http import Answer
 from provider.watch import Watch
 
@@ -17,8 +18,7 @@ FRESH_SECONDS = 10
 class Sharing:
     """Signs the sums, at most once in ten seconds."""
 
-    def __init__(self, watch: Watch, wallet_key: bytes, *, place: tuple[str, int, str]) -> None:
-        """`place` is provider, chain id and contract."""
+    def __init__(self, watch: Watch, wallet_key: bytes, place: Place) -> None:
         self._watch = watch
         self._key = wallet_key
         self._place = place
@@ -35,11 +35,10 @@ class Sharing:
 
     def _now(self) -> Unsettled:
         debtors, at_risk = self._watch.debtors(), self._watch.at_risk()
-        provider, chain_id, contract = self._place
         return Unsettled(
-            provider=provider,
-            chain_id=chain_id,
-            contract=contract,
+            provider=self._place.provider,
+            chain_id=self._place.chain_id,
+            contract=self._place.contract,
             at=int(time.time()),
             fee=sum(debtor.owed for debtor in debtors.values()),
             users=len(debtors),

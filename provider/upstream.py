@@ -67,12 +67,10 @@ FAILURES = (aiohttp.ClientError, TimeoutError, Broken)
 class Upstream:
     """An OpenAI-compatible server."""
 
-    def __init__(
-        self, session: aiohttp.ClientSession, options: Options, metrics: Metrics | None = None
-    ) -> None:
+    def __init__(self, session: aiohttp.ClientSession, options: Options, metrics: Metrics) -> None:
         self._session = session
         self._options = options
-        self._metrics = metrics or Metrics()
+        self._metrics = metrics
 
     @asynccontextmanager
     async def post(

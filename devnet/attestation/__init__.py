@@ -2,6 +2,7 @@
 
     services   what each path answers; no sockets
     server     the same over HTTP
+    vendors    the authorities behind them
 
 `python -m devnet.fleet` runs it, alone or with a demo's brokers.
 

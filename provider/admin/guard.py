@@ -19,6 +19,7 @@ from urllib.parse import urlsplit
 
 from provider.errors import Refused
 from provider.http import Request
+from provider.keyfiles import kept
 
 COOKIE = "zg_broker"
 SESSION_SECONDS = 8 * 3600
@@ -30,13 +31,7 @@ _SESSION = re.compile(r"([0-9]{1,12})\.([0-9a-f]{64})\Z")
 
 def kept_token(state: Path) -> str:
     """The token in the state folder, made once, readable by its owner only."""
-    path = state / "admin.token"
-    if not path.exists():
-        temporary = path.with_suffix(".new")
-        temporary.touch(mode=0o600)
-        temporary.write_text(secrets.token_hex(32) + "\n")
-        temporary.rename(path)
-    return path.read_text().strip()
+    return kept(state / "admin.token", lambda: secrets.token_hex(32) + "\n")
 
 
 class Guard:

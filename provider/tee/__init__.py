@@ -12,6 +12,7 @@ from protocol.digests import SECP256K1_ORDER, address_of_key
 from provider.config import TeeChoice
 from provider.errors import ConfigError
 from provider.http import Answer, Request
+from provider.keyfiles import kept
 
 KEPT_KEY = "development-signer.key"
 
@@ -84,15 +85,12 @@ def signer_so_far(choice: TeeChoice, state: Path) -> str:
 
 def _kept_key(state: Path) -> bytes:
     """A key generated once into the state folder, readable by its owner only."""
-    path = state / KEPT_KEY
     state.mkdir(parents=True, exist_ok=True)
-    if not path.exists():
-        key = (1 + secrets.randbelow(SECP256K1_ORDER - 1)).to_bytes(32, "big")
-        temporary = path.with_suffix(".new")
-        temporary.touch(mode=0o600)
-        temporary.write_text(key.hex())
-        temporary.rename(path)
     try:
-        return bytes.fromhex(path.read_text().strip())
+        return bytes.fromhex(kept(state / KEPT_KEY, _made_key))
     except ValueError as error:
-        raise ConfigError(f"tee.key: {path.name} in the state folder is damaged") from error
+        raise ConfigError(f"tee.key: {KEPT_KEY} in the state folder is damaged") from error
+
+
+def _made_key() -> str:
+    return (1 + secrets.randbelow(SECP256K1_ORDER - 1)).to_bytes(32, "big").hex()

@@ -98,7 +98,7 @@ def prompt(document: dict[str, Any]) -> bytes:
 )
 def test_bytes_stay_untouched_when_nothing_changes(document: dict[str, Any]) -> None:
     raw = prompt(document)
-    assert read_prompt(raw, "m", "").body is raw
+    assert read_prompt(raw, "m").body is raw
 
 
 @pytest.mark.parametrize(
@@ -115,7 +115,7 @@ def test_bytes_stay_untouched_when_nothing_changes(document: dict[str, Any]) -> 
 )
 def test_only_what_must_change_changes(document: dict[str, Any], changed: dict[str, Any]) -> None:
     raw = prompt(document)
-    sent = json.loads(read_prompt(raw, "m", "").body)
+    sent = json.loads(read_prompt(raw, "m").body)
     assert sent == {**json.loads(raw), **changed}
 
 
@@ -130,16 +130,16 @@ def test_only_what_must_change_changes(document: dict[str, Any], changed: dict[s
 def test_a_request_with_two_meanings_is_refused(raw: bytes) -> None:
     """We would reserve by one reading and the upstream would work by the other."""
     with pytest.raises(Refused):
-        read_prompt(raw, "m", "")
+        read_prompt(raw, "m")
 
 
 def test_the_upstream_may_know_the_model_by_another_name() -> None:
-    assert json.loads(read_prompt(prompt({}), "m", "vendor/m-2").body)["model"] == "vendor/m-2"
+    assert json.loads(read_prompt(prompt({}), "vendor/m-2").body)["model"] == "vendor/m-2"
 
 
 def test_the_estimate_follows_the_limits_asked_for() -> None:
     def expected(**document: Any) -> Usage:
-        return read_prompt(prompt(document), "m", "").expected
+        return read_prompt(prompt(document), "m").expected
 
     size = len(prompt({}))
     assert expected() == Usage(size // 4 + 1, 1024)
@@ -151,7 +151,7 @@ def test_the_estimate_follows_the_limits_asked_for() -> None:
 @given(st.binary(max_size=200))
 def test_hostile_bodies_are_refused_politely(raw: bytes) -> None:
     with pytest.raises(Refused) as refusal:
-        read_prompt(raw, "m", "")
+        read_prompt(raw, "m")
     assert refusal.value.status == 400
 
 
@@ -159,7 +159,7 @@ def test_pictures_are_reserved_for_by_their_number_and_not_by_their_bytes() -> N
     def expected(*urls: str) -> int:
         parts = [{"type": "image_url", "image_url": {"url": url}} for url in urls]
         body = {"model": "m", "messages": [{"role": "user", "content": parts}]}
-        return read_prompt(json.dumps(body).encode(), "m", "").expected.prompt_tokens
+        return read_prompt(json.dumps(body).encode(), "m").expected.prompt_tokens
 
     plain = expected()
     one, two = expected("data:," + "A" * 10**6), expected("data:,A", "data:,A")
@@ -167,7 +167,7 @@ def test_pictures_are_reserved_for_by_their_number_and_not_by_their_bytes() -> N
     assert two >= plain + 2 * PICTURE_TOKENS
     for odd in (7, [7], [{"image_url": 7}], [{"image_url": {"url": ["data:"]}}], None):
         body = {"model": "m", "messages": [{"role": "user", "content": odd}, 7]}
-        assert read_prompt(json.dumps(body).encode(), "m", "").expected.prompt_tokens < 100
+        assert read_prompt(json.dumps(body).encode(), "m").expected.prompt_tokens < 100
 
 
 TERMS = Terms("m", "", TARIFF, "sdk")
