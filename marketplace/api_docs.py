@@ -11,7 +11,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from functools import lru_cache
 from typing import Any
-from urllib.parse import quote
+from urllib.parse import quote, urlencode
 
 from django.conf import settings
 from django.http import HttpRequest, HttpResponse
@@ -22,8 +22,10 @@ from django.utils.translation import get_language
 from django.views.decorators.http import require_safe
 
 from attestation.models import Verification
-from ledger.models import Service
+from ledger import listed, selectors
+from ledger.records import Listing
 from marketplace.api import api
+from marketplace.parts import service_id
 from marketplace.problems import CODES, Code
 
 Json = Mapping[str, Any]
@@ -110,11 +112,15 @@ def body(language: str, values: tuple[tuple[str, str], ...]) -> str:
 
 
 def known_values() -> dict[str, str]:
-    """A value for each part of a path: of the newest service, report and account."""
+    """A value for each part of a path, and each question without which there is no answer: of the
+    newest services, report and account. Several values of one stand in lines."""
     values = {"kind": "inference", "provider": "", "address": "", "id": ""}
-    service = Service.current.filter(removed=False).order_by("-created_block", "pk").first()
-    if service is not None:
-        values |= {"kind": service.kind, "provider": service.provider, "address": service.provider}
+    known = selectors.contracts()
+    newest = listed.rows().order_by("-created_block", "pk").defer("search")[:2]
+    services = [Listing.of(row, known) for row in newest]
+    for one in services[:1]:
+        values |= {"kind": one.kind, "provider": one.provider, "address": one.provider}
+    values["s"] = "\n".join(map(service_id, services))
     run = Verification.objects.order_by("-finished_at").values_list("pk", flat=True).first()
     return values | {"id": str(run or "")}
 
@@ -134,14 +140,14 @@ def with_examples(page: ApiDocsPage, values: Mapping[str, str]) -> ApiDocsPage:
 
 
 def filled(operation: OperationDoc, values: Mapping[str, str]) -> str:
-    """The path with values in it; "" where none is known, or where it needs a token, a body or a
-    question."""
-    if any(one.required and one.place == "query" for one in operation.parameters):
-        return ""
-    names = re.findall(r"{(\w+)}", operation.path)
+    """The path with values in it; "" where none is known, or where it needs a token or a body."""
+    asked = [one.name for one in operation.parameters if one.required and one.place == "query"]
+    names = [*asked, *re.findall(r"{(\w+)}", operation.path)]
     if operation.method != "GET" or operation.token or not all(values.get(n) for n in names):
         return ""
-    return re.sub(r"{(\w+)}", lambda match: quote(values[match[1]], safe=""), operation.path)
+    path = re.sub(r"{(\w+)}", lambda match: quote(values[match[1]], safe=""), operation.path)
+    query = [(name, value) for name in asked for value in values[name].splitlines()]
+    return path + ("?" + urlencode(query, safe="/") if query else "")
 
 
 def curl(operation: OperationDoc, values: Mapping[str, str]) -> str:

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import re
 import threading
+from html import unescape
 from typing import Any
 from urllib.parse import quote
 
 import pytest
+from django.conf import settings as site
 from django.test import Client
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
@@ -170,7 +172,7 @@ def test_the_docs_page(client: Client) -> None:
     for code in ("rate_limited", "invalid_address"):
         assert f'id="{code}"' in html  # where a problem's `type` points
     assert "<script>" not in html and "cdn" not in html
-    tries = re.findall(r'<a href="(/api/[^"]+)">try it', html)
+    tries = [unescape(path) for path in re.findall(r'<a href="(/api/[^"]+)">try it', html)]
     assert tries and {client.get(path).status_code for path in tries} == {200}
     # It is long, and written once; its labels are the reader's, its examples of what there is.
     written = api_docs.body.cache_info().misses
@@ -179,7 +181,12 @@ def test_the_docs_page(client: Client) -> None:
     german = client.get("/api/docs", headers={"accept-language": "de"}).content.decode()
     assert "list_services kopieren" in german and "Copy list_services" not in german
     rows.service(created_block=10**6, provider=rows.PAUL)
-    assert f"/api/v1/providers/{rows.PAUL}/earnings" in client.get("/api/docs").content.decode()
+    html = unescape(client.get("/api/docs").content.decode())
+    assert f"/api/v1/providers/{rows.PAUL}/earnings" in html
+    (both,) = re.findall(r'<a href="(/api/v1/compare\?[^"]+)">try it', html)
+    assert both.startswith(f"/api/v1/compare?s=inference/{rows.PAUL}&s=")
+    assert f"curl -s '{site.SITE_URL}{both}'" in html
+    assert len(client.get(both).json()["services"]) == 2
 
 
 # --- limits --------------------------------------------------------------------------------------
