@@ -184,7 +184,7 @@ def test_the_docs_page(client: Client) -> None:
     html = unescape(client.get("/api/docs").content.decode())
     assert f"/api/v1/providers/{rows.PAUL}/earnings" in html
     (both,) = re.findall(r'<a href="(/api/v1/compare\?[^"]+)">try it', html)
-    assert both.startswith(f"/api/v1/compare?s=inference/{rows.PAUL}&s=")
+    assert both.startswith(f"/api/v1/compare?s=inference/{rows.PAUL}")
     assert f"curl -s '{site.SITE_URL}{both}'" in html
     assert len(client.get(both).json()["services"]) == 2
 
