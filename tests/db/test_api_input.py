@@ -181,6 +181,7 @@ def test_the_docs_page(client: Client) -> None:
     german = client.get("/api/docs", headers={"accept-language": "de"}).content.decode()
     assert "list_services kopieren" in german and "Copy list_services" not in german
     rows.service(created_block=10**6, provider=rows.PAUL)
+    rows.service(created_block=10**6 - 1, provider=rows.ALICE)
     html = unescape(client.get("/api/docs").content.decode())
     assert f"/api/v1/providers/{rows.PAUL}/earnings" in html
     (both,) = re.findall(r'<a href="(/api/v1/compare\?[^"]+)">try it', html)
