@@ -204,6 +204,14 @@ def test_files_hold_every_item_once_and_sum_to_the_page(petra: Client) -> None:
     for by in CUTS:
         cut = rows_of(petra.get(f"/operator/earnings.csv?period=all&by={by}"))
         assert sum(int(row["earned"]) for row in cut) == sum(int(r["settled"]) for r in rows)
+    # Of a month it is said under its name, which is where the choice of a month leads.
+    days = "since=2026-03-02&until=2026-03-03"
+    total = sum(
+        int(row["settled"]) for row in rows_of(petra.get(f"/operator/settlements.csv?{days}"))
+    )
+    page = petra.get(f"/operator?{days}").content.decode()
+    assert f'data-neuron="{total}"' in page.split('data-testid="earned-period"')[0][-200:]
+    assert 'by=service#period"' in page
 
 
 def test_operators_see_their_own_rows_only(petra: Client) -> None:
