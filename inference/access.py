@@ -42,8 +42,6 @@ def deleted_chat_for(
     return rows.get(pk=chat_id)
 
 
-def turn_for(
-    user: User, turn_id: int, session_key: str | None = None, medium: Medium = Medium.CHAT
-) -> Turn:
+def turn_for(user: User, turn_id: int, session_key: str | None = None) -> Turn:
     """A turn of one of the user's chats. Raises Turn.DoesNotExist."""
-    return turns_of(user, session_key).get(pk=turn_id, chat__medium=medium)
+    return turns_of(user, session_key).get(pk=turn_id, chat__medium=Medium.CHAT)

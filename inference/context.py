@@ -17,14 +17,6 @@ MAX_CONTEXT_TURNS = 200
 
 
 @dataclass(frozen=True)
-class Context:
-    """Turns that go along, oldest first; `left_out` counts older ones on the branch that do not."""
-
-    turns: tuple[Turn, ...]
-    left_out: int
-
-
-@dataclass(frozen=True)
 class Asked:
     """A new question: its words ("" where it only gives results), its pictures, and the results of
     the calls of the turn before it.
@@ -51,7 +43,7 @@ def messages(
     told in words where not.
     """
     said = [Message("system", options.system)] if options.system else []
-    turns = context(chat, parent).turns
+    turns = context(chat, parent)
     going = _going(chat, turns, pictures)
     waiting: tuple[ToolCall, ...] = ()
     for turn in turns:
@@ -112,10 +104,12 @@ def _going(
     return going
 
 
-def context(chat: Chat, parent: int | None) -> Context:
-    """The turns before a new one under `parent`. What failed is not part of the conversation."""
+def context(chat: Chat, parent: int | None) -> tuple[Turn, ...]:
+    """The turns that go along with a new one under `parent`, oldest first. What failed is not part
+    of the conversation.
+    """
     if parent is None:
-        return Context((), 0)
+        return ()
     path = conversations.tree_of(chat).path(parent)
     after = [turn for turn in path if turn > chat.forgotten]
     rows = chat.turns.filter(pk__in=after[-MAX_CONTEXT_TURNS:])
@@ -129,4 +123,4 @@ def context(chat: Chat, parent: int | None) -> Context:
         if room < 0:
             break
         taken.append(turn)
-    return Context(tuple(reversed(taken)), len(path) - len(taken))
+    return tuple(reversed(taken))

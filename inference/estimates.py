@@ -54,7 +54,7 @@ def estimate(
         return {}
     edited = chat.turns.filter(pk=again).first() if chat and again else None
     leaf = edited.parent_id if edited else called or chat.leaf_id if chat else None
-    going = context.context(chat, leaf).turns if chat else ()
+    going = context.context(chat, leaf) if chat else ()
     said = sum(_bytes(x.question) + _bytes(x.answer) for x in going)
     said += sum(tools.size(x.calls, x.results) for x in going)
     said += tools.size((), edited.results) if edited else 0

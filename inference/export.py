@@ -136,6 +136,7 @@ def markdown(chat: Chat) -> str:
 
 def _section(turn: Turn, pictures: Sequence[File]) -> str:
     signature = turn.signature if isinstance(turn.signature, dict) else {}
+    most = "up to " if turn.fee_kind == FeeKind.UNKNOWN else ""
     facts = [
         ("Asked", turn.created_at.isoformat(timespec="seconds")),
         *(("Picture SHA-256", file.sha256) for file in pictures),
@@ -143,7 +144,7 @@ def _section(turn: Turn, pictures: Sequence[File]) -> str:
         ("Model", turn.model),
         ("State", State(turn.state).label),
         ("Tokens", _tokens(turn)),
-        ("Cost", f"{_at_most(turn)}{turn.fee} neuron ({turn.get_fee_kind_display()})"),
+        ("Cost", f"{most}{turn.fee} neuron ({turn.get_fee_kind_display()})"),
         ("Verdict", f"{turn.verdict} ({turn.verdict_reason})".removesuffix(" ()")),
         ("Request SHA-256", turn.request_sha256),
         ("Response SHA-256", turn.response_sha256),
@@ -166,10 +167,6 @@ def _tokens(turn: Turn) -> str:
     if turn.prompt_tokens is None:
         return ""
     return f"{turn.prompt_tokens} in, {turn.completion_tokens} out"
-
-
-def _at_most(turn: Turn) -> str:
-    return "up to " if turn.fee_kind == FeeKind.UNKNOWN else ""
 
 
 def _indented(text: str) -> str:

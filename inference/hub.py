@@ -281,35 +281,25 @@ class Hub:
     ) -> None:
         self._why.setdefault(turn_id, "stop")  # from here on there is nothing left to cancel
         try:
-            ended = await self._store_end(turn_id, state, record, failure)
+            store = partial(_stored, turn_id, state, record, failure)
+            ended = await self.stored(turn_id, store)
             if not ended:
                 return
             tokens = record.usage.completion_tokens if record.usage else 0
             calls = len(record.calls)
             writer.event({"type": "end", "state": str(state), "tokens": tokens, "calls": calls})
             verdict = Verdict.NOT_COMPARABLE
-            if not (failure and failure.kind == "interrupted"):
+            interrupted = failure is not None and failure.kind == "interrupted"
+            if isinstance(ended, services.Ended) and not interrupted:
                 waits = signatures.AT_ONCE if record.complete else signatures.AT_ONCE[:1]
-                verdict = await self._judge(turn_id, ended, waits)
+                exchange, signer = ended.exchange, ended.signer
+                asked = signatures.Asked(turn_id, ended.url, ended.answer_id, exchange.model)
+                verdict = await signatures.judge(self.client, asked, exchange, signer, waits=waits)
             writer.event({"type": "verdict", "verdict": str(verdict)})
             await writer.flush()
         finally:
             writer.close()
             self._why.pop(turn_id, None)
-
-    async def _judge(
-        self, turn_id: int, ended: services.Ended | bool, waits: tuple[float, ...]
-    ) -> Verdict:
-        if isinstance(ended, bool):
-            return await signatures.settle(self.client, turn_id, waits=waits)
-        asked = signatures.Asked(turn_id, ended.url, ended.answer_id, ended.exchange.model)
-        return await signatures.judge(self.client, asked, ended.exchange, ended.signer, waits=waits)
-
-    async def _store_end(
-        self, turn_id: int, state: State, record: Record, failure: Failure | None
-    ) -> services.Ended | bool:
-        """End the turn's row; what cannot be stored as it was is kept as cut off."""
-        return await self.stored(turn_id, partial(_stored, turn_id, state, record, failure))
 
     async def stored(self, turn_id: int, store: Callable[[], Result]) -> Result:
         """End a turn's row by `store`, whatever it takes: one that stays open would block its
@@ -361,6 +351,7 @@ class Hub:
 def _stored(
     turn_id: int, state: State, record: Record, failure: Failure | None
 ) -> services.Ended | bool:
+    """End the turn's row; what cannot be stored as it was is kept as cut off."""
     try:
         return services.end_turn(turn_id, state, record, failure) or False
     except (DataError, IntegrityError):

@@ -206,8 +206,7 @@ def _thread(chat: Chat | None, listings: list[Listing], visit: Visit) -> _Thread
     )  # fmt: skip
     turns = _turns(chat, {one for pk in shown for one in places[pk].columns})
     pictures = attachments.of_turns(chat, shown)
-    going = context.context(chat, chat.leaf_id)
-    sent = {turn.pk for turn in going.turns}
+    sent = {turn.pk for turn in context.context(chat, chat.leaf_id)}
     first_sent = min(sent, default=next((pk for pk in path if pk > chat.forgotten), 0))
     left_out = sum(
         pk < first_sent and context.said_something(turns[pk]) for pk in shown if pk in turns
@@ -259,7 +258,7 @@ def _oldest(turn: Turn) -> tuple[Turn, ...]:
     """The older half of what went along with a question that was too long."""
     if turn.failure != "too_long":
         return ()
-    sent = context.context(turn.chat, turn.parent_id).turns
+    sent = context.context(turn.chat, turn.parent_id)
     return sent[: (len(sent) + 1) // 2]
 
 

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from importlib import import_module
 from weakref import WeakKeyDictionary
 
 from channels.db import database_sync_to_async
-from django.conf import settings
+from django.contrib.sessions.models import Session
 from django.db import DatabaseError
 from django.utils import timezone
 
@@ -65,10 +64,6 @@ async def _look(watch: _Watch) -> None:
 
 
 def living(keys: set[str]) -> set[str]:
-    """Those of `keys` that are sessions still (1 query with the database's sessions)."""
-    store = import_module(settings.SESSION_ENGINE).SessionStore
-    model = getattr(store, "get_model_class", None)
-    if model is None:
-        return {key for key in keys if store().exists(key)}
-    rows = model().objects.filter(session_key__in=keys, expire_date__gt=timezone.now())
+    """Those of `keys` that are sessions still (1 query)."""
+    rows = Session.objects.filter(session_key__in=keys, expire_date__gt=timezone.now())
     return set(rows.values_list("session_key", flat=True))

@@ -51,9 +51,8 @@ class Timings:
     tokens: Spread | None = None
 
 
-def timings(serving: str, provider: str, now: dt.datetime | None = None) -> Timings:
+def timings(serving: str, provider: str) -> Timings:
     """What shared answers of a service say (1 query)."""
-    now = now or timezone.now()
     shared = Sharer.objects.filter(
         user=OuterRef("chat__owner_id"), since__lte=OuterRef("created_at")
     )
@@ -61,7 +60,7 @@ def timings(serving: str, provider: str, now: dt.datetime | None = None) -> Timi
         Exists(shared),
         provider=provider,
         serving=serving,
-        created_at__gt=now - SINCE,
+        created_at__gt=timezone.now() - SINCE,
         state=State.ANSWERED,
         first_token_ms__gt=0,
     )

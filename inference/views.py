@@ -253,6 +253,12 @@ def read_upload(file: UploadedFile[Any], most: int) -> tuple[bytes, str]:
     return file.read(), called
 
 
+def as_file(made: bytes, kind: str, name: str) -> HttpResponse:
+    """An answer that is saved under a name."""
+    headers = {"Content-Disposition": f'attachment; filename="{name}"'}
+    return HttpResponse(made, content_type=kind, headers=headers)
+
+
 def user_of(request: HttpRequest) -> User | None:
     return request.user if isinstance(request.user, User) else None
 

@@ -17,7 +17,7 @@ from accounts.models import User
 from inference import access, conversations, export, selectors
 from inference.errors import ChatError
 from inference.models import Chat
-from inference.views import chat_of, session_of, user_of, visit_of
+from inference.views import as_file, chat_of, session_of, user_of, visit_of
 
 
 @require_POST
@@ -68,10 +68,7 @@ def download(request: HttpRequest, chat: UUID, form: str) -> HttpResponse:
         return user
     made = export.document(found) if form == "json" else export.markdown(found).encode()
     kind = "application/json" if form == "json" else "text/markdown; charset=utf-8"
-    answer = HttpResponse(made, content_type=kind)
-    name = slugify(found.title)[:40] or "conversation"
-    answer["Content-Disposition"] = f'attachment; filename="{name}.{form}"'
-    return answer
+    return as_file(made, kind, f"{slugify(found.title)[:40] or 'conversation'}.{form}")
 
 
 def _page(request: HttpRequest, chat: Chat, error: ChatError) -> HttpResponse:

@@ -18,7 +18,7 @@ from inference.media.views_works import path_of
 from inference.models import Turn
 from inference.requests import Filter
 from inference.seals import Unreadable
-from inference.views import session_of, turn_of, user_of
+from inference.views import as_file, session_of, turn_of, user_of
 
 #: A file holds so many of the newest requests; filters reach the older ones.
 MAX_ROWS = 50_000
@@ -46,12 +46,8 @@ def log_csv(request: HttpRequest) -> HttpResponse:
     if not isinstance(user, User):
         return user
     rows = Filter.of(request.GET.dict()).rows(user, session_of(request))[:MAX_ROWS]
-    answer = HttpResponse(
-        csv_files.lines(list(requests.csv_rows(rows))),
-        content_type="text/csv; charset=utf-8; header=present",
-    )
-    answer["Content-Disposition"] = 'attachment; filename="requests.csv"'
-    return answer
+    made = csv_files.lines(list(requests.csv_rows(rows)))
+    return as_file(made, "text/csv; charset=utf-8; header=present", "requests.csv")
 
 
 @never_cache
@@ -62,9 +58,7 @@ def request_body(request: HttpRequest, turn: int) -> HttpResponse:
         body = turn_of(request, turn).request
     except Unreadable:
         raise Http404(_("Its key is gone: nobody can read it any more.")) from None
-    answer = HttpResponse(body, content_type="application/json")
-    answer["Content-Disposition"] = 'attachment; filename="request.json"'
-    return answer
+    return as_file(body, "application/json", "request.json")
 
 
 @never_cache

@@ -18,7 +18,7 @@ from inference.errors import BadPrompt
 from inference.options import Options
 from inference.pages import PresetsPage, VersionsPage
 from inference.presets import Own
-from inference.views import number_of, user_of
+from inference.views import as_file, number_of, user_of
 
 
 @never_cache
@@ -89,12 +89,8 @@ def file(request: HttpRequest) -> HttpResponse:
     user = taker(request, _("Presets as a file"), reverse("inference:presets"))
     if not isinstance(user, User):
         return user
-    answer = HttpResponse(
-        presets.document(user, number_of(request.GET.get("preset")) or None),
-        content_type="application/json",
-    )
-    answer["Content-Disposition"] = 'attachment; filename="presets.json"'
-    return answer
+    made = presets.document(user, number_of(request.GET.get("preset")) or None)
+    return as_file(made, "application/json", "presets.json")
 
 
 @require_POST

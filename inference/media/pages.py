@@ -137,17 +137,6 @@ class Quota:
             return _("less than 0.1 of %(most)s MB used") % values
         return _("%(used)s of %(most)s MB used") % values
 
-    @property
-    def full(self) -> bool:
-        return self.used >= self.most
-
-
-@dataclass(frozen=True)
-class Deleted:
-    """What was just deleted, and where it is brought back."""
-
-    undo: str
-
 
 @dataclass(frozen=True)
 class Form:
@@ -164,7 +153,7 @@ class Form:
     error_href: str = ""
     new_signer: str = ""
     file_again: bool = False
-    deleted: Deleted | None = None
+    undo: str = ""
 
     @property
     def per_unit(self) -> int:
@@ -215,10 +204,6 @@ class WorkPage:
 
     work: Work
 
-    @property
-    def watched(self) -> bool:
-        return self.work.asking.pending
-
 
 @dataclass(frozen=True)
 class Line:
@@ -248,7 +233,6 @@ class AudioPage:
     pager: Pager | None
     languages: tuple[tuple[str, str], ...]
     max_seconds: int
-    max_bytes: int
 
 
 @dataclass(frozen=True)
@@ -290,7 +274,6 @@ class TranscriptPage:
     wish: dict[str, Any]
     provider: str
     recheck: int
-    files: tuple[FileView, ...]
     error: str = ""
     new_signer: str = ""
     others: tuple[Elsewhere, ...] = ()

@@ -27,7 +27,6 @@ from inference.media.models import File, Role
 from inference.media.pages import (
     Asking,
     AudioPage,
-    Deleted,
     Elsewhere,
     EmbeddedPage,
     EmbeddingsPage,
@@ -62,10 +61,14 @@ def listings(medium: Medium, also: str = "") -> list[Listing]:
 
 def home_of(medium: Medium) -> str:
     """The page with the form of a medium, and its list."""
-    return reverse(f"inference:{_HOMES[medium]}")
+    return reverse(_HOMES[medium])
 
 
-_HOMES = {Medium.IMAGES: "images", Medium.SPEECH: "audio", Medium.EMBED: "embeddings"}
+_HOMES = {
+    Medium.IMAGES: "inference:images",
+    Medium.SPEECH: "inference:audio",
+    Medium.EMBED: "inference:embeddings",
+}
 
 
 def elsewhere(
@@ -106,7 +109,6 @@ def form(
         verified=bool(wish.get("verified")),
         why=choice.why,
     )
-    undo = f"inference:{_HOMES[medium]}_undo"
     used = quota.used(visit.user) if visit.user else 0
     return Form(
         side=side,
@@ -118,7 +120,7 @@ def form(
         error_href=error.href if error else "",
         new_signer=error.signer if isinstance(error, SignerChanged) else "",
         file_again=file_again,
-        deleted=Deleted(reverse(undo, args=[visit.deleted])) if visit.deleted else None,
+        undo=reverse(f"{_HOMES[medium]}_undo", args=[visit.deleted]) if visit.deleted else "",
     )
 
 
@@ -272,7 +274,6 @@ def audio_page(
         pager=_pager(found, _("transcripts"), reverse("inference:audio"), visit.provider),
         languages=tuple(sorted(transcripts.LANGUAGES.items(), key=lambda x: x[1])),
         max_seconds=recordings.MAX_SECONDS,
-        max_bytes=recordings.MAX_BYTES,
     )
 
 
@@ -308,7 +309,6 @@ def transcript_page(chat: Chat, error: ChatError | None = None) -> TranscriptPag
         wish=wish_of(chat),
         provider=turns[-1].provider if turns else chat.provider,
         recheck=again,
-        files=tuple(FileView.of(piece) for piece in pieces),
         error=error.sentence if error else "",
         new_signer=error.signer if isinstance(error, SignerChanged) else "",
         others=others,

@@ -118,11 +118,8 @@ def open_pictures(
     """Write down a wish for pictures (changes of `source` where given) as an open turn, and say
     what to send for it. Raises BadPrompt, NotReady, SignerChanged or Busy.
     """
-    before = _asked_before(ask, Medium.IMAGES)
+    before = _asked_before(ask, Medium.IMAGES, wish.prompt)
     if before is not None:
-        if Turn.objects.select_related("chat").get(pk=before.turn).question != wish.prompt:
-            # A page that was gone back to: its key has been used, for something else.
-            raise BadPrompt(_("This form was sent before, with other words. Send it again."))
         return before
     listing = service(ask.provider, Medium.IMAGES)
     if listing and source is not None and not takes.edits:
@@ -225,10 +222,8 @@ def next_piece(chat: Chat) -> File | None:
 def open_texts(ask: Ask, wish: vectors.Wish) -> Opened:
     """Open the turn of some texts. Raises as `open_pictures` does."""
     said = "\n".join(wish.texts)
-    before = _asked_before(ask, Medium.EMBED)
+    before = _asked_before(ask, Medium.EMBED, said)
     if before is not None:
-        if Turn.objects.select_related("chat").get(pk=before.turn).question != said:
-            raise BadPrompt(_("This form was sent before, with other words. Send it again."))
         return before
     listing = service(ask.provider, Medium.EMBED)
     fee = most_of_texts(listing, wish.size, len(wish.texts)) if listing else 0
@@ -268,10 +263,15 @@ def spend_limit(user: User, what: str) -> None:
         ) from None
 
 
-def _asked_before(ask: Ask, medium: Medium) -> Opened | None:
+def _asked_before(ask: Ask, medium: Medium, said: str | None = None) -> Opened | None:
+    """The request that has this key already. Raises BadPrompt where it `said` something else: on a
+    page that was gone back to.
+    """
     rows = Turn.objects.filter(chat__owner=ask.user, chat__medium=medium, prompt_key=ask.key)
-    found = rows.values_list("chat_id", "pk").first()
-    return Opened(found[0], found[1], None) if found else None
+    found = rows.select_related("chat").first()
+    if found is not None and said not in (None, found.question):
+        raise BadPrompt(_("This form was sent before, with other words. Send it again."))
+    return Opened(found.chat_id, found.pk, None) if found else None
 
 
 def _checked(

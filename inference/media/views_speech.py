@@ -26,7 +26,7 @@ from inference.media.transcripts import Wish
 from inference.media.views_works import path_of
 from inference.models import Medium
 from inference.selectors import Visit
-from inference.views import refusal, visit_of
+from inference.views import as_file, refusal, visit_of
 
 #: Only this page may ask for the microphone, and only by itself.
 MICROPHONE = "microphone=(self), camera=(), geolocation=(), display-capture=()"
@@ -138,10 +138,8 @@ def download(request: HttpRequest, chat: UUID, form: str) -> HttpResponse:
         raise Http404(_("The provider gave no times, so there are no subtitles."))
     facts = {"name": found.title, "requests": selectors.facts_of(found.turns.all())}
     made = transcripts.render(heard, form, facts)
-    answer = HttpResponse(made, content_type=transcripts.FORMS[form])
-    name = slugify(found.title)[:40] or "transcript"
-    answer["Content-Disposition"] = f'attachment; filename="{name}.{form}"'
-    return answer
+    name = f"{slugify(found.title)[:40] or 'transcript'}.{form}"
+    return as_file(made, transcripts.FORMS[form], name)
 
 
 @require_GET

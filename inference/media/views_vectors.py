@@ -28,7 +28,7 @@ from inference.media import doors, selectors, services, studio, vectors
 from inference.media.vectors import Wish
 from inference.models import Medium
 from inference.selectors import Visit
-from inference.views import refusal, visit_of
+from inference.views import as_file, refusal, visit_of
 from ledger import selectors as ledger
 from probes import exchange
 
@@ -128,9 +128,5 @@ def download(request: HttpRequest, chat: UUID, form: str) -> HttpResponse:
     if form not in vectors.FORMS or vectors_of is None:
         raise Http404("no such file")
     facts = {"requests": selectors.facts_of(found.turns.all())}
-    answer = HttpResponse(
-        vectors.render(texts, vectors_of, form, facts), content_type=vectors.FORMS[form]
-    )
-    name = slugify(found.title)[:40] or "vectors"
-    answer["Content-Disposition"] = f'attachment; filename="{name}.{form}"'
-    return answer
+    made = vectors.render(texts, vectors_of, form, facts)
+    return as_file(made, vectors.FORMS[form], f"{slugify(found.title)[:40] or 'vectors'}.{form}")

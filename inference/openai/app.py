@@ -112,6 +112,8 @@ class Relay:
             await self._visit(visit)
         except ApiError as error:
             await reply.error(error)
+        except Problem as error:
+            await reply.error(ApiError(error.status, error.code, error.said))
         except ChatError as error:  # this process ends, or Redis is away
             await reply.error(ApiError(503, error.code, error.sentence, retry=True, retry_after=2))
         except DatabaseError:
@@ -149,11 +151,8 @@ class Relay:
     # --- who ---------------------------------------------------------------------------------
 
     async def _bearer(self, visit: _Visit) -> _Bearer:
-        """The token that a request shows. Raises ApiError 401."""
-        try:
-            secret = tokens.secret_of(visit.headers.get("authorization", ""))
-        except Problem as problem:
-            raise choose.of_problem(problem) from None
+        """The token that a request shows. Raises Problem (401), ApiError."""
+        secret = tokens.secret_of(visit.headers.get("authorization", ""))
         digest = tokens.digest_of(secret)
         known = self._bearer_of(digest)
         if known is None:
@@ -162,7 +161,7 @@ class Relay:
                 if known is None:
                     # Whoever tries secrets is slowed down before the database is asked.
                     await _count(visit.reply, f"address:{visit.caller}", LOOK_UPS_PER_MINUTE)
-                    token = await database_sync_to_async(choose.token_of)(secret)
+                    token = await database_sync_to_async(tokens.find)(secret)
                     if len(self._bearers) > choose.MOST_CACHED:
                         self._bearers.clear()
                     known = _Bearer(token, digest, time.monotonic() + choose.CACHED_SECONDS)

@@ -16,9 +16,8 @@ from dataclasses import dataclass, replace
 from django.db import IntegrityError
 from django.utils import timezone
 
-from accounts import keys, tokens
+from accounts import keys
 from accounts.crypto import Unreadable
-from accounts.errors import Problem
 from accounts.models import AccessToken, User
 from attestation import assurance, verify
 from attestation.assurance import Assurance
@@ -78,8 +77,7 @@ class Grant:
 class Grants:
     """Grants of the last moment, by token and by what is asked."""
 
-    def __init__(self, seconds: float = CACHED_SECONDS) -> None:
-        self._seconds = seconds
+    def __init__(self) -> None:
         self._known: OrderedDict[tuple[str, ...], Grant] = OrderedDict()
 
     def known(self, digest: str, ask: Ask) -> Grant | None:
@@ -92,7 +90,7 @@ class Grants:
         queries). Raises ApiError.
         """
         key = _key(digest, ask)
-        until = time.monotonic() + self._seconds
+        until = time.monotonic() + CACHED_SECONDS
         _check_allowed(token, ask)
         before = self._known.pop(key, None)
         found = before and _renewed(before, token, until, site)
@@ -106,18 +104,6 @@ class Grants:
 
 def _key(digest: str, ask: Ask) -> tuple[str, ...]:
     return digest, ask.endpoint, ask.model, ask.pin.lower()
-
-
-def token_of(secret: str) -> AccessToken:
-    """The living token of a secret (1 query). Raises ApiError 401."""
-    try:
-        return tokens.find(secret)
-    except Problem as problem:
-        raise of_problem(problem) from None
-
-
-def of_problem(problem: Problem) -> ApiError:
-    return ApiError(problem.status, problem.code, problem.said)
 
 
 def _check_allowed(token: AccessToken, ask: Ask) -> None:

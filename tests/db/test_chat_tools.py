@@ -313,7 +313,7 @@ def test_calls_are_found_exported_shared_and_bounded_by_the_estimate(chat: Chat)
 def test_a_call_without_words_is_part_of_the_conversation(chat: Chat) -> None:
     one = said(chat, "one", "", ("get_weather", TOWN))
     nothing = said(chat, "two")
-    assert [x.pk for x in context.context(chat, nothing.pk).turns] == [one.pk]
+    assert [x.pk for x in context.context(chat, nothing.pk)] == [one.pk]
 
 
 async def endless(reply: Reply, asked: Asked) -> None:
