@@ -201,10 +201,20 @@ def _gpus(value: Any) -> tuple[dict[str, Any], ...]:
 
 
 def _compose_text(app_compose: Any) -> str:
-    """The compose file inside dstack's app-compose, or the whole text where it holds none."""
+    """The compose file inside dstack's app-compose with all that is measured beside it (a script
+    runs before it) as comments, or the whole text where it holds none.
+    """
     text = _text(app_compose)
-    inner = _tried(lambda: _text(document(text.encode()).get("docker_compose_file")))
-    return inner or text
+    outer = _tried(lambda: mapping(document(text.encode()), "app_compose")) or {}
+    inner = _text(outer.pop("docker_compose_file", ""))
+    if not inner:
+        return text
+    lines = ["# Beside it in the measured app-compose:"] if outer else []
+    for name, value in outer.items():
+        lines.append(f"# {name}:")
+        said = value if isinstance(value, str) else json.dumps(value)
+        lines += [f"#   {line}" for line in said.splitlines()]
+    return "\n".join([inner.rstrip("\n"), *lines])
 
 
 # --- event logs -----------------------------------------------------------------------------------
@@ -278,7 +288,7 @@ def _compose(text: str) -> Compose:
     lines = text.splitlines()
     return Compose(
         lines=tuple(
-            ComposeLine(number, line[:_TEXT], _mark(line, marks))
+            ComposeLine(number, _cut(line), _mark(line, marks))
             for number, line in enumerate(lines[:SHOWN_LINES], 1)
         ),
         pinned=sum(mark == "pinned" for mark in marks.values()),
@@ -288,6 +298,10 @@ def _compose(text: str) -> Compose:
             dict.fromkeys(found for ref in marks if (found := registries.image(ref)) is not None)
         ),
     )
+
+
+def _cut(line: str) -> str:
+    return line if len(line) <= _TEXT else f"{line[:_TEXT]}… ({len(line)} characters)"
 
 
 def _mark(line: str, marks: dict[str, str]) -> str:

@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from attestation.engine.verdicts import QUESTIONS
+from attestation.engine.verdicts import QUESTIONS, marked
 from attestation.models import Outcome, Verification
 from attestation.selectors import BASIS, DEVELOPMENT
 from ledger.records import Listing
@@ -91,7 +91,7 @@ def together(endpoints: Mapping[str, Said]) -> Together:
     taints = any(entry["overall"].startswith(DEVELOPMENT) for entry in judged.values())
     first = "broker" if "broker" in judged else next(iter(judged))
     return Together(
-        overall=DEVELOPMENT + word if taints and word != "fail" else word,
+        overall=marked(word, taints),
         questions=_questions(judged, complete=len(judged) == len(endpoints)),
         development=development,
         checked_at=min(entry["checked_at"] for entry in judged.values()),

@@ -150,11 +150,16 @@ def due(now: datetime) -> Iterator[tuple[ServiceKey, Trigger]]:
         if cache.get(_name(key)) is None:
             yield key, trigger
     silent = Q(unreachable_since__isnull=False, tried_at__lte=now - FIRST_RETRY)
-    maybe = silent | Q(tried_at__lte=now - INTERVAL * (1 - JITTER))
+    # By a clock that was wrong: its verdict would last too long.
+    ahead = Q(tried_at__gt=now + LEAST)
+    maybe = ahead | silent | Q(tried_at__lte=now - INTERVAL * (1 - JITTER))
     waiting = Standing.objects.filter(maybe).filter(_listed()).order_by("tried_at")
     for standing in waiting.defer("endpoints", "questions").iterator():
         key = ServiceKey(standing.kind, standing.provider, standing.service_name)
-        if next_run(standing) <= now and cache.get(_name(key)) is None:
+        if (
+            not (standing.tried_at or now) <= now < next_run(standing)
+            and cache.get(_name(key)) is None
+        ):
             yield key, Trigger.SCHEDULE
 
 

@@ -133,7 +133,7 @@ def report(request: HttpRequest, id: uuid.UUID) -> HttpResponse:
     if run is None:
         raise Http404("There is no report of this number.")
     text, tone = _chip(run.overall, run.finished_at)
-    about = f"Provider {short(run.provider)}" if run.provider else "Uploaded"
-    title = "Verification report"
+    about = f"Provider {short(run.provider)}" if run.provider else "Of no provider's present state"
+    title = "Verification report" if run.provider else "Evidence somebody brought"
     card = social.Card(settings.NETWORK.label, title, (about,), text, tone, str(run.pk)[:8])
     return answer(request, card)

@@ -176,6 +176,8 @@ def _health_rows(found: Sequence[Found]) -> dict[tuple[str, str], Health]:
 def _note(row: Health, item: Found) -> None:
     """What the newest look says about now, and when the next one is."""
     listing = item.target.listing
+    if row.checked_at is not None and item.at < row.checked_at < timezone.now():
+        return  # a round that ends late brings what was seen before somebody else looked
     row.kind, row.service_name = listing.kind, listing.service_name[:MAX_SERVICE_NAME]
     if item.forbidden is not None:
         row.rules_at, row.opted_out = item.at, item.forbidden

@@ -167,8 +167,17 @@ def _dstack(given: dict[str, Any], body: bytes, context: Context, report: Report
         # Only a report that says that it has none may be whole without: leaving a number out must
         # not make a better verdict than naming one.
         gpu.missing(report, f"vm_config.num_gpus = {count}", _UNNAMED, required=True)
+    _nras(payload, context, report)
+
+
+def _nras(payload: gpu.Payload, context: Context, report: Report) -> None:
+    """NVIDIA's own word. It has to be about the nonce that the first GPU signed, whatever is
+    written beside it: else it is about other GPUs.
+    """
     if context.nras:
-        nras.verify(context, report, nonce=payload.nonce, gpus=len(payload.items) or None)
+        row = report.find("gpu0.nonce")
+        nonce = payload.nonce if row is None else str(row.got)
+        nras.verify(context, report, nonce=nonce, gpus=len(payload.items) or None)
 
 
 def _one_quote(given: dict[str, Any], quote: Quote, report: Report) -> None:
@@ -245,8 +254,7 @@ def _gpu_only(given: dict[str, Any], context: Context, report: Report) -> None:
     binding.unproven(str(given.get("signing_address") or ""), context, report)
     payload = gpu.payload(given.get("nvidia_payload"))
     gpu.verify_all(payload, _old_nonces(given) | _sent(context), context, report)
-    if context.nras:
-        nras.verify(context, report, nonce=payload.nonce, gpus=len(payload.items) or None)
+    _nras(payload, context, report)
 
 
 def _old_nonces(given: Mapping[str, Any]) -> dict[str, str]:

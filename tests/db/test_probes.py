@@ -195,6 +195,14 @@ def test_a_new_url_is_another_machine(peer: Peer) -> None:
     assert (seen.state, seen.cors, seen.usage_last) == ("down", None, None)
 
 
+def test_a_round_that_ends_late_does_not_undo_a_newer_look(peer: Peer) -> None:
+    earlier = async_to_sync(services.look_at)(services.targets(ledger.services_of(PETRA)))
+    peer.manners.status = 500
+    look()
+    services.store(earlier)
+    assert health().state == "down" and Probe.objects.count() == 2
+
+
 def test_fine_tuning_is_asked_for_its_queue(peer: Peer) -> None:
     api_rows.tuning(PAUL, TUNING, url=peer.url)
     (found,) = services.run(ledger.services_of(PAUL))

