@@ -221,7 +221,7 @@ class Work:
                 await self._deliver(task)
             except Failure as failure:
                 await self._fail(task, str(failure))
-            except (StorageError, ChainError) as error:
+            except (StorageError, ChainError, OSError) as error:
                 self._complain(task, "delivery", error)
         return False
 
@@ -394,7 +394,9 @@ def _copy(source: Path, target: Path) -> None:
 
 
 def _public(error: Exception) -> str:
-    """What a public log may say about it: a contract's words, not a node's address."""
+    """What a public log may say about it: a contract's words, not a node's address or a path."""
     if isinstance(error, Reverted | StorageError):
         return str(error)
+    if isinstance(error, OSError):
+        return "the provider's disk does not take it"
     return "the chain does not answer"

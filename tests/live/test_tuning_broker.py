@@ -271,11 +271,20 @@ def test_a_trained_model_waits_for_storage_to_work_again(lab: TuningLab) -> None
     id_ = create(broker, user, lab.store(dataset("ok", "waits")))
     eventually(lambda: "delivery waits: announcing the file would cost" in broker.log(user, id_))
     assert broker.task(user, id_)["progress"] == tuning.DELIVERING
-    # It does not hold up others' training, and is said once.
+    # It does not hold up others' training or delivery, not even where the disk fails it first, and
+    # is said once.
+    broker.stop(signal.SIGTERM)
+    result = broker.config.parent / "state" / "tasks" / id_ / "result.enc"
+    result.unlink()
+    (blocked := result.with_suffix(".part")).mkdir()
+    broker.start()
+    eventually(lambda: "delivery waits: the provider's disk" in broker.log(user, id_))
     second = create(broker, other, lab.store(dataset("ok", "waits too")), wait=True)
     broker.until(other, second, tuning.DELIVERING)
-    assert broker.log(user, id_).count("delivery waits") == 1
+    eventually(lambda: "delivery waits: announcing" in broker.log(other, second))
+    assert broker.log(user, id_).count("delivery waits") == 2
     broker.stop(signal.SIGTERM)
+    blocked.rmdir()
     text = broker.config.read_text()
     broker.config.write_text(text.replace("max_fee: 1", "max_fee: 1000000000000000000"))
     broker.start()

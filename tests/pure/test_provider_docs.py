@@ -76,6 +76,8 @@ def test_every_metric_is_documented_and_alerts_name_no_other() -> None:
     assert used and {re.sub("_bucket$", "", name) for name in used} <= names
     rules = yaml.safe_load(ALERTS.read_text())["groups"][0]["rules"]
     assert all(rule.keys() >= {"alert", "expr", "annotations"} for rule in rules)
+    # What is 0 or missing for a moment, as before the first look, wakes nobody.
+    assert all("for" in rule for rule in rules if rule["labels"]["severity"] == "page")
     # A label nobody sets makes a rule that is silent for ever.
     config = yaml.safe_load(ALERTS.with_name("prometheus.yml").read_text())
     jobs = {job["job_name"] for job in config["scrape_configs"]}
