@@ -7,6 +7,7 @@ name like `model@0x…` is ours, not the provider's.
 
 from __future__ import annotations
 
+import json
 import re
 from dataclasses import dataclass
 from typing import Any
@@ -61,6 +62,8 @@ _NAMED = re.compile(
 )
 #: The fields that this site reads.
 _READ = ("model", "n", "stream", "response_format")
+#: Of JSON, what a token may be held to.
+_DECIDING = (b'"model"', b'"n"', b'"max_tokens"', b'"max_completion_tokens"')
 
 
 @dataclass(frozen=True)
@@ -120,6 +123,7 @@ def _json(endpoint: str, body: bytes, pin: str, bounded: bool) -> Ask:
         raise _bad("invalid_json", f"The body cannot be read: {error}.") from None
     if not isinstance(document, dict):
         raise _bad("invalid_json", "The body must be a JSON object.")
+    _said_once(document, body)
     name, pin = _model(document.get("model"), pin)
     changed: dict[str, Any] = {} if document["model"] == name else {"model": name}
     count = _whole(document, "n", most=MOST_CHOICES) or 1
@@ -147,6 +151,20 @@ def _json(endpoint: str, body: bytes, pin: str, bounded: bool) -> Ask:
         beyond=vectors.beyond_bytes(document.get("input")) if endpoint == EMBEDDINGS else 0,
         drawn=_drawn(document.get("messages")) if endpoint == CHAT else 0,
     )
+
+
+def _said_once(document: dict[str, Any], body: bytes) -> None:
+    """Raises ApiError for a body that servers read in different ways: of a name that is there twice
+    some take the first, and those in Go take it in capitals, too. A `model` that the provider alone
+    sees would pass by what a token may ask for, a `max_tokens` by what it may spend.
+    """
+    names = {name.casefold() for name in document}
+    told = b"\\u" not in body and all(body.count(name) < 2 for name in _DECIDING)
+    if len(names) == len(document) and told:
+        return  # nearly every body: reading it once more takes longer than all else
+    pairs = json.loads(body, object_pairs_hook=list, parse_int=str)
+    if len({name.casefold() for name, _ in pairs}) < len(pairs):
+        raise _bad("invalid_json", "A name of the body appears twice, maybe in other letters.")
 
 
 def _drawn(messages: object) -> int:

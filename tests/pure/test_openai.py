@@ -80,6 +80,20 @@ def test_no_model_can_be_hidden_in_a_form(hidden: bytes) -> None:
         asks.read(asks.TRANSCRIPTIONS, _TYPE, form(MODEL, FILE, hidden))
 
 
+@pytest.mark.parametrize(
+    "hidden",
+    [b'"model": "o"', b'"MODEL": "o"', b'"mod\\u0065l": "o"', b'"Max_To\xe2\x84\xaaens": 9'],
+)
+def test_no_model_and_no_length_can_be_hidden_in_json(hidden: bytes) -> None:
+    """Of a name that is there twice some servers take the first; Go takes it in any letters."""
+    plain = b'"messages": [{"role": "user", "content": "model \\u00e9"}], "model": "m"'
+    given = b'{%s, %s, "max_tokens": 5, "tools": [{"model": 1, "n": 2}, {"n": 3}]}'
+    kind = "application/json"
+    assert asks.read(asks.CHAT, kind, given % (b'"user": "x"', plain)).model == "m"
+    with pytest.raises(ApiError, match="twice"):
+        asks.read(asks.CHAT, kind, given % (hidden, plain))
+
+
 def test_the_forms_of_ordinary_clients_are_read() -> None:
     body = form(MODEL, FILE, part(b"", b'name="language"\r\nContent-Type: text/plain; name=x'))
     for kind in (_TYPE, 'Multipart/form-data;boundary="b"'):
