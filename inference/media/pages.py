@@ -15,7 +15,7 @@ from inference.media import transcripts, vectors, words
 from inference.media.models import File
 from inference.media.transcripts import Heard, Segment
 from inference.media.vectors import Embedded
-from inference.models import Chat, Medium, State, Turn, Verdict
+from inference.models import Chat, State, Turn, Verdict
 from inference.pages import ServiceOption, SidePage
 from inference.pages_turn import TurnView
 from probes import exchange
@@ -156,21 +156,10 @@ class Form:
     undo: str = ""
 
     @property
-    def per_unit(self) -> int:
-        """Neuron for one picture, a second of speech or a token, at the chosen service."""
-        listing = self.side.service
-        if listing is None:
-            return 0
-        if self.side.medium == Medium.IMAGES:
-            return listing.output_price
-        if self.side.medium == Medium.EMBED:
-            return listing.input_price
-        return max(listing.input_price, listing.output_price)
-
-    @property
     def price(self) -> int:
-        """Neuron for what the form says now."""
-        return self.per_unit * int(self.wish.get("count") or 1)
+        """Neuron for the pictures that the form asks for now."""
+        listing = self.side.service
+        return listing.output_price * int(self.wish.get("count") or 1) if listing else 0
 
     @property
     def in_dollars(self) -> str:
