@@ -172,6 +172,7 @@ def test_the_docs_page(client: Client) -> None:
     for code in ("rate_limited", "invalid_address"):
         assert f'id="{code}"' in html  # where a problem's `type` points
     assert "<script>" not in html and "cdn" not in html
+    assert 'href="/docs/relay"' in html  # whoever looks for the other API, which asks models
     tries = [unescape(path) for path in re.findall(r'<a href="(/api/[^"]+)">try it', html)]
     assert tries and {client.get(path).status_code for path in tries} == {200}
     # It is long, and written once; its labels are the reader's, its examples of what there is.
