@@ -6,11 +6,13 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import lzma
 import re
 import shutil
 import sqlite3
 import time
 import zipfile
+import zlib
 from dataclasses import dataclass
 from hmac import compare_digest
 from pathlib import Path
@@ -367,11 +369,15 @@ def unpack(packed: Path, target: Path) -> None:
             name = member.filename.removeprefix(OUTPUT)
             if not member.filename.startswith(OUTPUT) or not _PLAIN.fullmatch(name):
                 continue
-            with archive.open(member) as source, (part / name).open("wb") as file:
-                while piece := source.read(1024 * 1024):
-                    left -= len(piece)
-                    if left < 0:
-                        raise zipfile.BadZipFile("too large when unpacked")
-                    file.write(piece)
+            try:
+                with archive.open(member) as source, (part / name).open("wb") as file:
+                    while piece := source.read(1024 * 1024):
+                        left -= len(piece)
+                        if left < 0:
+                            raise zipfile.BadZipFile("too large when unpacked")
+                        file.write(piece)
+            except (RuntimeError, zlib.error, lzma.LZMAError, EOFError) as error:
+                # A password, a method that is not known, garbage.
+                raise zipfile.BadZipFile(f"it cannot be unpacked ({error})") from error
     shutil.rmtree(target, ignore_errors=True)
     part.rename(target)

@@ -9,6 +9,7 @@ import logging
 import sqlite3
 import sys
 import threading
+import zipfile
 from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
@@ -19,7 +20,7 @@ import yaml
 from eth_account import Account
 
 from protocol import tuning
-from provider import config, keyfiles, logs, schema
+from provider import adapters, config, keyfiles, logs, schema
 from provider.book import Book
 from provider.config import MachineChoice
 from provider.errors import ConfigError
@@ -194,6 +195,28 @@ def test_a_log_follows_logrotate(tmp_path: Path) -> None:
     path.rename(tmp_path / "old")
     logging.warning("second")
     assert "second" in path.read_text() and "first" in (tmp_path / "old").read_text()
+
+
+@pytest.mark.parametrize("spoilt", ["encrypted", "unknown method", "garbage", "cut off"])
+def test_an_adapter_that_cannot_be_unpacked_is_said_to_be_bad(tmp_path: Path, spoilt: str) -> None:
+    """Anything else would end the work on adapters for good."""
+    packed = tmp_path / "a.zip"
+    with zipfile.ZipFile(packed, "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr("output_model/weights", b"w" * 5000)
+    raw = bytearray(packed.read_bytes())
+    central, data = raw.index(b"PK\1\2"), raw.index(b"weights") + 7
+    if spoilt == "encrypted":
+        raw[6] |= 1
+        raw[central + 8] |= 1
+    elif spoilt == "unknown method":
+        raw[8] = raw[central + 10] = 99
+    elif spoilt == "garbage":
+        raw[data : data + 4] = b"\xff" * 4
+    else:
+        raw[central + 20] = 2  # bytes of packed data
+    packed.write_bytes(raw)
+    with pytest.raises(zipfile.BadZipFile):
+        adapters.unpack(packed, tmp_path / "out")
 
 
 # ---- the store -----------------------------------------------------------------------------
