@@ -31,14 +31,8 @@ from protocol import tuning
 
 _QUICK = Limits(connect=5, first_byte=15, between=10, total=30, max_bytes=4 << 20, max_redirects=0)
 #: An upload's answer comes after its last byte: the limit covers both.
-ANSWERS_WITHIN = dt.timedelta(minutes=15)
 _SENDING = Limits(
-    connect=10,
-    first_byte=ANSWERS_WITHIN.total_seconds(),
-    between=60,
-    total=1_800,
-    max_bytes=1 << 20,
-    max_redirects=0,
+    connect=10, first_byte=900, between=60, total=1_800, max_bytes=1 << 20, max_redirects=0
 )
 _FETCHING = Limits(
     connect=10, first_byte=60, between=60, total=1_800, max_bytes=200 << 20, max_redirects=0

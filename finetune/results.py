@@ -7,12 +7,13 @@ from __future__ import annotations
 import datetime as dt
 import re
 from enum import StrEnum
+from typing import Any, TypeVar
 
 from asgiref.sync import async_to_sync
 from channels.db import database_sync_to_async
 from django.conf import settings
 from django.db import connection, transaction
-from django.db.models import Q
+from django.db.models import Model, Q, QuerySet
 from django.utils import timezone
 from django.utils.translation import gettext as _
 from django.utils.translation import gettext_noop as N_
@@ -35,11 +36,12 @@ from protocol.digests import BadSignature
 _FROM_STORAGE = Limits(
     connect=10, first_byte=60, between=60, total=1_800, max_bytes=200 << 20, max_redirects=0
 )
+Row = TypeVar("Row", bound=Model)
 #: Stages from which there is something to fetch, by the provider's word.
 READY = (tuning.DELIVERED, tuning.USER_ACKNOWLEDGED, tuning.FINISHED)
 
 
-#: A fetch that gives no sign for so long has no worker any more.
+#: A fetch that gives no sign for so long may have no worker any more.
 LOST_AFTER = dt.timedelta(minutes=3)
 #: Transfers under way with one provider, and with all: some worker is always left for other work,
 #: however slowly a stranger sends or takes.
@@ -131,9 +133,20 @@ def not_begun(task: Task) -> Problem:
 def give_up_lost(now: dt.datetime) -> None:
     """Fetches whose worker is gone: they say so; the next one goes on with what came."""
     lost = Q(result_touched__lt=now - LOST_AFTER) | Q(result_touched__isnull=True)
-    Task.objects.filter(lost, result_state=State.FETCHING).update(
+    rows = Task.objects.filter(lost, result_state=State.FETCHING)
+    rows.filter(pk__in=unattended(rows, "result")).update(
         result_state=State.FAILED, result_error=N_("It was cut off. Fetch it again to go on.")
     )
+
+
+def unattended(rows: QuerySet[Row], what: str) -> list[Any]:
+    """Ids of those rows whose lease nobody holds: a worker that lives is at it, however slow."""
+    found = []
+    for pk in rows.values_list("pk", flat=True):
+        if (token := leases.take(f"{what}:{pk}")) is not None:
+            leases.give_back(f"{what}:{pk}", token)
+            found.append(pk)
+    return found
 
 
 def ask_storage(task: Task) -> None:

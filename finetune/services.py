@@ -10,7 +10,6 @@ from typing import Any
 import orjson
 from asgiref.sync import async_to_sync, sync_to_async
 from django.db import transaction
-from django.db.models import F, Q
 from django.utils import timezone
 from django.utils.translation import gettext as _
 from django.utils.translation import gettext_noop as N_
@@ -29,7 +28,7 @@ log = logging.getLogger(__name__)
 
 MOST_DATASETS = 30
 _NAME = 200
-#: A transfer that says nothing for so long has no worker any more.
+#: A transfer that says nothing for so long may have no worker any more.
 LOST_AFTER = timedelta(minutes=3)
 
 
@@ -186,7 +185,18 @@ def send_to(dataset: Dataset, provider: str, url: str, signature: str, signed_at
 
 
 def send(place: Place) -> None:
-    """Send a dataset to where it belongs; what came of it is in the row. A worker's work."""
+    """Send a dataset to where it belongs; what came of it is in the row. A worker's work, one at a
+    time."""
+    token = leases.take(f"place:{place.pk}")
+    if token is None:
+        return
+    try:
+        _send(place, token)
+    finally:
+        leases.give_back(f"place:{place.pk}", token)
+
+
+def _send(place: Place, token: str) -> None:
     claimed = Place.objects.filter(pk=place.pk, state=PlaceState.WAITING)
     if not claimed.update(state=PlaceState.SENDING, updated_at=timezone.now()):
         return
@@ -200,7 +210,7 @@ def send(place: Place) -> None:
         _failed(place, N_("Its bytes were deleted here."))
         return
     try:
-        hash_ = async_to_sync(_upload)(place, dataset, dataset.user.address)
+        hash_ = async_to_sync(_upload)(place, dataset, dataset.user.address, token)
     except (BrokerError, crypto.Unreadable) as error:
         _failed(place, str(error))
         return
@@ -212,9 +222,12 @@ def send(place: Place) -> None:
     )
 
 
-async def _upload(place: Place, dataset: Dataset, user: str) -> str:
+async def _upload(place: Place, dataset: Dataset, user: str, token: str) -> str:
     assert dataset.file is not None
-    async with broker.connected(place.url) as connection:
+    async with (
+        leases.renewed(f"place:{place.pk}", token),
+        broker.connected(place.url) as connection,
+    ):
         return await connection.upload(
             user,
             dataset.name,
@@ -244,9 +257,8 @@ def give_up_lost(now: datetime) -> None:
     """Transfers whose worker is gone: to a provider they say so and can be begun again (that takes
     a new signature); to storage they go on by themselves."""
     lost = Place.objects.filter(state=PlaceState.SENDING, updated_at__lt=now - LOST_AFTER)
-    # Who has all of it hashes it before the answer.
-    waits = Q(sent=F("dataset__size"), updated_at__gte=now - LOST_AFTER - broker.ANSWERS_WITHIN)
+    lost = lost.filter(pk__in=results.unattended(lost, "place"))
     lost.filter(way=Way.STORAGE).update(state=PlaceState.WAITING, updated_at=now)
-    lost.filter(way=Way.TEE).exclude(waits).update(
+    lost.filter(way=Way.TEE).update(
         state=PlaceState.FAILED, error=N_("It was cut off. Send it again."), signature=""
     )

@@ -21,9 +21,10 @@ from accounts import crypto
 from accounts.crypto import Unreadable
 from accounts.errors import Problem
 from accounts.models import User
+from attestation import leases
 from attestation.models import Verification
 from devnet import accounts as cast
-from finetune import files, follow, selectors, services, wizard
+from finetune import files, follow, results, selectors, services, wizard
 from finetune.models import Dataset, Draft, Piece, Task
 from protocol.storage import hash_file
 from tests import factories
@@ -130,20 +131,20 @@ def test_doors_belong_to_their_owner_and_go_on_where_they_were_cut(alice: User) 
     assert not Dataset.objects.exists() and not Piece.objects.exists()
 
 
-def test_a_transfer_that_waits_for_its_answer_is_not_lost(alice: User) -> None:
-    """A provider hashes what came before it answers."""
+def test_what_a_worker_is_at_is_not_lost_however_slow_it_is(alice: User) -> None:
+    """A provider hashes what came before it answers; and who dribbles keeps its place."""
     held = Dataset.objects.create(user=alice, name="d", size=7, state="good")
     of: dict[str, Any] = {"way": "tee", "state": "sending", "url": "u"}
-    half = held.places.create(provider=ALICE, sent=3, **of)
-    whole = held.places.create(provider=factories.PETRA, sent=7, **of)
-    now = timezone.now()
-    services.give_up_lost(now + services.LOST_AFTER + timedelta(seconds=1))
-    for place, state in ((half, "failed"), (whole, "sending")):
-        place.refresh_from_db()
-        assert place.state == state
-    services.give_up_lost(now + timedelta(hours=1))
-    whole.refresh_from_db()
-    assert whole.state == "failed"
+    places = [held.places.create(provider=at, **of) for at in (ALICE, factories.PETRA)]
+    tasks = [made(alice, named=False, result_state="fetching") for _ in places]
+    assert leases.take(f"place:{places[0].pk}") and leases.take(f"result:{tasks[0].pk}")
+    later = timezone.now() + timedelta(hours=1)
+    services.give_up_lost(later)
+    results.give_up_lost(later)
+    for row in (*places, *tasks):
+        row.refresh_from_db()
+    assert [row.state for row in places] == ["sending", "failed"]
+    assert [row.result_state for row in tasks] == ["fetching", "failed"]
 
 
 def test_a_draft_is_saved_step_by_step_and_typed_text_is_kept(alice: User) -> None:
