@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import logging
 import signal
 import socket
 from collections.abc import AsyncIterator, Coroutine, Iterator
@@ -13,6 +14,8 @@ import uvicorn
 from provider.errors import ConfigError
 
 SHUTDOWN_SECONDS = 1
+
+log = logging.getLogger("provider.server")
 
 
 class _Beside(uvicorn.Server):
@@ -90,10 +93,18 @@ def _options(app: object) -> uvicorn.Config:
     )
 
 
+def _tell(task: asyncio.Task[None]) -> None:
+    """What should go on for ever has ended: nothing else would say so before the broker stops."""
+    if not task.cancelled() and (error := task.exception()) is not None:
+        log.critical("a part of the broker has ended: restart it", exc_info=error)
+
+
 @contextlib.asynccontextmanager
 async def background(*work: Coroutine[None, None, None]) -> AsyncIterator[None]:
     """Do all of `work` as long as the block runs."""
     tasks = [asyncio.create_task(each) for each in work]
+    for task in tasks:
+        task.add_done_callback(_tell)
     try:
         yield
     finally:

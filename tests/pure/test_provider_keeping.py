@@ -25,6 +25,7 @@ from provider.book import Book
 from provider.config import MachineChoice
 from provider.errors import ConfigError
 from provider.operating import LogChoice
+from provider.server import background
 from provider.store import Charge, Receipt, Store
 from provider.tee.dev import DevTee
 from provider.till import Till
@@ -217,6 +218,16 @@ def test_an_adapter_that_cannot_be_unpacked_is_said_to_be_bad(tmp_path: Path, sp
     packed.write_bytes(raw)
     with pytest.raises(zipfile.BadZipFile):
         adapters.unpack(packed, tmp_path / "out")
+
+
+async def test_work_that_ends_by_itself_is_told_of(caplog: pytest.LogCaptureFixture) -> None:
+    async def broken() -> None:
+        raise RuntimeError("never to be seen otherwise")
+
+    async with background(broken(), asyncio.sleep(3600)):
+        for _ in range(5):
+            await asyncio.sleep(0)
+    assert "never to be seen otherwise" in caplog.text and len(caplog.records) == 1
 
 
 # ---- the store -----------------------------------------------------------------------------
