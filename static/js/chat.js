@@ -122,6 +122,8 @@ async function ask({ text, again = null, called = null, results = [], at = provi
   if (preparing || !(text.trim() || again || called)) return;
   if (writing()) { fail(t('An answer is still being written. Wait for it, or stop it.')); return; }
   if (reading()) { fail(t('A picture is still being read. Wait a moment.')); return; }
+  const connect = document.querySelector('#gate [data-connect]:not([hidden])');
+  if (connect) { connect.click(); return; } // the question waits in the field until they are signed in
   fail('');
   preparing = true;
   update();

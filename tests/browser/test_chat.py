@@ -265,6 +265,9 @@ def test_lies_refusals_cuts_and_attacks_are_told_in_words(
 def test_what_to_do_first(page: Page, asgi_server: str, chat: Chat) -> None:
     page.goto(f"{asgi_server}/playground/chat")
     expect(page.locator("#gate")).to_contain_text("Connect a wallet and sign in")
+    ask(page, "Hello")  # which opens what is missing, and stays written
+    expect(page.get_by_role("dialog", name="Connect a wallet")).to_be_visible()
+    expect(page.get_by_test_id("chat-input")).to_have_value("Hello")
     sign_in(page, asgi_server, chat.owner)
     SubAccount.objects.update(balance=factories.ONE)
     page.goto(f"{asgi_server}/playground/chat?provider={factories.PETRA}")
