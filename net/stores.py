@@ -23,6 +23,8 @@ _AsyncSentinel: Any = redis.asyncio.sentinel.Sentinel
 SENTINEL = "redis+sentinel"
 #: For what a page waits for: a server that takes connections and never answers costs it a second.
 PROMPT = {"socket_timeout": 1, "socket_connect_timeout": 1}
+#: For the queue, where a worker waits at the server itself, for a second each time.
+QUEUE = {"socket_timeout": 3, "socket_connect_timeout": 1}
 _PLAIN = ("redis", "rediss", "unix")
 _SENTINEL_PORT = 26379
 _SHAPE = (
@@ -165,7 +167,7 @@ def celery(url: str) -> tuple[str, dict[str, Any]]:
     """Celery's broker URL and its transport options."""
     store = parse(url)
     if not store.sentinels:
-        return url.replace("unix://", "redis+socket://", 1), {}
+        return url.replace("unix://", "redis+socket://", 1), dict(QUEUE)
     login = ""
     if store.password:
         login = f"{quote(store.username or '', safe='')}:{quote(store.password, safe='')}@"
@@ -173,4 +175,5 @@ def celery(url: str) -> tuple[str, dict[str, Any]]:
         f"sentinel://{login}{f'[{host}]' if ':' in host else host}:{port}/{store.db}"
         for host, port in store.sentinels
     )
-    return broker, {"master_name": store.master, "sentinel_kwargs": store.sentinel_login}
+    named = {"master_name": store.master, "sentinel_kwargs": store.sentinel_login}
+    return broker, {**QUEUE, **named}

@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 import asyncio
+import socket
+import threading
 import time
 from typing import Any
 
 from asgiref.sync import sync_to_async
+from celery import Celery
 from channels.layers import channel_layers, get_channel_layer
+from kombu.exceptions import OperationalError
 
 from ledger import topics
+from net import stores
 
 
 async def test_pages_hear_of_new_blocks() -> None:
@@ -26,6 +31,28 @@ async def test_pages_hear_of_new_blocks() -> None:
         assert len(message["users"]) == topics.MAX_ADDRESSES
         assert message["more"] is True
         assert message["providers"] == message["listings"] == ["0xB"]
+
+
+def test_a_queue_that_never_answers_keeps_nobody() -> None:
+    """A server that takes connections and says nothing: a page asks it whenever it puts a task."""
+    with socket.create_server(("127.0.0.1", 0)) as deaf:
+        broker, options = stores.celery(f"redis://127.0.0.1:{deaf.getsockname()[1]}/0")
+        app = Celery("deaf", broker=broker)
+        # As long as the site waits, only sooner.
+        quick = {name: 0.2 if "timeout" in name else value for name, value in options.items()}
+        app.conf.broker_transport_options = quick
+        refused: list[Exception] = []
+
+        def put() -> None:
+            try:
+                app.send_task("nobody.hears", ignore_result=True)
+            except OperationalError as error:
+                refused.append(error)
+
+        putting = threading.Thread(target=put, daemon=True)
+        putting.start()
+        putting.join(20)
+    assert refused
 
 
 async def test_publishing_survives_a_missing_broker(settings: Any) -> None:

@@ -15,8 +15,8 @@ def test_plain_urls_stay_as_they_are() -> None:
         assert stores.layer(url) == {"address": url}
         assert stores.cache(url)["LOCATION"] == [url]
         assert stores.cache(url)["OPTIONS"] == stores.PROMPT
-    assert stores.celery("redis://host/0") == ("redis://host/0", {})
-    assert stores.celery("unix:///run/v.sock") == ("redis+socket:///run/v.sock", {})
+    assert stores.celery("redis://host/0") == ("redis://host/0", stores.QUEUE)
+    assert stores.celery("unix:///run/v.sock") == ("redis+socket:///run/v.sock", stores.QUEUE)
 
 
 def test_sentinels_are_taken_apart() -> None:
@@ -36,7 +36,8 @@ def test_sentinels_are_taken_apart() -> None:
         "sentinel://app:p%40ss@two:26379/3",
         "sentinel://app:p%40ss@[::1]:7/3",
     ]
-    assert options == {"master_name": "market", "sentinel_kwargs": {"password": "s/x"}}
+    named = {"master_name": "market", "sentinel_kwargs": {"password": "s/x"}}
+    assert options == {**stores.QUEUE, **named}
     bare = stores.parse("redis+sentinel://one/market")
     assert (bare.db, bare.username, bare.password, bare.sentinel_login) == (0, None, None, {})
 
