@@ -234,14 +234,6 @@ class ChatPage:
     def examples(self) -> tuple[str, ...]:
         return DEMO_EXAMPLES if self.demo else EXAMPLES
 
-    @property
-    def newer(self) -> int:
-        return self.older - 1
-
-    @property
-    def next_older(self) -> int:
-        return self.older + 1
-
 
 @dataclass(frozen=True)
 class PresetsPage:

@@ -61,14 +61,10 @@ def listings(medium: Medium, also: str = "") -> list[Listing]:
 
 def home_of(medium: Medium) -> str:
     """The page with the form of a medium, and its list."""
-    return reverse(_HOMES[medium])
+    return reverse(f"inference:{_HOMES[medium]}")
 
 
-_HOMES = {
-    Medium.IMAGES: "inference:images",
-    Medium.SPEECH: "inference:audio",
-    Medium.EMBED: "inference:embeddings",
-}
+_HOMES = {Medium.IMAGES: "images", Medium.SPEECH: "audio", Medium.EMBED: "embeddings"}
 
 
 def elsewhere(
@@ -109,6 +105,7 @@ def form(
         verified=bool(wish.get("verified")),
         why=choice.why,
     )
+    undo = f"inference:{_HOMES[medium]}_undo"
     used = quota.used(visit.user) if visit.user else 0
     return Form(
         side=side,
@@ -120,7 +117,7 @@ def form(
         error_href=error.href if error else "",
         new_signer=error.signer if isinstance(error, SignerChanged) else "",
         file_again=file_again,
-        undo=reverse(f"{_HOMES[medium]}_undo", args=[visit.deleted]) if visit.deleted else "",
+        undo=reverse(undo, args=[visit.deleted]) if visit.deleted else "",
     )
 
 
