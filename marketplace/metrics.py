@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import datetime as dt
 import secrets
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from ipaddress import ip_address
 
 import redis
@@ -24,11 +24,10 @@ from prometheus_client.exposition import CONTENT_TYPE_LATEST
 from prometheus_client.metrics_core import Metric
 from prometheus_client.registry import Collector
 
-from attestation.models import Standing
 from chain import selectors as chain
 from ledger import reconcile
-from ledger.models import ServiceTotal
-from marketplace import presence, problems, traffic
+from ledger.models import Service, ServiceTotal
+from marketplace import conditions, presence, problems, traffic
 from probes import selectors as probes
 
 #: Headers by which a reverse proxy shows itself: then the address is the proxy's, not the caller's.
@@ -67,9 +66,6 @@ def _age(at: dt.datetime) -> float:
 
 class Index(Collector):
     """Gauges of the index. SQL: four queries."""
-
-    def describe(self) -> Iterable[GaugeMetricFamily]:
-        return ()
 
     def collect(self) -> Iterator[GaugeMetricFamily]:
         yield from self._head()
@@ -149,9 +145,6 @@ class Index(Collector):
 class Probing(Collector):
     """Gauges of what our probes see. SQL: one query."""
 
-    def describe(self) -> Iterable[GaugeMetricFamily]:
-        return ()
-
     def collect(self) -> Iterator[GaugeMetricFamily]:
         totals = probes.totals()
         services = GaugeMetricFamily(
@@ -169,15 +162,13 @@ class Probing(Collector):
 class Outcomes(Collector):
     """Present verdicts and what was settled. SQL: two queries over rows of services."""
 
-    def describe(self) -> Iterable[GaugeMetricFamily]:
-        return ()
-
     def collect(self) -> Iterator[GaugeMetricFamily]:
         verdicts = GaugeMetricFamily(
             "verdicts_services", "Services by their present verdict", labels=["verdict"]
         )
-        for row in Standing.objects.values("overall").annotate(number=Count("pk")).order_by():
-            verdicts.add_metric([row["overall"] or "never"], row["number"])
+        listed = Service.current.filter(removed=False).annotate(word=conditions.word())
+        for word, number in listed.values_list("word").annotate(n=Count("pk")).order_by():
+            verdicts.add_metric([word], number)
         yield verdicts
         totals = ServiceTotal.objects.exclude(provider="").aggregate(
             items=Sum("items"), refused=Sum("refused"), settled=Sum("settled")
@@ -192,9 +183,6 @@ class Outcomes(Collector):
 
 class Work(Collector):
     """The queue, open websockets and requests, as Redis knows them; nothing while it is away."""
-
-    def describe(self) -> Iterable[GaugeMetricFamily]:
-        return ()
 
     def collect(self) -> Iterator[Metric]:
         try:

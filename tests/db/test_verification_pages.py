@@ -404,6 +404,7 @@ def test_every_list_says_the_present_verdict(
         found = attributes(shown(client, url), "service-verdict", "data-verdict")
         assert set(found) == {(word,)}, url
     assert f'data-verdict="{word}"' in shown(client, f"/playground/chat?provider={factories.PETRA}")
+    assert f'verdicts_services{{verdict="{word}"}} 1.0' in shown(client, "/metrics")
     assert ("The listing changed after the last check" in shown(client, TAB)) == bool(basis)
     plain = word.removeprefix("dev-")
     assert 'data-count="1"' in shown(client, f"/?verified={plain}")
