@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 
 from django.utils import timezone
 from prometheus_client.core import GaugeMetricFamily
@@ -14,9 +14,6 @@ from probes import exchange
 
 class Host(Collector):
     """Gauges of what runs out. SQL: two queries."""
-
-    def describe(self) -> Iterable[GaugeMetricFamily]:
-        return ()
 
     def collect(self) -> Iterator[GaugeMetricFamily]:
         found = selectors.room_left()
