@@ -18,7 +18,7 @@ from django.views.decorators.http import require_GET, require_http_methods, requ
 from accounts import limits, pages_parts, sessions
 from accounts.addresses import short
 from accounts.errors import Problem
-from accounts.http import number_of, row_number, signed_out, unless_fresh, user_of
+from accounts.http import number_of, row_number, signed_out, unless_fresh, user_of, uuid_of
 from accounts.models import User
 from alerts import forms, mailbox, own_service, pages, past, selectors, services, unsubscribing
 from alerts.kinds import OPERATORS, Kind
@@ -139,14 +139,6 @@ def _rule(request: HttpRequest, rule_id: int) -> Rule:
     return get_object_or_404(Rule, pk=rule_id, user=user_of(request))
 
 
-def _hook(request: HttpRequest, named: str) -> Hook:
-    """One of their own webhooks; 404 for anything else."""
-    try:
-        return get_object_or_404(Hook, pk=uuid.UUID(named), user=user_of(request))
-    except ValueError:
-        raise Http404("no such webhook") from None
-
-
 @require_POST
 def change(request: HttpRequest, rule_id: int) -> HttpResponse:
     """One button of a rule's row: `act` is delete, restore, day, week, wake, ways, or number."""
@@ -160,8 +152,9 @@ def change(request: HttpRequest, rule_id: int) -> HttpResponse:
         except Problem as problem:
             return _say(request, problem)
     elif act == "ways":
-        named = request.POST.get("hook", "")
-        only = _hook(request, named) if named not in ("", "on") else None
+        named, only = request.POST.get("hook", ""), None
+        if named not in ("", "on"):
+            only = get_object_or_404(Hook, pk=uuid_of(named), user=rule.user_id)
         services.send_by(rule, email="email" in request.POST, hook=bool(named), only=only)
     elif act == "number":
         typed = {"kind": rule.kind, "number": request.POST.get("number", "")}

@@ -6,12 +6,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from decimal import Decimal, InvalidOperation
-from uuid import UUID
 
 from django.utils.translation import gettext as _
 
 from accounts import money
 from accounts.addresses import short
+from accounts.http import uuid_of
 from accounts.models import User
 from finetune import reading, selectors
 from finetune.models import Task
@@ -73,7 +73,7 @@ def page(user: User, wanted: Sequence[str]) -> ComparePage:
     """What is asked for by ids, others' and unknown ones left out (2 queries, and 1 per run)."""
     tasks = selectors.tasks(user).select_related("dataset")[:50]
     known = {str(task.pk): task for task in tasks}
-    ids = list(dict.fromkeys(_spelled(text) for text in wanted[: 2 * MOST]))
+    ids = list(dict.fromkeys(str(uuid_of(text)) for text in wanted[: 2 * MOST]))
     chosen = [known[name] for name in ids if name in known][:MOST]
     runs = tuple(
         Run(task, _name(place, task), reading.curve(reading.parse(selectors.log_text(task))))
@@ -86,13 +86,6 @@ def page(user: User, wanted: Sequence[str]) -> ComparePage:
         chart=_chart(runs) if enough else None,
         choices=tuple((task, task in chosen) for task in known.values()),
     )
-
-
-def _spelled(text: str) -> str:
-    try:
-        return str(UUID(text))
-    except ValueError:
-        return ""
 
 
 def _name(place: int, task: Task) -> str:

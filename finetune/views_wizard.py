@@ -16,7 +16,7 @@ from django.views.decorators.http import require_http_methods
 
 from accounts import limits, links
 from accounts.errors import Problem
-from accounts.http import signed_out, user_of
+from accounts.http import signed_out, user_of, uuid_of
 from accounts.pages_transaction import Link
 from attestation import selectors as attestation
 from attestation.selectors import ServiceKey
@@ -85,13 +85,8 @@ def _save_model(request: HttpRequest, draft: Draft) -> None:
 
 
 def _save_dataset(request: HttpRequest, draft: Draft) -> None:
-    chosen = request.POST.get("dataset", "")
-    dataset = None
-    if chosen and chosen != "root":
-        try:
-            dataset = draft.user.datasets.filter(pk=UUID(chosen)).first()
-        except ValueError:
-            dataset = None
+    chosen = uuid_of(request.POST.get("dataset", ""))
+    dataset = draft.user.datasets.filter(pk=chosen).first() if chosen else None
     wizard.choose_dataset(draft, dataset, request.POST.get("root", ""))
 
 
