@@ -144,6 +144,12 @@ def ready(process: forks.Forked, config: Path) -> str:
     return line
 
 
+def health_path() -> str:
+    """What the image's health check asks for."""
+    dockerfile = (ROOT / "deploy" / "provider" / "Dockerfile").read_text()
+    return dockerfile.partition("http://127.0.0.1:8080")[2].partition("'")[0]
+
+
 class Broker:
     """One broker process; its files survive `kill`."""
 

@@ -28,6 +28,7 @@ from tests.live.provider_lab import (
     Lab,
     Person,
     Upstream,
+    health_path,
     served,
 )
 
@@ -584,6 +585,10 @@ def test_quote_has_the_shape_and_says_what_it_is(broker: Broker) -> None:
     (logged,) = [e for e in json.loads(quote["event_log"]) if e["event"] == "compose-hash"]
     assert logged["event_payload"] == hashlib.sha256(compose.encode()).hexdigest()
     assert json.loads(quote["vm_config"])
+
+
+def test_the_image_finds_it_healthy(broker: Broker) -> None:
+    assert requests.get(broker.url + health_path(), timeout=10).status_code == 200
 
 
 def test_models_in_0g_per_token(broker: Broker) -> None:

@@ -28,7 +28,7 @@ from provider.tuning.chain import TuningChain
 from provider.tuning.options import StorageChoice
 from provider.tuning.storage import Storage, hash_path
 from tests.live import official_sdk
-from tests.live.provider_lab import Person
+from tests.live.provider_lab import Person, health_path
 from tests.live.tuning_lab import (
     MODEL,
     MODEL_HASH,
@@ -111,6 +111,10 @@ def test_from_a_dataset_in_storage_to_a_decrypted_result(lab: TuningLab, broker:
     assert sorted(p.name for p in kept.iterdir()) == ["progress.log", "result.enc"]
     latest = broker.get(f"/v1/user/{user.address}/task?latest=true")
     assert [t["id"] for t in latest] == [id_]
+
+
+def test_the_image_finds_it_healthy(broker: Broker) -> None:
+    assert requests.get(broker.url + health_path(), timeout=10).status_code == 200
 
 
 def test_a_dataset_that_is_sent_to_the_tee(lab: TuningLab, broker: Broker) -> None:
