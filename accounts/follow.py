@@ -13,7 +13,7 @@ from typing import Any
 
 from django.conf import settings
 from django.db import IntegrityError, transaction
-from django.db.models import Q
+from django.db.models import F, Q
 from django.utils import timezone, translation
 from django.utils.translation import gettext_noop
 
@@ -71,19 +71,16 @@ def look(intent: Intent) -> Intent:
 def look_at_all() -> None:
     """One round of the worker over everything still under way, as much as a round may take."""
     now = timezone.now()
-    ended = Q(
-        state__in=RECONSIDERED,
-        submitted_at__gt=now - RECONSIDERED_FOR,
-        checked_at__lt=now - SELDOM,
-    )
+    ended = Q(state__in=RECONSIDERED, submitted_at__gt=now - RECONSIDERED_FOR)
     orphans = Q(
         state=State.AWAITING_WALLET,
         updated_at__range=(now - ORPHANED_FOR, now - HEARSAY),
-    ) & (Q(checked_at__isnull=True) | Q(checked_at__lt=now - SELDOM))
+    )
+    due = Q(state__in=FOLLOWED) | (ended | orphans) & _rested(SELDOM)
     waiting = (
-        Intent.objects.filter(Q(state__in=FOLLOWED) | ended | orphans, chain_id=settings.CHAIN_ID)
+        Intent.objects.filter(due, chain_id=settings.CHAIN_ID)
         .select_related("user")
-        .order_by("checked_at")[:MOST]
+        .order_by(F("checked_at").asc(nulls_first=True))[:MOST]
     )
     for intent in waiting:
         look(intent)
@@ -101,12 +98,17 @@ def _may_change(intent: Intent) -> bool:
 
 def _claim(intent: Intent) -> bool:
     """True for the one caller that may ask the chain now."""
-    now = timezone.now()
     pause = PAUSE if intent.state in FOLLOWED else SELDOM
-    free = Q(checked_at__isnull=True) | Q(checked_at__lt=now - pause)
-    claimed = Intent.objects.filter(free, pk=intent.pk).update(checked_at=now)
+    mine = Intent.objects.filter(_rested(pause), pk=intent.pk)
+    claimed = mine.update(checked_at=timezone.now())
     intent.refresh_from_db()
     return bool(claimed)
+
+
+def _rested(pause: timedelta) -> Q:
+    """Not looked at for so long; a moment to come was written down by a clock that was wrong."""
+    now = timezone.now()
+    return ~Q(checked_at__range=(now - pause, now + pause))
 
 
 def _adopt(intent: Intent) -> None:

@@ -98,7 +98,7 @@ def confirm(intent: Intent, *, again: bool = False) -> Intent:
         before.append(State.AWAITING_WALLET)
     if intent.state not in before:
         raise _under_way()
-    if timezone.now() - intent.updated_at > FRESH:
+    if abs(timezone.now() - intent.updated_at) > FRESH:
         _check_again(intent, before)
     with transaction.atomic():
         # One after the other: two tabs that confirm at once must not both pass the check.

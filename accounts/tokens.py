@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any, Self
 
-from django.db import connection, transaction
+from django.db import transaction
 from django.db.models import F, Q
 from django.utils import timezone
 from django.utils.translation import gettext as _
@@ -251,27 +251,11 @@ WHERE id = %(token)s AND revoked_at IS NULL AND expires_at > %(now)s
     AND (digest = %(digest)s OR (previous_digest = %(digest)s AND previous_until > %(now)s))
 RETURNING id
 """
-
-
-def reserve(token_id: int, digest: str, most: int, now: datetime) -> bool:
-    """Set `most` aside for one request, if token and secret still live and its limit holds it."""
-    with connection.cursor() as cursor:
-        cursor.execute(RESERVE, {"token": token_id, "digest": digest, "most": most, "now": now})
-        return cursor.fetchone() is not None
-
-
 #: Replaces what was set aside for a request by what it cost; the relay puts it behind the end of
 #: the request's row, so that neither is there without the other.
 CORRECT = """
 UPDATE accounts_accesstoken SET spent = GREATEST(spent + %(more)s, 0)
 """
-
-
-def correct(token_id: int, reserved: int, fee: int) -> None:
-    """Replace what was set aside for a request by what it cost."""
-    with connection.cursor() as cursor:
-        given = {"token": token_id, "more": fee - reserved}
-        cursor.execute(f"{CORRECT} WHERE id = %(token)s", given)
 
 
 def digest_of(secret: str) -> str:

@@ -155,6 +155,25 @@ def test_a_person_has_a_bounded_number_of_tokens(
     assert [row.state for row in keyring.page(alice, None).tokens] == ["active"]
 
 
+def reserved(token: int, digest: str, most: int) -> bool:
+    """Whether `most` neuron could be set aside, as the relay does it."""
+    with connection.cursor() as cursor:
+        given: dict[str, Any] = {
+            "token": token,
+            "digest": digest,
+            "most": most,
+            "now": timezone.now(),
+        }
+        cursor.execute(tokens.RESERVE, given)
+        return cursor.fetchone() is not None
+
+
+def corrected(token: int, before: int, fee: int) -> None:
+    with connection.cursor() as cursor:
+        given = {"token": token, "more": fee - before}
+        cursor.execute(f"{tokens.CORRECT} WHERE id = %(token)s", given)
+
+
 @pytest.mark.django_db(transaction=True)
 def test_requests_at_the_same_time_cannot_pass_the_limit_together() -> None:
     alice = User.objects.for_address(ALICE.address)
@@ -163,23 +182,23 @@ def test_requests_at_the_same_time_cannot_pass_the_limit_together() -> None:
 
     def take(_: int) -> bool:
         try:
-            return tokens.reserve(made.row.pk, digest, 300, timezone.now())
+            return reserved(made.row.pk, digest, 300)
         finally:
             connection.close()
 
     with ThreadPoolExecutor(8) as pool:
         assert sum(pool.map(take, range(8))) == 3
-    tokens.correct(made.row.pk, 300, 120)
-    tokens.correct(made.row.pk, 300, 300)
+    corrected(made.row.pk, 300, 120)
+    corrected(made.row.pk, 300, 300)
     made.row.refresh_from_db()
     assert made.row.spent == 720
     assert tokens.state(made.row, timezone.now()) == "active"
-    assert not tokens.reserve(made.row.pk, digest, 281, timezone.now())
-    assert tokens.reserve(made.row.pk, digest, 280, timezone.now())
+    assert not reserved(made.row.pk, digest, 281)
+    assert reserved(made.row.pk, digest, 280)
     made.row.refresh_from_db()
     assert tokens.state(made.row, timezone.now()) == "spent"
     tokens.revoke(alice, made.row.pk)
-    assert not tokens.reserve(made.row.pk, digest, 0, timezone.now())
+    assert not reserved(made.row.pk, digest, 0)
 
 
 def test_what_is_ones_own_is_read_with_a_token_and_by_nobody_else(alice: User) -> None:

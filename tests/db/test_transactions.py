@@ -242,13 +242,18 @@ def test_an_old_review_is_checked_again_before_the_wallet_opens(chain: Chain) ->
     assert waits.value.code == "already_under_way"
 
 
-def test_what_was_sent_between_review_and_wallet_is_not_taken_for_it(chain: Chain) -> None:
+@pytest.mark.parametrize("minutes", [-5, 5], ids=["old", "of a clock that was ahead"])
+def test_what_was_sent_between_review_and_wallet_is_not_taken_for_it(
+    chain: Chain, minutes: int
+) -> None:
     """A hash that our node has not heard of is looked for by the nonce of the last check."""
     intent = opened(person(ALICE))
     elsewhere = {"to": BOB.address, "data": "0x", "value": 1, "maxPriorityFeePerGas": 9 * GWEI}
     broadcast(chain, ALICE, intent, **elsewhere)
     chain.mine()
-    Intent.objects.filter(pk=intent.pk).update(updated_at=timezone.now() - timedelta(minutes=5))
+    Intent.objects.filter(pk=intent.pk).update(
+        updated_at=timezone.now() + timedelta(minutes=minutes)
+    )
     intent.refresh_from_db()
     intents.confirm(intent)
     intents.submitted(intent, "0x" + "ab" * 32)

@@ -178,6 +178,26 @@ def test_a_node_that_has_the_block_before_the_receipt_tells_of_no_speeding_up(ch
     assert looked(intent).state == State.INCLUDED
 
 
+def test_a_clock_that_was_wrong_stops_no_following(chain: Chain) -> None:
+    intent = sent(chain, ALICE)
+    chain.mine()
+    Intent.objects.update(checked_at=timezone.now() + timedelta(hours=1))
+    follow.look_at_all()
+    intent.refresh_from_db()
+    assert intent.state == State.INCLUDED
+
+
+def test_of_more_than_a_round_takes_all_have_their_turn(chain: Chain, monkeypatch: Any) -> None:
+    known, new = sent(chain, ALICE), sent(chain, BOB)
+    chain.mine()
+    Intent.objects.filter(pk=known.pk).update(checked_at=timezone.now() - timedelta(minutes=1))
+    monkeypatch.setattr(follow, "MOST", 1)
+    for _ in range(2):
+        follow.look_at_all()
+    new.refresh_from_db()
+    assert new.state == State.INCLUDED
+
+
 def test_a_sped_up_transaction_says_so_until_it_arrives(chain: Chain) -> None:
     intent = sent(chain, ALICE)
     assert 'data-state="submitted"' in said(intent)
