@@ -44,6 +44,6 @@ def deliveries(user: User, hook: Hook | None = None) -> list[Delivery]:
 
 def feed_owner(token: str) -> User | None:
     """Whose private feed this is."""
-    way = Channels.objects.filter(feed_token=token, user__is_active=True).select_related("user")
-    found = way.first()
-    return found.user if found else None
+    if "\0" in token:  # no database holds it
+        return None
+    return User.objects.filter(alert_channels__feed_token=token, is_active=True).first()

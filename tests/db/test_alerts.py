@@ -371,6 +371,7 @@ def test_pages_belong_to_their_owner_and_forms_work_without_a_script(alice: User
     alice.notifications.update(title=row.title, text=row.text)
     mine.post("/account/alerts/feed")
     assert anonymous.get(feed).status_code == 404
+    assert anonymous.get("/account/feed/a%00b.atom").status_code == 404
     # What carries news away is for whoever signed just now, not for who finds the browser open.
     feed = f"/account/feed/{services.channels_of(alice).feed_token}.atom"
     for age, shown, status in ((0, True, 400), (601, False, 403)):
