@@ -399,4 +399,4 @@ def _public(error: Exception) -> str:
         return str(error)
     if isinstance(error, OSError):
         return "the provider's disk does not take it"
-    return "the chain does not answer"
+    return "the chain does not answer, or has not taken an earlier transaction"

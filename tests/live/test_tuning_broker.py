@@ -349,7 +349,8 @@ def test_a_delivery_under_way_at_its_death_is_waited_for(lab: TuningLab) -> None
         eventually(lambda: waiting() == 1)
         broker.stop(signal.SIGKILL)
         broker.start()
-        eventually(lambda: "delivery waits" in broker.log(user, id_))
+        said = "delivery waits: the chain does not answer, or has not taken an earlier transaction"
+        eventually(lambda: said in broker.log(user, id_))
         assert waiting() == 1
     finally:
         call("evm_mine")
