@@ -5,7 +5,7 @@ from __future__ import annotations
 from django.db.models import Prefetch, QuerySet
 
 from accounts.models import User
-from alerts.models import Attempt, Channels, Delivery, Hook, Notification, Rule
+from alerts.models import Attempt, Delivery, Hook, Notification, Rule
 
 #: The bell says "99+" beyond.
 MOST_COUNTED = 100
