@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import io
 import json
 import zlib
@@ -14,17 +13,16 @@ from django.test import AsyncClient, Client
 from PIL import Image
 
 from accounts.models import User
-from accounts.personal import NotYet
 from inference import hub as hubs
-from inference import personal, seals, views
+from inference import seals, views
 from inference.abilities import Abilities
 from inference.errors import BadPrompt, ChatError, SignerChanged
-from inference.hub import Hub, hub
-from inference.media import endings, pictures, studio, uploads
+from inference.hub import hub
+from inference.media import endings, pictures, uploads
 from inference.media.masks import Mask
-from inference.media.models import File, Job
+from inference.media.models import File
 from inference.media.pictures import ANYTHING, Takes
-from inference.models import Chat, FeeKind, State, Turn
+from inference.models import Chat, FeeKind, State
 from ledger.models import Service, SubAccount
 from tests import factories
 from tests.db import media_world
@@ -35,7 +33,6 @@ from tests.db.media_world import (
     draws,
     files,
     png,
-    sign,
     stage,
     world,
 )
@@ -82,69 +79,6 @@ async def test_pictures_are_judged_priced_and_kept_sealed() -> None:
     file = await in_db(File.objects.get)(number=0)
     assert bytes(file.sealed) != RED and RED not in bytes(file.sealed)
     assert (file.width, file.height, file.media_type, file.seed) == (64, 64, "image/png", "0")
-
-
-async def test_a_job_outlives_the_process_and_is_paid_once() -> None:
-    state = {"now": "pending"}
-
-    async def provider(reply: Reply, asked: Asked) -> None:
-        if asked.method == "POST":
-            sign(reply.upstream, "made", asked, RED)
-            await reply.whole(b'{"jobId":"j-1","status":"pending"}', 202)
-            return
-        assert asked.headers["authorization"].startswith("Bearer app-sk-")
-        document: dict[str, Any] = {"jobId": "j-1", "status": state["now"], "errorMessage": ""}
-        if state["now"] == "completed":
-            document["data"] = json.loads(answer(RED))
-        await reply.whole(json.dumps(document).encode(), ZG_Res_Key="made")
-
-    async with stage(provider) as s:
-        key = uuid4()
-        opened = await s.draw(key=key)
-        for _ in range(100):
-            job = await in_db(Job.objects.get)()
-            if job.remote:
-                break
-            await asyncio.sleep(0.02)
-        assert job.remote == "j-1" and job.working_since is None
-        state["now"] = "processing"
-        await asyncio.sleep(0.8)
-        assert (await in_db(Job.objects.get)()).working_since
-        await s.hub.close()
-        turn = await in_db(Turn.objects.get)()
-        assert turn.state == State.OPEN, "the provider still works on it"
-        state["now"] = "completed"
-        second = Hub()
-        await second.start()
-        try:
-            assert (await s.ended(opened.turn)).verdict == "verified"
-            # the same form sent again is the same request
-            same = pictures.Wish("a harbour")
-            again = await studio.draw(second, s.ask(key=key), same, None)
-            assert (again.turn, again.call) == (opened.turn, None)
-            with pytest.raises(BadPrompt, match="with other words"):
-                await studio.draw(second, s.ask(key=key), pictures.Wish("else"), None)
-        finally:
-            await second.close()
-    assert sum(asked.method == "POST" for asked in s.upstream.asked) == 1
-
-
-async def test_a_job_of_somebody_who_leaves_the_site_is_stopped() -> None:
-    """A row that stayed open would keep its person's data until this process ends."""
-
-    async def provider(reply: Reply, asked: Asked) -> None:
-        status = 202 if asked.method == "POST" else 200
-        await reply.whole(b'{"jobId":"j","status":"pending"}', status)
-
-    async with stage(provider) as s:
-        opened = await s.draw()
-        while not (await in_db(Job.objects.get)()).remote:
-            await asyncio.sleep(0.02)
-        with pytest.raises(NotYet):
-            await in_db(personal._forget)(s.alice)
-        assert (await s.ended(opened.turn)).failure == "interrupted"
-        assert await in_db(personal._forget)(s.alice)
-        assert await in_db(Turn.objects.count)() == 0
 
 
 async def test_what_the_database_refuses_for_good_ends_too(monkeypatch: pytest.MonkeyPatch) -> None:
