@@ -15,7 +15,7 @@ from urllib.parse import quote
 from attestation.declared import EndpointName
 from attestation.engine.limits import MAX_BODY_BYTES
 from attestation.sources.fetch import date_of, said
-from net.client import Answer, Client
+from net.client import Client
 from net.errors import BadStatus, BrokenOff, NetError, TimedOut, TooLarge, Unreachable
 from net.limits import Limits
 
@@ -86,7 +86,7 @@ async def ask(client: Client, url: str, nonce: str, *, pauses: tuple[float, ...]
 
 async def _once(client: Client, url: str, nonce: str) -> Asked:
     async with client.open("GET", url, limits=LIMITS) as answer:
-        headers = {name: _header(answer, name) for name in _KEPT}
+        headers = {name: answer.header(name)[:_MAX_HEADER] for name in _KEPT}
         return Asked(
             url=url,
             nonce=nonce,
@@ -114,7 +114,3 @@ def _may_pass(error: NetError) -> bool:
     if isinstance(error, TimedOut):
         return error.stage in ("connect", "first_byte")  # a body that drips would drip again
     return isinstance(error, Unreachable | BrokenOff)
-
-
-def _header(answer: Answer, name: str) -> str:
-    return answer.header(name)[:_MAX_HEADER]

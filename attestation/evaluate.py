@@ -11,7 +11,7 @@ from typing import Any
 from django.conf import settings
 from django.utils import timezone
 
-from attestation import asking, declared, runs, trust, verify
+from attestation import asking, declared, trust, verify
 from attestation.asking import Asked
 from attestation.cache import StoredAnswers
 from attestation.challenge import challenge
@@ -21,7 +21,7 @@ from attestation.engine.verdicts import FAIL, NOT_CHECKED, NOT_PROVIDED, WARN, R
 from attestation.models import Endpoint, Outcome, Trigger
 from attestation.runs import Draft
 from attestation.selectors import ServiceKey
-from attestation.sources.collect import Gathered, collect
+from attestation.sources.collect import collect
 from net.client import Client
 from net.marks import N_
 from protocol.abi import ZERO_ADDRESS
@@ -93,7 +93,8 @@ async def judged(draft: Draft) -> Draft:
     """The draft with what the vendors' services add, and its verdict."""
     evidence = draft.evidence
     assert evidence is not None
-    gathered = await _gathered(evidence, draft.context.now)
+    now, cache = draft.context.now, StoredAnswers()
+    gathered = await collect(evidence, now=now, sources=trust.sources(), cache=cache)
     context = replace(draft.context, **gathered.context)
     return replace(
         draft,
@@ -133,10 +134,6 @@ async def _challenged(
 async def _judge(evidence: Evidence, context: Context) -> Report:
     """In a thread: below a view this loop is the server's own, and a large report takes a while."""
     return await asyncio.to_thread(verify.judge, evidence, context)
-
-
-async def _gathered(evidence: Evidence, now: int) -> Gathered:
-    return await collect(evidence, now=now, sources=trust.sources(), cache=StoredAnswers())
 
 
 def _known(target: Target, endpoint: EndpointName, asked: Asked) -> Context:
@@ -181,8 +178,13 @@ def _labelled(target: Target, trigger: Trigger) -> Draft:
         acknowledged=target.acknowledged,
     )
     report = Report("none", development=False)
-    report.checks.append(
-        runs.row("service.kind", N_("What the service declares"), verdict, got=words)
+    report.add(
+        "service.kind",
+        N_("Service"),
+        N_("What the service declares"),
+        verdict,
+        got=words,
+        source="the chain's listing",
     )
     return Draft(
         endpoint=Endpoint.BROKER,

@@ -346,8 +346,9 @@ def _certificate(one: x509.Certificate) -> Certificate:
 def _raw(evidence: Evidence, report: _Report) -> Iterator[Raw]:
     quote = report.quote
     if quote is not None:
+        signed = quote.raw[: quote.signed_bytes]
         yield _bytes(N_("TDX quote"), quote.raw)
-        yield _bytes(N_("Signed part of the quote (header and TD report)"), _signed_part(quote))
+        yield _bytes(N_("Signed part of the quote (header and TD report)"), signed)
         yield _bytes(N_("report_data: 64 bytes that the machine chose"), quote.body["report_data"])
     for number, item in enumerate(report.gpus):
         given = item.get("evidence") or item.get("attestation_report")
@@ -355,10 +356,6 @@ def _raw(evidence: Evidence, report: _Report) -> Iterator[Raw]:
         if raw and _tried(lambda raw=raw: spdm.parse(raw)):  # type: ignore[misc]
             yield _bytes(N_("Measurements of GPU %(number)s (SPDM)") % {"number": number}, raw)
     yield _bytes(N_("Everything the provider sent"), evidence.body)
-
-
-def _signed_part(quote: Quote) -> bytes:
-    return quote.raw[: quote.signed_bytes]
 
 
 def _bytes(title: str, value: bytes) -> Raw:

@@ -20,10 +20,9 @@ from eth_utils.address import to_checksum_address
 from attestation import published, trust
 from attestation.engine import policy, references
 from attestation.engine.evidence import Context, Evidence
-from attestation.engine.verdicts import NOT_PROVIDED, Check, Report
+from attestation.engine.verdicts import NOT_PROVIDED, Report
 from attestation.models import Document, Endpoint, Outcome, Trigger, Verification
 from attestation.sources.records import Note, Reference
-from net.marks import N_
 
 #: Bump when the engine's rules change: a stored verdict names the rules it was made by.
 ENGINE = f"5 dcap-qvl {dcap_qvl.__version__}"
@@ -280,16 +279,3 @@ def _gpu_serials(report: Report) -> set[str]:
 def _hex(value: Any, most: int) -> str:
     whole = isinstance(value, str) and len(value) <= most and _HEX.fullmatch(value)
     return value if whole else ""
-
-
-def row(id: str, title: str, verdict: Any, *, got: str = "", detail: str = "") -> Check:
-    """A row about the service itself, where there is no evidence that the engine could judge."""
-    return Check(
-        id,
-        N_("Service"),
-        title,
-        verdict,
-        got=got or None,
-        detail=detail,
-        source="the chain's listing",
-    )

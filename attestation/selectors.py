@@ -28,7 +28,7 @@ from django.db.models import (
 from django.db.models.functions import JSONObject
 from django.utils import timezone
 
-from attestation.models import Document, Finding, Standing, Verification
+from attestation.models import Finding, Standing, Verification
 from ledger import selectors as ledger
 from ledger.models import Service
 from ledger.records import Listing, Page
@@ -62,7 +62,6 @@ class EndpointView:
 
     endpoint: str
     overall: str
-    questions: Mapping[str, str]
     verification_id: uuid.UUID | None
     checked_at: dt.datetime | None
     error: str
@@ -248,7 +247,6 @@ def _endpoint(name: str, said: Mapping[str, Any], now: dt.datetime, changed: boo
     return EndpointView(
         endpoint=name,
         overall=_word(said.get("overall", ""), checked_at, now, changed),
-        questions=said.get("questions", {}),
         verification_id=uuid.UUID(id) if id else None,
         checked_at=checked_at,
         error=said.get("error", ""),
@@ -260,11 +258,9 @@ def _endpoint(name: str, said: Mapping[str, Any], now: dt.datetime, changed: boo
 
 @dataclass(frozen=True)
 class ReportView:
-    """One stored run with the bytes it judged; its rows are never made again from anything else."""
+    """One stored run; its rows are never made again from anything else."""
 
     run: Verification
-    body: bytes
-    chain_pem: bytes
     findings: tuple[FindingView, ...]
 
 
@@ -274,17 +270,13 @@ def report(id: uuid.UUID) -> ReportView | None:
     if run is None:
         return None
     rows = Finding.objects.filter(verification=run).order_by("opened_at", "pk")
-    return ReportView(run, _bytes(run.body), _bytes(run.chain_pem), _findings(rows))
+    return ReportView(run, _findings(rows))
 
 
 def images(id: uuid.UUID) -> tuple[str, ...]:
     """The container images that the evidence of a run names, a stranger's texts (1 query)."""
     facts = Verification.objects.filter(pk=id).values_list("facts", flat=True).first() or {}
     return tuple(str(image.get("ref", "")) for image in facts.get("images") or ())
-
-
-def _bytes(document: Document | None) -> bytes:
-    return b"" if document is None else bytes(document.body)
 
 
 # --- history --------------------------------------------------------------------------------------
@@ -384,8 +376,8 @@ def findings(provider: str, *, open_only: bool = False) -> tuple[FindingView, ..
     rows = Finding.objects.filter(Q(provider=provider) | Q(other_provider=provider))
     if open_only:
         rows = rows.filter(closed_at__isnull=True)
-    ordered = sorted(_findings(rows.order_by("-opened_at", "-pk")[:200]), key=_closed)
-    return tuple(ordered)
+    newest = _findings(rows.order_by("-opened_at", "-pk")[:200])
+    return tuple(sorted(newest, key=lambda view: view.closed_at is not None))
 
 
 def findings_for(providers: Iterable[str]) -> dict[str, tuple[FindingView, ...]]:
@@ -399,10 +391,6 @@ def findings_for(providers: Iterable[str]) -> dict[str, tuple[FindingView, ...]]
         for provider in {view.provider, view.other_provider} & wanted.keys():
             wanted[provider].append(view)
     return {provider: tuple(views) for provider, views in wanted.items()}
-
-
-def _closed(view: FindingView) -> bool:
-    return view.closed_at is not None
 
 
 def _findings(rows: Iterable[Finding]) -> tuple[FindingView, ...]:

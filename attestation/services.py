@@ -275,13 +275,7 @@ def _target(key: ServiceKey) -> tuple[Listing, Target]:
         signer=listing.tee_signer,
         acknowledged=listing.tee_signer_acknowledged,
         declared=declared.of(listing.verifiability, listing.additional_info),
-        payable={
-            name: getattr(listing, name)
-            for name in (
-                *("provider", "serving", "url", "model", "service_type"),
-                *("input_price", "output_price"),
-            )
-        },
+        payable=vars(listing),
     )
 
 

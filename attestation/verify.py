@@ -14,26 +14,10 @@ from dataclasses import dataclass
 from typing import Literal
 
 from attestation import declared
-from attestation.engine.evidence import Context, Evidence
 from attestation.engine.reports import judge
-from attestation.engine.verdicts import Report
 from protocol import replies
 
-__all__ = [
-    "Context",
-    "Evidence",
-    "Exchange",
-    "MessageVerdict",
-    "Reason",
-    "ReplyVerdict",
-    "Report",
-    "Scheme",
-    "Signer",
-    "judge",
-    "no_reply",
-    "reply",
-    "signer_of",
-]
+__all__ = ["Exchange", "ReplyVerdict", "Signer", "judge", "no_reply", "reply", "signer_of"]
 
 MessageVerdict = Literal[
     "pending", "verified", "rewritten", "altered", "not_comparable", "failed", "unavailable"
@@ -127,9 +111,8 @@ def reply(document: object, exchange: Exchange, signer: Signer) -> ReplyVerdict:
         signed = replies.parse_reply(document)
     except replies.BadReply:
         return ReplyVerdict("unavailable", "unusable", expected_signer=signer.address)
-    scheme, signed_request, signed_response, signed_model = _signed(
-        signed.text, MAX_PICTURES if exchange.pictures else 1
-    )
+    said = _signed(signed.text, MAX_PICTURES if exchange.pictures else 1)
+    scheme, signed_request, signed_response, signed_model = said
     facts = replies.check(
         signed,
         expected_signer=signer.address,
@@ -138,16 +121,7 @@ def reply(document: object, exchange: Exchange, signer: Signer) -> ReplyVerdict:
     )
 
     def verdict(word: MessageVerdict, reason: Reason) -> ReplyVerdict:
-        return ReplyVerdict(
-            word,
-            reason,
-            facts.signer,
-            signer.address,
-            scheme,
-            signed_request,
-            signed_response,
-            signed_model,
-        )
+        return ReplyVerdict(word, reason, facts.signer, signer.address, *said)
 
     if not facts.signer:
         return verdict("failed", "bad_signature")

@@ -58,7 +58,7 @@ async def collect(evidence: Evidence, *, now: int, sources: Sources, cache: Cach
         found = await asyncio.gather(
             _in_time("collateral", _collateral(wanted, desk, sources), desk, sources),
             _in_time("rim", _rims(wanted, desk, sources), desk, sources),
-            _in_time("ocsp", _ocsp(wanted, desk, sources), desk, sources),
+            _in_time("ocsp", ocsp.answers(wanted.questions, desk, sources.ocsp), desk, sources),
             _in_time("nras", _nras(wanted, desk, sources), desk, sources),
         )
     documents, manifests, revocations, tokens = found
@@ -100,10 +100,6 @@ async def _rims(wanted: needs.Needs, desk: Desk, sources: Sources) -> dict[str, 
     return await rim.manifests(
         wanted.rim_ids, wanted.transcripts, desk, sources.rim, sources.anchors
     )
-
-
-async def _ocsp(wanted: needs.Needs, desk: Desk, sources: Sources) -> tuple[bytes, ...] | None:
-    return await ocsp.answers(wanted.questions, desk, sources.ocsp)
 
 
 async def _nras(wanted: needs.Needs, desk: Desk, sources: Sources) -> nras.Tokens | None:

@@ -8,10 +8,9 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from django.conf import settings
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 
-from attestation import bundle, comparison, printing, verify
+from attestation import bundle, comparison, printing, trust, verify
 from attestation.engine import anchors, references
 from attestation.engine.policy import DEFAULT, Policy
 
@@ -36,7 +35,7 @@ class Command(BaseCommand):
     def handle(self, *args: Any, **options: Any) -> None:
         try:
             data = Path(options["file"]).read_bytes()
-            evidence, context = bundle.read(data, _anchors(), _policy(options["references"]))
+            evidence, context = bundle.read(data, trust.anchors(), _policy(options["references"]))
             given = bundle.published(data)
         except OSError as error:
             raise CommandError(
@@ -55,12 +54,6 @@ def _policy(file: str | None) -> Policy:
     """With the reference file that is named, else with this installation's: a bundle's own copy
     counts only where it is named.
     """
-    path = settings.ATTESTATION_REFERENCES if file is None else file
-    return references.load(Path(path).read_bytes()) if path else DEFAULT
-
-
-def _anchors() -> anchors.Anchors:
-    """The anchors of this installation: a bundle never brings its own."""
-    if settings.ATTESTATION_ANCHORS == "vendor":
-        return anchors.VENDOR
-    return anchors.load(Path(settings.ATTESTATION_ANCHORS).read_bytes())
+    if file is None:
+        return trust.policy()
+    return references.load(Path(file).read_bytes()) if file else DEFAULT
