@@ -257,10 +257,18 @@ class Transaction:
         return self.intent.state == State.AWAITING_WALLET
 
     @property
+    def arrived(self) -> bool:
+        return self.intent.state in (State.INCLUDED, State.INDEXED, State.FINAL)
+
+    @property
     def next_path(self) -> str:
         """What the flow goes on with, once this step is in a block."""
-        arrived = (State.INCLUDED, State.INDEXED, State.FINAL)
-        return self.intent.then if self.intent.state in arrived else ""
+        return self.intent.then if self.arrived else ""
+
+    @property
+    def retrieved(self) -> bool:
+        """Whether a lock has begun by it that somebody may wait for."""
+        return self.arrived and self.intent.action == "retrieve"
 
     @property
     def way_back(self) -> str:

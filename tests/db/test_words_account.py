@@ -175,6 +175,11 @@ def test_transactions_in_every_state(alone: None) -> None:
     client = reader(ALICE)
     assert left(client, *(f"/account/transactions/{row.pk}" for row in rows)) == {}
     assert left(client, "/account/transactions") == {}
+    Intent.objects.update(action="retrieve", params={"providers": [PETRA]})
+    assert left(client, *(f"/account/transactions/{row.pk}" for row in rows)) == {}
+    pages = {row.state: client.get(f"/account/transactions/{row.pk}") for row in rows}
+    led = {state for state, page in pages.items() if "locked now" in page.content.decode()}
+    assert led == {State.INCLUDED, State.INDEXED, State.FINAL}  # to where its lock is shown
 
 
 def test_keys_and_tokens(alone: None) -> None:
