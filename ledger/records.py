@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import datetime as dt
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import Any, Generic, TypeVar
 
 from ledger.models import (
@@ -81,18 +81,7 @@ class Contract:
 
     @classmethod
     def of(cls, row: ServingContract) -> Contract:
-        return cls(
-            address=row.address,
-            kind=row.kind,
-            service_name=row.service_name,
-            version=row.version,
-            recommended=row.recommended,
-            owner=row.owner,
-            lock_time_seconds=row.lock_time_seconds,
-            penalty_percentage=row.penalty_percentage,
-            registered_block=row.registered_block,
-            start_block=row.start_block,
-        )
+        return cls(**{field.name: getattr(row, field.name) for field in fields(cls)})
 
 
 @dataclass(frozen=True)
