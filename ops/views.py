@@ -92,15 +92,17 @@ def failure(request: HttpRequest, failure_id: int) -> HttpResponse:
 @require_POST
 @roles.require(Role.ADMIN)
 def all_failures(request: HttpRequest) -> HttpResponse:
-    """`act`: `retry` or `dismiss` every failure that was open at `seen` (unix seconds)."""
+    """`act`: `retry` or `dismiss` every failure that was open at `seen`, to the microsecond."""
     user = _user(request)
     limits.spend("ops", user.address, limit=30, seconds=60)
     act, given = request.POST.get("act", ""), request.POST.get("seen", "")
     handle = {"retry": failures.retry_all, "dismiss": failures.dismiss_all}.get(act)
-    if handle is None or not re.fullmatch(r"[0-9]{1,10}", given):
+    seen = re.fullmatch(r"([0-9]{1,10})\.([0-9]{6})", given)
+    if handle is None or seen is None:
         raise Problem("unknown_act", _("Retry or dismiss."), status=422)
+    at = datetime.fromtimestamp(int(seen[1]), UTC).replace(microsecond=int(seen[2]))
     with transaction.atomic():
-        number = handle(user, datetime.fromtimestamp(int(given) + 1, UTC))
+        number = handle(user, at)
         _record(request, f"failures_{act}", ("task", "*"), {"number": number})
     return HttpResponseRedirect("/ops#failures")
 

@@ -271,16 +271,21 @@ def test_all_failures_are_handled_at_once_but_none_that_nobody_saw(
     failures.keep("gone.task", "9", ValueError("no"), [], {})
     html = client.get("/ops").content.decode()
     assert "Retry all 3 that can be" in html and "Dismiss all 5" in html
-    seen = int(re.search(r'name="seen" value="(\d+)"', html)[1])  # type: ignore[index]
+    seen = re.search(r'name="seen" value="([\d.]+)"', html)[1]  # type: ignore[index]
     later = failures.keep("probes.sweep", "8", ValueError("later"), [], {})
-    FailedTask.objects.filter(pk=later.pk).update(last_at=timezone.now() + timedelta(seconds=5))
+    just_after = datetime.fromtimestamp(float(seen), UTC) + timedelta(milliseconds=1)
+    FailedTask.objects.filter(pk=later.pk).update(last_at=just_after)
     assert client.post("/ops/failures", {"act": "retry", "seen": seen}).status_code == 302
     assert in_queue() == ["probes.sweep"] * 3
     assert client.post("/ops/failures", {"act": "dismiss", "seen": seen}).status_code == 302
     assert [row.pk for row in FailedTask.objects.filter(state=FailureState.OPEN)] == [later.pk]
     acts = list(Act.objects.order_by("number").values_list("action", "after"))
     assert acts == [("failures_retry", '{"number":3}'), ("failures_dismiss", '{"number":2}')]
-    for wrong in ({"act": "retry"}, {"act": "erase", "seen": seen}, {"act": "retry", "seen": "٣"}):
+    for wrong in (
+        {"act": "retry"},
+        {"act": "erase", "seen": seen},
+        {"act": "retry", "seen": "٣.000000"},
+    ):
         assert client.post("/ops/failures", wrong).status_code == 422
 
 
@@ -302,7 +307,7 @@ def test_what_cannot_be_recorded_is_not_done(
     for path, values in (
         ("/ops/jobs", {"name": "doctor"}),
         (f"/ops/failures/{failure.pk}", {"act": "retry"}),
-        ("/ops/failures", {"act": "dismiss", "seen": int(time.time())}),
+        ("/ops/failures", {"act": "dismiss", "seen": f"{time.time():.6f}"}),
         ("/ops/announcements", said),
         (f"/ops/announcements/{incident.pk}", {"act": "end", "text": "Over."}),
     ):
@@ -330,7 +335,7 @@ def test_what_the_queue_refuses_stays_open_and_what_it_took_is_recorded(
         return bool(room) and room.pop()
 
     monkeypatch.setattr(queue, "put", put)
-    seen = int(time.time())
+    seen = f"{time.time():.6f}"
     assert client.post("/ops/failures", {"act": "retry", "seen": seen}).status_code == 302
     assert FailedTask.objects.filter(state=FailureState.OPEN).count() == 2
     assert [act.after for act in Act.objects.all()] == ['{"number":1}']
