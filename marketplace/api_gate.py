@@ -5,17 +5,15 @@ always problem documents.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable
 
-from asgiref.sync import iscoroutinefunction, sync_to_async
 from django.http import HttpRequest, HttpResponse
 from django.utils.cache import get_conditional_response
-from django.utils.decorators import sync_and_async_middleware
+from django.utils.decorators import sync_only_middleware
 
 from marketplace import limits, problems
 
-Sync = Callable[[HttpRequest], HttpResponse]
-Async = Callable[[HttpRequest], Awaitable[HttpResponse]]
+Door = Callable[[HttpRequest], HttpResponse]
 
 #: Anybody may read from any page (CORS `*`). A preview only reads too, though it is a POST.
 PREVIEW = "/api/v1/transactions/preview"
@@ -88,25 +86,15 @@ def _after(request: HttpRequest, response: HttpResponse, decision: limits.Decisi
     return response
 
 
-@sync_and_async_middleware
-def api_gate(get_response: Sync | Async) -> Sync | Async:
+@sync_only_middleware
+def api_gate(get_response: Door) -> Door:
     """Stands right behind the request id: even a refused Host becomes a problem document."""
-    if iscoroutinefunction(get_response):
 
-        async def asynchronous(request: HttpRequest) -> HttpResponse:
-            if not _ours(request):
-                return await get_response(request)  # type: ignore[no-any-return]
-            decision = await sync_to_async(_decide)(request)
-            early = _before(request, decision)
-            return _after(request, early or await get_response(request), decision)
-
-        return asynchronous
-
-    def synchronous(request: HttpRequest) -> HttpResponse:
+    def middleware(request: HttpRequest) -> HttpResponse:
         if not _ours(request):
-            return get_response(request)  # type: ignore[return-value]
+            return get_response(request)
         decision = _decide(request)
         early = _before(request, decision)
-        return _after(request, early or get_response(request), decision)  # type: ignore[arg-type]
+        return _after(request, early or get_response(request), decision)
 
-    return synchronous
+    return middleware

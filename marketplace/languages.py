@@ -10,12 +10,11 @@ import re
 from collections.abc import Awaitable, Callable, Mapping, MutableMapping
 from typing import Any
 
-from asgiref.sync import iscoroutinefunction
 from django.conf import settings
 from django.http import HttpRequest, HttpResponse, parse_cookie
 from django.utils import translation
 from django.utils.cache import patch_vary_headers
-from django.utils.decorators import sync_and_async_middleware
+from django.utils.decorators import sync_only_middleware
 from django.utils.translation.trans_real import parse_accept_lang_header
 
 Scope = MutableMapping[str, Any]
@@ -60,26 +59,16 @@ def _told(response: HttpResponse, language: str) -> HttpResponse:
     return response
 
 
-@sync_and_async_middleware
-def spoken(
-    get_response: Callable[[HttpRequest], Any],
-) -> Callable[[HttpRequest], Any]:
+@sync_only_middleware
+def spoken(get_response: Callable[[HttpRequest], HttpResponse]) -> Callable[..., HttpResponse]:
     """Answers a page in its reader's language, and tells caches what that depends on."""
-    if iscoroutinefunction(get_response):
 
-        async def asynchronous(request: HttpRequest) -> HttpResponse:
-            language = _asked(request)
-            with translation.override(language or settings.LANGUAGE_CODE):
-                return _told(await get_response(request), language)
-
-        return asynchronous
-
-    def synchronous(request: HttpRequest) -> HttpResponse:
+    def middleware(request: HttpRequest) -> HttpResponse:
         language = _asked(request)
         with translation.override(language or settings.LANGUAGE_CODE):
             return _told(get_response(request), language)
 
-    return synchronous
+    return middleware
 
 
 class Spoken:

@@ -12,7 +12,6 @@ import logging
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
-from functools import lru_cache
 from typing import Any
 
 import redis
@@ -21,7 +20,8 @@ from django.http import HttpRequest
 
 from accounts.errors import TooMany
 from accounts.limits import address, hit
-from net import callers, stores
+from marketplace import presence
+from net import callers
 
 log = logging.getLogger(__name__)
 
@@ -97,17 +97,12 @@ return {1, math.floor((now + room - after) / interval), math.ceil(after - now), 
 """
 
 
-@lru_cache(maxsize=4)
-def _client(url: str) -> redis.Redis:
-    return stores.client(url, **stores.PROMPT)
-
-
 def take(limit: Limit, who: str, cost: int = 1) -> Decision:
     """Spend `cost` units of `who`. While Redis is away reads stay possible: all are allowed."""
     tag = callers.tag(who, settings.SECRET_KEY)
     arguments = (limit.interval_ms, limit.burst, min(cost, limit.burst))
     try:
-        allowed, remaining, reset_ms, retry_ms = _client(settings.REDIS_URL).eval(
+        allowed, remaining, reset_ms, retry_ms = presence.client().eval(
             _SCRIPT, 1, f"limit:{limit.name}:{tag}", *arguments
         )
     except redis.RedisError as error:

@@ -6,13 +6,12 @@ import logging
 import re
 import secrets
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable
 
-from asgiref.sync import iscoroutinefunction
 from django.conf import settings
 from django.contrib.sessions.middleware import SessionMiddleware
 from django.http import HttpRequest, HttpResponse
-from django.utils.decorators import sync_and_async_middleware, sync_only_middleware
+from django.utils.decorators import sync_only_middleware
 
 from accounts.errors import NodeError, Problem, TooMany
 from accounts.problems import of_node
@@ -22,7 +21,6 @@ from probes import exchange
 _GIVEN = re.compile(r"[A-Za-z0-9_-]{8,64}")
 
 type_sync = Callable[[HttpRequest], HttpResponse]
-type_async = Callable[[HttpRequest], Awaitable[HttpResponse]]
 
 
 def identifier_of(given: str) -> str:
@@ -56,52 +54,34 @@ def _said(request: HttpRequest, response: HttpResponse, began: float) -> None:
         )
 
 
-@sync_and_async_middleware
-def request_id(get_response: type_sync | type_async) -> type_sync | type_async:
+@sync_only_middleware
+def request_id(get_response: type_sync) -> type_sync:
     """Give every request an id, returned as `X-Request-ID` and put on each line of the log."""
-    if iscoroutinefunction(get_response):
 
-        async def asynchronous(request: HttpRequest) -> HttpResponse:
-            identifier, began = _tag(request), time.perf_counter()
-            response: HttpResponse = await get_response(request)
-            response["X-Request-ID"] = identifier
-            _said(request, response, began)
-            return response
-
-        return asynchronous
-
-    def synchronous(request: HttpRequest) -> HttpResponse:
+    def middleware(request: HttpRequest) -> HttpResponse:
         identifier, began = _tag(request), time.perf_counter()
-        response: HttpResponse = get_response(request)  # type: ignore[assignment]
+        response = get_response(request)
         response["X-Request-ID"] = identifier
         _said(request, response, began)
         return response
 
-    return synchronous
+    return middleware
 
 
 #: What no page needs. The one that records speech allows itself the microphone.
 PERMISSIONS = "camera=(), display-capture=(), geolocation=(), microphone=()"
 
 
-@sync_and_async_middleware
-def permissions(get_response: type_sync | type_async) -> type_sync | type_async:
+@sync_only_middleware
+def permissions(get_response: type_sync) -> type_sync:
     """Switch off what a browser could be asked for, unless the page said otherwise."""
-    if iscoroutinefunction(get_response):
 
-        async def asynchronous(request: HttpRequest) -> HttpResponse:
-            response: HttpResponse = await get_response(request)
-            response.headers.setdefault("Permissions-Policy", PERMISSIONS)
-            return response
-
-        return asynchronous
-
-    def synchronous(request: HttpRequest) -> HttpResponse:
-        response: HttpResponse = get_response(request)  # type: ignore[assignment]
+    def middleware(request: HttpRequest) -> HttpResponse:
+        response = get_response(request)
         response.headers.setdefault("Permissions-Policy", PERMISSIONS)
         return response
 
-    return synchronous
+    return middleware
 
 
 class Sessions(SessionMiddleware):

@@ -19,7 +19,7 @@ from accounts.limits import spend
 from inference.openai import app
 from inference.openai.errors import ApiError
 from inference.openai.reply import Reply
-from marketplace import limits
+from marketplace import limits, presence
 from net import callers
 from tests import factories
 
@@ -53,7 +53,7 @@ def test_a_clock_that_is_set_back_shuts_nobody_out() -> None:
     now, and no emptier."""
     limit = limits.Limit(secrets.token_hex(8), per_minute=600, burst=600)
     key = f"limit:{limit.name}:{callers.tag('192.0.2.1', settings.SECRET_KEY)}"
-    store = limits._client(settings.REDIS_URL)
+    store = presence.client()
     seconds, _ = store.time()
     store.set(key, f"{(seconds + 3_600) * 1_000:.3f}", ex=3_600)
     found = limits.take(limit, "192.0.2.1")
