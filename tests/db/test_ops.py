@@ -6,7 +6,7 @@ import asyncio
 import io
 import re
 import time
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
