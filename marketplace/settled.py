@@ -92,7 +92,7 @@ def table(asked: Asked, at: str) -> SettledTable:
         groups = tuple(
             GroupRow(
                 group,
-                asked.path(at, by="", user=group.user)
+                asked.path(at, by="", user=group.user, status=asked.status or "paid")
                 if group.day is None
                 else asked.path(at, by="", window="", day=group.day.isoformat(), status="paid"),
                 links.account_path(group.user),

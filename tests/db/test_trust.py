@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import datetime as dt
+import re
 from collections.abc import Iterator
+from html import unescape
 from typing import Any
 
 import pytest
@@ -255,3 +257,16 @@ def test_evidence_that_became_worse_is_told_to_whoever_holds_money_there(alice: 
     assert cards() == []
     Finding.objects.update(service_name="inference-v1.0", closed_at=timezone.now())
     assert cards() == []
+
+
+def test_a_payers_number_leads_to_the_rows_that_it_counts(client: Client) -> None:
+    factories.head()
+    factories.contract()
+    factories.service()
+    factories.settlement()
+    factories.settlement(status="no_tee_signer", settled=0, unsettled=7, log_index=4)
+    at = f"/services/inference/{factories.PETRA}/settlements"
+    html = unescape(client.get(f"{at}?by=payer").content.decode())
+    path, number = re.findall(rf'<a href="({at}[^"]+)">(\d+)</a>', html)[-1]
+    shown = client.get(path).content.decode()
+    assert int(number) == shown.count('data-testid="settlement-row"') == 1
