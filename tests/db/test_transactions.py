@@ -88,9 +88,8 @@ def looked(intent: Intent) -> Intent:
 
 
 def index(indexed: int, final: int) -> None:
-    Head.objects.update_or_create(
-        chain_id=31337, defaults={"indexed_block": indexed, "final_block": final}
-    )
+    blocks = {"indexed_block": indexed, "final_block": final}
+    Head.objects.update_or_create(chain_id=31337, defaults=blocks)
 
 
 # --- the way to final ----------------------------------------------------------------------------
@@ -110,12 +109,10 @@ def test_a_transaction_goes_from_review_to_final(chain: Chain) -> None:
     index(intent.block - 1, intent.block - 1)
     assert looked(intent).state == State.INCLUDED
     # A node that is stuck on a fork tells of a block that the index has otherwise.
-    fork = {"number": intent.block, "parent_hash": "0x", "timestamp": 0}
-    other = RawBlock.objects.create(hash="0x" + "f" * 64, **fork)
+    RawBlock.objects.create(number=intent.block, hash="0xf", parent_hash="0x", timestamp=0)
     index(intent.block, intent.block)
     assert looked(intent).state == State.INCLUDED
-    other.delete()
-    RawBlock.objects.create(hash=intent.block_hash, **fork)
+    RawBlock.objects.update(hash=intent.block_hash)
     index(intent.block, intent.block - 1)
     assert looked(intent).state == State.INDEXED
     index(intent.block, intent.block)
@@ -240,25 +237,6 @@ def test_an_old_review_is_checked_again_before_the_wallet_opens(chain: Chain) ->
     with pytest.raises(Problem) as waits:
         intents.confirm(old)
     assert waits.value.code == "already_under_way"
-
-
-@pytest.mark.parametrize("minutes", [-5, 5], ids=["old", "of a clock that was ahead"])
-def test_what_was_sent_between_review_and_wallet_is_not_taken_for_it(
-    chain: Chain, minutes: int
-) -> None:
-    """A hash that our node has not heard of is looked for by the nonce of the last check."""
-    intent = opened(person(ALICE))
-    elsewhere = {"to": BOB.address, "data": "0x", "value": 1, "maxPriorityFeePerGas": 9 * GWEI}
-    broadcast(chain, ALICE, intent, **elsewhere)
-    chain.mine()
-    Intent.objects.filter(pk=intent.pk).update(
-        updated_at=timezone.now() + timedelta(minutes=minutes)
-    )
-    intent.refresh_from_db()
-    intents.confirm(intent)
-    intents.submitted(intent, "0x" + "ab" * 32)
-    Intent.objects.filter(pk=intent.pk).update(submitted_at=timezone.now() - timedelta(minutes=2))
-    assert looked(intent).state == State.SUBMITTED
 
 
 def test_a_reverted_transaction_says_why(chain: Chain, contracts: Contracts) -> None:

@@ -170,6 +170,25 @@ def said(intent: Intent) -> str:
     return str(answer.content.decode())
 
 
+@pytest.mark.parametrize("minutes", [-5, 5], ids=["old", "of a clock that was ahead"])
+def test_what_was_sent_between_review_and_wallet_is_not_taken_for_it(
+    chain: Chain, minutes: int
+) -> None:
+    """A hash that our node has not heard of is looked for by the nonce of the last check."""
+    intent = opened(person(ALICE))
+    elsewhere = {"to": BOB.address, "data": "0x", "value": 1, **PRICE}
+    broadcast(chain, ALICE, intent, **elsewhere)
+    chain.mine()
+    Intent.objects.filter(pk=intent.pk).update(
+        updated_at=timezone.now() + timedelta(minutes=minutes)
+    )
+    intent.refresh_from_db()
+    intents.confirm(intent)
+    intents.submitted(intent, "0x" + "ab" * 32)
+    Intent.objects.filter(pk=intent.pk).update(submitted_at=timezone.now() - timedelta(minutes=2))
+    assert looked(intent).state == State.SUBMITTED
+
+
 def test_a_node_that_has_the_block_before_the_receipt_tells_of_no_speeding_up(chain: Chain) -> None:
     intent = looked(sent(chain, ALICE))
     chain.mine()
