@@ -43,7 +43,8 @@ def by_day(found: Earnings, period: Period, today: dt.date) -> Chart:
 
 
 def _ends(days: dict[dt.date, Sums], period: Period, today: dt.date) -> tuple[dt.date, dt.date]:
-    last = period.until or max([today, *days])
+    # A day that has not come is no day without settlements.
+    last = max([min(period.until or today, today), *days])
     first = period.since or min(days, default=last)
     # Nobody's books begin with year 1, whatever the address bar says.
     earliest = max(last.toordinal() - MOST_DAYS, 1)

@@ -23,7 +23,7 @@ from attestation.models import Fact, Finding
 from devnet import accounts as cast
 from ledger import selectors as ledger
 from ledger.models import Service, Settlement
-from operators import customers, debts, earnings, gas, market
+from operators import charts, customers, debts, earnings, gas, market
 from operators.models import BatchGas, Debt
 from operators.period import Period, months
 from probes.models import Health
@@ -146,6 +146,11 @@ def test_months_of_the_calendar_are_offered_with_their_days_in_the_address(petra
         link = rf'href="{at}\?{offered.query()}'.replace("&", "&amp;")
         assert re.search(rf'{link}[^"]*" aria-current="true">{offered.since:%B %Y}<', page), at
         assert page.count('aria-current="true">') >= 1 and ">7 days<" in page
+    # Of the present one no day is drawn that has not come.
+    for day in (2, 3):
+        factories.settlement(settled=1, at=dt.datetime(2028, 3, day, tzinfo=dt.UTC))
+    drawn = charts.by_day(earnings.earnings(PETRA, first), first, dt.date(2028, 3, 5))
+    assert [point.at.day for point in drawn.points] == [2, 3, 4, 5]
 
 
 def test_customers_at_risk_come_first_and_sums_are_whole(petra: Client) -> None:
