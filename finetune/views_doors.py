@@ -216,11 +216,11 @@ def prepare_task(request: HttpRequest, draft: Draft) -> HttpResponse:
                 _field(_("Provider"), draft.provider),
                 _field(_("Model"), draft.model),
                 _field(_("Dataset"), wanted.dataset_hash),
+                _field(_("Nonce"), str(wanted.nonce)),
                 _field(
-                    _("Price"),
+                    _("Price (not signed)"),
                     _("%(price)s neuron per token and epoch") % {"price": f"{wanted.price:,}"},
                 ),
-                _field(_("Nonce"), str(wanted.nonce)),
                 _field(_("Settings (not signed)"), " ".join(draft.parameters.split())),
             ],
         }

@@ -490,7 +490,7 @@ def test_a_task_is_created_at_the_price_that_was_shown(alice: User) -> None:
     here, client = f"/fine-tuning/new/{draft.pk}/task", signed_in(cast.user(1))
     asked = client.post(f"{here}/prepare", "{}", content_type=JSON).json()
     price = f"{listed.price_per_token:,} neuron per token and epoch"
-    assert {"name": "Price", "value": price} in asked["fields"]
+    assert {"name": "Price (not signed)", "value": price} in asked["fields"]
     Service.objects.update(price_per_token=listed.price_per_token + 1)
     refused = client.post(here, json.dumps({"signature": "0x00"}), content_type=JSON)
     assert refused.status_code == 400 and refused.json()["code"] == "price_changed"
