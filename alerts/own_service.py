@@ -169,10 +169,8 @@ def unsettled(rules: Sequence[Rule], now: dt.datetime, now_unix: int) -> Found:
             text = words.ABOVE.format(amount=money.exact(rule.threshold or 0))
             path = "/operator/customers"
             found[rule.pk] = [Hit("owed", f"owed:{now.isoformat()}", title, text, path)]
-        elif len(fresh) < len(mine):
-            found[rule.pk] = before.get(rule.pk, [])
         else:
-            found[rule.pk] = []
+            found[rule.pk] = before.get(rule.pk, []) if len(fresh) < len(mine) else []
     return found
 
 

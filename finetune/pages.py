@@ -310,8 +310,7 @@ class DecryptPage:
 
 def times(task: Task) -> tuple[tuple[str, dt.datetime | None], ...]:
     """Each stage that was passed, in their order, and when; None where we heard of it only after a
-    later one was over by the provider's own time.
-    """
+    later one was over by the provider's own time."""
     found: list[tuple[str, dt.datetime | None]] = []
     after: dt.datetime | None = None
     order = (*tuning.STAGES, tuning.FAILED)

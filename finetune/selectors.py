@@ -178,8 +178,7 @@ def shown_lines(lines: Iterable[reading.Line], level: str) -> tuple[reading.Line
 
 def blocked_by(task: Task, held: Position | None) -> Deliverable | None:
     """The result that stops this task's delivery (contracts.md 5): the newest of the pair, not
-    acknowledged. Settled so, it stops every later one for good.
-    """
+    acknowledged. Settled so, it stops every later one for good."""
     named = () if held is None else held.deliverables
     if any(one.id == str(task.remote_id) for one in named):
         return None
