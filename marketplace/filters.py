@@ -151,7 +151,8 @@ class Filters:
                 *(
                     (name, text(name))
                     for name in WORKLOAD
-                    if text(name) and not _is_number(text(name), MOST_PER_DAY)
+                    # Nought is a number, more than anybody's workload is not.
+                    if text(name) and not 0 <= _number(text(name)) <= MOST_PER_DAY
                 ),
             ),
         )
@@ -353,16 +354,15 @@ def label_said(word: str) -> str:
 
 def number_text(text: str, most: int) -> str:
     """A whole number of 1 to `most` as its digits; empty for anything else."""
-    digits = text.replace(",", "").replace("_", "")
-    if not (digits.isascii() and digits.isdigit() and len(digits) < 20):
-        return ""
-    return str(min(int(digits), most)) if int(digits) else ""
+    number = _number(text)
+    return str(min(number, most)) if number > 0 else ""
 
 
-def _is_number(text: str, most: int) -> bool:
-    """Whether `number_text` says what was meant: nought is a number, more than `most` is not."""
+def _number(text: str) -> int:
+    """-1 for what is none."""
     digits = text.replace(",", "").replace("_", "")
-    return digits.isascii() and digits.isdigit() and len(digits) < 20 and int(digits) <= most
+    plain = digits.isascii() and digits.isdigit() and len(digits) < 20
+    return int(digits) if plain else -1
 
 
 def price_text(text: str) -> str:

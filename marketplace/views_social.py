@@ -10,7 +10,6 @@ from django.conf import settings
 from django.core.cache import cache
 from django.http import Http404, HttpRequest, HttpResponse
 from django.views.decorators.http import require_safe
-from redis import RedisError
 
 from accounts.addresses import short
 from attestation.models import Verification
@@ -21,6 +20,7 @@ from marketplace import pages_verification as shown
 from marketplace.views import canonical
 from marketplace.views_service import listing_of
 from moderation import selectors as moderation
+from net.cache import tried
 
 #: How long others may keep a picture, and we the bytes of one (seconds).
 SECONDS, KEPT = 900, 86_400
@@ -35,29 +35,14 @@ def _chip(overall: str, at: dt.datetime | None) -> tuple[str, str]:
 def answer(request: HttpRequest, card: social.Card) -> HttpResponse:
     """The picture of a card: drawn once, kept for a day by its words."""
     name = hashlib.sha256(repr(card).encode()).hexdigest()[:32]
-    body = _kept(name)
+    body = tried(lambda: cache.get(f"og:{name}"), None)
     if body is None:
         body = social.png(card)
-        _keep(name, body)
+        tried(lambda: cache.set(f"og:{name}", body, KEPT), None)
     response = HttpResponse(body, content_type="image/png")
     response["Cache-Control"] = f"public, max-age={SECONDS}"
     response["ETag"] = f'"{name}"'
     return response
-
-
-def _kept(name: str) -> bytes | None:
-    try:
-        found = cache.get(f"og:{name}")
-    except RedisError:
-        return None
-    return found if isinstance(found, bytes) else None
-
-
-def _keep(name: str, body: bytes) -> None:
-    try:
-        cache.set(f"og:{name}", body, KEPT)
-    except RedisError:
-        return
 
 
 @require_safe

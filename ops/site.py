@@ -56,8 +56,7 @@ class MarketAdmin(UnfoldAdminSite):  # type: ignore[misc]  # unfold has no types
     def password_change(self, request: HttpRequest, extra_context: Any = None) -> HttpResponse:
         raise Http404("Passwords change by manage.py create_staff.")
 
-    def password_change_done(self, request: HttpRequest, extra_context: Any = None) -> HttpResponse:
-        raise Http404("Passwords change by manage.py create_staff.")
+    password_change_done = password_change
 
 
 site = MarketAdmin(name="admin")
