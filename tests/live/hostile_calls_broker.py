@@ -20,6 +20,7 @@ from provider.adapters import Adapter, Adapters
 from provider.asks import Ask
 from provider.checks import onchain, outside
 from provider.errors import ChainError
+from provider.metrics import Metrics
 from provider.node import Node
 from provider.store import Store
 from provider.tuning.handover import HandoverError, Receiver
@@ -83,7 +84,7 @@ async def broker_answer(url: str) -> str:
             return len(await upstream.read(reply, 1 << 20))
 
     async with _session() as session:
-        return await _said(read(Upstream(session, _upstream(url))), *FAILURES)
+        return await _said(read(Upstream(session, _upstream(url), Metrics())), *FAILURES)
 
 
 @call("provider/node.py:rpc", megabytes=160, **same("the node does not answer"))

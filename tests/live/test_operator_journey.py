@@ -146,7 +146,7 @@ def test_register_earn_settle_in_part_and_see_why(lab: Lab, broker: Broker) -> N
     ]
     gas = sum(int(r["gasUsed"], 16) * int(r["effectiveGasPrice"], 16) for r in receipts)
     assert earned - before == sum(paid.values()) - gas
-    assert sum(row.cost for row in BatchGas.objects.all()) == gas
+    assert sum(row.gas_used * row.gas_price for row in BatchGas.objects.all()) == gas
 
     page = operator.get("/operator/settlements?period=all").content.decode()
     assert 'data-testid="books-agree"' in page
