@@ -39,7 +39,11 @@ def first(user: User | None, listings: Sequence[Listing], fee: Fee = lambda _: N
     for listing in listings:
         word = known[ServiceKey.of(listing)].overall.removeprefix(DEVELOPMENT)
         if listing.tee_signer_acknowledged and word in assurance.ENOUGH:
-            return Chosen(listing, _("Chosen as the cheapest whose evidence passed our check."))
+            if word == "pass":
+                why = _("Chosen as the cheapest whose evidence passed our check.")
+            else:
+                why = _("Chosen as the cheapest whose evidence passed our check, with warnings.")
+            return Chosen(listing, why)
     return Chosen(listings[0] if listings else None)
 
 
