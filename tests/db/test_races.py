@@ -95,7 +95,8 @@ def test_a_task_handed_in_twice_is_one(alice: User, answering: Any, found: bool)
         draft = wizard.begin(alice)
         draft.provider, draft.serving, draft.model = listing.provider, listing.serving, model
         draft.service_name, draft.dataset_hash = "", states.HASH
-        draft.pending = {"nonce": "7", "dataset_hash": states.HASH}
+        price = str(Listing.of(listing, ledger.contracts()).price_per_token)
+        draft.pending = {"nonce": "7", "dataset_hash": states.HASH, "price": price}
         draft.save()
         return draft
 
