@@ -1,7 +1,7 @@
 // The playground's chat: composer, key, socket and thread put together. Everything shown comes from the server.
 import { acceptedSigner, choose, edit, fail, form, how, input, listen, lost, missing, offerSigner, provider, ready, refresh, show } from './chat-composer.js';
 import { startEstimates } from './chat-estimate.js';
-import { startDraft } from './chat-draft.js';
+import { startDraft } from './draft.js';
 import { startFilling } from './chat-fill.js';
 import { ChatSocket } from './chat-socket.js';
 import { back, had, named, reading, startPictures, take } from './chat-pictures.js';
@@ -168,7 +168,7 @@ function editTurn(turn) {
 }
 
 listen({ onAsk: ask, onStop: stop, onEdit: editTurn, onEditLast: () => editTurn(thread.last()) });
-startDraft();
+startDraft(input, root.dataset.chat);
 const estimate = startEstimates();
 startPictures(conversation);
 startFilling();

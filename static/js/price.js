@@ -1,4 +1,5 @@
-// Amounts and requests that both forms of pictures and speech need.
+// Amounts and requests that the forms of pictures, speech and embeddings need.
+import { startDraft } from './draft.js';
 import { ensureKey } from './providerkey.js';
 import { post, Refusal } from './wallet-http.js';
 import { t } from './words.js';
@@ -46,10 +47,14 @@ const asked = (form) => JSON.stringify([...new FormData(form)]
 export function startSending(form, prepare = () => {}) {
   const button = form.querySelector('[data-send]');
   const renew = () => { form.elements.key.value = crypto.randomUUID(); };
+  const written = form.querySelector('textarea');
+  const forget = written ? startDraft(written, location.pathname) : () => {};
   let sent = '';
   form.addEventListener('submit', async (event) => {
     event.preventDefault();
     if (button.getAttribute('aria-busy') === 'true') return;
+    const connect = document.querySelector('#gate [data-connect]:not([hidden])');
+    if (connect) { connect.click(); return; } // what is written waits in its field until they are signed in
     if (document.getElementById('gate').dataset.ready !== 'yes') { fail(form, t('One step is missing: see above the form.')); return; }
     document.querySelector('[data-error]').hidden = true;
     button.setAttribute('aria-busy', 'true');
@@ -61,6 +66,7 @@ export function startSending(form, prepare = () => {}) {
       sent = now;
       const answer = await post(form.action, new FormData(form));
       if (!answer.href) throw new Refusal(answer, 200);
+      forget();
       location.assign(answer.href);
     } catch (error) {
       if (error.reason === 'bad_prompt') renew(); // not taken under this key, which may have been used for something else

@@ -322,13 +322,21 @@ def test_embeddings_from_lines_to_a_matrix(
     errors: list[str],
 ) -> None:  # fmt: skip
     broker = offered(lab, answerer, "embedding", TOKEN)
-    come_back(page, asgi_server, wallet)
     listed(page, asgi_server, broker.address)
     page.get_by_role("link", name="Embed texts").click()
     button = page.get_by_test_id("embed-make")
     expect(button).to_have_text("Embed")
+    # What a visitor wrote outlives the way to the wallet and back.
+    written = page.get_by_test_id("embed-texts")
+    written.fill("not lost")
+    button.click()
+    expect(page.get_by_role("dialog", name="Connect a wallet")).to_be_visible()
+    place = page.url
+    come_back(page, asgi_server, wallet)
+    page.goto(place)
+    expect(written).to_have_value("not lost")
     texts = ["The lighthouse keeper lit the lamp", "A keeper of a lighthouse", "Taxes are due <b>"]
-    page.get_by_test_id("embed-texts").fill("\n\n".join(texts))
+    written.fill("\n\n".join(texts))
     most = (sum(map(len, texts)) + 3 * 4) * TOKEN
     said = f"{Decimal(most).scaleb(-18):f}".rstrip("0")
     expect(button).to_have_text(f"Embed 3 texts – up to {said} 0G")
