@@ -272,7 +272,8 @@ def test_what_to_do_first(page: Page, asgi_server: str, chat: Chat) -> None:
     SubAccount.objects.update(balance=factories.ONE)
     page.goto(f"{asgi_server}/playground/chat?provider={factories.PETRA}")
     expect(page.locator("#gate")).to_contain_text("keeps 1 0G in reserve")
-    ask(page, "Hello")
+    expect(page.get_by_test_id("chat-input")).to_have_value("Hello")
+    page.get_by_test_id("chat-send").click()
     expect(page.locator("[data-error]")).to_contain_text("One step is missing")
     # the money arrives: the page notices by itself
     SubAccount.objects.update(balance=3 * factories.ONE)
