@@ -222,18 +222,22 @@ class Watch:
 def before(page: Page, url: str, script: str) -> Iterator[None]:
     """The page as it is before one of its scripts has come, which does at the end."""
     held: list[Route] = []
+    free = False
     where = f"**/js/{script}*"
 
     def hold(route: Route) -> None:
-        held.append(route)
+        if free:
+            route.continue_()
+        else:
+            held.append(route)
 
-    page.route(where, hold)
+    page.route(where, hold)  # for good: what is asked for while that ends may wait for ever
     with page.expect_request(where):
         page.goto(url, wait_until="commit")
     yield
+    free = True
     for route in held:
         route.continue_()
-    page.unroute(where)
 
 
 @contextmanager

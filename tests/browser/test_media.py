@@ -329,6 +329,7 @@ def test_embeddings_from_lines_to_a_matrix(
     # What a visitor wrote outlives the way to the wallet and back.
     written = page.get_by_test_id("embed-texts")
     written.fill("not lost")
+    expect(button).to_contain_text("Embed 1 text")  # by the script, which must have come
     button.click()
     expect(page.get_by_role("dialog", name="Connect a wallet")).to_be_visible()
     place = page.url
