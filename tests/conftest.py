@@ -61,6 +61,15 @@ def django_db_keepdb() -> bool:
     return True
 
 
+@pytest.fixture(autouse=True, scope="module")
+def limits_of_its_own() -> None:
+    """A file begins with whole limits: all of them ask from one address, and which file came before
+    in this process is chance."""
+    from django.core.cache import cache
+
+    cache.clear()
+
+
 @pytest.fixture(autouse=True)
 def nothing_is_believed() -> None:
     """A test that took Redis away leaves no pause behind for the next one, and one with a chain
