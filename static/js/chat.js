@@ -1,7 +1,7 @@
 // The playground's chat: composer, key, socket and thread put together. Everything shown comes from the server.
 import { acceptedSigner, choose, edit, fail, form, how, input, listen, lost, missing, offerSigner, provider, ready, refresh, show } from './chat-composer.js';
 import { startEstimates } from './chat-estimate.js';
-import { startDraft } from './draft.js';
+import { signInFirst, startDraft } from './draft.js';
 import { startFilling } from './chat-fill.js';
 import { ChatSocket } from './chat-socket.js';
 import { back, had, named, reading, startPictures, take } from './chat-pictures.js';
@@ -122,8 +122,7 @@ async function ask({ text, again = null, called = null, results = [], at = provi
   if (preparing || !(text.trim() || again || called)) return;
   if (writing()) { fail(t('An answer is still being written. Wait for it, or stop it.')); return; }
   if (reading()) { fail(t('A picture is still being read. Wait a moment.')); return; }
-  const connect = document.querySelector('#gate [data-connect]:not([hidden])');
-  if (connect) { connect.click(); return; } // the question waits in the field until they are signed in
+  if (signInFirst()) return;
   fail('');
   preparing = true;
   update();

@@ -29,3 +29,10 @@ export function startDraft(input, place) {
   });
   return () => { sent = true; };
 }
+
+// Opens the choice of wallets for a visitor and says so: what is written waits in its field until they are signed in.
+export function signInFirst() {
+  const connect = document.querySelector('#gate [data-connect]:not([hidden])');
+  connect?.click();
+  return Boolean(connect);
+}

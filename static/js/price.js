@@ -1,5 +1,5 @@
 // Amounts and requests that the forms of pictures, speech and embeddings need.
-import { startDraft } from './draft.js';
+import { signInFirst, startDraft } from './draft.js';
 import { ensureKey } from './providerkey.js';
 import { post, Refusal } from './wallet-http.js';
 import { t } from './words.js';
@@ -53,8 +53,7 @@ export function startSending(form, prepare = () => {}) {
   form.addEventListener('submit', async (event) => {
     event.preventDefault();
     if (button.getAttribute('aria-busy') === 'true') return;
-    const connect = document.querySelector('#gate [data-connect]:not([hidden])');
-    if (connect) { connect.click(); return; } // what is written waits in its field until they are signed in
+    if (signInFirst()) return;
     if (document.getElementById('gate').dataset.ready !== 'yes') { fail(form, t('One step is missing: see above the form.')); return; }
     document.querySelector('[data-error]').hidden = true;
     button.setAttribute('aria-busy', 'true');
