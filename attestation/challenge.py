@@ -19,14 +19,14 @@ from urllib.parse import quote
 
 from asgiref.sync import sync_to_async
 from django.conf import settings
-from django.db import connection, transaction
+from django.db import transaction
 from django.db.models import Sum
 from django.utils import timezone
 
 from attestation.models import Payment, Trigger
 from ledger import selectors as ledger
 from ledger.records import Position
-from net import strictjson
+from net import locks, strictjson
 from net.client import Client
 from net.errors import BadStatus, NetError
 from net.limits import JsonLimits, Limits
@@ -110,8 +110,7 @@ def _most(service: Mapping[str, Any], request: bytes) -> int:
 def _reserve(wallet: bytes, service: Mapping[str, Any], amount: int) -> Position:
     """Write the payment down within today's bounds. Raises NotChallenged."""
     provider = service["provider"]
-    with connection.cursor() as cursor:
-        cursor.execute("SELECT pg_advisory_xact_lock(%s)", [_LOCK])
+    locks.in_turn(_LOCK)
     position = ledger.position(str(address_of_key(wallet)), provider, service["serving"])
     if position is None or position.spendable < amount:
         raise NotChallenged("the site's sub-account at this provider is not funded")

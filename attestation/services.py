@@ -17,7 +17,7 @@ from typing import Any
 
 from asgiref.sync import async_to_sync, sync_to_async
 from django.core.cache import cache
-from django.db import connection, transaction
+from django.db import transaction
 from django.utils import timezone
 from django.utils.translation import gettext as _
 
@@ -55,7 +55,7 @@ from attestation.sources.records import Note
 from chain import selectors as chain
 from ledger import selectors as ledger
 from ledger.records import Listing
-from net import queue
+from net import locks, queue
 from net.cache import recall
 from net.client import Client
 
@@ -311,8 +311,7 @@ def _one_writer() -> None:
     """Runs are written one after the other until the transaction ends: of two at the same moment
     the second has to see what it shares with the first.
     """
-    with connection.cursor() as cursor:
-        cursor.execute("SELECT pg_advisory_xact_lock(%s)", [_WRITER])
+    locks.in_turn(_WRITER)
 
 
 def _update(

@@ -12,7 +12,7 @@ from typing import Any, TypeVar
 from asgiref.sync import async_to_sync
 from channels.db import database_sync_to_async
 from django.conf import settings
-from django.db import connection, transaction
+from django.db import transaction
 from django.db.models import Model, Q, QuerySet
 from django.utils import timezone
 from django.utils.translation import gettext as _
@@ -27,6 +27,7 @@ from finetune.errors import BrokerError, BrokerRefused, BrokerSilent
 from finetune.models import Place, PlaceState, StoredFile, Task, Way
 from ledger import selectors as ledger
 from ledger.records import Deliverable, Position
+from net import locks
 from net.client import Answer, Client
 from net.errors import NetError
 from net.limits import Limits
@@ -105,8 +106,7 @@ def _begin(task: Task) -> None:
 def require_room(provider: str) -> None:
     """Hold what is under way, in a transaction. Raises Problem where there is no room for one more
     transfer with this provider."""
-    with connection.cursor() as cursor:
-        cursor.execute("SELECT pg_advisory_xact_lock(%s)", [_LOCK])
+    locks.in_turn(_LOCK)
     moving = (PlaceState.WAITING, PlaceState.SENDING)
     sending = Place.objects.filter(way=Way.TEE, state__in=moving)
     fetching = Task.objects.filter(result_state=State.FETCHING)

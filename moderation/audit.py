@@ -16,7 +16,7 @@ from typing import Any
 
 from django.conf import settings
 from django.contrib.auth.models import AnonymousUser
-from django.db import connection, transaction
+from django.db import transaction
 from django.http import HttpRequest
 from django.utils import timezone
 
@@ -26,6 +26,7 @@ from moderation import entries
 from moderation.entries import Entry
 from moderation.models import PUBLIC_TEXT, REASON, Act
 from moderation.subjects import MAX_KEY, Subject
+from net import locks
 
 #: One writer at a time appends: "0GACTS".
 LOCK = 0x3047_4143_5453
@@ -34,8 +35,7 @@ _BATCH = 1_000
 
 def lock() -> None:
     """Nobody else appends, nor decides about what was read, before the transaction ends."""
-    with connection.cursor() as cursor:
-        cursor.execute("SELECT pg_advisory_xact_lock(%s)", [LOCK])
+    locks.in_turn(LOCK)
 
 
 def record(

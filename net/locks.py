@@ -22,3 +22,11 @@ def alone(lock: int) -> Iterator[bool]:
         if held:
             with connection.cursor() as cursor:
                 cursor.execute("SELECT pg_advisory_unlock(%s)", [lock])
+
+
+def in_turn(lock: int) -> None:
+    """Waits until nobody else holds the lock of this number, and holds it until the transaction
+    that it is called in ends.
+    """
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT pg_advisory_xact_lock(%s)", [lock])

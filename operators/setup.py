@@ -10,7 +10,7 @@ from typing import Any, TypeVar
 
 from asgiref.sync import async_to_sync, sync_to_async
 from django.core.cache import cache
-from django.db import connection, transaction
+from django.db import transaction
 from django.db.models import Q
 from django.http import Http404
 from django.utils import timezone
@@ -22,7 +22,7 @@ from accounts.models import User
 from chain import selectors as chain
 from ledger import selectors as ledger
 from ledger.records import Contract, Listing, Quota
-from net import queue
+from net import locks, queue
 from operators import listing, listing_state, setup_checks
 from operators.listing import FINE_TUNING, Values
 from operators.models import SelfTest, SetupRun
@@ -166,8 +166,7 @@ def queued(row: Run, task: str) -> Run:
     since = timezone.now() - GIVEN_UP_AFTER
     opened = Q(state__in=[JobState.QUEUED, JobState.RUNNING], created_at__gt=since)
     with transaction.atomic():
-        with connection.cursor() as cursor:
-            cursor.execute("SELECT pg_advisory_xact_lock(%s)", [_LOCK])
+        locks.in_turn(_LOCK)
         if (
             sum(sort.objects.filter(opened).count() for sort in (SetupRun, SelfTest))
             >= MOST_AT_ONCE

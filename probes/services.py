@@ -10,7 +10,7 @@ from collections.abc import Iterable, Sequence
 
 from asgiref.sync import async_to_sync, sync_to_async
 from django.conf import settings
-from django.db import connection, transaction
+from django.db import transaction
 from django.db.models import F, OuterRef, Q, Subquery
 from django.utils import timezone
 
@@ -19,6 +19,7 @@ from attestation.models import MAX_SERVICE_NAME
 from ledger import selectors as ledger
 from ledger.models import Service
 from ledger.records import Listing
+from net import locks
 from net.client import Client
 from probes import asking, counting, fold
 from probes.asking import Found, Target
@@ -125,8 +126,7 @@ def store(found: Sequence[Found]) -> None:
     """Write probes down and count what they change (a constant number of queries)."""
     if not found:
         return
-    with connection.cursor() as cursor:
-        cursor.execute("SELECT pg_advisory_xact_lock(%s)", [_WRITER])
+    locks.in_turn(_WRITER)
     looked = [item for item in found if not item.forbidden]
     Probe.objects.bulk_create([_row(item) for item in looked])
     counting.recount({(*item.target.pair, fold.floor(item.at, fold.CELL)) for item in looked})
