@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Protocol
 from urllib.parse import quote, urlencode
 
-from ledger.records import Contract, Listing, Position
+from ledger.records import ChangeEntry, Contract, Listing, Position
 
 
 class Pair(Protocol):
@@ -37,7 +37,7 @@ def service(listing: Listing, tab: str = "") -> str:
     return service_at(listing, listing.provider, tab)
 
 
-def service_at(contract: Contract | Listing, provider: str, tab: str = "") -> str:
+def service_at(contract: ChangeEntry | Contract | Listing, provider: str, tab: str = "") -> str:
     """The same of what a provider has in a contract. Of two contracts of a kind an address alone
     means the recommended one."""
     other = "" if contract.recommended else contract.service_name

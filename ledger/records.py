@@ -391,6 +391,7 @@ class ChangeEntry:
     kind: str
     provider: str
     service_name: str
+    recommended: bool
     change: str
     before: Any
     after: Any
@@ -407,6 +408,7 @@ class ChangeEntry:
             kind=contract.kind if contract else "",
             provider=row.provider,
             service_name=contract.service_name if contract else "",
+            recommended=contract is None or contract.recommended,
             change=row.change,
             before=row.before,
             after=row.after,

@@ -85,7 +85,7 @@ class ChangeRow:
             pending=entry.pending,
             provider="" if alone else entry.provider,
             provider_path=links.provider_path(entry.provider),
-            service_path="" if alone else account_links.service_of(entry.kind, entry.provider),
+            service_path="" if alone else account_links.service_at(entry, entry.provider),
             kind_label=kind_label(entry.kind),
             report_path=f"/verifications/{entry.report}" if isinstance(entry, VerdictEntry) else "",
         )

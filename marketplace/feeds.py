@@ -113,7 +113,7 @@ def _note(note: Note) -> dict[str, Any]:
 def _path(entry: ChangeEntry) -> str:
     if isinstance(entry, VerdictEntry):
         return f"/verifications/{entry.report}"
-    return account_links.service_of(entry.kind, entry.provider, "changes")
+    return account_links.service_at(entry, entry.provider, "changes")
 
 
 def _id(entry: ChangeEntry) -> str:

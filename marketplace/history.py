@@ -115,13 +115,23 @@ def _entry(row: tuple[Any, ...], known: dict[str, Contract]) -> ChangeEntry:
     contract, service, report = (found.pop(name) for name in ("contract", "service", "report"))
     del found["id"], found["sequence"]
     if report is not None:
-        return VerdictEntry(**found, kind=contract, service_name=service, report=report)
+        usual = _recommended(known, contract, service)
+        return VerdictEntry(
+            **found, kind=contract, service_name=service, recommended=usual, report=report
+        )
     serving = known.get(contract)
     return ChangeEntry(
         **found,
         kind=serving.kind if serving else "",
         service_name=serving.service_name if serving else "",
+        recommended=serving is None or serving.recommended,
     )
+
+
+def _recommended(known: dict[str, Contract], kind: str, service_name: str) -> bool:
+    """Whether the kind alone means this contract; also where none is known by the name."""
+    named = (one for one in known.values() if (one.kind, one.service_name) == (kind, service_name))
+    return all(one.recommended for one in named)
 
 
 # --- all of it, for files -------------------------------------------------------------------------
@@ -150,6 +160,7 @@ def entry_of(row: ServiceChange | VerdictChange, known: dict[str, Contract]) -> 
         kind=row.kind,
         provider=row.provider,
         service_name=row.service_name,
+        recommended=_recommended(known, row.kind, row.service_name),
         change=row.change,
         before=row.before,
         after=row.after,

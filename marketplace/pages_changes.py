@@ -53,6 +53,7 @@ class ChangesTab:
     pager: Pager
     sorts: tuple[Option, ...]
     path: str
+    all_path: str
     service_name: str
     twins: tuple[Link, ...]
     feed: str

@@ -178,6 +178,7 @@ def service_changes(request: HttpRequest, kind: str, address: str) -> HttpRespon
         ),
         sorts=sort_options(change, CHANGES),
         path=path,
+        all_path=links.with_query(path, service_name=other),
         service_name=other,
         twins=(
             parts.Link("Atom", f"{links.provider_path(listing.provider)}/changes.atom"),

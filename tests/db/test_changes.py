@@ -25,6 +25,7 @@ from operators.models import Note
 from operators.models_listing import NoteKind
 from tests import factories
 from tests.db import report_world
+from tests.db.operator_world import SECOND
 from tests.factories import BOB, PETRA, address
 
 pytestmark = pytest.mark.django_db
@@ -173,6 +174,25 @@ def test_both_histories_are_walked_in_one_order(client: Client) -> None:
     with CaptureQueriesContext(connection) as captured:
         history.changes(history.Asked())
     assert len(captured) == 4
+
+
+def test_a_change_of_a_second_contract_leads_to_the_listing_there(client: Client) -> None:
+    factories.market(0)
+    factories.contract(address=SECOND, service_name="inference-v1.1", recommended=False)
+    factories.service(PETRA)
+    factories.service(PETRA, serving=SECOND)
+    factories.change(PETRA, serving=SECOND)
+    path, other = f"/services/inference/{PETRA}", "service_name=inference-v1.1"
+    assert f'href="{path}?{other}"' in client.get("/changes").content.decode()
+    for feed in ("/changes.atom", f"/providers/{PETRA}/changes.atom"):
+        assert f"{path}/changes?{other}" in client.get(feed).content.decode(), feed
+    none = client.get(f"{path}/changes?{other}&change=staked").content.decode()
+    assert f'href="{path}/changes?{other}">Show all changes' in none
+    factories.verdict_change(PETRA, service_name="inference-v1.1", block=4_000_001)
+    turned = "/changes?change=verification_regressed"
+    assert f'href="{path}?{other}"' in client.get(turned).content.decode()
+    factories.verdict_change(PETRA, block=4_000_002)
+    assert f'href="{path}"' in client.get(turned).content.decode()
 
 
 def test_a_hostile_number_ends_no_file(client: Client) -> None:

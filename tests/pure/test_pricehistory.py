@@ -20,8 +20,8 @@ NOW = dt.datetime(2026, 5, 31, tzinfo=dt.UTC)
 def change(days_ago: int, change: str, before: Any, after: Any) -> ChangeEntry:
     at = NOW - dt.timedelta(days=days_ago)
     return ChangeEntry(
-        1000 - days_ago, at, "0x" + "1" * 64, 0, "inference", "0xP", "inference-v1.0", change,
-        before, after, False,
+        1000 - days_ago, at, "0x" + "1" * 64, 0, "inference", "0xP", "inference-v1.0", True,
+        change, before, after, False,
     )  # fmt: skip
 
 
