@@ -6,6 +6,7 @@ Everything the node says is checked for shape before it is used; amounts are neu
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import count
 from typing import Any
@@ -138,15 +139,35 @@ class Node:
     ) -> Transaction:
         """A signed transaction with 0x-hex `data`, not yet sent. Raises Reverted if it would
         fail, TooDear if gas costs more than `max_gas_price`."""
-        call = {"from": self.provider, "to": to, "data": data, "value": hex(value)}
+        asked = {"from": self.provider, "to": to, "data": data, "value": hex(value)}
         # A quarter more than estimated: inclusion happens in a later block. On what is mined, since
         # some nodes else estimate a replacement as if what it replaces had gone before it.
-        gas = await self.number("eth_estimateGas", call, "latest") * 5 // 4
+        gas = await self.number("eth_estimateGas", asked, "latest") * 5 // 4
         gas_price = await self._gas_price(min_gas_price, max_gas_price)
         if nonce is None:
             nonce = await self.next_nonce()
         chain_id = await self.number("eth_chainId")
-        fields = [nonce, gas_price, gas, bytes.fromhex(to[2:]), value, bytes.fromhex(data[2:])]
+        call = (gas, bytes.fromhex(to[2:]), value, bytes.fromhex(data[2:]))
+        return self._signed(nonce, gas_price, call, chain_id)
+
+    async def dearer(self, stuck: Transaction, most: int) -> Transaction | None:
+        """The same call with the same nonce, at least an eighth above its gas price; None where
+        that would be more than `most` times what the node asks now. Nothing is estimated anew: it
+        is no other transaction. Raises ChainError.
+        """
+        price = await self.number("eth_gasPrice")
+        gas_price = max(price * 5 // 4, stuck.gas_price * 9 // 8 + 1)
+        if gas_price > price * most:
+            return None
+        chain_id = await self.number("eth_chainId")
+        call = rlp.decode(bytes.fromhex(stuck.raw[2:]))[2:6]
+        return self._signed(stuck.nonce, gas_price, call, chain_id)
+
+    def _signed(
+        self, nonce: int, gas_price: int, call: Sequence[int | bytes], chain_id: int
+    ) -> Transaction:
+        """`call`: gas, to, value, data, as numbers or as RLP has them."""
+        fields = [nonce, gas_price, *call]
         signature = sign(keccak(rlp.encode([*fields, chain_id, 0, 0])), self._key)
         r, s = int.from_bytes(signature[:32], "big"), int.from_bytes(signature[32:64], "big")
         # EIP-155: the recovery id carries the chain id.
@@ -189,6 +210,14 @@ class Node:
                 return found
             await asyncio.sleep(RECEIPT_POLL_SECONDS)
         return None
+
+    async def transact(self, function: str, *args: Any, value: int = 0) -> str:
+        """Send a call of the contract and wait until it is mined; its transaction hash.
+
+        Raises Reverted for one that would fail or failed, ChainError where nobody knows.
+        """
+        transaction = await self.sign_call(function, *args, value=value)
+        return await self.send_and_wait(function, transaction)
 
     async def send_and_wait(self, what: str, transaction: Transaction) -> str:
         """Send it and wait until it is mined; its hash.

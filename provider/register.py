@@ -82,8 +82,7 @@ async def put(
     value = 0 if known is not None else stake
     await _check_funds(node, value)
     try:
-        transaction = await node.sign_call("addOrUpdateService", *arguments, value=value)
-        await node.send_and_wait("addOrUpdateService", transaction)
+        await node.transact("addOrUpdateService", *arguments, value=value)
     except Reverted as error:
         raise ConfigError(f"{section}: the contract refuses the registration ({error})") from error
     log.info("service %s on chain", "updated" if known is not None else "registered")

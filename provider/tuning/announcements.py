@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from provider.node import Transaction
 from provider.store import Store
-from provider.tuning.chain import Signed
+from provider.tuning.sent import Signed
 
 SCHEMA = """
 CREATE TABLE IF NOT EXISTS announcement (
@@ -38,6 +38,15 @@ class Announcements:
             db.execute(
                 "INSERT OR IGNORE INTO announcement VALUES (?, ?, ?)",
                 (root, transaction.hash, transaction.nonce),
+            )
+
+    def replaced(self, stuck: Transaction, dearer: Transaction) -> None:
+        """`dearer` is the same as `stuck`: where that announces a file, so does this."""
+        with self._store.transaction() as db:
+            db.execute(
+                "INSERT OR IGNORE INTO announcement"
+                " SELECT root, ?, nonce FROM announcement WHERE hash = ?",
+                (dearer.hash, stuck.hash),
             )
 
     def drop(self, root: bytes) -> None:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import logging
+import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -13,9 +15,18 @@ from protocol.abi import FINE_TUNING_SERVING
 from provider.errors import ChainError, ConfigError, Reverted
 from provider.node import Node, Transaction
 from provider.register import put
+from provider.store import Store
+from provider.tuning.announcements import Announcements
 from provider.tuning.options import Options
+from provider.tuning.sent import Sent, Signed
 
 COUNTED_SECONDS = 10
+REPLACE_SECONDS = 90
+#: A replacement costs at most so many times what the node asks per gas: where no block comes at
+#: all, a higher price helps nobody.
+MOST_TIMES = 2
+
+log = logging.getLogger("provider.tuning.chain")
 
 
 @dataclass(frozen=True)
@@ -49,23 +60,23 @@ class Deliverable:
     time: int
 
 
-@dataclass(frozen=True)
-class Signed:
-    """A transaction of our wallet that may have been sent."""
-
-    hash: str
-    nonce: int
-
-
 class TuningChain(Node):
-    """The contract, through one node; every transaction waits for the one before."""
+    """The contract, through one node; every transaction waits for the one before, and is in `store`
+    before it is sent."""
 
     def __init__(
-        self, session: aiohttp.ClientSession, url: str, contract: str, wallet_key: bytes
+        self,
+        session: aiohttp.ClientSession,
+        url: str,
+        contract: str,
+        wallet_key: bytes,
+        store: Store,
     ) -> None:
         super().__init__(
             session, url, kind=FINE_TUNING_SERVING, contract=contract, wallet_key=wallet_key
         )
+        self._sent = Sent(store)
+        self._announcements = Announcements(store)
         self._sending = asyncio.Lock()
 
     async def account(self, user: str) -> Account | None:
@@ -105,13 +116,11 @@ class TuningChain(Node):
             raise ChainError("eth_getBlockByNumber: the block has no time") from error
 
     async def transact(self, function: str, *args: Any, value: int = 0) -> str:
-        """Send a call of the contract and wait until it is mined; its transaction hash.
-
-        Raises Reverted for one that would fail or failed, ChainError where nobody knows.
-        """
+        """`Node.transact`, and ChainError while an earlier transaction of this wallet waits."""
         async with self._sending:
             await self._nothing_waits()
             transaction = await self.sign_call(function, *args, value=value)
+            await asyncio.to_thread(self._sent.keep, transaction)
             return await self.send_and_wait(function, transaction)
 
     async def pay(
@@ -134,6 +143,7 @@ class TuningChain(Node):
                 return
             transaction = await self.sign_transaction(to, data, value=value)
             await asyncio.to_thread(keep, transaction)
+            await asyncio.to_thread(self._sent.keep, transaction)
             await self.send_and_wait("payment", transaction)
 
     async def _any_mined(self, earlier: Sequence[Signed]) -> bool:
@@ -149,10 +159,27 @@ class TuningChain(Node):
 
     async def _nothing_waits(self) -> None:
         """Raises ChainError while a transaction of this wallet is under way: it may be this very
-        one, sent before we died or gave up waiting, and would be paid for twice."""
+        one, sent before we died or gave up waiting, and would be paid for twice. One of ours that
+        is stuck is offered again."""
         mined = await self.number("eth_getTransactionCount", self.provider, "latest")
         if await self.next_nonce() > mined:
+            await self._replace(mined)
             raise ChainError("an earlier transaction is under way")
+
+    async def _replace(self, nonce: int) -> None:
+        """Offer more gas for ours of that nonce where it has waited for long: the same call with
+        the same nonce, so that at most one of them is ever mined. Raises ChainError."""
+        stuck = await asyncio.to_thread(self._sent.last, nonce)
+        if stuck is None or time.time() - stuck.at < REPLACE_SECONDS:
+            return
+        dearer = await self.dearer(stuck.transaction, MOST_TIMES)
+        if dearer is None:
+            log.warning("nonce %d is stuck and stays at its gas price", nonce)
+            return
+        await asyncio.to_thread(self._announcements.replaced, stuck.transaction, dearer)
+        await asyncio.to_thread(self._sent.keep, dearer)
+        log.warning("nonce %d is stuck: sent again at %d neuron per gas", nonce, dearer.gas_price)
+        await self.send(dearer)
 
     async def other_view(self, to: str, data: str) -> str:
         """The raw 0x-hex result of a view of another contract."""

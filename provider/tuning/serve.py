@@ -61,7 +61,7 @@ async def _run(
     node: aiohttp.ClientSession,
     outside: aiohttp.ClientSession,
 ) -> None:
-    chain = TuningChain(node, options.rpc, options.fine_tuning, options.wallet_key)
+    chain = TuningChain(node, options.rpc, options.fine_tuning, options.wallet_key, store)
     chain_id = await check_network(chain, options)
     await check_state(store, chain, chain_id, state=options.state, holds="tasks")
     tee = tees.load(options.tee, options.state)

@@ -6,7 +6,8 @@ from __future__ import annotations
 import json
 import signal
 import time
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
@@ -21,8 +22,10 @@ from devnet.deploy import connect, deploy
 from protocol import tuning
 from protocol.digests import personal_digest, sign
 from protocol.storage import hash_file
+from provider import node as node_module
 from provider.errors import ChainError
 from provider.store import Store
+from provider.tuning import chain as chain_module
 from provider.tuning.announcements import Announcements
 from provider.tuning.chain import TuningChain
 from provider.tuning.options import StorageChoice
@@ -425,7 +428,7 @@ async def test_an_announcement_cut_off_around_its_sending_is_paid_once(
                 aiohttp.ClientSession(middlewares=(late,), auto_decompress=False) as outside,
             ):
                 serving = lab.contracts.fine_tuning.address
-                chain = TuningChain(node, lab.rpc, serving, owner.key)
+                chain = TuningChain(node, lab.rpc, serving, owner.key, store)
                 choice = StorageChoice(lab.storage, 10**17)
                 return await Storage(outside, choice, chain, Announcements(store)).upload(result)
         finally:
@@ -441,6 +444,61 @@ async def test_an_announcement_cut_off_around_its_sending_is_paid_once(
     cut = False
     assert await upload() == root and not behind
     assert sent() == 1
+
+
+async def test_a_stuck_transaction_is_replaced_by_a_dearer_one_and_paid_once(
+    lab: TuningLab, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """An announcement, the broker's death, and gas that became dearer than it offers."""
+    monkeypatch.setattr(node_module, "RECEIPT_SECONDS", 0.1)
+    owner = lab.person()
+    result = tmp_path / "result.enc"
+    result.write_bytes(b"a result whose announcement is stuck")
+    call = lab.contracts.chain.rpc.call
+
+    @asynccontextmanager
+    async def alive() -> AsyncIterator[tuple[Storage, Store]]:
+        store = Store(tmp_path / "state")
+        try:
+            async with aiohttp.ClientSession(auto_decompress=False) as session:
+                serving = lab.contracts.fine_tuning.address
+                chain = TuningChain(session, lab.rpc, serving, owner.key, store)
+                choice = StorageChoice(lab.storage, 10**17)
+                yield Storage(session, choice, chain, Announcements(store)), store
+        finally:
+            store.close()
+
+    async def stuck() -> list[int]:
+        """One more try, and the gas prices that were offered until then."""
+        async with alive() as (storage, store):
+            with pytest.raises(ChainError):
+                await storage.upload(result)
+            return sorted(int(price) for (price,) in store.rows("SELECT gas_price FROM sent"))
+
+    fee = hash_path(result).chunks * lab.flow.view("pricePerSector")
+    held = lab.contracts.chain.balance(owner.address)
+    call("evm_setAutomine", False)
+    call("evm_setIntervalMining", 0)
+    try:
+        (first,) = await stuck()
+        assert await stuck() == [first]  # too early
+        monkeypatch.setattr(chain_module, "REPLACE_SECONDS", 0)
+        first, second = await stuck()
+        assert second > first * 9 // 8
+        for _ in range(6):
+            prices = await stuck()
+        # Where no block comes a higher price helps nobody.
+        assert max(prices) <= 2 * int(call("eth_gasPrice"), 16) and len(prices) < 8
+        (waiting,) = call("txpool_content")["pending"].values()
+        assert [int(one["gasPrice"], 16) for one in waiting.values()] == [max(prices)]
+        call("evm_mine")
+    finally:
+        call("evm_setAutomine", True)
+    async with alive() as (storage, store):
+        assert await storage.upload(result) == hash_path(result).root
+        assert store.rows("SELECT * FROM announcement") == []
+    assert int(call("eth_getTransactionCount", owner.address, "latest"), 16) == 1
+    assert fee < held - lab.contracts.chain.balance(owner.address) < 2 * fee + 10**16
 
 
 def _words_of(process: psutil.Process) -> list[str]:
