@@ -15,18 +15,18 @@ from protocol.fees import EMBEDDING
 from provider import proof
 from provider.adapters import Adapters
 from provider.amounts import in_0g
-from provider.book import Book
 from provider.config import CHAT, EDITING, IMAGES, SPEECH, Config
+from provider.debts import Debts
 from provider.errors import Refused
 from provider.gate import Gate
 from provider.http import Answer, Receive, Request, Scope, Send, answered, cors
 from provider.jobs import Jobs
 from provider.metrics import Metrics
 from provider.pictures import Pictures
+from provider.receipts import Receipts
 from provider.relay import Relay
 from provider.sharing import Sharing
 from provider.tee import Tee, show_quote
-from provider.till import Till
 from provider.tuning.handover import PATH as HANDOVER_PATH
 
 _FEE_PATH = re.compile(r"/v1/user/(0x[0-9a-fA-F]{40})/unsettledfee\Z")
@@ -67,9 +67,9 @@ class App:
         pictures: Pictures,
         jobs: Jobs,
         adapters: Adapters | None,
-        till: Till,
+        receipts: Receipts,
         gate: Gate,
-        book: Book,
+        debts: Debts,
         tee: Tee,
         started: int,
         metrics: Metrics,
@@ -80,9 +80,9 @@ class App:
         self._pictures = pictures
         self._jobs = jobs if config.jobs.workers and self._makes_pictures else None
         self._adapters = adapters
-        self._till = till
+        self._receipts = receipts
         self._gate = gate
-        self._book = book
+        self._debts = debts
         self._tee = tee
         self._started = started
         self._metrics = metrics
@@ -131,7 +131,7 @@ class App:
         if request.method == "POST" and path in self._doors:
             await self._doors[path](request, answer)
         elif request.method == "GET" and path.startswith(_SIGNATURE):
-            await self._till.signature(path[len(_SIGNATURE) :], answer)
+            await self._receipts.signature(path[len(_SIGNATURE) :], answer)
         elif door == ("GET", "/v1/proxy/attestation/report"):
             await self._report(request, answer)
         elif read and self._makes_pictures and (match := _PICTURE.match(path)):
@@ -190,7 +190,7 @@ class App:
         user = await self._gate.session(request.headers.get("authorization"))
         if checksum(address) != user:
             raise Refused(403, "you may only read your own unsettled fee")
-        await answer.json(200, {"unsettledFee": str(self._book.owed(user))})
+        await answer.json(200, {"unsettledFee": str(self._debts.owed(user))})
 
     async def _report(self, request: Request, answer: Answer) -> None:
         """The model's TD, made for the caller's nonce, or for one of our own without it."""

@@ -13,9 +13,9 @@ from pathlib import Path
 
 from protocol.digests import address_of_key
 from protocol.fees import EMBEDDING, DurationRule
-from provider.lines import read
 from provider.operating import AdminChoice, LogChoice, admin_choice, log_choice
 from provider.section import Notes, SecretPlace, Section
+from provider.yaml_file import read
 
 MAX_INFO_BYTES = 4096
 CHAT, IMAGES, EDITING, SPEECH = "chatbot", "text-to-image", "image-editing", "speech-to-text"

@@ -12,8 +12,8 @@ from collections import OrderedDict
 from protocol import fees, keys
 from protocol.abi import checksum
 from protocol.keys import KeyFields, KeyRejected
-from provider.book import Book
 from provider.chain import Account, Chain
+from provider.debts import Debts
 from provider.errors import ChainError, Refused
 
 MAX_CACHED = 4096
@@ -29,9 +29,9 @@ class Accounts:
     """Sub-accounts as the chain shows them, remembered for `seconds`, and never past a settlement:
     its money would count as the user's once more."""
 
-    def __init__(self, chain: Chain, book: Book, seconds: float) -> None:
+    def __init__(self, chain: Chain, debts: Debts, seconds: float) -> None:
         self._chain = chain
-        self._book = book
+        self._debts = debts
         self._seconds = seconds
         self._known: OrderedDict[str, tuple[float, Account | None]] = OrderedDict()
         self._slots = asyncio.Semaphore(LOOKUPS_AT_ONCE)
@@ -40,7 +40,7 @@ class Accounts:
     def last(self, user: str) -> Account | None:
         """The account as last seen, None where that is not known or from before a settlement."""
         at, account = self._known.get(user, (float("-inf"), None))
-        return account if at > self._book.paid_at(user) else None
+        return account if at > self._debts.paid_at(user) else None
 
     async def claimed(self, user: str) -> Account | None:
         """The account of a user who has not proven to be one. Raises ChainError."""
@@ -54,13 +54,13 @@ class Accounts:
         """
         oldest = time.monotonic() - (self._seconds if max_age is None else max_age)
         known = self._known.get(user)
-        if known is not None and known[0] > max(oldest, self._book.paid_at(user)):
+        if known is not None and known[0] > max(oldest, self._debts.paid_at(user)):
             return known[1]
         async with self._slots:
             while True:
                 now = time.monotonic()
                 account = await self._chain.account(user)
-                if now > self._book.paid_at(user):
+                if now > self._debts.paid_at(user):
                     break  # else a settlement was booked while we asked
         self._known[user] = (now, account)
         self._known.move_to_end(user)
@@ -72,10 +72,10 @@ class Accounts:
 class Gate:
     """Decides about one request at a time; every refusal is a Refused with its documented text."""
 
-    def __init__(self, chain: Chain, book: Book, seconds: float) -> None:
+    def __init__(self, chain: Chain, debts: Debts, seconds: float) -> None:
         self._chain = chain
-        self._book = book
-        self._accounts = Accounts(chain, book, seconds)
+        self._debts = debts
+        self._accounts = Accounts(chain, debts, seconds)
         self._seconds = seconds
         self._acknowledged: tuple[float, bool] = (float("-inf"), False)
         self._good_keys: OrderedDict[bytes, None] = OrderedDict()
@@ -151,12 +151,12 @@ class Gate:
             account = await self._account(user, fresh=fresh)
             if account is None:
                 continue
-            lack = self._book.shortfall(user, account.balance, account.pending_refund, estimate)
+            lack = self._debts.shortfall(user, account.balance, account.pending_refund, estimate)
             if lack is None:
                 free = account.balance - account.pending_refund
-                return free - fees.MINIMUM_RESERVE - self._book.committed(user) - estimate
+                return free - fees.MINIMUM_RESERVE - self._debts.committed(user) - estimate
         if account is None:
-            lack = self._book.shortfall(user, 0, 0, estimate)
+            lack = self._debts.shortfall(user, 0, 0, estimate)
         assert lack is not None
         text = fees.shortfall_text(lack, self._chain.provider)
         raise Refused(400, f"validate request: {text}")
@@ -167,7 +167,7 @@ class Gate:
         account = self._accounts.last(user)
         if account is None:
             return None
-        return account.balance - account.pending_refund - self._book.committed(user)
+        return account.balance - account.pending_refund - self._debts.committed(user)
 
     async def _account(self, user: str, *, fresh: bool = False) -> Account | None:
         try:

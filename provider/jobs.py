@@ -14,17 +14,17 @@ from uuid import uuid4
 
 import orjson
 
+from provider.admission import Admission, Reader
 from provider.asks import PictureAsk, read_edit, read_generation
-from provider.book import Book
 from provider.config import Jobs as Options
-from provider.counter import Counter, Reader
+from provider.debts import Debts
 from provider.errors import Refused
 from provider.gate import Gate
 from provider.http import Answer, Request
 from provider.limits import Windows
 from provider.moments import iso
+from provider.picture_store import COMPLETED, PENDING, PROCESSING, Job, JobState, PictureStore
 from provider.pictures import Pictures, UpstreamRefused
-from provider.shelf import COMPLETED, PENDING, PROCESSING, Job, JobState, Shelf
 from provider.upstream import FAILURES
 
 POLLS_PER_MINUTE = 120
@@ -46,18 +46,18 @@ class Jobs:
         self,
         options: Options,
         *,
-        counter: Counter,
+        admission: Admission,
         gate: Gate,
-        book: Book,
+        debts: Debts,
         pictures: Pictures,
-        shelf: Shelf,
+        picture_store: PictureStore,
     ) -> None:
         self._options = options
-        self._counter = counter
+        self._admission = admission
         self._gate = gate
-        self._book = book
+        self._debts = debts
         self._pictures = pictures
-        self._shelf = shelf
+        self._picture_store = picture_store
         self._wake = asyncio.Event()
         self._polls = Windows(POLLS_PER_MINUTE)
 
@@ -72,20 +72,20 @@ class Jobs:
         await self._submit(request, answer, read_edit)
 
     async def _submit(self, request: Request, answer: Answer, read: Reader[PictureAsk]) -> None:
-        user = await self._counter.customer(request)
+        user = await self._admission.customer(request)
         if request.headers.get("content-length") == "0":
             raise Refused(400, "request body is required")
-        async with self._counter.asked(request, user, read) as ask:
-            rate = self._counter.count(user)
-            await self._counter.afford(user, ask)
+        async with self._admission.asked(request, user, read) as ask:
+            rate = self._admission.count(user)
+            await self._admission.afford(user, ask)
             job = Job(str(uuid4()), user, ask)
-            self._book.reserve(user, ask.estimate)
+            self._debts.reserve(user, ask.estimate)
             added = False
             try:
                 added = await asyncio.to_thread(self._add, job)
             finally:
                 if not added:
-                    self._book.release(user, ask.estimate)
+                    self._debts.release(user, ask.estimate)
         if not added:
             raise Refused(
                 400,
@@ -97,18 +97,18 @@ class Jobs:
 
     def _add(self, job: Job) -> bool:
         queue = self._options.queue
-        return self._shelf.add_job(job, queue=queue, share=max(1, queue // SHARE_OF_QUEUE))
+        return self._picture_store.add_job(job, queue=queue, share=max(1, queue // SHARE_OF_QUEUE))
 
     async def show(self, request: Request, id_: str, answer: Answer) -> None:
         """`GET /v1/async/jobs/{id}`, for its owner. Raises Refused."""
         user = await self._gate.session(request.headers.get("authorization"))
         self._polls.count(user, time.time())
-        state = await asyncio.to_thread(self._shelf.job, id_.lower())
+        state = await asyncio.to_thread(self._picture_store.job, id_.lower())
         if state is None:
             raise Refused(404, "job not found")
         if state.user != user:
             raise Refused(403, "you do not have permission to access this job")
-        headers = {"cache-control": "no-store", "Provider": self._counter.provider}
+        headers = {"cache-control": "no-store", "Provider": self._admission.provider}
         if state.status in (PENDING, PROCESSING):
             headers["Retry-After"] = str(RETRY_AFTER_SECONDS)
         if state.status == COMPLETED and state.chat_id:
@@ -119,8 +119,8 @@ class Jobs:
 
     async def take_up(self) -> None:
         """Before the first request: hold back again what earlier jobs may cost."""
-        for user, estimate in await asyncio.to_thread(self._shelf.take_up):
-            self._book.reserve(user, estimate)
+        for user, estimate in await asyncio.to_thread(self._picture_store.take_up):
+            self._debts.reserve(user, estimate)
 
     def workers(self) -> list[Coroutine[None, None, None]]:
         """What works on jobs, each without end, to be run side by side."""
@@ -129,7 +129,7 @@ class Jobs:
     async def _work(self) -> None:
         while True:
             self._wake.clear()
-            job = await _written(self._shelf.next_job)
+            job = await _written(self._picture_store.next_job)
             if job is None:
                 await self._wake.wait()
             else:
@@ -149,8 +149,8 @@ class Jobs:
             log.exception("job %s", job.id)
             error = "internal error"
         if error is not None:
-            await _written(partial(self._shelf.fail, job, error))
-        self._book.release(job.user, job.ask.estimate)
+            await _written(partial(self._picture_store.fail, job, error))
+        self._debts.release(job.user, job.ask.estimate)
 
 
 async def _written(write: Callable[[], T]) -> T:

@@ -17,14 +17,14 @@ from functools import partial
 import orjson
 
 from protocol import fees, media
+from provider.admission import Admission, Reader
 from provider.asks import PictureAsk, read_edit, read_generation
-from provider.counter import Counter, Reader
 from provider.errors import Refused
 from provider.http import Answer, Request
 from provider.limits import Windows
-from provider.shelf import Job, Shelf
+from provider.picture_store import Job, PictureStore
+from provider.receipts import Receipts
 from provider.store import Charge, Receipt
-from provider.till import Till
 from provider.upstream import FAILURES, Broken, Upstream, content_type
 
 MAX_ANSWER_BYTES = 64 * 1024 * 1024
@@ -69,12 +69,18 @@ class Pictures:
     """Makes pictures and shows them; `url` is where clients reach the broker."""
 
     def __init__(
-        self, *, counter: Counter, upstream: Upstream, till: Till, shelf: Shelf, url: str
+        self,
+        *,
+        admission: Admission,
+        upstream: Upstream,
+        receipts: Receipts,
+        picture_store: PictureStore,
+        url: str,
     ) -> None:
-        self._counter = counter
+        self._admission = admission
         self._upstream = upstream
-        self._till = till
-        self._shelf = shelf
+        self._receipts = receipts
+        self._picture_store = picture_store
         self._url = url
         self._downloads = Windows(DOWNLOADS_PER_MINUTE)
 
@@ -87,34 +93,34 @@ class Pictures:
         await self._relay(request, answer, read_edit)
 
     async def _relay(self, request: Request, answer: Answer, read: Reader[PictureAsk]) -> None:
-        async with self._counter.order(request, read) as order:
-            with self._till.under_way(order.chat_id):
+        async with self._admission.admit(request, read) as admitted:
+            with self._receipts.under_way(admitted.chat_id):
                 try:
-                    made = await self._make(order.ask, request.headers, order.chat_id)
+                    made = await self._make(admitted.ask, request.headers, admitted.chat_id)
                 except UpstreamRefused as refused:
                     await answer.whole(refused.status, refused.body, refused.kind)
                     return
                 except FAILURES as error:
                     raise Refused(502, f"upstream: {error!r}") from error
-                charge, receipt = self._bill(order.user, order.ask, order.chat_id, made)
-                write = partial(self._shelf.record, shown=made.shown)
-                await self._till.record(charge, receipt, write=write)
-            await answer.whole(200, made.body, made.kind, order.headers)
+                charge, receipt = self._bill(admitted.user, admitted.ask, admitted.chat_id, made)
+                write = partial(self._picture_store.record, shown=made.shown)
+                await self._receipts.record(charge, receipt, write=write)
+            await answer.whole(200, made.body, made.kind, admitted.headers)
 
     async def work(self, job: Job, chat_id: str) -> None:
         """Do a job: result and price are on disk when this returns. Raises UpstreamRefused or one
         of FAILURES."""
         made = await self._make(job.ask, {}, chat_id)
         charge, receipt = self._bill(job.user, job.ask, chat_id, made)
-        write = partial(self._shelf.complete, job=job, result=made.body, shown=made.shown)
-        await self._till.record(charge, receipt, write=write)
+        write = partial(self._picture_store.complete, job=job, result=made.body, shown=made.shown)
+        await self._receipts.record(charge, receipt, write=write)
 
     def _bill(self, user: str, ask: PictureAsk, chat_id: str, made: Made) -> tuple[Charge, Receipt]:
         """Charged is every picture that was delivered, and never more than were asked for."""
         count = min(ask.count, len(made.hashes))
-        fee = fees.image_fee(self._counter.terms.tariff.output_price, count)
+        fee = fees.image_fee(self._admission.terms.tariff.output_price, count)
         charge = Charge(user, fee, ask.request_hash, chat_id)
-        return charge, self._till.receipt(charge, made.hashes)
+        return charge, self._receipts.receipt(charge, made.hashes)
 
     async def _make(self, ask: PictureAsk, headers: Mapping[str, str], chat_id: str) -> Made:
         async with self._upstream.post(ask, headers) as reply:
@@ -129,7 +135,7 @@ class Pictures:
     async def show(self, request: Request, chat_id: str, number: str, answer: Answer) -> None:
         """`GET /v1/proxy/images/{id}/{number}`, for whoever knows the id. Raises Refused."""
         self._downloads.count(request.sender, time.time())
-        data = await asyncio.to_thread(self._shelf.picture, chat_id.lower(), int(number))
+        data = await asyncio.to_thread(self._picture_store.picture, chat_id.lower(), int(number))
         if data is None:
             raise Refused(404, "image not found or expired")
         await answer.whole(200, data, picture_type(data), DOWNLOAD_HEADERS)

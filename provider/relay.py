@@ -16,13 +16,13 @@ from dataclasses import replace
 import aiohttp
 
 from provider.adapters import Adapters, adapter_of
+from provider.admission import Admission, Admitted, Reader
 from provider.asks import Ask, Terms, read_chat, read_embeddings, read_transcription
-from provider.counter import Counter, Order, Reader
 from provider.errors import Refused
 from provider.http import Answer, Request
 from provider.meter import AnswerMeter, Meter, SpeechMeter, VectorMeter
+from provider.receipts import Receipts
 from provider.store import Charge
-from provider.till import Till
 from provider.upstream import FAILURES, Broken, Upstream, content_type, pass_on
 
 MAX_WHOLE_BYTES = 10 * 1024 * 1024
@@ -38,14 +38,14 @@ class Relay:
     def __init__(
         self,
         *,
-        counter: Counter,
+        admission: Admission,
         upstream: Upstream,
-        till: Till,
+        receipts: Receipts,
         adapters: Adapters | None = None,
     ) -> None:
-        self._counter = counter
+        self._admission = admission
         self._upstream = upstream
-        self._till = till
+        self._receipts = receipts
         self._adapters = adapters
 
     async def chat(self, request: Request, answer: Answer) -> None:
@@ -67,7 +67,7 @@ class Relay:
 
     async def transcription(self, request: Request, answer: Answer) -> None:
         """One transcription. Raises Refused before anything was answered."""
-        meter = SpeechMeter(self._counter.terms.speech_rule)
+        meter = SpeechMeter(self._admission.terms.speech_rule)
         await self._relay(request, answer, read_transcription, meter)
 
     async def embeddings(self, request: Request, answer: Answer) -> None:
@@ -82,13 +82,13 @@ class Relay:
         meter: Meter,
         check: Callable[[str], Awaitable[None]] | None = None,
     ) -> None:
-        async with self._counter.order(request, read) as order:
+        async with self._admission.admit(request, read) as admitted:
             if check is not None:
-                await check(order.user)
-            with self._till.under_way(order.chat_id):
+                await check(admitted.user)
+            with self._receipts.under_way(admitted.chat_id):
                 try:
-                    async with self._upstream.post(order.ask, request.headers) as reply:
-                        await self._answer(order, meter, reply, request, answer)
+                    async with self._upstream.post(admitted.ask, request.headers) as reply:
+                        await self._answer(admitted, meter, reply, request, answer)
                 except FAILURES as error:
                     log.warning("upstream: %r", error)
                     if not answer.started:
@@ -97,7 +97,7 @@ class Relay:
 
     async def _answer(
         self,
-        order: Order[Ask],
+        admitted: Admitted[Ask],
         meter: Meter,
         reply: aiohttp.ClientResponse,
         request: Request,
@@ -106,22 +106,22 @@ class Relay:
         if reply.status != 200:
             await pass_on(self._upstream, reply, answer)
         elif meter.streams and content_type(reply).startswith("text/event-stream"):
-            await self._stream(order, meter, reply, request, answer)
+            await self._stream(admitted, meter, reply, request, answer)
         else:
-            await self._whole(order, meter, reply, answer)
+            await self._whole(admitted, meter, reply, answer)
 
     async def _whole(
-        self, order: Order[Ask], meter: Meter, reply: aiohttp.ClientResponse, answer: Answer
+        self, admitted: Admitted[Ask], meter: Meter, reply: aiohttp.ClientResponse, answer: Answer
     ) -> None:
         body = await self._upstream.read(reply, MAX_WHOLE_BYTES)
         if not meter.whole(body):
             raise Broken("the answer is not what was asked for")
-        await self._conclude(order, meter, hashlib.sha256(body).hexdigest())
-        await answer.whole(200, body, content_type(reply), order.headers)
+        await self._conclude(admitted, meter, hashlib.sha256(body).hexdigest())
+        await answer.whole(200, body, content_type(reply), admitted.headers)
 
     async def _stream(
         self,
-        order: Order[Ask],
+        admitted: Admitted[Ask],
         meter: Meter,
         reply: aiohttp.ClientResponse,
         request: Request,
@@ -133,7 +133,7 @@ class Relay:
         held: list[bytes] = []
         start = {"content-type": content_type(reply), "cache-control": "no-cache"}
         try:
-            await answer.start(200, {**start, **order.headers})
+            await answer.start(200, {**start, **admitted.headers})
             async for part in self._upstream.parts(reply, meter):
                 digest.update(part)
                 meter.feed(part)
@@ -150,24 +150,26 @@ class Relay:
                     await answer.write(part, more=True)
         except FAILURES:
             # What was delivered is paid for, but a torso is not signed.
-            await self._conclude(order, meter, None)
+            await self._conclude(admitted, meter, None)
             raise
         except asyncio.CancelledError:
-            self._till.record_last(self._charge(order, meter))
+            self._receipts.record_last(self._charge(admitted, meter))
             raise
         finally:
             gone.cancel()
         meter.end()
-        await self._conclude(order, meter, digest.hexdigest())
+        await self._conclude(admitted, meter, digest.hexdigest())
         await answer.write(b"".join(held), more=False)
 
-    async def _conclude(self, order: Order[Ask], meter: Meter, response_sha256: str | None) -> None:
-        charge = self._charge(order, meter)
+    async def _conclude(
+        self, admitted: Admitted[Ask], meter: Meter, response_sha256: str | None
+    ) -> None:
+        charge = self._charge(admitted, meter)
         receipt = None
         if response_sha256 is not None:
-            receipt = self._till.receipt(charge, [response_sha256])
-        await self._till.record(charge, receipt)
+            receipt = self._receipts.receipt(charge, [response_sha256])
+        await self._receipts.record(charge, receipt)
 
-    def _charge(self, order: Order[Ask], meter: Meter) -> Charge:
-        fee = meter.fee(self._counter.terms.tariff)
-        return Charge(order.user, fee, order.ask.request_hash, order.chat_id)
+    def _charge(self, admitted: Admitted[Ask], meter: Meter) -> Charge:
+        fee = meter.fee(self._admission.terms.tariff)
+        return Charge(admitted.user, fee, admitted.ask.request_hash, admitted.chat_id)

@@ -15,25 +15,25 @@ from provider.adapters import Adapters
 from provider.admin.app import AdminApp
 from provider.admin.guard import Guard, kept_token
 from provider.admin.status import Gathering, Place
+from provider.admission import Admission
 from provider.app import App
-from provider.book import Book
 from provider.chain import Chain
 from provider.config import Config
-from provider.counter import Counter
+from provider.debts import Debts
 from provider.errors import ChainError, ConfigError
 from provider.gate import Gate
 from provider.jobs import Jobs
 from provider.metrics import Metrics
+from provider.picture_store import PictureStore
 from provider.pictures import Pictures
+from provider.receipts import Receipts
 from provider.register import check_network, check_state, register
 from provider.relay import Relay
 from provider.server import background, listen, serve_app, serve_beside, url_of
 from provider.settle import Settler
 from provider.sharing import Sharing
-from provider.shelf import Shelf
 from provider.store import Store
 from provider.switch import Switch
-from provider.till import Till
 from provider.upstream import Upstream
 from provider.watch import Watch
 
@@ -83,14 +83,14 @@ async def _run(
     await check_state(store, chain, chain_id, state=config.state, holds="debts")
     tee = tees.load(config.tee, config.state)
     await register(chain, config.service, url=url, signer=tee.address)
-    book, metrics, switch = Book(store.owed()), Metrics(), Switch(store)
+    debts, metrics, switch = Debts(store.owed()), Metrics(), Switch(store)
     settler = Settler(
-        store, chain, tee, book, config.settlement, chain_id=chain_id, metrics=metrics
+        store, chain, tee, debts, config.settlement, chain_id=chain_id, metrics=metrics
     )
     watch = Watch(
         config,
         chain=chain,
-        book=book,
+        debts=debts,
         settler=settler,
         session=upstream,
         switch=switch,
@@ -106,37 +106,50 @@ async def _run(
         contract=chain.contract,
         started=int(time.time()),
     )
-    gate = Gate(chain, book, config.network.cache_seconds)
+    gate = Gate(chain, debts, config.network.cache_seconds)
     server = Upstream(upstream, config.upstream, metrics)
-    till = Till(store, book, tee)
-    shelf = Shelf(store, config.jobs.keep_seconds)
-    counter = Counter(config, gate=gate, book=book, settler=settler, switch=switch)
+    receipts = Receipts(store, debts, tee)
+    picture_store = PictureStore(store, config.jobs.keep_seconds)
+    admission = Admission(config, gate=gate, debts=debts, settler=settler, switch=switch)
     adapters = _adapters(config, store, gate, upstream)
-    relay = Relay(counter=counter, upstream=server, till=till, adapters=adapters)
-    pictures = Pictures(counter=counter, upstream=server, till=till, shelf=shelf, url=url)
-    jobs = Jobs(config.jobs, counter=counter, gate=gate, book=book, pictures=pictures, shelf=shelf)
+    relay = Relay(admission=admission, upstream=server, receipts=receipts, adapters=adapters)
+    pictures = Pictures(
+        admission=admission,
+        upstream=server,
+        receipts=receipts,
+        picture_store=picture_store,
+        url=url,
+    )
+    jobs = Jobs(
+        config.jobs,
+        admission=admission,
+        gate=gate,
+        debts=debts,
+        pictures=pictures,
+        picture_store=picture_store,
+    )
     app = App(
         config,
         relay=relay,
         pictures=pictures,
         jobs=jobs,
         adapters=adapters,
-        till=till,
+        receipts=receipts,
         gate=gate,
-        book=book,
+        debts=debts,
         tee=tee,
         started=place.started,
         metrics=metrics,
         sharing=Sharing(watch, config.wallet_key, place) if config.share_unsettled else None,
     )
     await jobs.take_up()
-    work = [settler.run(), watch.run(), _prune(store, shelf), *jobs.workers()]
+    work = [settler.run(), watch.run(), _prune(store, picture_store), *jobs.workers()]
     if adapters is not None:
         work.append(adapters.work())
     if config.admin is not None:
         guard = Guard(config.admin.token or kept_token(config.state))
         status = Gathering(
-            place, config.settlement, watch=watch, settler=settler, book=book, store=store
+            place, config.settlement, watch=watch, settler=settler, debts=debts, store=store
         )
         admin = AdminApp(guard, metrics=metrics, switch=switch, settler=settler, status=status)
         work.append(serve_beside(admin, listen(config.admin.host, config.admin.port, "admin")))
@@ -167,12 +180,12 @@ def _adapters(
     )
 
 
-async def _prune(store: Store, shelf: Shelf) -> None:
+async def _prune(store: Store, picture_store: PictureStore) -> None:
     while True:
         before = time.time() - KEEP_SIGNATURES_SECONDS
         try:
             await asyncio.to_thread(store.forget_signatures, before)
-            await asyncio.to_thread(shelf.sweep)
+            await asyncio.to_thread(picture_store.sweep)
         except sqlite3.Error as error:
             log.warning("what is old stays: %s", error)
         await asyncio.sleep(PRUNE_SECONDS)

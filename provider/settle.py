@@ -18,10 +18,10 @@ from collections.abc import Sequence, Set
 from eth_utils.crypto import keccak
 
 from protocol.digests import Settlement, recover, settlement_digest
-from provider.aftermath import Aftermath
-from provider.book import Book
 from provider.chain import PARTIAL, SUCCESS, Chain, Outcome, SignedItem
 from provider.config import Settlement as SettlementOptions
+from provider.confirmations import Confirmations
+from provider.debts import Debts
 from provider.errors import ChainError, TooDear
 from provider.metrics import Metrics
 from provider.store import Charge, OpenItem, Store
@@ -47,7 +47,7 @@ class Settler:
         store: Store,
         chain: Chain,
         tee: Tee,
-        book: Book,
+        debts: Debts,
         options: SettlementOptions,
         *,
         chain_id: int,
@@ -59,7 +59,7 @@ class Settler:
         self._chain_id = chain_id
         self._options = options
         self._metrics = metrics or Metrics()
-        self._after = Aftermath(store, chain, book, options, self._metrics)
+        self._confirmations = Confirmations(store, chain, debts, options, self._metrics)
         self._wake = asyncio.Event()
         self._urgent: set[str] = set()
         self._everything = False
@@ -133,7 +133,7 @@ class Settler:
         async with self._lock:
             urgent, self._urgent = self._urgent, set()
             try:
-                await self._after.follow(urgent)
+                await self._confirmations.follow(urgent)
                 await self._collect(
                     0 if everything else self._options.minimum, urgent, only_urgent=only_urgent
                 )
@@ -145,7 +145,7 @@ class Settler:
     async def follow(self) -> None:
         """Between rounds: only learn what became of what was sent. Raises ChainError."""
         async with self._lock:
-            await self._after.follow(set())
+            await self._confirmations.follow(set())
 
     async def _collect(self, minimum: int, urgent: Set[str], *, only_urgent: bool) -> None:
         """Sign one item per user who owes at least `minimum` in charges that no item holds yet, or
@@ -172,7 +172,7 @@ class Settler:
                 continue
             charges = free[user]
             if account.nonce > await asyncio.to_thread(self._store.known_nonce, user):
-                if not await self._after.drop_paid(user, account.nonce):
+                if not await self._confirmations.drop_paid(user, account.nonce):
                     continue
                 charges = (await asyncio.to_thread(self._store.free_charges)).get(user, [])
                 if not charges:
@@ -229,7 +229,7 @@ class Settler:
             max_gas_price=gas_limit,
         )
         batch = await asyncio.to_thread(self._store.add_batch, items, transaction)
-        await self._after.transmit(batch)
+        await self._confirmations.transmit(batch)
 
     async def _next_nonce(self) -> int:
         """The node's word, but never a nonce that a batch under way may still need: some nodes

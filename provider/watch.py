@@ -10,9 +10,9 @@ from dataclasses import dataclass
 
 import aiohttp
 
-from provider.book import Book
 from provider.chain import Chain
 from provider.config import Config
+from provider.debts import Debts
 from provider.errors import ChainError
 from provider.metrics import Metrics
 from provider.settle import Settler
@@ -59,7 +59,7 @@ class Watch:
         config: Config,
         *,
         chain: Chain,
-        book: Book,
+        debts: Debts,
         settler: Settler,
         session: aiohttp.ClientSession,
         switch: Switch,
@@ -67,7 +67,7 @@ class Watch:
     ) -> None:
         self._config = config
         self._chain = chain
-        self._book = book
+        self._debts = debts
         self._settler = settler
         self._session = session
         self._seen: dict[str, tuple[int, int]] = {}
@@ -75,9 +75,9 @@ class Watch:
         self.switch = switch
         self.view = View()
         for gauge, value in (
-            (metrics.unsettled, lambda: sum(book.debtors().values())),
-            (metrics.reserved, book.reserved),
-            (metrics.debtors, lambda: len(book.debtors())),
+            (metrics.unsettled, lambda: sum(debts.debtors().values())),
+            (metrics.reserved, debts.reserved),
+            (metrics.debtors, lambda: len(debts.debtors())),
             (metrics.at_risk, lambda: len(self.at_risk())),
             (metrics.at_risk_neuron, lambda: sum(self.at_risk().values())),
             (metrics.paused, lambda: float(switch.paused)),
@@ -116,7 +116,7 @@ class Watch:
             metrics.gas_price.set(price)
 
     async def _look_at_debtors(self) -> None:
-        biggest = sorted(self._book.debtors().items(), key=lambda x: -x[1])[:MAX_DEBTORS]
+        biggest = sorted(self._debts.debtors().items(), key=lambda x: -x[1])[:MAX_DEBTORS]
         seen = {}
         for user, _ in biggest:
             account = await self._chain.account(user)
@@ -147,7 +147,7 @@ class Watch:
         """Everybody who owes something, the biggest debt first."""
         margin = self._config.settlement.low_balance
         found = {}
-        for user, owed in sorted(self._book.debtors().items(), key=lambda x: -x[1]):
+        for user, owed in sorted(self._debts.debtors().items(), key=lambda x: -x[1]):
             balance, pending = self._seen.get(user, (None, None))
             free = None if balance is None or pending is None else balance - pending
             at_risk = free is not None and owed + margin >= free

@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from provider.book import Book
 from provider.config import Settlement
+from provider.debts import Debts
 from provider.settle import Settler
 from provider.store import Store
 from provider.watch import Debtor, View, Watch
@@ -71,14 +71,14 @@ class Gathering:
         *,
         watch: Watch,
         settler: Settler,
-        book: Book,
+        debts: Debts,
         store: Store,
     ) -> None:
         self._place = place
         self._limits = options.gas_limit(urgent=False), options.gas_limit(urgent=True)
         self._watch = watch
         self._settler = settler
-        self._book = book
+        self._debts = debts
         self._store = store
 
     def __call__(self) -> Status:
@@ -88,7 +88,7 @@ class Gathering:
             waiting=self._settler.waiting,
             view=self._watch.view,
             debtors=self._watch.debtors(),
-            reserved=self._book.reserved(),
+            reserved=self._debts.reserved(),
             sent=last_batches(self._store),
             gas_limits=self._limits,
         )

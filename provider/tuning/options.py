@@ -13,9 +13,9 @@ import yaml
 from protocol.digests import address_of_key
 from protocol.tuning import MODEL_HASHES, is_hash
 from provider.config import TeeChoice, tee_choice
-from provider.lines import read
 from provider.operating import LogChoice, log_choice
 from provider.section import Notes, SecretPlace, Section
+from provider.yaml_file import read
 
 MAX_MODELS = 50
 MAX_NAME_CHARS = 100

@@ -32,8 +32,8 @@ from protocol.digests import sign
 from protocol.fees import Tariff, Usage
 from provider import config as configs
 from provider import tee as tees
-from provider.book import Book
 from provider.chain import Chain
+from provider.debts import Debts
 from provider.settle import Settler
 from provider.store import Store
 from runner.processes import free_port
@@ -297,14 +297,14 @@ def transactions(broker: Broker) -> int:
 
 
 @asynccontextmanager
-async def settling(broker: Broker) -> AsyncIterator[tuple[Settler, Store, Book]]:
+async def settling(broker: Broker) -> AsyncIterator[tuple[Settler, Store, Debts]]:
     """The broker's own settlement, on its own state, one round at a time."""
     config = configs.load(broker.config)
     store = Store(config.state)
     async with aiohttp.ClientSession() as session:
         chain = Chain(session, config.network.rpc, config.network.inference, config.wallet_key)
-        book, tee = Book(store.owed()), tees.load(config.tee, config.state)
-        yield Settler(store, chain, tee, book, config.settlement, chain_id=31337), store, book
+        debts, tee = Debts(store.owed()), tees.load(config.tee, config.state)
+        yield Settler(store, chain, tee, debts, config.settlement, chain_id=31337), store, debts
     store.close()
 
 

@@ -25,7 +25,7 @@ from devnet import accounts
 from devnet.client import Receipt
 from protocol.abi import INFERENCE_SERVING, encode_call
 from protocol.digests import Settlement, settlement_digest, sign
-from provider import aftermath
+from provider import confirmations
 from provider.chain import SignedItem
 from provider.store import WRITTEN_OFF, Charge, Store
 from runner.processes import free_port
@@ -166,13 +166,13 @@ def paused(lab: Lab) -> Iterator[None]:
 async def test_a_stuck_transaction_is_replaced_by_dearer_ones_and_pays_once(
     lab: Lab, broker: Broker, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(aftermath, "REPLACE_SECONDS", 0)
-    monkeypatch.setattr(aftermath, "RECEIPT_SECONDS", 0.2)
+    monkeypatch.setattr(confirmations, "REPLACE_SECONDS", 0)
+    monkeypatch.setattr(confirmations, "RECEIPT_SECONDS", 0.2)
     user = customer(lab, broker)
     debt = buy(broker, user, 2)
     broker.stop()
     sent = transactions(broker)
-    async with settling(broker) as (settler, store, book):
+    async with settling(broker) as (settler, store, debts):
         with paused(lab):
             for _ in range(3):
                 await settler.settle()
@@ -181,15 +181,15 @@ async def test_a_stuck_transaction_is_replaced_by_dearer_ones_and_pays_once(
             assert len({attempt.nonce for attempt in batch.attempts}) == 1
             assert len(prices) == 3
             assert all(9 * a // 8 < b for a, b in pairwise(prices)), prices
-            assert book.owed(user.address) == debt
+            assert debts.owed(user.address) == debt
             # One item of a user at a time: what comes later waits for its end.
             store.record(Charge(user.address, 5, b"\1" * 32), None)
-            book.charge(user.address, 5)
+            debts.charge(user.address, 5)
             store.record(Charge(Person().address, 5, b"\1" * 32), None)  # who has left since
             await settler.settle()
             assert [i.signed.item.total_fee for i in store.open_items()] == [debt]
         await settler.settle()
-        assert (book.owed(user.address), store.open_items(), store.open_batches()) == (0, [], [])
+        assert (debts.owed(user.address), store.open_items(), store.open_batches()) == (0, [], [])
     assert transactions(broker) == sent + 2
     assert lab.account(user, broker.address)["balance"] == 2 * ONE - debt - 5
 
@@ -198,12 +198,12 @@ async def test_a_transaction_pushed_out_by_a_stranger_goes_out_again(
     lab: Lab, broker: Broker, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Somebody used the wallet elsewhere: our nonce is gone, the items are not."""
-    monkeypatch.setattr(aftermath, "RECEIPT_SECONDS", 0.2)
+    monkeypatch.setattr(confirmations, "RECEIPT_SECONDS", 0.2)
     user = customer(lab, broker)
     debt = buy(broker, user, 1)
     broker.stop()
     rpc = lab.contracts.chain.rpc
-    async with settling(broker) as (settler, store, book):
+    async with settling(broker) as (settler, store, debts):
         with paused(lab):
             await settler.settle()
             (batch,) = store.open_batches()
@@ -213,7 +213,7 @@ async def test_a_transaction_pushed_out_by_a_stranger_goes_out_again(
             rpc.call("anvil_dropTransaction", batch.attempts[0].hash)
         lab.contracts.ledger.send(broker.owner.wallet, "depositFund", value=3 * ONE)
         await settler.settle()
-        assert (book.owed(user.address), store.open_batches()) == (0, [])
+        assert (debts.owed(user.address), store.open_batches()) == (0, [])
     account = lab.account(user, broker.address)
     assert (account["balance"], account["nonce"]) == (
         2 * ONE - debt,
@@ -225,13 +225,13 @@ async def test_a_mined_refusal_pays_nothing_and_is_tried_again(
     lab: Lab, broker: Broker, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Between the preview and the block the owner withdraws the trust in the signer."""
-    monkeypatch.setattr(aftermath, "RECEIPT_SECONDS", 0.2)
+    monkeypatch.setattr(confirmations, "RECEIPT_SECONDS", 0.2)
     user = customer(lab, broker)
     debt = buy(broker, user, 1)
     broker.stop()
     inference = lab.contracts.inference
     revoke = encode_call(INFERENCE_SERVING, "revokeTEESignerAcknowledgement", broker.address)
-    async with settling(broker) as (settler, store, book):
+    async with settling(broker) as (settler, store, debts):
         with paused(lab):
             await settler.settle()
             (batch,) = store.open_batches()
@@ -241,11 +241,11 @@ async def test_a_mined_refusal_pays_nothing_and_is_tried_again(
         await settler.settle()
         (item,) = store.open_items()
         assert item.id == batch.items[0].id  # its nonce is not used up: no other is signed
-        assert item.batch is None and book.owed(user.address) == debt
+        assert item.batch is None and debts.owed(user.address) == debt
         assert lab.account(user, broker.address)["balance"] == 2 * ONE
         lab.acknowledge(broker.address)
         await settler.settle()
-        assert (book.owed(user.address), store.open_items()) == (0, [])
+        assert (debts.owed(user.address), store.open_items()) == (0, [])
     account = lab.account(user, broker.address)
     assert (account["balance"], account["nonce"]) == (2 * ONE - debt, item.signed.item.nonce)
 

@@ -10,7 +10,7 @@ import pytest
 
 from devnet.anvil import Anvil
 from devnet.deploy import connect, deploy
-from provider import aftermath
+from provider import confirmations
 from provider.errors import ChainError
 from provider.store import Charge
 from tests.live.provider_lab import (
@@ -71,9 +71,9 @@ async def test_a_lost_block_is_paid_once_more_and_never_twice(lab: Lab, broker: 
     debt = buy(broker, user, 3)
     broker.stop()
     sent = transactions(broker)
-    async with settling(broker) as (settler, store, book):
+    async with settling(broker) as (settler, store, debts):
         await settler.settle()
-        assert book.owed(user.address) == 0 and store.open_batches() == []
+        assert debts.owed(user.address) == 0 and store.open_batches() == []
         (mined,) = store.mined_batches()
         reorganise(lab, 1)
         assert lab.account(user, broker.address)["balance"] == 2 * ONE  # the money is back
@@ -83,7 +83,7 @@ async def test_a_lost_block_is_paid_once_more_and_never_twice(lab: Lab, broker: 
         (again,) = store.mined_batches()
         assert again.batch.attempts == mined.batch.attempts
         assert again.block_hash != mined.block_hash
-        assert book.owed(user.address) == 0 == sum(store.owed().values())
+        assert debts.owed(user.address) == 0 == sum(store.owed().values())
         assert transactions(broker) == sent + 1
         for _ in range(3):
             await settler.settle(everything=True)
@@ -102,14 +102,14 @@ async def test_a_transaction_that_moved_to_another_block_is_judged_anew(
     debt = buy(broker, user, 1)
     broker.stop()
     sent = transactions(broker)
-    async with settling(broker) as (settler, store, book):
+    async with settling(broker) as (settler, store, debts):
         await settler.settle()
         (mined,) = store.mined_batches()
         reorganise(lab, 1, (mined.batch.attempts[0].raw, 0))
         await settler.settle()
         (moved,) = store.mined_batches()
         assert moved.block_hash != mined.block_hash
-        assert (book.owed(user.address), transactions(broker)) == (0, sent + 1)
+        assert (debts.owed(user.address), transactions(broker)) == (0, sent + 1)
     assert lab.account(user, broker.address)["balance"] == 2 * ONE - debt
 
 
@@ -120,11 +120,11 @@ async def test_what_remains_of_a_lost_item_is_not_asked_for_beside_it(
     debt again."""
     user = customer(lab, broker, ONE)
     broker.stop()
-    async with settling(broker) as (settler, store, book):
+    async with settling(broker) as (settler, store, debts):
         store.record(Charge(user.address, 3 * ONE, b"\1" * 32), None)
-        book.charge(user.address, 3 * ONE)
+        debts.charge(user.address, 3 * ONE)
         await settler.settle()
-        assert store.owed() == {user.address: 2 * ONE} == book.debtors()
+        assert store.owed() == {user.address: 2 * ONE} == debts.debtors()
         # Topped up, the remainder could be paid; but its block may still be lost.
         lab.fund(user, broker.address, 5 * ONE)
         await settler.settle()
@@ -134,7 +134,7 @@ async def test_what_remains_of_a_lost_item_is_not_asked_for_beside_it(
         reorganise(lab, head - mined.block_number + 1)
         lab.fund(user, broker.address, 5 * ONE)
         await settler.settle()
-        assert store.owed() == {} == book.debtors()
+        assert store.owed() == {} == debts.debtors()
         assert lab.account(user, broker.address)["balance"] == 3 * ONE  # 1 and 5, less the debt
         call(lab, "anvil_mine", hex(5))
         await settler.settle()
@@ -150,11 +150,11 @@ async def test_a_node_that_is_behind_takes_nothing_back(lab: Lab, broker: Broker
     chaos = ChaosRpc(lab.rpc)
     with served(chaos) as url:
         broker.set("chain", rpc=url)
-        async with settling(broker) as (settler, store, book):
+        async with settling(broker) as (settler, store, debts):
             await settler.settle()
             chaos.lies = {"eth_getBlockByNumber": None, "eth_getTransactionReceipt": None}
             await settler.follow()
-            assert book.owed(user.address) == 0 and len(store.mined_batches()) == 1
+            assert debts.owed(user.address) == 0 and len(store.mined_batches()) == 1
 
 
 @pytest.mark.parametrize("signed", [True, False])
@@ -179,14 +179,14 @@ async def test_nothing_is_written_off_by_a_block_that_may_be_lost(
             await settler.settle()
             assert store.open_items() == []
         copy.replace(broker.state / "broker.sqlite3")  # closed, it has no journal beside it
-        async with settling(broker) as (settler, store, book):
+        async with settling(broker) as (settler, store, debts):
             with store.transaction() as db:
                 db.execute("UPDATE item SET nonce = CAST(nonce AS INTEGER) - 1")
             await settler.settle()
-            assert store.owed() == {user.address: debt} == book.debtors()
+            assert store.owed() == {user.address: debt} == debts.debtors()
             reorganise(lab, 1)
             await settler.settle()
-            assert store.owed() == {} == book.debtors()
+            assert store.owed() == {} == debts.debtors()
     assert lab.account(user, broker.address)["balance"] == 2 * ONE - debt
 
 
@@ -202,10 +202,10 @@ async def test_settlements_wait_for_gas_the_operator_wants_to_pay(
     with served(chaos) as url:
         broker.set("chain", rpc=url)
         broker.set("settlement", **limits)
-        async with settling(broker) as (settler, store, book):
+        async with settling(broker) as (settler, store, debts):
             chaos.lies = {"eth_gasPrice": hex(30 * GWEI)}
             await settler.settle(everything=True)
-            assert (book.owed(user.address), transactions(broker)) == (debt, sent)
+            assert (debts.owed(user.address), transactions(broker)) == (debt, sent)
             assert settler.waiting == (
                 f"{debt} neuron of 1 users wait: gas costs {30 * GWEI} neuron, more than the "
                 f"limit of {20 * GWEI}"
@@ -219,23 +219,23 @@ async def test_settlements_wait_for_gas_the_operator_wants_to_pay(
             # Others do not travel along at that price.
             chaos.lies = {"eth_gasPrice": hex(45 * GWEI)}
             store.record(Charge(calm.address, FEE, b"\1" * 32), None)
-            book.charge(calm.address, FEE)
+            debts.charge(calm.address, FEE)
             settler.kick(user.address)
             await settler.settle(everything=True)
-            assert book.debtors() == {calm.address: FEE} and "1 users wait" in settler.waiting
+            assert debts.debtors() == {calm.address: FEE} and "1 users wait" in settler.waiting
             # A rise of a quarter is allowed for, within the limit.
             ((price,),) = store.rows("SELECT gas_price FROM attempt")
             assert int(price) == 50 * GWEI
             chaos.lies = {"eth_gasPrice": hex(19 * GWEI)}
             await settler.settle()
-            assert (book.debtors(), settler.waiting) == ({}, "")
+            assert (debts.debtors(), settler.waiting) == ({}, "")
 
 
 async def test_a_stuck_transaction_is_not_bumped_beyond_the_limit(
     lab: Lab, broker: Broker, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(aftermath, "REPLACE_SECONDS", 0)
-    monkeypatch.setattr(aftermath, "RECEIPT_SECONDS", 0.1)
+    monkeypatch.setattr(confirmations, "REPLACE_SECONDS", 0)
+    monkeypatch.setattr(confirmations, "RECEIPT_SECONDS", 0.1)
     user, other = customer(lab, broker), customer(lab, broker)
     debt = buy(broker, user, 1)
     broker.stop()
@@ -252,7 +252,7 @@ async def test_a_stuck_transaction_is_not_bumped_beyond_the_limit(
             # A second batch takes the next nonce, also where the node forgets what waits.
             store.record(Charge(other.address, FEE, b"\1" * 32), None)
             call(lab, "anvil_dropTransaction", batch.attempts[-1].hash)
-            monkeypatch.setattr(aftermath.Aftermath, "follow", _nothing)
+            monkeypatch.setattr(confirmations.Confirmations, "follow", _nothing)
             await settler.settle()
             first, second = store.open_batches()
             assert second.attempts[0].nonce == first.attempts[0].nonce + 1
@@ -266,7 +266,7 @@ async def test_a_stuck_transaction_is_not_bumped_beyond_the_limit(
     assert lab.account(other, broker.address)["balance"] == 2 * ONE - FEE
 
 
-async def _nothing(self: aftermath.Aftermath, urgent: set[str]) -> None:
+async def _nothing(self: confirmations.Confirmations, urgent: set[str]) -> None:
     """A round that does not look back."""
 
 
@@ -288,14 +288,14 @@ async def test_an_urgent_debt_takes_no_small_ones_along(lab: Lab, broker: Broker
     urgent, small = customer(lab, broker), customer(lab, broker)
     broker.stop()
     broker.set("settlement", minimum=100 * FEE)
-    async with settling(broker) as (settler, store, book):
+    async with settling(broker) as (settler, store, debts):
         for user in (urgent, small):
             store.record(Charge(user.address, FEE, b"\1" * 32), None)
-            book.charge(user.address, FEE)
+            debts.charge(user.address, FEE)
         settler.kick(urgent.address)
         await settler.settle(only_urgent=True)
-        assert book.debtors() == {small.address: FEE}
+        assert debts.debtors() == {small.address: FEE}
         await settler.settle()
-        assert book.debtors() == {small.address: FEE}
+        assert debts.debtors() == {small.address: FEE}
         await settler.settle(everything=True)
-        assert book.debtors() == {}
+        assert debts.debtors() == {}

@@ -46,7 +46,7 @@ SAID: dict[str, tuple[str, ...]] = {
         "{marketplace.dumps.KEPT} nights are kept",
     ),
     "broker": (
-        "replaced after {provider.aftermath.REPLACE_SECONDS} seconds",
+        "replaced after {provider.confirmations.REPLACE_SECONDS} seconds",
         "at most once in {provider.settle.KICK_SECONDS} seconds",
         "at most {provider.sharing.FRESH_SECONDS} seconds old",
         "a session of {provider.admin.guard.SESSION_SECONDS:hours of seconds} hours",

@@ -21,14 +21,14 @@ from eth_account import Account
 
 from protocol import tuning
 from provider import adapters, config, keyfiles, logs, schema
-from provider.book import Book
 from provider.config import MachineChoice
+from provider.debts import Debts
 from provider.errors import ConfigError
 from provider.operating import LogChoice
+from provider.receipts import Receipts
 from provider.server import background
 from provider.store import Charge, Receipt, Store
 from provider.tee.dev import DevTee
-from provider.till import Till
 from provider.tuning.tasks import Task, Tasks
 
 KEY = "0x" + "11" * 32
@@ -235,7 +235,7 @@ async def test_work_that_ends_by_itself_is_told_of(caplog: pytest.LogCaptureFixt
 
 async def test_what_is_being_written_down_is_waited_for(tmp_path: Path) -> None:
     """A broker that stops cancels its answers, and closes the store when they have ended."""
-    store, book = Store(tmp_path), Book({})
+    store, debts = Store(tmp_path), Debts({})
     begun, go = threading.Event(), threading.Event()
 
     def write(charge: Charge, receipt: Receipt | None) -> None:
@@ -243,8 +243,8 @@ async def test_what_is_being_written_down_is_waited_for(tmp_path: Path) -> None:
         go.wait()
         store.record(charge, receipt)
 
-    till = Till(store, book, DevTee(bytes.fromhex(KEY[2:]), bytes(32), MachineChoice()))
-    answer = asyncio.create_task(till.record(Charge(USER, 7, bytes(32)), None, write=write))
+    receipts = Receipts(store, debts, DevTee(bytes.fromhex(KEY[2:]), bytes(32), MachineChoice()))
+    answer = asyncio.create_task(receipts.record(Charge(USER, 7, bytes(32)), None, write=write))
     await asyncio.to_thread(begun.wait)
     answer.cancel()
     try:
@@ -255,7 +255,7 @@ async def test_what_is_being_written_down_is_waited_for(tmp_path: Path) -> None:
         go.set()
     with pytest.raises(asyncio.CancelledError):
         await answer
-    assert store.owed() == {USER: 7} == book.debtors()
+    assert store.owed() == {USER: 7} == debts.debtors()
     store.close()
 
 

@@ -14,9 +14,9 @@ import time
 from collections.abc import Sequence, Set
 from typing import Any
 
-from provider.book import Book
 from provider.chain import PARTIAL, SUCCESS, Chain, Outcome
 from provider.config import Settlement as SettlementOptions
+from provider.debts import Debts
 from provider.errors import ChainError, TooDear
 from provider.metrics import Metrics
 from provider.store import Mined, MinedBatch, OpenBatch, OpenItem, Store
@@ -28,20 +28,20 @@ REPLACE_SECONDS = 90
 log = logging.getLogger("provider.settle")
 
 
-class Aftermath:
-    """Follows sent batches to their end."""
+class Confirmations:
+    """Follows sent batches until they are confirmed."""
 
     def __init__(
         self,
         store: Store,
         chain: Chain,
-        book: Book,
+        debts: Debts,
         options: SettlementOptions,
         metrics: Metrics,
     ) -> None:
         self._store = store
         self._chain = chain
-        self._book = book
+        self._debts = debts
         self._options = options
         self._metrics = metrics
 
@@ -84,7 +84,7 @@ class Aftermath:
             return
         again = await asyncio.to_thread(self._store.take_back, mined.batch.id)
         for user, amount in again.items():
-            self._book.charge(user, amount)
+            self._debts.charge(user, amount)
         self._metrics.settlements.labels("taken back").inc()
         log.warning(
             "batch %d: the chain took back block %d, %d neuron of %d users are owed again",
@@ -167,7 +167,7 @@ class Aftermath:
         settlement = item.signed.item
         unsettled = min(outcome.unsettled, settlement.total_fee)
         if await asyncio.to_thread(self._store.judge, item, outcome.status, unsettled):
-            self._book.settled(settlement.user, settlement.total_fee - unsettled)
+            self._debts.settled(settlement.user, settlement.total_fee - unsettled)
             self._metrics.outcome(outcome.status)
             self._metrics.settled.inc(settlement.total_fee - unsettled)
             log.info(
@@ -200,7 +200,7 @@ class Aftermath:
         would be a double charge, so the user gets the benefit of the doubt. It is no income."""
         settlement = item.signed.item
         if await asyncio.to_thread(self._store.write_off, item):
-            self._book.settled(settlement.user, settlement.total_fee)
+            self._debts.settled(settlement.user, settlement.total_fee)
             self._metrics.written_off.inc(settlement.total_fee)
             log.error(
                 "%s: nonce %d was used by an unknown transaction, %d neuron written off",
@@ -224,7 +224,7 @@ class Aftermath:
         nonce = account.nonce
         dropped = await asyncio.to_thread(self._store.explain_nonce, user, nonce)
         if dropped:
-            self._book.settled(user, dropped)
+            self._debts.settled(user, dropped)
             self._metrics.written_off.inc(dropped)
             log.error(
                 "%s: a settlement that is not in this store used nonce %d, %d neuron from before "

@@ -8,7 +8,7 @@ import contextlib
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 
-from provider.book import Book
+from provider.debts import Debts
 from provider.errors import Refused
 from provider.http import Answer
 from provider.store import Charge, Receipt, Store
@@ -17,12 +17,12 @@ from provider.tee import Tee
 SIGNATURE_WAIT_SECONDS = 10
 
 
-class Till:
+class Receipts:
     """Signs answers, writes down what they cost, and shows signatures."""
 
-    def __init__(self, store: Store, book: Book, tee: Tee) -> None:
+    def __init__(self, store: Store, debts: Debts, tee: Tee) -> None:
         self._store = store
-        self._book = book
+        self._debts = debts
         self._tee = tee
         self._under_way: dict[str, asyncio.Event] = {}
 
@@ -57,7 +57,7 @@ class Till:
     ) -> None:
         await asyncio.to_thread(write, charge, receipt)
         if charge.fee:
-            self._book.charge(charge.user, charge.fee)
+            self._debts.charge(charge.user, charge.fee)
 
     def record_last(self, charge: Charge) -> None:
         """Write down what was delivered until now: the broker is stopping, there is no time for a

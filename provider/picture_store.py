@@ -58,7 +58,7 @@ class JobState:
     chat_id: str | None
 
 
-class Shelf:
+class PictureStore:
     """The tables, in the broker's store."""
 
     def __init__(self, store: Store, keep_seconds: float) -> None:

@@ -1,4 +1,4 @@
-"""Where a user comes to order: who it is, what is asked, whether it is too much, and who pays
+"""Which requests are let in: who asks, what is asked, whether it is too much, and who pays
 (provider-protocol.md 1.2), in the order of the reference server."""
 
 from __future__ import annotations
@@ -14,8 +14,8 @@ from uuid import uuid4
 from protocol import fees
 from provider.asks import Ask, Terms
 from provider.bodies import Bodies
-from provider.book import Book
 from provider.config import Config
+from provider.debts import Debts
 from provider.errors import Refused
 from provider.gate import Gate
 from provider.http import Request
@@ -31,7 +31,7 @@ Reader = Callable[[bytes, str, Terms], A]
 
 
 @dataclass(frozen=True)
-class Order(Generic[A]):
+class Admitted(Generic[A]):
     """One request to be paid: who asks what, under which id, with which headers to answer."""
 
     user: str
@@ -40,11 +40,11 @@ class Order(Generic[A]):
     headers: dict[str, str]
 
 
-class Counter:
-    """Takes orders."""
+class Admission:
+    """Checks requests, and holds back what they may cost."""
 
     def __init__(
-        self, config: Config, *, gate: Gate, book: Book, settler: Settler, switch: Switch
+        self, config: Config, *, gate: Gate, debts: Debts, settler: Settler, switch: Switch
     ) -> None:
         service = config.service
         tariff = fees.tariff(service.input_price, service.output_price, service.additional_info)
@@ -53,7 +53,7 @@ class Counter:
         self._low_balance = config.settlement.low_balance
         self._minimum = max(1, config.settlement.minimum)
         self._gate = gate
-        self._book = book
+        self._debts = debts
         self._settler = settler
         self._switch = switch
         self._keeper = Gatekeeper(config.limits)
@@ -61,7 +61,7 @@ class Counter:
         self._long_parses = asyncio.Semaphore(LONG_PARSES_AT_ONCE)
 
     @asynccontextmanager
-    async def order(self, request: Request, read: Reader[A]) -> AsyncIterator[Order[A]]:
+    async def admit(self, request: Request, read: Reader[A]) -> AsyncIterator[Admitted[A]]:
         """A checked request, with a place among those under way and its estimate held back.
 
         Raises Refused.
@@ -71,10 +71,10 @@ class Counter:
             rate = self.count(user)
             with self._keeper.running(user):
                 await self.afford(user, ask)
-                with self._book.reserving(user, ask.estimate):
+                with self._debts.reserving(user, ask.estimate):
                     chat_id = str(uuid4())
                     headers = {"ZG-Res-Key": chat_id, "Provider": self.provider, **rate}
-                    yield Order(user, ask, chat_id, headers)
+                    yield Admitted(user, ask, chat_id, headers)
         self._settle_early(user, self._gate.left(user))
 
     async def customer(self, request: Request) -> str:
@@ -114,6 +114,6 @@ class Counter:
     def _settle_early(self, user: str, left: int | None) -> None:
         """Where little is `left`, the debt goes on chain while it can be paid, if it is worth the
         gas."""
-        worth = self._book.owed(user) >= self._minimum
+        worth = self._debts.owed(user) >= self._minimum
         if left is not None and left < self._low_balance and worth:
             self._settler.kick(user)
