@@ -43,7 +43,8 @@ class Day:
 
 @dataclass(frozen=True)
 class Results:
-    """All items ever, by what became of them; `lost` neuron were asked for and not paid."""
+    """All items ever, by what became of them. Anybody can send items that the contract refuses, for
+    any amount (contracts.md 6.4), so `lost` is what accepted ones asked for and did not get."""
 
     items: int
     in_part: int
@@ -56,7 +57,9 @@ class Results:
 
     @property
     def refused_said(self) -> str:
-        return _("%(share)s of all") % {"share": formats.percentage(self.refused, self.items)}
+        return _("%(share)s of all, whoever sent them") % {
+            "share": formats.percentage(self.refused, self.items)
+        }
 
 
 @dataclass(frozen=True)
@@ -140,11 +143,10 @@ def kept_spending(version: str, window: str, today: dt.date) -> Spending:
 
 def results() -> Results:
     """By kept sums (1 query)."""
-    names = ("items", "in_part", "refused", "unsettled", "refused_amount")
+    names = ("items", "in_part", "refused", "unsettled")
     rows = ServiceTotal.objects.filter(provider="")
     found = rows.aggregate(**{name: Sum(name) for name in names})
-    items, part, refused, missed, lost = (int(found[name] or 0) for name in names)
-    return Results(items, part, refused, missed + lost)
+    return Results(*(int(found[name] or 0) for name in names))
 
 
 def spending(days: int, today: dt.date) -> Spending:

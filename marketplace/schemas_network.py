@@ -46,7 +46,9 @@ class NetworkDayOut(Schema):
 
 
 class ResultsOut(Schema):
-    """All settlements ever; `lost`: neuron that were asked for and not paid."""
+    """All settlements ever. `refused`: items that the contract refused, whoever sent them. `lost`:
+    neuron that accepted ones asked for and users did not have; refused ones may ask for anything,
+    and count for nothing in it."""
 
     count: int
     in_part: int

@@ -279,15 +279,17 @@ def test_settlements_of_all_are_narrowed_as_their_page_is(network: None, client:
 def test_the_network_in_numbers_is_what_its_page_says(network: None, client: Client) -> None:
     rows.service()
     rows.settlement(settled=7, at=timezone.now())
-    rows.settlement(settled=0, unsettled=5, status="invalid_nonce", at=timezone.now())
+    rows.settlement(settled=2, unsettled=5, status="partial", at=timezone.now())
+    # Anybody can send this, for any amount.
+    rows.settlement(settled=0, unsettled=10**30, status="provider_mismatch", at=timezone.now())
     body = get(client, "/network?window=90d", "get_network")
-    assert (body["spent_24h"], body["settlements_24h"], body["payers"]) == ("7", 1, 1)
-    assert body["settlements"] == {"count": 2, "in_part": 0, "refused": 1, "lost": "5"}
+    assert (body["spent_24h"], body["settlements_24h"], body["payers"]) == ("9", 2, 1)
+    assert body["settlements"] == {"count": 3, "in_part": 1, "refused": 1, "lost": "5"}
     assert (len(body["by_day"]), body["window"], body["services"]) == (90, "90d", 1)
-    assert body["by_day"][-1]["paid"] == "7" and body["by_day"][0]["paid"] == "0"
+    assert body["by_day"][-1]["paid"] == "9" and body["by_day"][0]["paid"] == "0"
     assert len(get(client, "/network", "get_network")["by_day"]) == 30
     page = client.get("/network?window=90d").content.decode()
-    assert 'href="/api/v1/network?window=90d"' in page
+    assert 'href="/api/v1/network?window=90d"' in page and "of all, whoever sent them" in page
     assert client.get("/network.json")["Location"] == "/api/v1/network"
 
 
