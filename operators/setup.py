@@ -11,7 +11,6 @@ from typing import Any, TypeVar
 from asgiref.sync import async_to_sync, sync_to_async
 from django.core.cache import cache
 from django.db import transaction
-from django.db.models import Q
 from django.http import Http404
 from django.utils import timezone
 from django.utils.translation import gettext as _
@@ -37,9 +36,10 @@ GIVEN_UP_AFTER = dt.timedelta(minutes=5)
 KEPT = 20
 #: A person's own runs, all together: each asks strangers and Intel.
 LIMIT, SECONDS = 8, 600
-#: Runs of all people and sorts that may be under way: wallets are free, workers are not.
-MOST_AT_ONCE = 3
-#: PostgreSQL advisory lock of one beginning at a time: "0G check" in bytes.
+#: Runs of all people and sorts that may be under way: wallets are free, workers are not. So many
+#: more may wait, in the order in which they came; one person has one, under way or waiting.
+MOST_AT_ONCE, MOST_WAITING = 3, 6
+#: PostgreSQL advisory lock of one asking or beginning at a time: "0G check" in bytes.
 _LOCK = 0x3047_2063_6865_636B
 Run = TypeVar("Run", bound=Job)
 
@@ -162,23 +162,18 @@ def _require_own(key: str, user: User) -> None:
 def queued(row: Run, task: str) -> Run:
     """Store a run and have a worker make it; one at a time and person. Raises Problem."""
     limits.spend("operator-checks", row.user.address, limit=LIMIT, seconds=SECONDS)
-    rows = type(row)._default_manager
-    since = timezone.now() - GIVEN_UP_AFTER
-    opened = Q(state__in=[JobState.QUEUED, JobState.RUNNING], created_at__gt=since)
     with transaction.atomic():
         locks.in_turn(_LOCK)
-        if (
-            sum(sort.objects.filter(opened).count() for sort in (SetupRun, SelfTest))
-            >= MOST_AT_ONCE
-        ):
-            raise Problem(
-                "busy", _("Many checks are under way."), _("Try again in a minute."), status=503
-            )
-        if rows.filter(opened, user=row.user).exists():
+        opened = _opened(JobState.QUEUED, JobState.RUNNING)
+        if any(one.user_id == row.user.pk for one in opened):
             raise Problem(
                 "already_running",
                 _("A check of yours is under way."),
                 _("Wait until it has ended."),
+            )
+        if len(opened) >= MOST_AT_ONCE + MOST_WAITING:
+            raise Problem(
+                "busy", _("Many checks are under way."), _("Try again in a minute."), status=503
             )
         row.save(force_insert=True)
     if not queue.put(task, str(row.pk), expires=GIVEN_UP_AFTER.total_seconds()):
@@ -189,9 +184,26 @@ def queued(row: Run, task: str) -> Run:
             _("Try again in a minute."),
             status=503,
         )
+    rows = type(row)._default_manager
     old = rows.filter(user=row.user).order_by("-created_at").values_list("pk", flat=True)
     rows.filter(pk__in=list(old[KEPT : KEPT + 100])).delete()
     return row
+
+
+def _opened(*states: JobState) -> list[Job]:
+    """Runs of all people and sorts at these states, the oldest first, without those that never
+    will end."""
+    since = timezone.now() - GIVEN_UP_AFTER
+    found: list[Job] = []
+    for sort in (SetupRun, SelfTest):
+        found += sort._default_manager.filter(state__in=states, created_at__gt=since)
+    return sorted(found, key=lambda one: (one.created_at, str(one.pk)))
+
+
+def _next() -> list[Job]:
+    """Those whose turn it is, while others wait for theirs. In a transaction that has the lock."""
+    free = MOST_AT_ONCE - len(_opened(JobState.RUNNING))
+    return _opened(JobState.QUEUED)[: max(free, 0)]
 
 
 def of(user: User, rows: type[Run], identifier: Any) -> Run:
@@ -213,15 +225,32 @@ def seen(row: Run) -> Run:
 
 
 def take(rows: type[Run], identifier: str) -> Run | None:
-    """The run, if it still waits; a task that comes twice works once."""
-    taken = rows._default_manager.filter(pk=identifier, state=JobState.QUEUED)
-    if not taken.update(state=JobState.RUNNING):
-        return None
-    return rows._default_manager.select_related("user").get(pk=identifier)
+    """The run, if it still waits and it is its turn; a task that comes twice works once. For one
+    that stood before it, whose task may be lost, a worker is told anew."""
+    with transaction.atomic():
+        locks.in_turn(_LOCK)
+        turn = _next()
+        waits = rows._default_manager.filter(pk__in=[one.pk for one in turn])
+        taken = waits.filter(pk=identifier).update(state=JobState.RUNNING)
+    if taken:
+        return rows._default_manager.select_related("user").get(pk=identifier)
+    _tell(turn)
+    return None
 
 
 def end(row: Job, state: JobState) -> None:
+    """And whoever waited longest is next."""
     type(row)._default_manager.filter(pk=row.pk).update(state=state, finished_at=timezone.now())
+    with transaction.atomic():
+        locks.in_turn(_LOCK)
+        turn = _next()
+    _tell(turn)
+
+
+def _tell(turn: list[Job]) -> None:
+    for one in turn[:1]:
+        task = SETUP_TASK if isinstance(one, SetupRun) else SELF_TEST_TASK
+        queue.put(task, str(one.pk), expires=GIVEN_UP_AFTER.total_seconds())
 
 
 def subject_of(row: Job, values: Mapping[str, Any]) -> Subject:

@@ -20,8 +20,10 @@ from accounts.errors import Problem
 from accounts.models import User
 from attestation.models import Finding, Payment, Standing, Verification
 from ledger.models import Service
+from net import queue
 from operators import selftest, setup, setup_results, tasks
 from operators.models import ListingDraft, SelfTest, SetupRun
+from operators.models_listing import JobState
 from probes.models import Health, Probe
 from protocol import keys
 from tests import factories
@@ -241,7 +243,7 @@ def test_runs_are_private_bounded_and_never_hang(
     answer = mine.post("/operator/setup", {"service": f"inference:{NAME}"})
     assert answer.status_code == 429 and b"Too many requests" in answer.content
     tasks.check_setup(str(run.pk))  # a run that is gone
-    for number in range(setup.MOST_AT_ONCE):
+    for number in range(setup.MOST_AT_ONCE + setup.MOST_WAITING):
         other = User.objects.for_address(factories.address(f"crowd {number}"))
         sort = SetupRun if number % 2 else SelfTest
         sort.objects.create(user=other, kind="inference", url="https://x.example")
@@ -250,12 +252,54 @@ def test_runs_are_private_bounded_and_never_hang(
         setup.start(petra, "inference", NAME, draft=False)
 
 
+def test_a_person_has_one_check_and_others_wait_in_the_order_they_came(
+    petra: User, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    told: list[str] = []
+
+    def put(_task: str, key: str, **_: Any) -> bool:
+        told.append(key)
+        return True
+
+    monkeypatch.setattr(queue, "put", put)
+
+    def ask(user: User, sort: type[SetupRun] | type[SelfTest]) -> SetupRun | SelfTest:
+        row = sort(user=user, kind="inference", url="https://x.example")
+        task = setup.SETUP_TASK if sort is SetupRun else setup.SELF_TEST_TASK
+        return setup.queued(row, task)
+
+    first = ask(petra, SetupRun)
+    with pytest.raises(Problem, match="A check of yours"):
+        ask(petra, SelfTest)  # no second one of another sort either
+    crowd = [User.objects.for_address(factories.address(f"waits {n}")) for n in range(5)]
+    rows = [first, *(ask(user, SelfTest) for user in crowd)]
+    assert told == [str(row.pk) for row in rows]
+    under_way, (fourth, fifth, _sixth) = rows[: setup.MOST_AT_ONCE], rows[setup.MOST_AT_ONCE :]
+    for row in under_way:
+        assert setup.take(type(row), str(row.pk)) is not None
+        assert setup.take(type(row), str(row.pk)) is None  # the same task once more
+    told.clear()
+    assert setup.take(SelfTest, str(fifth.pk)) is None and told == []
+    setup.end(first, JobState.DONE)
+    assert told == [str(fourth.pk)]
+    # Nobody goes first who came later; and where the task of who did is lost, it is told again.
+    assert setup.take(SelfTest, str(fifth.pk)) is None
+    assert told == [str(fourth.pk)] * 2
+    assert setup.take(SelfTest, str(fourth.pk)) is not None
+    # A run whose worker died holds its place for five minutes.
+    SetupRun.objects.all().delete()
+    old = timezone.now() - setup.GIVEN_UP_AFTER
+    SelfTest.objects.filter(pk__in=[row.pk for row in under_way]).update(created_at=old)
+    assert setup.take(SelfTest, str(fifth.pk)) is not None
+
+
 @pytest.mark.django_db(transaction=True)
 def test_many_may_ask_at_once_and_no_more_begin_than_may() -> None:
-    crowd = [User.objects.for_address(factories.address(n)) for n in range(setup.MOST_AT_ONCE + 3)]
+    most = setup.MOST_AT_ONCE + setup.MOST_WAITING
+    crowd = [User.objects.for_address(factories.address(n)) for n in range(most + 3)]
     runs = [SetupRun(user=user, kind="inference", url="https://x.example") for user in crowd]
-    SetupRun.objects.bulk_create(runs[: setup.MOST_AT_ONCE - 1])
-    late, outcomes = runs[setup.MOST_AT_ONCE - 1 :], []
+    SetupRun.objects.bulk_create(runs[: most - 1])
+    late, outcomes = runs[most - 1 :], []
     barrier = threading.Barrier(len(late))
 
     def ask(run: SetupRun) -> None:
