@@ -34,11 +34,11 @@ from redis.exceptions import RedisError
 from accounts.models import User
 from accounts.sockets import SIGNED_OUT
 from inference import access, turnlog, watching
-from inference.ears import Entry
 from inference.errors import ChatError, SignedOut, SignerChanged, Unavailable
 from inference.hub import Hub, hub
 from inference.models import Chat, State, Turn
 from inference.prompts import Malformed, Prompt
+from inference.subscribers import Entry
 
 log = logging.getLogger(__name__)
 

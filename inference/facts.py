@@ -1,5 +1,5 @@
-"""All that the opening of a question reads, in one statement (see `inference.rows` for why), and
-what a program's next request rests on, in another.
+"""All that the opening of a question reads, in one statement (see `inference.turn_sql` for why),
+and what a program's next request rests on, in another.
 """
 
 from __future__ import annotations

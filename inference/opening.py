@@ -25,11 +25,11 @@ from inference import (
     facts,
     guard,
     readiness,
-    rows,
     seals,
     services,
     tools,
     tuned,
+    turn_sql,
     wire,
 )
 from inference.abilities import Abilities
@@ -321,7 +321,7 @@ def _insert(
     # A turn without files is one statement's work, which needs no transaction around it.
     whole = bool(files) or connection.in_atomic_block
     with transaction.atomic() if whole else nullcontext():
-        open_turns, turns = rows.open_chat_turn(
+        open_turns, turns = turn_sql.open_chat_turn(
             chat, turn, now=timezone.now(), key=key.pk if key else None, goes_on=goes_on,
             options=sealed, title=chat.box.seal_text("title", title_of(question)),
             most_open=MAX_OPEN_TURNS, most_turns=MAX_TURNS,

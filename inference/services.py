@@ -14,7 +14,7 @@ from django.utils import timezone
 from accounts import keys, limits
 from accounts.models import User
 from attestation import verify
-from inference import costs, rows, seals, tools
+from inference import costs, seals, tools, turn_sql
 from inference.failures import Failure
 from inference.models import FeeKind, State, Turn, Verdict
 from inference.relay import Record
@@ -55,7 +55,7 @@ def end_turn(
     """Store how a chat's open turn ended (2 queries). None if somebody else had ended it before
     (given up).
     """
-    turn = rows.going(turn_id)
+    turn = turn_sql.going(turn_id)
     if failure is not None and failure.kind == "key_rejected":
         keys.forget(User.objects.get(pk=turn.owner), turn.provider, turn.created_at)
     text = "".join(record.text)
@@ -70,7 +70,7 @@ def end_turn(
         reason=record.finish_reason,
     )
     reasoned = any(record.reasoning)
-    used = rows.end(
+    used = turn_sql.end(
         turn_id,
         state=state,
         **_sealed(seals.box(turn.chat, turn.key_sealed), record, failure),

@@ -22,9 +22,9 @@ import orjson
 from django.conf import settings
 from redis.asyncio import Redis
 
-from inference import ears, tools
-from inference.ears import Entry as Entry
+from inference import subscribers, tools
 from inference.pipe import Command, Pipe, Replies
+from inference.subscribers import Entry as Entry
 from net import stores
 
 log = logging.getLogger(__name__)
@@ -105,7 +105,7 @@ class Writer:
         self._broken = False
         self._written: asyncio.Future[None] | None = None
         self._pipe = pipe()
-        self._voice = ears.begin(turn)
+        self._publisher = subscribers.begin(turn)
 
     def text(self, text: str) -> None:
         self._add("delta", text)
@@ -146,7 +146,7 @@ class Writer:
 
     def close(self) -> None:
         """Nothing more is written from here."""
-        self._voice.end()
+        self._publisher.end()
 
     def _add(self, kind: str, text: str) -> None:
         if self._pieces and self._pieces[-1].kind == kind:
@@ -189,10 +189,10 @@ class Writer:
         self._writing = False
         error = "cancelled" if done.cancelled() else done.exception()
         if error is None:
-            self._voice.tell(entries)
+            self._publisher.publish(entries)
         else:
             self._broken = True
-            self._voice.lose()
+            self._publisher.lose()
             log.warning("turn %s cannot be watched live any more: %s", self._turn, error)
         self._write()
         if self._written is not None and not self._written.done():
@@ -263,13 +263,14 @@ async def follow(turn: int, after: int = 0) -> AsyncGenerator[Entry, None]:
 
 async def batches(turn: int, after: int = 0) -> AsyncGenerator[list[Entry], None]:
     """`follow`, with those together that are there together; none after some seconds of silence."""
-    with ears.listening(turn, after) as ear:
-        behind = ear.behind
+    with subscribers.subscribed(turn, after) as subscriber:
+        behind = subscriber.behind
         while True:
-            entries = await ear.after(after, _BLOCK_MS / 1000) if ear.live and not behind else []
+            here = subscriber.live and not behind
+            entries = await subscriber.after(after, _BLOCK_MS / 1000) if here else []
             behind = False
             if not entries:
-                entries = await (_range(turn, after) if ear.live else _read(turn, after))
+                entries = await (_range(turn, after) if subscriber.live else _read(turn, after))
             yield entries
             if entries:
                 after = entries[-1].seq
@@ -345,13 +346,13 @@ def _silence(process: str) -> str:
 
 async def ask_to_stop(process: str, turn: int) -> None:
     """Tell the owner of a turn that its person does not want any more of it."""
-    await client().publish(_ear(process), str(turn))
+    await client().publish(_channel(process), str(turn))
 
 
 async def stop_requests(process: str) -> AsyncGenerator[int, None]:
     """Turns that some process asks this one to stop. Raises RedisError."""
     async with client().pubsub() as pubsub:
-        await pubsub.subscribe(_ear(process))
+        await pubsub.subscribe(_channel(process))
         async for message in pubsub.listen():
             if message["type"] == "message" and message["data"].isdigit():
                 yield int(message["data"])
@@ -361,7 +362,7 @@ def ask_all_to_stop(turns: Iterable[tuple[int, str]]) -> None:
     """`ask_to_stop` of many (turn, process), from a worker without an event loop."""
     with stores.client(settings.REDIS_URL, socket_timeout=5) as redis:
         for turn, process in turns:
-            redis.publish(_ear(process), str(turn))
+            redis.publish(_channel(process), str(turn))
 
 
 def forget(turns: Iterable[int]) -> None:
@@ -372,7 +373,7 @@ def forget(turns: Iterable[int]) -> None:
             redis.delete(*keys[first : first + _MOST_READ])
 
 
-def _ear(process: str) -> str:
+def _channel(process: str) -> str:
     return f"process:{process}:stop"
 
 

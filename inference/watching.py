@@ -12,8 +12,8 @@ from channels.db import database_sync_to_async
 from django.db import DatabaseError
 
 from inference import turnlog
-from inference.ears import Entry
 from inference.models import State, Turn, Verdict
+from inference.subscribers import Entry
 
 log = logging.getLogger(__name__)
 

@@ -1,4 +1,4 @@
-"""The door of `/v1`: who asks, how often, what, of whom; then the carrier has it.
+"""The door of `/v1`: who asks, how often, what, of whom; then it is forwarded.
 
 Pure ASGI: no session, no cookie, no middleware. A browser's page cannot use it by accident (there
 is no CORS, and nothing but a token lets anybody in).
@@ -30,11 +30,11 @@ from accounts.models import AccessToken
 from inference import turnlog
 from inference.errors import ChatError
 from inference.hub import Hub, hub
-from inference.openai import asks, book, choose, listing
+from inference.openai import asks, choose, listing, turn_rows
 from inference.openai.asks import Ask
-from inference.openai.carry import Carrier, verification
 from inference.openai.choose import Grant, Grants
 from inference.openai.errors import ApiError
+from inference.openai.forward import Forwarder, verification
 from inference.openai.reply import Receive, Reply, Scope, Send
 from net import callers
 
@@ -236,17 +236,17 @@ class Relay:
                     grant = await database_sync_to_async(self.grants.find)(
                         bearer.digest, bearer.token, ask, settings.SITE_URL
                     )
-        turn, carrier, task = await own.whole(_begin(own, grant, ask, visit.reply))
+        turn, forwarder, task = await own.whole(_begin(own, grant, ask, visit.reply))
         watcher = asyncio.create_task(_left(visit.receive))
         try:
             await asyncio.wait({task, watcher}, return_when=asyncio.FIRST_COMPLETED)
-            if not task.done() and not carrier.over:
+            if not task.done() and not forwarder.over:
                 # Servers swallow what is sent to somebody who has gone: without this the provider
                 # would go on writing, and charging (stack.md 5).
                 await own.stop(turn, own.process)
             await asyncio.wait({task})
         except asyncio.CancelledError:
-            if not carrier.over:
+            if not forwarder.over:
                 await own.stop(turn, own.process)
             raise
         finally:
@@ -255,12 +255,12 @@ class Relay:
 
 async def _begin(
     own: Hub, grant: Grant, ask: Ask, reply: Reply
-) -> tuple[int, Carrier, asyncio.Task[None]]:
-    """Open the row and start to carry, as one step that a leaving program cannot cut in two."""
+) -> tuple[int, Forwarder, asyncio.Task[None]]:
+    """Open the row and start to forward, as one step that a leaving program cannot cut in two."""
     sha256 = hashlib.sha256(ask.body).hexdigest()
-    opened = await database_sync_to_async(book.open_row)(grant, ask, own.process, sha256)
-    carrier = Carrier(own, grant, ask, opened, reply, sha256)
-    return opened.turn, carrier, own.work(opened.turn, carrier.run())
+    opened = await database_sync_to_async(turn_rows.open_row)(grant, ask, own.process, sha256)
+    forwarder = Forwarder(own, grant, ask, opened, reply, sha256)
+    return opened.turn, forwarder, own.work(opened.turn, forwarder.run())
 
 
 async def _left(receive: Receive) -> None:

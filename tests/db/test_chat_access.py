@@ -19,7 +19,7 @@ from django.utils import timezone
 
 from accounts import forms
 from accounts.models import User
-from inference import conversations, opening, rows, selectors, services
+from inference import conversations, opening, selectors, services, turn_sql
 from inference.models import Chat, State, Turn, Verdict
 from inference.relay import Record
 from ledger.models import Ledger, Service, SubAccount
@@ -163,12 +163,12 @@ def test_an_open_question_says_nothing_of_its_end_and_psycopg_remembers_its_stat
     chat: Chat,
 ) -> None:
     turn = Turn.objects.get(pk=opening.open_turn(chat, "A question", process="p").turn)
-    later = [field for field in rows._FIELDS if field.name in rows._LATER]
-    assert len(later) == len(rows._LATER)
+    later = [field for field in turn_sql._FIELDS if field.name in turn_sql._LATER]
+    assert len(later) == len(turn_sql._LATER)
     for field in later:
         found = getattr(turn, field.name)
         assert (bytes(found) if isinstance(found, memoryview) else found) == field.get_default()
-    for statement in (rows._OPEN, rows._RESERVED):
+    for statement in (turn_sql._OPEN, turn_sql._RESERVED):
         assert len(statement) <= 4096
         assert len(set(re.findall(r"%\((\w+)\)s", statement))) <= 50
 

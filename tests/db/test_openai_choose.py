@@ -23,7 +23,7 @@ from inference import services, turnlog
 from inference.costs import Cost
 from inference.hub import Hub
 from inference.models import State, Turn
-from inference.openai import asks, book, choose, listing, outcome
+from inference.openai import asks, choose, listing, outcome, turn_rows
 from inference.openai.asks import Ask
 from inference.openai.choose import Grant, Grants
 from inference.openai.errors import ApiError
@@ -183,19 +183,19 @@ def test_a_grant_is_read_once_and_a_request_costs_one_statement(token: AccessTok
     assert grants.known(token.digest, ask()) is found
     assert grants.known("another", ask()) is None
     with CaptureQueriesContext(connection) as captured:
-        opened = book.open_row(found, ask(), "p", "00")
+        opened = turn_rows.open_row(found, ask(), "p", "00")
     assert len(captured) == 1
     with CaptureQueriesContext(connection) as captured:
-        answered, cost = book.Answered("00"), Cost(opened.reserved - 3, "known")
-        assert book.end_row(opened, found, State.ANSWERED, answered, cost) is False
+        answered, cost = turn_rows.Answered("00"), Cost(opened.reserved - 3, "known")
+        assert turn_rows.end_row(opened, found, State.ANSWERED, answered, cost) is False
     token.refresh_from_db()
     assert len(captured) == 1 and token.spent == cost.fee, "the row and its money, both or neither"
-    assert book.end_row(opened, found, State.ANSWERED, answered, Cost(0, "none")) is None
+    assert turn_rows.end_row(opened, found, State.ANSWERED, answered, Cost(0, "none")) is None
     token.refresh_from_db()
     assert token.spent == cost.fee
     AccessToken.objects.update(revoked_at=timezone.now())
     with pytest.raises(ApiError, match="revoked"):
-        book.open_row(found, ask(), "p", "00")
+        turn_rows.open_row(found, ask(), "p", "00")
 
 
 @pytest.mark.django_db(transaction=True)
@@ -205,7 +205,7 @@ def test_a_request_whose_process_died_ends_at_its_highest_cost() -> None:
     row = tokens.create(chat.owner, asked).row
     wanted = ask(f"{MODEL}@{factories.PETRA}", max_tokens=100)
     found = grant(row, wanted)
-    opened = book.open_row(found, wanted, "a process that is gone", "00")
+    opened = turn_rows.open_row(found, wanted, "a process that is gone", "00")
     assert opened.reserved == outcome.most(wanted, found.tariff, 0)
 
     async def visit() -> None:

@@ -16,9 +16,9 @@ from inference.media import asking as media
 from inference.media.pictures import NoPictures, Sent
 from inference.media.uploads import NoPicture
 from inference.models import State, Turn
-from inference.openai import asks, book, choose
-from inference.openai.carry import Carrier
+from inference.openai import asks, choose, turn_rows
 from inference.openai.choose import Grant
+from inference.openai.forward import Forwarder
 from inference.openai.reply import Reply
 from net.client import Client
 from net.errors import BadStatus
@@ -127,7 +127,7 @@ async def picture(url: str) -> str:
             return str(error)
 
 
-@call("inference/openai/carry.py:_asked", patient=True, costly=True, **_FAILURES)
+@call("inference/openai/forward.py:_asked", patient=True, costly=True, **_FAILURES)
 async def relayed(url: str) -> str:
     """`/v1`: what the program is told, and what the row says of it."""
     ask = asks.read(
@@ -145,8 +145,10 @@ async def relayed(url: str) -> str:
     # Before there is a row, as in the relay itself: the hubs beside it end rows of dead processes.
     await own.start()
     try:
-        opened = await database_sync_to_async(book.open_row)(grant, ask, own.process, "00" * 32)
-        await Carrier(own, grant, ask, opened, Reply(send, {}), "00" * 32).run()
+        opened = await database_sync_to_async(turn_rows.open_row)(
+            grant, ask, own.process, "00" * 32
+        )
+        await Forwarder(own, grant, ask, opened, Reply(send, {}), "00" * 32).run()
     finally:
         await own.close()
     row = await database_sync_to_async(Turn.objects.get)(pk=opened.turn)

@@ -1,8 +1,8 @@
-"""Watchers in the process that writes an answer hear each entry as it is written, without asking
+"""Watchers in the process that writes an answer get each entry as it is written, without asking
 Redis for it: that is most of them, and half of what a token costs.
 
-An ear may miss entries (it was made late, somebody else wrote, it fell too far behind). Then the
-watcher reads the stream, whose numbers say what is missing.
+A subscriber may miss entries (it was made late, somebody else wrote, it fell too far behind). Then
+the watcher reads the stream, whose numbers say what is missing.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from weakref import WeakKeyDictionary
 
 #: A watcher who is further behind reads the stream again: a slow browser must not fill memory.
 MOST_HELD = 512
-_turns: WeakKeyDictionary[asyncio.AbstractEventLoop, dict[int, Voice]] = WeakKeyDictionary()
+_turns: WeakKeyDictionary[asyncio.AbstractEventLoop, dict[int, Publisher]] = WeakKeyDictionary()
 
 
 @dataclass(frozen=True)
@@ -31,8 +31,8 @@ class Entry:
     raw: bytes = field(compare=False, repr=False)
 
 
-class Ear:
-    """`live` while its turn's writer is in this process and can write; `behind`: what that told
+class Subscriber:
+    """`live` while its turn's writer is in this process and can write; `behind`: what was published
     before has to be read from the stream.
     """
 
@@ -43,7 +43,7 @@ class Ear:
         self._waiting: asyncio.Future[None] | None = None
         self._timer: asyncio.TimerHandle | None = None
 
-    def hear(self, *entries: Entry) -> None:
+    def receive(self, *entries: Entry) -> None:
         self.live = True
         if len(self._held) >= MOST_HELD:
             self._held.clear()
@@ -57,7 +57,7 @@ class Ear:
 
     async def after(self, seq: int, seconds: float) -> list[Entry]:
         """Entries that follow number `seq` without a gap, waited for at most `seconds`; [] where
-        nothing was heard, or not what comes next.
+        nothing was received, or not what comes next.
         """
         if not self._held:
             await self._wait(seconds)
@@ -68,7 +68,7 @@ class Ear:
         return found if found and found[0].seq == seq + 1 else []
 
     def close(self) -> None:
-        """Nobody listens any more."""
+        """Nobody waits any more."""
         if self._timer is not None:
             self._timer.cancel()
 
@@ -92,64 +92,65 @@ class Ear:
             self._waiting.set_result(None)
 
 
-class Voice:
-    """What a turn's writer tells, and who listens to it in its process. `told`: the last number
-    that was told; None: no writer is here.
+class Publisher:
+    """A turn's writer, for those who watch it in its process. `published`: the last number that was
+    published; None: no writer is here.
     """
 
-    def __init__(self, turn: int, among: dict[int, Voice]) -> None:
-        self.ears: set[Ear] = set()
-        self.told: int | None = None
+    def __init__(self, turn: int, among: dict[int, Publisher]) -> None:
+        self.subscribers: set[Subscriber] = set()
+        self.published: int | None = None
         self._turn = turn
         self._among = among
 
-    def tell(self, entries: list[Entry]) -> None:
+    def publish(self, entries: list[Entry]) -> None:
         """What its writer has written."""
-        if self.told is not None:
-            self.told = entries[-1].seq
-        for ear in self.ears:
-            ear.hear(*entries)
+        if self.published is not None:
+            self.published = entries[-1].seq
+        for subscriber in self.subscribers:
+            subscriber.receive(*entries)
 
     def lose(self) -> None:
         """Its writer could not write."""
-        for ear in self.ears:
-            ear.lose()
+        for subscriber in self.subscribers:
+            subscriber.lose()
         self.end()
 
     def end(self) -> None:
         """Its writer writes nothing more."""
-        self.told = None
+        self.published = None
         self.tidy()
 
     def tidy(self) -> None:
-        """Nobody needs to find it where nobody listens or tells."""
-        if not self.ears and self.told is None and self._among.get(self._turn) is self:
+        """Nobody needs to find it where nobody publishes or subscribes."""
+        if not self.subscribers and self.published is None and self._among.get(self._turn) is self:
             del self._among[self._turn]
 
 
-def _of(turn: int) -> Voice:
+def _of(turn: int) -> Publisher:
     among = _turns.setdefault(asyncio.get_running_loop(), {})
     if turn not in among:
-        among[turn] = Voice(turn, among)
+        among[turn] = Publisher(turn, among)
     return among[turn]
 
 
 @contextmanager
-def listening(turn: int, after: int = 0) -> Iterator[Ear]:
-    """An ear for one turn of this event loop, of which entries up to `after` are known."""
-    voice = _of(turn)
-    ear = Ear(voice.told is not None, voice.told is not None and voice.told > after)
-    voice.ears.add(ear)
+def subscribed(turn: int, after: int = 0) -> Iterator[Subscriber]:
+    """A subscriber to one turn of this event loop, of which entries up to `after` are known."""
+    publisher = _of(turn)
+    published = publisher.published
+    subscriber = Subscriber(published is not None, published is not None and published > after)
+    publisher.subscribers.add(subscriber)
     try:
-        yield ear
+        yield subscriber
     finally:
-        ear.close()
-        voice.ears.discard(ear)
-        voice.tidy()
+        subscriber.close()
+        publisher.subscribers.discard(subscriber)
+        publisher.tidy()
 
 
-def begin(turn: int) -> Voice:
+def begin(turn: int) -> Publisher:
     """A turn's writer is here, from the first entry on."""
-    voice = _of(turn)
-    voice.told = 0
-    return voice
+    publisher = _of(turn)
+    publisher.published = 0
+    return publisher

@@ -23,13 +23,13 @@ from inference import costs, relay, services, signatures
 from inference.failures import Failure
 from inference.hub import Hub, spawn
 from inference.models import State, Turn, Verdict
-from inference.openai import book, errors, outcome
+from inference.openai import errors, outcome, turn_rows
 from inference.openai.asks import CHAT, EMBEDDINGS, Ask
-from inference.openai.book import Answered, Opened
 from inference.openai.choose import Grant
 from inference.openai.errors import ApiError
 from inference.openai.outcome import Outcome, Tail
 from inference.openai.reply import Reply
+from inference.openai.turn_rows import Answered, Opened
 from inference.signatures import Asked
 from net.client import Answer
 from net.errors import NetError
@@ -58,7 +58,7 @@ _TYPES = (
 _READERS = {CHAT: outcome.of_chat, EMBEDDINGS: outcome.of_embeddings}
 
 
-class Carrier:
+class Forwarder:
     """One request under way. Work of the hub: it ends its row itself, also when cancelled."""
 
     def __init__(
@@ -295,7 +295,7 @@ class Carrier:
 
 def _end_row(opened: Opened, *given: Any) -> bool | None:
     try:
-        return book.end_row(opened, *given)
+        return turn_rows.end_row(opened, *given)
     except (DataError, IntegrityError):
         log.exception("the end of request %s cannot be stored", opened.turn)
         services.cut_off(opened.turn, "")

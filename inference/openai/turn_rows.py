@@ -14,7 +14,7 @@ from django.utils import timezone
 
 from accounts import keys, tokens
 from accounts.models import AccessToken, User
-from inference import costs, rows, services
+from inference import costs, services, turn_sql
 from inference.failures import Failure
 from inference.models import State, Turn
 from inference.openai import outcome
@@ -69,7 +69,7 @@ def open_row(grant: Grant, ask: Ask, process: str, request_sha256: str) -> Opene
         fee=reserved,
         **services.of_service(grant.listing, grant.signer),
     )
-    if not rows.open_relay_turn(turn, grant.digest):
+    if not turn_sql.open_relay_turn(turn, grant.digest):
         raise _why_not(grant.digest)
     return Opened(turn.pk, reserved, turn.created_at)
 
@@ -106,7 +106,7 @@ def end_row(
     """
     if failure is not None and failure.kind == "key_rejected":
         keys.forget(User.objects.get(pk=grant.owner), grant.listing.provider, opened.at)
-    return rows.end(
+    return turn_sql.end(
         opened.turn,
         grant.token,
         cost.fee - opened.reserved,
