@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any, ClassVar
 
 from ninja import NinjaAPI
@@ -61,16 +62,29 @@ _ETAG = {"ETag": "names this answer; send it back as `If-None-Match`"}
 def _honest(schema: OpenAPISchema) -> OpenAPISchema:
     for methods in schema["paths"].values():
         for method, operation in methods.items():
-            _answers(method, operation["responses"])
+            _parameters(operation.get("parameters", ()))
+            # A file that is written while it is sent has no tag (`api_catalogue`).
+            tagged = method == "get" and operation["operationId"] != "export_services"
+            _answers(tagged, operation["responses"])
     return schema
 
 
-def _answers(method: str, responses: dict[Any, Any]) -> None:
+def _parameters(parameters: Iterable[dict[str, Any]]) -> None:
+    """The generator repeats the examples of a parameter's JSON Schema, which are a list, where
+    OpenAPI has an object of that name; one value stands under `example`."""
+    for parameter in parameters:
+        examples = parameter.pop("examples", None)
+        if examples:
+            parameter["example"] = examples[0]
+
+
+def _answers(tagged: bool, responses: dict[Any, Any]) -> None:
+    """`tagged`: the answer carries an ETag, so it may also be a 304."""
     for status, response in responses.items():
         content = response.get("content", {})
         if int(status) >= 400 and "application/json" in content:
             content[problems.CONTENT_TYPE] = content.pop("application/json")
-        named = _HEADERS | (_ETAG if method == "get" and int(status) == 200 else {})
+        named = _HEADERS | (_ETAG if tagged and int(status) == 200 else {})
         response["headers"] = {
             name: {"description": text, "schema": {"type": "string"}}
             for name, text in named.items()
@@ -78,7 +92,7 @@ def _answers(method: str, responses: dict[Any, Any]) -> None:
         if int(status) == 429:
             seconds = {"type": "integer", "minimum": 1}
             response["headers"]["Retry-After"] = {"description": "seconds", "schema": seconds}
-    if method == "get":
+    if tagged:
         responses[304] = {"description": "Not modified: `If-None-Match` names this very answer"}
 
 

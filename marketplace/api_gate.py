@@ -40,7 +40,10 @@ def _cost(path: str) -> int:
 
 def _before(request: HttpRequest, decision: limits.Decision) -> HttpResponse | None:
     if not decision.allowed:
-        detail = f"The limit is {decision.limit.per_minute} requests per minute and address."
+        detail = (
+            f"Wait {max(1, decision.retry_s)} seconds: {decision.limit.per_minute} units flow back "
+            f"in a minute, and this request costs {_cost(request.path)}."
+        )
         return problems.document(request, problems.Problem("rate_limited", detail))
     if request.method == "OPTIONS":
         response = HttpResponse(status=204)

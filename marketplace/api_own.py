@@ -29,7 +29,7 @@ class PersonalToken(HttpBearer):
             found = tokens.find(tokens.secret_of(f"Bearer {token}"), "read")
         except Problem as problem:
             code = "forbidden" if problem.status == 403 else "unauthorized"
-            raise problems.Problem(code, problem.said, headers=_CHALLENGE) from None
+            raise problems.Problem(code, problem.said, headers=problems.CHALLENGE) from None
         tokens.used(found, timezone.now())
         return found
 
@@ -39,7 +39,6 @@ _FACTS = (
     "fee_kind", "first_token_ms", "total_ms", "verdict", "verdict_reason", "request_sha256",
     "response_sha256", "answer_id", "signer",
 )  # fmt: skip
-_CHALLENGE = {"WWW-Authenticate": "Bearer"}
 _PROBLEMS = {401: schemas.Problem, 403: schemas.Problem, **PROBLEMS}
 router = Router(tags=["Your own"], auth=PersonalToken())
 

@@ -73,6 +73,7 @@ _REQUEST: dict[str, Any] = {
     response={
         200: Preview,
         400: schemas.Problem,
+        413: schemas.Problem,
         422: schemas.Problem,
         429: schemas.Problem,
         503: schemas.Problem,

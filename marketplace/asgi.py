@@ -40,7 +40,7 @@ async def web(scope: Scope, receive: Receive, send: Send) -> None:
         return
     limit = bodies.most(scope["path"])
     if bodies.declared(scope) > limit:
-        await bodies.refuse(send, limit)
+        await bodies.refuse(scope["path"], send, limit)
     else:
         await http(scope, bodies.bounded(receive, limit), send)
 

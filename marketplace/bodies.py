@@ -7,8 +7,12 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable
 from typing import Any
 
+from django.http import HttpRequest
+
 from inference.media.recordings import MAX_BYTES as RECORDING
 from inference.media.uploads import MAX_UPLOAD_BYTES as PICTURE
+from marketplace import problems
+from marketplace.middleware import identifier_of
 
 #: For a form's other fields beside its file.
 FRAME = 1 << 20
@@ -34,12 +38,26 @@ def declared(scope: dict[str, Any]) -> int:
     return int(text) if text.isdigit() and len(text) < 16 else 0
 
 
-async def refuse(send: Send, limit: int) -> None:
-    """Answer 413, in words, and close."""
-    words = f"This is larger than {limit >> 20} MB, which is the most that is taken here.\n"
-    headers = [(b"content-type", b"text/plain; charset=utf-8"), (b"connection", b"close")]
+async def refuse(path: str, send: Send, limit: int) -> None:
+    """Answer 413 and close: in words, to programs as a problem document."""
+    words = f"This is larger than {limit >> 20} MB, which is the most that is taken here."
+    kind, body = "text/plain; charset=utf-8", f"{words}\n".encode()
+    headers = [(b"connection", b"close")]
+    if path.startswith("/api/"):
+        request = HttpRequest()
+        request.request_id = identifier_of("")  # type: ignore[attr-defined]
+        refused = problems.document(request, problems.Problem("too_large", words))
+        kind, body = problems.CONTENT_TYPE, refused.content
+        headers += [
+            (b"access-control-allow-origin", b"*"),
+            (b"x-request-id", request.request_id.encode()),  # type: ignore[attr-defined]
+        ]
+    headers += [
+        (b"content-type", kind.encode()),
+        (b"content-length", str(len(body)).encode()),
+    ]
     await send({"type": "http.response.start", "status": 413, "headers": headers})
-    await send({"type": "http.response.body", "body": words.encode()})
+    await send({"type": "http.response.body", "body": body})
 
 
 def bounded(receive: Receive, limit: int) -> Receive:

@@ -22,6 +22,8 @@ from ninja.errors import HttpError, ValidationError
 log = logging.getLogger(__name__)
 
 CONTENT_TYPE = "application/problem+json"
+#: What every 401 has to say (RFC 9110, 15.5.2): how one proves who one is.
+CHALLENGE = {"WWW-Authenticate": "Bearer"}
 
 
 @dataclass(frozen=True)
@@ -110,6 +112,8 @@ def of_status(request: HttpRequest, status: int, headers: Mapping[str, str]) -> 
     elif status == HTTPStatus.METHOD_NOT_ALLOWED:
         detail = f"{request.method} is not allowed here; allowed: {headers.get('Allow', 'GET')}."
     kept = {name: headers[name] for name in ("Allow", "Retry-After") if name in headers}
+    if status == HTTPStatus.UNAUTHORIZED:
+        kept |= CHALLENGE
     return document(request, Problem(code, detail, headers=kept), status)
 
 

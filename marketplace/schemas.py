@@ -160,7 +160,7 @@ class HistoryIn(PageIn):
 
 
 class Problem(Schema):
-    """RFC 9457: every error of this API."""
+    """RFC 9457: every error of this API; what does not apply is left out."""
 
     type: str
     title: str
@@ -168,7 +168,11 @@ class Problem(Schema):
     detail: str
     code: str
     request_id: str
-    errors: list[dict[str, str]] | None = None
+    errors: list[dict[str, str]] | None = Field(None, description="each parameter that was refused")
+    fix: str | None = Field(None, description="of a transaction's preview: what to do about it")
+    arguments: list[str] | None = Field(
+        None, description="of a transaction's preview: those of the contract's error"
+    )
 
 
 class ListOf(Schema, Generic[Item]):

@@ -86,6 +86,7 @@ def test_every_answer_is_as_documented(request: pytest.FixtureRequest) -> None:
     from schemathesis.pytest import from_fixture, plugin
 
     few = settings(max_examples=4, deadline=None, suppress_health_check=list(HealthCheck))
+    request.getfixturevalue("document").validate()  # by the specification's own schema
     each: Any = from_fixture("document").parametrize()(few(as_documented))
     plugins = request.config.pluginmanager
     plugins.register(plugin, "schemathesis of this test")

@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
+import asyncio
 import re
 import threading
 from html import unescape
 from typing import Any
 from urllib.parse import quote
 
+import orjson
 import pytest
 from django.conf import settings as site
 from django.test import Client
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from marketplace import api_docs, limits
+from marketplace import api_docs, bodies, limits
 from marketplace.api import api
 from net.callers import Proxies
 from tests.db import api_rows as rows
@@ -144,6 +146,20 @@ def test_wrong_methods_and_hosts(client: Client) -> None:
     assert problem(client.get("/api/v1/status", headers={"host": "evil.example"}), 400)
 
 
+def test_what_is_too_large_to_be_read_is_a_problem_too() -> None:
+    sent: list[dict[str, Any]] = []
+
+    async def send(message: dict[str, Any]) -> None:
+        sent.append(message)
+
+    asyncio.run(bodies.refuse("/api/v1/transactions/preview", send, bodies.USUAL))
+    headers = dict(sent[0]["headers"])
+    assert (sent[0]["status"], headers[b"content-type"]) == (413, b"application/problem+json")
+    body = orjson.loads(sent[1]["body"])
+    assert set(body) == PROBLEM and body["code"] == "too_large" and "24 MB" in body["detail"]
+    assert body["request_id"].encode() == headers[b"x-request-id"]
+
+
 def test_reading_is_open_to_other_origins(client: Client) -> None:
     response = client.get("/api/v1/status", headers={"origin": "https://elsewhere.example"})
     assert response["Access-Control-Allow-Origin"] == "*"
@@ -203,7 +219,9 @@ def test_a_caller_who_asks_too_much_waits(client: Client, monkeypatch: pytest.Mo
     left = [client.get("/api/v1/status", REMOTE_ADDR=who)["RateLimit-Remaining"] for _ in range(3)]
     assert left == ["2", "1", "0"]
     response = client.get("/api/v1/status", REMOTE_ADDR=who)
-    assert problem(response, 429)["code"] == "rate_limited"
+    refused = problem(response, 429)
+    assert refused["code"] == "rate_limited"
+    assert f"Wait {response['Retry-After']} seconds" in refused["detail"]
     assert 1 <= int(response["Retry-After"]) <= 60 and response["RateLimit-Limit"] == "3"
     assert client.get("/api/v1/nothing", REMOTE_ADDR=who).status_code == 429
     assert client.get("/api/v1/status", REMOTE_ADDR="198.51.100.8").status_code == 200
