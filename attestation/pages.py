@@ -16,15 +16,15 @@ from django.utils.translation import gettext as _
 from django.utils.translation import gettext_noop as N_
 from django.utils.translation import ngettext
 
-from attestation import claims, exhibits, fields, published, runs, trust, values, words, yourself
+from attestation import claims, exhibits, fields, published, reproduce, runs, trust, values, words
 from attestation.engine.verdicts import NOTES, QUESTIONS, asks, marked
 from attestation.exhibits import Exhibits
 from attestation.fields import FieldGroup, Key
 from attestation.models import Verification
 from attestation.printing import QUESTIONS as TITLES
+from attestation.reproduce import Command
 from attestation.selectors import EXPIRED, EXPIRED_AFTER, FindingView, HistoryEntry, ReportView
 from attestation.sources import needs
-from attestation.yourself import Command
 
 _WORST = ("fail", "warn", "not_provided", "not_checked", "pass")
 _GPU = "GPU "
@@ -205,10 +205,10 @@ def report_page(
         since=None if upload else _since(run, history, old),
         findings=view.findings,
         history=tuple(history),
-        commands=yourself.commands(run, site, bundle) if bundle else (),
-        outside=tuple(yourself.outside(run, quote, nras)),
-        quote_page=yourself.quote_page(quote),
-        published_by=yourself.references(run),
+        commands=reproduce.commands(run, site, bundle) if bundle else (),
+        outside=tuple(reproduce.outside(run, quote, nras)),
+        quote_page=reproduce.quote_page(quote),
+        published_by=reproduce.references(run),
         references=(*run.collateral, *(run.rims or ()), *run.ocsp, *run.nras, *run.jwks),
         notes=tuple(_note(note) for note in run.notes),
         bundle=bundle,

@@ -21,8 +21,8 @@ from django.db import transaction
 from django.utils import timezone
 from django.utils.translation import gettext as _
 
+from attestation import bundle as bundles
 from attestation import (
-    brought,
     comparison,
     declared,
     evaluate,
@@ -32,8 +32,8 @@ from attestation import (
     runs,
     standings,
     trust,
+    uploads,
 )
-from attestation import bundle as bundles
 from attestation import verify as engine
 from attestation.engine.evidence import KINDS, Context, Evidence
 from attestation.engine.limits import MAX_BODY_BYTES, MAX_CHAIN_BYTES
@@ -176,7 +176,7 @@ def _from_bundle(data: bytes) -> Draft:
             % {"error": error}
         ) from None
     _bounded(evidence, context)
-    brought.require_evidence(evidence)
+    uploads.require_evidence(evidence)
     draft = _uploaded(evidence, context)
     report = engine.judge(evidence, context)
     if given is not None:
@@ -212,7 +212,7 @@ def _from_evidence(upload: Upload) -> Draft:
         body_signature=upload.body_signature,
     )
     _bounded(evidence, context)
-    brought.require_evidence(evidence)
+    uploads.require_evidence(evidence)
     judged: Draft = async_to_sync(evaluate.judged)(_uploaded(evidence, context))
     return judged
 

@@ -82,10 +82,10 @@ def resident_mib() -> float:
 
 def keep_requests(file: BinaryIO) -> None:
     """Write down every body that is posted from now on, each after its length."""
-    from chain import ahead
+    from chain import prefetch
     from chain.endpoint import Endpoint
 
-    ahead.MUCH = sys.maxsize
+    prefetch.MUCH = sys.maxsize
     post = Endpoint.post
 
     def kept(self: Endpoint, body: bytes, calls: int = 1) -> bytes:

@@ -143,7 +143,7 @@ class Endpoint:
     batch_patience: int = 10
     headers: dict[str, str] = field(default_factory=dict)
     #: Open connections that are free. A request has one of its own: there are two at once where
-    #: the next range is read ahead in a thread (chain.ahead).
+    #: the next range is read ahead in a thread (chain.prefetch).
     _free: list[http.client.HTTPConnection] = field(default_factory=list)
     _taking: threading.Lock = field(default_factory=threading.Lock)
 

@@ -26,13 +26,13 @@ from django.db import transaction
 from django.utils import timezone
 
 from chain import facts, store
-from chain.ahead import Ahead, Span
-from chain.beside import beside
+from chain.background import in_background
 from chain.errors import ChainError, NodeBehind
 from chain.facts import Block, Header, Log
 from chain.fetch import Fetcher, NodeReader
 from chain.models import Head
 from chain.observe import Observation, Observer
+from chain.prefetch import Prefetch, Span
 from chain.projection import Projection
 from chain.ranges import gaps, pieces
 from chain.rpc import Rpc
@@ -71,7 +71,7 @@ class Follower:
     ) -> None:
         self.rpc = rpc
         self.fetch = Fetcher(rpc)
-        self.ahead = Ahead(self.fetch)
+        self.prefetch = Prefetch(self.fetch)
         self.projection = projection
         self.row, _ = Head.objects.get_or_create(chain_id=chain_id)
         self.observer = Observer(rpc, self.row, confirmations)
@@ -88,7 +88,7 @@ class Follower:
 
     def close(self) -> None:
         """Let go of connections and of whoever reads ahead."""
-        self.ahead.close()
+        self.prefetch.close()
         self.rpc.close()
 
     # --- one step --------------------------------------------------------------------------------
@@ -162,7 +162,7 @@ class Follower:
         ):
             raise NodeBehind("the chain changed while we read it")
         coming = self._span(span.last + 1, goal, begun=True) if span.last < goal else None
-        self.ahead.expect(count * (goal - span.last) // (span.last - first + 1), self.rpc.node)
+        self.prefetch.expect(count * (goal - span.last) // (span.last - first + 1), self.rpc.node)
         end = span.dense or span.last == goal
 
         def fold() -> list[Block]:
@@ -173,10 +173,12 @@ class Follower:
             self.projection.fold_pending([], read)
             return final
 
-        with self.ahead.reading(coming, sources, self.rpc.node), transaction.atomic():
+        with self.prefetch.reading(coming, sources, self.rpc.node), transaction.atomic():
             # A projection may read the store where a contract is named, or in the first range.
             if self.row.final_hash and not self.projection.discover(_logs(blocks)):
-                with beside(partial(store.replace_seen, first, blocks), otherwise=_SHOWN_LATE):
+                with in_background(
+                    partial(store.replace_seen, first, blocks), otherwise=_SHOWN_LATE
+                ):
                     final = fold()
                 store.replace_asked(first, final, seen=blocks)
             else:
@@ -189,7 +191,7 @@ class Follower:
 
     def _range(self, first: int, goal: int, sources: dict[str, int]) -> tuple[Span, list[Block]]:
         """The next range: the one that was read ahead, or one read now."""
-        if (held := self.ahead.take(first, goal, sources, self.rpc.node)) is not None:
+        if (held := self.prefetch.take(first, goal, sources, self.rpc.node)) is not None:
             return held
         span = self._span(first, goal, begun=bool(self.row.final_hash))
         return span, self.fetch.range(first, span.last, sources, dense=span.dense)
@@ -237,7 +239,7 @@ class Follower:
     # --- near: every block up to the head --------------------------------------------------------
 
     def _near(self, seen: Observation, first: int) -> Step:
-        self.ahead.close()
+        self.prefetch.close()
         sources = self._sources_before(first)
         chain = self._window(seen, first, sources)
         while new := self._new_sources(chain, sources):

@@ -1,6 +1,6 @@
 """The answers that this process is writing: one task each, owned by the process, not by a socket.
 
-A hub starts with the first chat of a process and then keeps three things going: a heartbeat, an
+A hub starts with the first chat of a process and then keeps three things going: a heartbeat, a
 subscription to stop requests, and every few seconds a look for turns of other processes that
 died. When the process is told to end, it takes no new turns; those still running after a grace
 end as cut off, with their text.

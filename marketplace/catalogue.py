@@ -15,7 +15,7 @@ from marketplace import (
     facets,
     labels,
     links,
-    models_of,
+    model_facts,
     overviews,
     pages_market,
     parts,
@@ -205,7 +205,7 @@ def model_page(filters: Filters, version: str) -> pages_market.ModelPage | None:
     inference = [listing for listing in found.items if not listing.is_fine_tuning]
     rows = parts.rows(found.items, filters.mine, lambda listing: ranking.monthly(listing, workload))
     path, given = links.model_path(model), filters.workload_given
-    facts = models_of.facts(inference)
+    facts = model_facts.facts(inference)
     return pages_market.ModelPage(
         title=parts.name(model),
         rows=labels.labelled(rows, ranks),

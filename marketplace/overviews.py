@@ -20,7 +20,7 @@ from ledger.records import Page
 from marketplace import conditions, links, names, parts
 from marketplace.filters import MAX_QUERY
 from marketplace.memo import at_listing
-from marketplace.models_of import Measured, measured
+from marketplace.model_facts import Measured, measured
 from marketplace.names import Named
 from marketplace.parts import Option
 from probes import selectors as probes

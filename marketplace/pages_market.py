@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from ledger import groups, statistics
 from marketplace import formats, links, tariffs
 from marketplace.filters import Filters
-from marketplace.models_of import Measured, Said
+from marketplace.model_facts import Measured, Said
 from marketplace.overviews import ModelsAsked, ProviderLine, ProvidersAsked
 from marketplace.parts import (
     Chip,

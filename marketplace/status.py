@@ -18,9 +18,9 @@ from chain.models import NodeState
 from ledger import reconcile, selectors
 from ledger.models import Reconciliation
 from marketplace import announcements, components, context, releases
+from marketplace.disk import space
 from marketplace.freshness import Freshness, judge
 from marketplace.models import Announcement, AnnouncementKind, Update
-from marketplace.room import room
 
 EXPLANATIONS = {
     "ok": gettext_noop("The index agrees with the chain."),
@@ -172,7 +172,7 @@ def status_page(head: chain.Freshness) -> StatusPage:
         nodes_stale=nodes_at is not None and (now - nodes_at).total_seconds() > NODES_STALE,
         last=last,
         runs=tuple(Reconciliation.objects.order_by("-pk")[:RUNS_SHOWN]),
-        room_low=room().low,
+        room_low=space().low,
         parts=parts,
         troubles=components.troubles(parts)[:TROUBLES_SHOWN],
         announced=tuple(Announced.of(row, now) for row in announcements.shown(now)),

@@ -16,7 +16,7 @@ from django.utils.translation import gettext as _
 from django.views.decorators.csrf import csrf_exempt, csrf_protect
 from django.views.decorators.http import require_http_methods
 
-from attestation import brought, services
+from attestation import services, uploads
 from attestation.errors import BadUpload
 from attestation.services import Upload
 from inference import answers, proofs
@@ -84,7 +84,7 @@ def _judge(request: HttpRequest) -> HttpResponse:
 
 def _evidence(request: HttpRequest) -> HttpResponse:
     data = _file(request, "file") or request.POST.get("text", "").strip().encode()
-    kind = brought.kind_of(data, request.POST.get("kind", ""))
+    kind = uploads.kind_of(data, request.POST.get("kind", ""))
     if kind == "conversation":
         return _checked(request, answers.conversation(data))
     if kind == "proofs":

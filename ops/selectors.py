@@ -20,7 +20,7 @@ from django.utils.translation import gettext as _
 from attestation.models import Finding, Outcome, Standing, Verification
 from ledger.project import VERSION
 from marketplace import presence, releases, traffic
-from marketplace.room import Room, room
+from marketplace.disk import DiskSpace, space
 from ops.failures import known_tasks
 from ops.models import FailedTask, FailureState, Job
 from probes import exchange
@@ -126,7 +126,7 @@ class Storage:
     connections: int
     connections_most: int
     redis: int | None
-    disk: Room
+    disk: DiskSpace
 
 
 _SIZES = """
@@ -147,7 +147,7 @@ def storage() -> Storage:
     with connection.cursor() as cursor:
         cursor.execute(_TABLES, [TABLES_SHOWN])
         tables = tuple(Table(n, size, rows if rows >= 0 else None) for n, size, rows in cursor)
-    return Storage(database, tables, used, most, _redis("used_memory"), room())
+    return Storage(database, tables, used, most, _redis("used_memory"), space())
 
 
 @dataclass(frozen=True)
@@ -158,13 +158,13 @@ class RoomLeft:
     database: int
     connections: int
     connections_most: int
-    disk: Room
+    disk: DiskSpace
 
 
 def room_left() -> RoomLeft:
     """SQL: two queries."""
     failed = FailedTask.objects.filter(state=FailureState.OPEN).count()
-    return RoomLeft(failed, *_sizes(), room())
+    return RoomLeft(failed, *_sizes(), space())
 
 
 def _sizes() -> tuple[int, int, int]:

@@ -13,7 +13,7 @@ from typing import Any
 import psutil
 import pytest
 
-from chain import ahead, sync
+from chain import prefetch, sync
 from chain.endpoint import Endpoint
 from chain.errors import Unavailable
 from chain.helper import ROOT, Helper
@@ -54,7 +54,7 @@ def follow(*, kill: bool = False) -> list[int]:
     try:
         while True:
             step = follower.step()
-            helper = follower.ahead._helper
+            helper = follower.prefetch._helper
             if helper is not None and helper.pid not in seen:
                 seen.append(until_ready(helper).pid)
                 if kill and len(seen) == 1:
@@ -76,7 +76,7 @@ def test_the_same_rows_with_and_without(
     assert alone["Settlement"]
     for kill in (False, True):
         demands.empty_index()
-        monkeypatch.setattr(ahead, "MUCH", 1)
+        monkeypatch.setattr(prefetch, "MUCH", 1)
         helpers = follow(kill=kill)
         assert len(helpers) == (2 if kill else 1)
         assert demands.rows() == alone

@@ -105,11 +105,11 @@ def become(database: dict[str, Any], urls: tuple[str, ...], knobs: Knobs | None,
 
 def turn(knobs: Knobs) -> None:
     """Set the follower's constants."""
-    from chain import ahead, endpoint, fetch, rpc, sync
+    from chain import endpoint, fetch, prefetch, rpc, sync
     from ledger import services
 
     values: tuple[tuple[Any, str, Any], ...] = (
-        (ahead, "MUCH", knobs.much),
+        (prefetch, "MUCH", knobs.much),
         (sync, "NEAR", knobs.near),
         (sync, "DENSE", knobs.dense),
         (sync, "DENSE_CHUNK", knobs.dense_chunk),

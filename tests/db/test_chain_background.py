@@ -7,7 +7,7 @@ import threading
 import pytest
 from django.db import DatabaseError, connection, transaction
 
-from chain.beside import beside
+from chain.background import in_background
 from chain.models import Head
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -25,11 +25,11 @@ def test_the_work_belongs_to_the_transaction_around_it() -> None:
         threads.append(threading.current_thread().name)
         add(1)
 
-    with transaction.atomic(), beside(work, otherwise=LATE):
+    with transaction.atomic(), in_background(work, otherwise=LATE):
         pass
-    assert threads == ["beside"]
+    assert threads == ["in_background"]
     with pytest.raises(ZeroDivisionError), transaction.atomic():
-        with beside(lambda: add(2), otherwise=LATE):
+        with in_background(lambda: add(2), otherwise=LATE):
             pass
         assert Head.objects.count() == 2
         raise ZeroDivisionError
@@ -39,12 +39,16 @@ def test_the_work_belongs_to_the_transaction_around_it() -> None:
 def test_errors_of_both_sides_arrive_and_leave_nothing() -> None:
     with pytest.raises(DatabaseError), transaction.atomic():
         add(3)
-        with beside(lambda: connection.cursor().execute("SELECT 1/0"), otherwise=LATE):
+        with in_background(lambda: connection.cursor().execute("SELECT 1/0"), otherwise=LATE):
             pass
-    with pytest.raises(KeyError), transaction.atomic(), beside(lambda: add(4), otherwise=LATE):
+    with (
+        pytest.raises(KeyError),
+        transaction.atomic(),
+        in_background(lambda: add(4), otherwise=LATE),
+    ):
         raise KeyError
     # The block may not use what it has lent, and has it back afterwards.
-    lent = beside(lambda: add(5), otherwise=LATE)
+    lent = in_background(lambda: add(5), otherwise=LATE)
     with pytest.raises(LookupError, match="was asked"), transaction.atomic(), lent:
         Head.objects.count()
     assert Head.objects.count() == 0

@@ -37,7 +37,7 @@ class Span:
     dense: bool
 
 
-class Ahead:
+class Prefetch:
     """At most one range that nobody has asked for yet."""
 
     def __init__(self, fetch: Fetcher) -> None:

@@ -15,7 +15,7 @@ LOW_PERCENT = 10
 
 
 @dataclass(frozen=True)
-class Room:
+class DiskSpace:
     """Bytes of the disk that the site's own folder is on."""
 
     free: int
@@ -31,6 +31,6 @@ class Room:
         return self.percent < LOW_PERCENT
 
 
-def room() -> Room:
+def space() -> DiskSpace:
     found = shutil.disk_usage(settings.BASE_DIR)
-    return Room(found.free, found.total)
+    return DiskSpace(found.free, found.total)

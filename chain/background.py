@@ -26,7 +26,7 @@ class _Lent:
 
 
 @contextmanager
-def beside(work: Callable[[], None], *, otherwise: Exception) -> Iterator[None]:
+def in_background(work: Callable[[], None], *, otherwise: Exception) -> Iterator[None]:
     """Do `work` while the block runs; its error is raised at the end, the block's own first.
 
     The block may not use the database: `otherwise` is raised where it tries to.
@@ -46,7 +46,7 @@ def beside(work: Callable[[], None], *, otherwise: Exception) -> Iterator[None]:
 
     ours.inc_thread_sharing()
     connections[DEFAULT_DB_ALIAS] = cast("BaseDatabaseWrapper", cast("Any", _Lent(otherwise)))
-    thread = threading.Thread(target=run, name="beside", daemon=True)
+    thread = threading.Thread(target=run, name="in_background", daemon=True)
     thread.start()
     try:
         yield
