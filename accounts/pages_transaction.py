@@ -15,7 +15,7 @@ from django.utils.translation import gettext as _
 from django.utils.translation import gettext_noop
 from eth_utils.address import is_address
 
-from accounts import commands, money, preview_words, refusals, retelling
+from accounts import commands, money, preview_words, refusals, stored_sentences
 from accounts.models import Intent, State
 from accounts.services import Preview
 from chain import selectors as chain
@@ -157,7 +157,7 @@ def review(preview: Preview, params: dict[str, Any]) -> Review:
 
 
 def _warning(text: str) -> str:
-    return retelling.again(text, preview_words.SENTENCES)
+    return stored_sentences.translated(text, preview_words.SENTENCES)
 
 
 def title(action: str, params: dict[str, Any]) -> str:
@@ -336,7 +336,7 @@ def transaction(intent: Intent) -> Transaction:
     waits = state == State.SUBMITTED
     waited = timezone.now() - intent.submitted_at if waits and intent.submitted_at else None
     slow = waited is not None and waited > SLOW
-    note = refusals.again(intent.code, intent.reason) or _(_NOTES.get(state, ""))
+    note = refusals.translated(intent.code, intent.reason) or _(_NOTES.get(state, ""))
     pace = chain.block_seconds() if waits and not slow else None
     if pace and not intent.reason:
         note = _(

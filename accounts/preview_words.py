@@ -1,6 +1,6 @@
 """What a person should know before signing, as sentences with `{gaps}`. Pure.
 
-Plans hold them in English; `retelling` tells them in the reader's language.
+Plans hold them in English; `stored_sentences` shows them in the reader's language.
 """
 
 from __future__ import annotations

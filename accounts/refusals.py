@@ -13,7 +13,7 @@ from typing import Any
 from django.utils.translation import gettext as _
 from django.utils.translation import gettext_noop as N_
 
-from accounts import money, retelling
+from accounts import money, stored_sentences
 
 #: Arguments that are amounts of 0G, per error name; all others are shown as they are.
 _AMOUNTS = {
@@ -259,12 +259,12 @@ _UNKNOWN = (N_("The contract refused: {name}. Nothing was sent."), N_("Report th
 ONLY_GAS = N_("Only gas was charged.")
 
 
-def again(code: str, told: str) -> str:
+def translated(code: str, told: str) -> str:
     """A stored reason (English: `follow`, `Refused.stored`) in the reader's language."""
     known = (*SENTENCES.get(code, ()), *_WITHDRAW, *_UNKNOWN, ONLY_GAS)
     if code == "CallFailed":  # with the sentence of the contract that it called
         known += tuple(title for title, _fix in SENTENCES.values())
-    return retelling.again(told, known)
+    return stored_sentences.translated(told, known)
 
 
 class _Gaps(dict[str, str]):

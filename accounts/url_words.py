@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from django.utils.translation import gettext_noop as N_
 
-from accounts import retelling
+from accounts import stored_sentences
 
 _SENTENCES = (
     N_("the URL is too long or contains characters that do not belong in one"),
@@ -21,5 +21,5 @@ _SENTENCES = (
 )
 
 
-def again(error: Exception) -> str:
-    return retelling.again(str(error), _SENTENCES)
+def translated(error: Exception) -> str:
+    return stored_sentences.translated(str(error), _SENTENCES)

@@ -119,8 +119,8 @@ def chat_text(delivery: Delivery) -> str:
     """The same of the bot, as plain text in which `@name` leads nowhere either."""
     row = delivery.notification
     with translation.override(delivery.user.reads):
-        title = words.again(row.title) if row else _("This is a test")
-        text = words.again(row.text) if row else _("The alerts that you choose come here.")
+        title = words.translated(row.title) if row else _("This is a test")
+        text = words.translated(row.text) if row else _("The alerts that you choose come here.")
     said = _harmless(title, text).replace("@", "[@]")[:_MOST_SAID]
     return f"{said}\n{_url(row.path if row else '/account')}"
 
@@ -331,7 +331,7 @@ def _test() -> tuple[str, str]:
 def letter(told: list[Notification]) -> tuple[str, str]:
     """Subject and text of a mail about these notifications, in the language that is active."""
     # A name from the chain may hold anything; a header takes one line.
-    first, more = " ".join(words.again(told[0].title).split())[:150], len(told) - 1
+    first, more = " ".join(words.translated(told[0].title).split())[:150], len(told) - 1
     subject = first
     if more:
         subject = ngettext("%(first)s and %(more)d more", "%(first)s and %(more)d more", more) % {
@@ -339,7 +339,7 @@ def letter(told: list[Notification]) -> tuple[str, str]:
             "more": more,
         }
     lines = [
-        f"{words.again(row.title)}\n{words.again(row.text)}\n{_url(row.path)}\n"
+        f"{words.translated(row.title)}\n{words.translated(row.text)}\n{_url(row.path)}\n"
         for row in told[:_MOST_LINES]
     ]
     if (rest := len(told) - _MOST_LINES) > 0:

@@ -42,7 +42,7 @@ def create(user: User, url: str, form: str = Format.SIGNED) -> tuple[Hook, str]:
         fix = _("Use a public https:// address.")
         raise Problem(
             "invalid_url",
-            _("This URL cannot be used: %(error)s.") % {"error": url_words.again(error)},
+            _("This URL cannot be used: %(error)s.") % {"error": url_words.translated(error)},
             fix,
         ) from None
     with transaction.atomic():

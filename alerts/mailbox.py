@@ -56,7 +56,7 @@ def ask(user: User, address: str) -> None:
     if error:
         raise Problem(
             "mail_failed",
-            words.again(error),
+            words.translated(error),
             _("Check the address, or try again later."),
             status=502,
         )

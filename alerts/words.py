@@ -8,7 +8,7 @@ import datetime as dt
 
 from django.utils.translation import gettext_noop as N_
 
-from accounts import retelling
+from accounts import stored_sentences
 from attestation.models import Fact
 from inference.models import Medium
 from moderation.fold import Action
@@ -138,6 +138,6 @@ def moment(at: dt.datetime) -> str:
     return f"{at:%Y-%m-%d %H:%M}"
 
 
-def again(told: str) -> str:
+def translated(told: str) -> str:
     """A stored title, text or outcome of a delivery in the reader's language."""
-    return retelling.again(told, _SENTENCES, within=(YOUR_SERVICE,))
+    return stored_sentences.translated(told, _SENTENCES, within=(YOUR_SERVICE,))

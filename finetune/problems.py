@@ -7,7 +7,7 @@ from __future__ import annotations
 from django.utils.translation import gettext as _
 from django.utils.translation import gettext_noop as N_
 
-from accounts import keys, node, retelling
+from accounts import keys, node, stored_sentences
 from accounts.errors import NodeError, Problem
 from finetune.errors import BrokerRefused
 
@@ -60,16 +60,16 @@ _TOLD = (
 
 
 def of_setting(text: str) -> str:
-    return retelling.again(text, _SETTINGS)
+    return stored_sentences.translated(text, _SETTINGS)
 
 
 def of_row(text: str) -> str:
-    return retelling.again(text, _ROWS, _FIELDS)
+    return stored_sentences.translated(text, _ROWS, _FIELDS)
 
 
 def told(text: str) -> str:
     """Why something failed, as a worker wrote it down or an error says it."""
-    return retelling.again(text, _TOLD)
+    return stored_sentences.translated(text, _TOLD)
 
 
 def said(error: BrokerRefused, code: str = "provider_refused", fix: str = "") -> Problem:

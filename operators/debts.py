@@ -65,7 +65,7 @@ def known(listings: Iterable[Listing], now: dt.datetime) -> Owed:
         elif row.error or row.counted_at is None:
             silent.append(
                 _("Your broker of %(service)s: %(error)s")
-                % {**name, "error": words.again(row.error)}
+                % {**name, "error": words.translated(row.error)}
             )
         elif now - row.counted_at > STALE_AFTER:
             silent.append(_("What your broker of %(service)s said last is too old.") % name)

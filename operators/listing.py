@@ -209,7 +209,7 @@ def _url(text: str, policy: Policy) -> str:
     try:
         target = addresses.parse(text, policy)
     except (BadUrl, Refused) as error:
-        said = url_words.again(error)
+        said = url_words.translated(error)
         raise ValueError(f"{said[:1].upper()}{said[1:]}.") from None
     if "?" in text:
         raise ValueError(_("Leave the query away: clients append a path."))

@@ -83,7 +83,7 @@ def setup_view(run: SetupRun) -> SetupView:
                 state,
                 shown,
                 _(word),
-                words.again(one.get("found", "")),
+                words.translated(one.get("found", "")),
                 _(one.get("fix", "")),
             )
         )

@@ -58,7 +58,8 @@ def _unpublished(user: User, kind: str, url: str, signer: str) -> dict[str, Any]
         known = actions.address(signer)
     except (BadUrl, Refused) as error:
         raise Problem(
-            "bad_url", _("This URL cannot be asked: %(error)s.") % {"error": url_words.again(error)}
+            "bad_url",
+            _("This URL cannot be asked: %(error)s.") % {"error": url_words.translated(error)},
         ) from None
     except ValueError as error:
         raise Problem("bad_signer", _("The signer %(error)s.") % {"error": error}) from None

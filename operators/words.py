@@ -6,7 +6,7 @@ from __future__ import annotations
 
 from django.utils.translation import gettext_noop as N_
 
-from accounts import retelling
+from accounts import stored_sentences
 
 # --- checks of a setup (`setup_checks`, `setup_evidence`) -----------------------------------------
 
@@ -64,6 +64,6 @@ _OTHERS = (
 )
 
 
-def again(told: str) -> str:
+def translated(told: str) -> str:
     """A stored sentence in the reader's language."""
-    return retelling.again(told, (*_CHECKS, *_OTHERS))
+    return stored_sentences.translated(told, (*_CHECKS, *_OTHERS))

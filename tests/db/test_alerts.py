@@ -120,7 +120,7 @@ def test_changes_are_read_from_final_blocks_once_and_only_from_where_money_lies(
         "Output price: 0.1 → 0.15 0G per 1M tokens (+50.00 %)."
     )
     with translation.override("de"):
-        assert words.again(price) == (
+        assert words.translated(price) == (
             "Eingabepreis: 0.1 → 0.08 0G pro 1 Mio. Token (-20.00 %). "
             "Ausgabepreis: 0.1 → 0.15 0G pro 1 Mio. Token (+50.00 %)."
         )

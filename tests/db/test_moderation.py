@@ -629,7 +629,7 @@ def test_the_provider_is_told_what_was_decided_about_its_service(one: User, two:
     assert "category" in mine.get(hidden.path).content.decode(), "the appeal"
     with translation.override("de"):
         assert (
-            words.again(hidden.title)
+            words.translated(hidden.title)
             == "Moderatoren haben Ihren Dienst inference-v1.0 ausgeblendet"
         )
     page = mine.get("/operator").content.decode()

@@ -15,7 +15,7 @@ from django.conf import settings
 from django.test import Client
 from django.utils import timezone, translation
 
-from accounts import pages_transaction, preview_words, refusals, retelling, tokens, url_words
+from accounts import pages_transaction, preview_words, refusals, stored_sentences, tokens, url_words
 from accounts.models import AccessToken, Intent, ProviderKey, State, User
 from alerts import hooks, services
 from alerts import words as alert_words
@@ -252,25 +252,30 @@ def test_a_stored_sentence_is_told_again(german: None, sentences: tuple[str, ...
     for sentence in sentences:
         told = sentence.format_map(Filled())
         wanted = f"⟦{GAP.sub('⟦0x12…34⟧', sentence)}⟧"
-        assert retelling.again(told, sentences) == wanted
+        assert stored_sentences.translated(told, sentences) == wanted
     whole = [sentence for sentence in sentences if "{" not in sentence][:2]
-    assert retelling.again(" ".join(whole), sentences) == " ".join(f"⟦{one}⟧" for one in whole)
-    assert retelling.again("what nobody wrote here", sentences) == "⟦what nobody wrote here⟧"
+    assert stored_sentences.translated(" ".join(whole), sentences) == " ".join(
+        f"⟦{one}⟧" for one in whole
+    )
+    assert (
+        stored_sentences.translated("what nobody wrote here", sentences)
+        == "⟦what nobody wrote here⟧"
+    )
 
 
 def test_a_refusal_inside_of_a_refusal_is_told_again(german: None) -> None:
     outer, inner = (refusals.SENTENCES[name][0] for name in ("CallFailed", "AccountExists"))
-    assert refusals.again("CallFailed", f"{outer} {inner}") == f"⟦{outer}⟧ ⟦{inner}⟧"
+    assert refusals.translated("CallFailed", f"{outer} {inner}") == f"⟦{outer}⟧ ⟦{inner}⟧"
     unknown = "The contract refused: no reason. Nothing was sent."
-    told = refusals.again("unknown_revert", unknown)
+    told = refusals.translated("unknown_revert", unknown)
     assert told == "⟦The contract refused: ⟦no reason⟧. Nothing was sent.⟧"
 
 
 def test_what_is_too_long_for_a_sentence_is_not_taken_apart(german: None) -> None:
     """What strangers said stands in gaps; to look for several takes the square of its length."""
     short, long = (alert_words.FINDING.format(provider="x" * n, what="y") for n in (900, 90_000))
-    assert retelling.again(short, [alert_words.FINDING]) != f"⟦{short}⟧"
-    assert retelling.again(long, [alert_words.FINDING]) == f"⟦{long}⟧"
+    assert stored_sentences.translated(short, [alert_words.FINDING]) != f"⟦{short}⟧"
+    assert stored_sentences.translated(long, [alert_words.FINDING]) == f"⟦{long}⟧"
 
 
 def test_why_a_url_is_refused_is_told_in_the_readers_language(german: None) -> None:
@@ -293,7 +298,7 @@ def test_why_a_url_is_refused_is_told_in_the_readers_language(german: None) -> N
     for url in (*wrong, *more):
         with pytest.raises(NetError) as refused:
             addresses.parse(url, policy)
-        assert bare(url_words.again(refused.value)) == set(), url
+        assert bare(url_words.translated(refused.value)) == set(), url
 
 
 def test_an_operators_books(alone: None) -> None:

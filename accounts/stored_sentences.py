@@ -1,4 +1,4 @@
-"""Sentences that were made in English, told again in the reader's language.
+"""Sentences that were stored in English, translated into the reader's language.
 
 Workers and pure cores make and store English sentences, since they do not know who will read them.
 Whoever shows one recognises it among the sentences it can be, and takes out what was filled in.
@@ -21,20 +21,20 @@ LONGEST = 1_000
 _GAP = re.compile(r"\{(\w+)\}|%\((\w+)\)s")
 
 
-def again(told: str, sentences: Iterable[str], within: tuple[str, ...] = ()) -> str:
+def translated(told: str, sentences: Iterable[str], within: tuple[str, ...] = ()) -> str:
     """`told` in the reader's language, where it is one of `sentences` (messages with gaps), or
     several of them one after the other; else as it is. What fills a gap is translated too where it
-    is a message, and told again where it is one of `within`.
+    is a message, and so are its gaps where it is one of `within`.
     """
     if len(told) > LONGEST:
         return _(told)
     known = tuple(sentences)
     # Several sentences before one of them: the gap of one could hold all that follows it.
     if (parts := _parts(told, known)) is not None:
-        return " ".join(_again(sentence, found, within) for sentence, found in parts)
+        return " ".join(_translated(sentence, found, within) for sentence, found in parts)
     for sentence in known:
         if found := _filled(sentence, r"\Z").match(told):
-            return _again(sentence, found, within)
+            return _translated(sentence, found, within)
     return _(told)
 
 
@@ -51,8 +51,8 @@ def _parts(told: str, known: tuple[str, ...]) -> list[tuple[str, re.Match[str]]]
     return parts
 
 
-def _again(sentence: str, found: re.Match[str], within: tuple[str, ...]) -> str:
-    values = {name: again(text, within) for name, text in found.groupdict().items()}
+def _translated(sentence: str, found: re.Match[str], within: tuple[str, ...]) -> str:
+    values = {name: translated(text, within) for name, text in found.groupdict().items()}
     return _(sentence) % values if "%(" in sentence else _(sentence).format_map(values)
 
 
