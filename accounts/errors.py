@@ -42,7 +42,7 @@ class Problem(AccountsError):
 
 class Refused(Problem):
     """The contract would refuse this; `code` is its error name and `arguments` its arguments
-    (contracts.md 3.3-5). `stored`: the title in English, which is kept (`refusals.again`).
+    (contracts.md 3.3-5). `stored`: the title in English, which is kept (`refusals.translated`).
     """
 
     def __init__(

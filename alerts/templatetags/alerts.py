@@ -1,5 +1,5 @@
 """`{% bell as page %}`: what the header's bell says; one query, none for visitors.
-`{{ title|told }}`: a stored sentence in the reader's language."""
+`{{ title|translated }}`: a stored sentence in the reader's language."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from alerts import selectors, words
 from alerts.pages import Bell
 
 register = template.Library()
-register.filter("told", words.again)
+register.filter("translated", words.translated)
 
 
 @register.simple_tag(takes_context=True)

@@ -7,4 +7,4 @@ from django import template
 from finetune import problems
 
 register = template.Library()
-register.filter("told", problems.told)
+register.filter("translated", problems.told)

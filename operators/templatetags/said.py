@@ -8,7 +8,7 @@ from operators import notes, profile, words
 from operators.models import Note
 
 register = template.Library()
-register.filter("retold", words.again)
+register.filter("translated", words.translated)
 #: The feed of changes shows so many of what is announced.
 ANNOUNCED = 10
 
