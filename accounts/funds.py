@@ -32,7 +32,7 @@ from accounts import (
 )
 from accounts import pages_transaction as shown
 from accounts.errors import NodeError, Problem, Refused, TooMany
-from accounts.models import State, User
+from accounts.models import Intent, State, User
 from accounts.problems import of_node
 from attestation import selectors as attestation
 from attestation.selectors import ServiceKey
@@ -42,16 +42,18 @@ from ledger.records import Position
 from ledger.spending import Pair, charged
 
 
-def page(user: User, query: Mapping[str, str]) -> pages.FundsPage:
+def page(user: User, query: Mapping[str, str], *, whole: bool = True) -> pages.FundsPage:
     """`query` is what the address bar says: action, amount, account (`service:provider`), provider,
-    recipient.
+    recipient. `whole`: not a review that was asked for by itself.
     """
     found, head = ledger.account(user.address), chain.head()
     least, now = selectors.limits(), clock.now_unix(head)
     week = _week(user) if found.positions else {}
     form = forms.build(query, found, least, week)
-    review = None if form.error else _review(user, form, least)
-    current = None if review else selectors.under_way(user)
+    current = selectors.under_way(user)
+    left = whole and current is not None and _left(current, form)
+    review = None if form.error or left else _review(user, form, least)
+    current = None if review else current
     return pages.FundsPage(
         address=user.address,
         balances=pages.balances(found, selectors.wallet_balance(user.address)),
@@ -124,6 +126,19 @@ def refund_rows(
 
 
 # --- the review -----------------------------------------------------------------------------------
+
+
+def _left(current: Intent, form: pages.Form) -> bool:
+    """Whether the address, reloaded or come back to, asks for what is under way already: then that
+    goes on, and the same again is reviewed where a person asks for it.
+    """
+    params = None if form.error else forms.parameters(form)
+    if params is None or current.action != form.action or current.state in selectors.ENDED:
+        return False
+    try:
+        return current.params == actions.jsonable(actions.parse(form.action, params))
+    except Problem:
+        return False
 
 
 def _review(user: User, form: pages.Form, least: tuple[int, int] | None) -> shown.Review | None:

@@ -32,8 +32,9 @@ def account(request: HttpRequest) -> HttpResponse:
     if not request.user.is_authenticated:
         return signed_out(request, _("Funds"))
     user = user_of(request)
-    page = funds.page(user, {name: str(value) for name, value in request.GET.items()})
     target = request.headers.get("HX-Target", "")
+    query = {name: str(value) for name, value in request.GET.items()}
+    page = funds.page(user, query, whole=target != "review")
     part = f"#{target}" if target in _PARTS else ""
     response = render(request, f"accounts/funds.html{part}", {"page": page})
     response["Vary"] = "HX-Request, HX-Target, Cookie"

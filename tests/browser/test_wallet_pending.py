@@ -70,12 +70,23 @@ def test_neither_a_double_click_nor_another_tab_nor_the_way_back_sends_twice(
         page.goto(review)
         page.get_by_test_id("tx-confirm").dblclick()
         expect(page.get_by_test_id("tx-state")).to_have_attribute("data-state", "submitted")
+        page.goto(f"{asgi_server}/account/transactions")
+        page.go_back()
+        # Neither the address nor what a browser fills in again takes its place.
+        page.add_init_script(
+            "addEventListener('DOMContentLoaded', () => {"
+            " const field = document.getElementById('tx-amount');"
+            " if (field) field.value = '5.0'; })"
+        )
+        for path in ("/account", "/account?action=deposit&amount=5"):
+            page.goto(f"{asgi_server}{path}")
+            expect(page.get_by_text("Continue where you left off")).to_be_visible()
+            page.wait_for_load_state("networkidle")
+            expect(page.get_by_test_id("tx-state")).to_have_attribute("data-state", "submitted")
         second.get_by_test_id("tx-confirm").click()
         message = second.locator("#review [data-tx-message]")
         expect(message).to_contain_text("Exactly this transaction waits in your wallet")
-        page.goto(f"{asgi_server}/account/transactions")
-        page.go_back()
-        page.goto(review)
+        page.get_by_role("button", name="Review").click()
         page.get_by_test_id("tx-confirm").click()
         expect(page.locator("#review [data-tx-message]")).to_contain_text("Nothing was sent twice")
     assert wallet.methods().count("eth_sendTransaction") == 1

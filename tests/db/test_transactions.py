@@ -239,6 +239,26 @@ def test_an_old_review_is_checked_again_before_the_wallet_opens(chain: Chain) ->
     assert waits.value.code == "already_under_way"
 
 
+def test_an_address_whose_transaction_is_under_way_goes_on_with_it(chain: Chain) -> None:
+    browser = Client()
+    browser.force_login(person(ALICE))
+    path, headers = "/account?action=deposit&amount=5", {"HX-Target": "review"}
+
+    def goes_on(path: str = path, **asked: Any) -> bool:
+        return "Continue where you left off" in browser.get(path, **asked).content.decode()
+
+    intent = sent(chain, ALICE)
+    assert goes_on() and goes_on("/account?action=deposit&amount=5.0")
+    assert not goes_on(headers=headers), "a review that was asked for"
+    assert not goes_on("/account?action=deposit&amount=6")
+    assert not goes_on("/account?action=deposit_for&amount=5&recipient=0x12")
+    chain.mine()
+    assert looked(intent).state == State.INCLUDED
+    index(intent.block or 0, 0)
+    assert looked(intent).state == State.INDEXED
+    assert not goes_on(), "what has arrived may be done again"
+
+
 def test_a_reverted_transaction_says_why(chain: Chain, contracts: Contracts) -> None:
     chain.rpc.call("evm_setAutomine", True)
     contracts.ledger.send(ALICE, "depositFund", value=5 * NEURON)
