@@ -7,7 +7,6 @@ import os
 from typing import Any
 
 from channels.routing import ProtocolTypeRouter, URLRouter
-from channels.security.websocket import AllowedHostsOriginValidator
 from django.core.asgi import get_asgi_application
 
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "marketplace.settings")
@@ -21,7 +20,7 @@ from inference.openai.reply import Receive, Scope, Send  # noqa: E402
 from marketplace import bodies, components, presence, traffic  # noqa: E402
 from marketplace.assets import Assets  # noqa: E402
 from marketplace.languages import Spoken  # noqa: E402
-from marketplace.origins import SameOrigin  # noqa: E402
+from marketplace.origins import Guarded  # noqa: E402
 from marketplace.relayed import Tagged  # noqa: E402
 from marketplace.routing import websocket_urlpatterns  # noqa: E402
 
@@ -58,10 +57,6 @@ application = ProtocolTypeRouter(
     {
         "http": Assets(web),
         "lifespan": living,
-        "websocket": presence.Counted(
-            AllowedHostsOriginValidator(
-                SameOrigin(Spoken(signed(URLRouter(websocket_urlpatterns))))
-            )
-        ),
+        "websocket": presence.Counted(Guarded(Spoken(signed(URLRouter(websocket_urlpatterns))))),
     }
 )

@@ -1,4 +1,4 @@
-"""Which pages may open a websocket: those of this site only, to the port.
+"""Who may open a websocket: pages of this site only, to the port, and programs the public one.
 
 Browsers send cookies to a websocket whatever page opens it, and cookies know no ports: without
 this, a page of any other program on the same host name could speak with a person's session.
@@ -10,11 +10,31 @@ from collections.abc import Awaitable, Callable, MutableMapping
 from typing import Any
 from urllib.parse import urlsplit
 
-from channels.security.websocket import WebsocketDenier
+from channels.security.websocket import AllowedHostsOriginValidator, WebsocketDenier
 from django.conf import settings
 
 Scope = MutableMapping[str, Any]
 Application = Callable[..., Awaitable[None]]
+
+
+#: Tells everybody the same, and who is signed in does not matter to it.
+PUBLIC = "/ws/live"
+
+
+class Guarded:
+    """The public socket for programs as they come, everything else through both checks of a page's
+    origin. Every browser names that (RFC 6455, 4.1): whoever names none is no page, and acts with
+    nobody's cookies but their own.
+    """
+
+    def __init__(self, application: Application) -> None:
+        self.application = application
+        self.checked: Application = AllowedHostsOriginValidator(SameOrigin(application))
+
+    async def __call__(self, scope: Scope, receive: Any, send: Any) -> None:
+        named = any(key.lower() == b"origin" for key, _ in scope["headers"])
+        program = scope["path"] == PUBLIC and not named
+        await (self.application if program else self.checked)(scope, receive, send)
 
 
 class SameOrigin:

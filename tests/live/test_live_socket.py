@@ -81,6 +81,19 @@ async def test_a_page_hears_what_changed_since_its_block(asgi_server: str) -> No
         assert (answer["providers"], answer["users"], answer["listings"]) == wanted, said
 
 
+async def test_a_program_that_names_no_page_hears_the_same(asgi_server: str) -> None:
+    await database_sync_to_async(world)(120)
+    address = asgi_server.replace("http", "ws", 1)
+    async with websockets.connect(f"{address}/ws/live") as socket:
+        answer = await told(socket, block=99, providers=[PETRA])
+    assert answer is not None and answer["providers"] == [PETRA]
+    # The sockets of persons, and other pages, stay refused.
+    for path, origin in (("/ws/inbox", None), ("/ws/live", Origin("https://elsewhere.example"))):
+        with pytest.raises(websockets.InvalidStatus) as refused:
+            await websockets.connect(address + path, origin=origin)
+        assert refused.value.response.status_code == 403
+
+
 NONSENSE: tuple[str | bytes, ...] = (
     "",
     "{}",
