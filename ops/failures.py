@@ -7,6 +7,7 @@ import logging
 import re
 import time
 import traceback
+from collections.abc import Callable
 from datetime import datetime
 from types import TracebackType
 from typing import Any
@@ -16,7 +17,7 @@ from celery import current_app
 from celery.signals import task_failure, task_postrun, task_prerun
 from django.db import Error as DatabaseError
 from django.db import IntegrityError, transaction
-from django.db.models import F, QuerySet
+from django.db.models import F, Q, QuerySet
 from django.utils import timezone
 from django.utils.translation import gettext as _
 
@@ -145,8 +146,13 @@ def known_tasks() -> frozenset[str]:
     return frozenset(name for name in current_app.tasks if not name.startswith("celery."))
 
 
-def retry(row: FailedTask, user: User) -> None:
-    """Put the task into the queue once more. Raises Problem."""
+def retry(row: FailedTask, user: User, record: Callable[[], object] = lambda: None) -> None:
+    """Put the task into the queue once more; `record` is called in the transaction that claims the
+    row. Raises Problem.
+
+    The claim is stored before anything is queued, and the row closed after it: whoever is killed
+    in between leaves an open row that says so (`FailedTask.cut_off`), and no other is repeated.
+    """
     if not row.whole:
         raise Problem(
             "arguments_not_kept",
@@ -156,17 +162,25 @@ def retry(row: FailedTask, user: User) -> None:
         )
     if row.name not in known_tasks():
         raise Problem("unknown_task", _("No task of that name exists any more."), status=409)
-    with transaction.atomic():  # it stays open where the queue does not take it
-        _handle(row, user, FailureState.RETRIED)
-        if not queue.put(row.name, *row.args, kwargs=row.kwargs):
-            raise Problem(
-                "queue_unreachable", _("The queue does not answer."), _("Try again."), status=503
-            )
+    now, same = timezone.now(), FailedTask.objects.filter(pk=row.pk, state=FailureState.OPEN)
+    with transaction.atomic():
+        record()
+        free = same.filter(Q(handled_at=None) | Q(handled_at__lt=now - FailedTask.CLAIM))
+        _once(free.update(handled_at=now, handled_by=user))
+    row.refresh_from_db(fields=["times"])
+    if not queue.put(row.name, *row.args, kwargs=row.kwargs):
+        same.update(handled_at=None, handled_by=None)
+        raise Problem(
+            "queue_unreachable", _("The queue does not answer."), _("Try again."), status=503
+        )
+    if not same.filter(times=row.times).update(state=FailureState.RETRIED):
+        same.update(handled_at=None, handled_by=None)  # it has failed again already: that is news
 
 
 def dismiss(row: FailedTask, user: User) -> None:
     """Take a failure off the list without doing anything. Raises Problem."""
-    _handle(row, user, FailureState.DISMISSED)
+    open_ = FailedTask.objects.filter(pk=row.pk, state=FailureState.OPEN)
+    _once(open_.update(state=FailureState.DISMISSED, handled_at=timezone.now(), handled_by=user))
 
 
 def all_open(seen: datetime) -> QuerySet[FailedTask]:
@@ -174,21 +188,19 @@ def all_open(seen: datetime) -> QuerySet[FailedTask]:
     return FailedTask.objects.filter(state=FailureState.OPEN, last_at__lte=seen)
 
 
-def retry_all(user: User, seen: datetime) -> int:
-    """Queue again every one that can be; returns how many: fewer where the queue stops answering.
-    Raises Problem where it takes none."""
-    known, done = known_tasks(), 0
-    for row in all_open(seen).filter(whole=True, name__in=known).order_by("last_at", "pk"):
+def retry_all(user: User, seen: datetime, record: Callable[[int], object]) -> None:
+    """Queue again every one that can be, one by one; `record` is given how many before the first.
+    Raises Problem where the queue stops answering: those that it did not take stay open. What broke
+    off before may be in the queue, and waits for somebody to decide."""
+    rows = all_open(seen).filter(whole=True, name__in=known_tasks(), handled_at=None)
+    found = list(rows.order_by("last_at", "pk"))
+    record(len(found))
+    for row in found:
         try:
             retry(row, user)
         except Problem as problem:
-            if problem.code == "handled_already":
-                continue
-            if done:
-                break
-            raise
-        done += 1
-    return done
+            if problem.code != "handled_already":
+                raise
 
 
 def dismiss_all(user: User, seen: datetime) -> int:
@@ -198,10 +210,7 @@ def dismiss_all(user: User, seen: datetime) -> int:
     )
 
 
-def _handle(row: FailedTask, user: User, state: FailureState) -> None:
-    """Once: of two people who press at the same time the second is told."""
-    handled = FailedTask.objects.filter(pk=row.pk, state=FailureState.OPEN).update(
-        state=state, handled_at=timezone.now(), handled_by=user
-    )
+def _once(handled: int) -> None:
+    """Of two people who press at the same time the second is told."""
     if not handled:
         raise Problem("handled_already", _("Somebody was faster: this is done."), status=409)

@@ -26,6 +26,9 @@ class FailedTask(models.Model):
     words: it is not kept, and such a task cannot be queued again from here.
     """
 
+    #: A retry belongs to whoever began it for so long.
+    CLAIM: ClassVar[timedelta] = timedelta(minutes=1)
+
     name = models.CharField(max_length=200)
     task_id = models.CharField(max_length=64, help_text="of the last time")
     args = models.JSONField(default=list)
@@ -60,6 +63,11 @@ class FailedTask(models.Model):
     @property
     def can_retry(self) -> bool:
         return self.whole and self.state == FailureState.OPEN
+
+    @property
+    def cut_off(self) -> bool:
+        """Somebody began to queue it again, and it is not known whether the queue has it."""
+        return self.handled_at is not None and self.state == FailureState.OPEN
 
 
 class JobState(models.TextChoices):

@@ -208,10 +208,10 @@ def set_up(now: dt.datetime) -> dt.datetime:
 
 
 def failures() -> tuple[tuple[FailedTask, ...], int, int]:
-    """(the newest open failures, how many are open, how many of them can be queued again). SQL:
-    two queries."""
+    """(the newest open failures, how many are open, how many of them `retry_all` takes). SQL: two
+    queries."""
     rows = FailedTask.objects.filter(state=FailureState.OPEN).order_by("-last_at", "-pk")
-    again = Q(whole=True, name__in=known_tasks())
+    again = Q(whole=True, name__in=known_tasks(), handled_at=None)
     counts = rows.aggregate(all=Count("pk"), whole=Count("pk", filter=again))
     return tuple(rows[:FAILURES_SHOWN]), counts["all"], counts["whole"]
 

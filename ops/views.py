@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import re
 import uuid
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from datetime import UTC, datetime
 
 from django.db import transaction
@@ -78,14 +79,20 @@ def failure(request: HttpRequest, failure_id: int) -> HttpResponse:
     user = _user(request)
     limits.spend("ops", user.address, limit=30, seconds=60)
     row = get_object_or_404(FailedTask, pk=failure_id)
-    act = request.POST.get("act", "")
-    handle = {"retry": failures.retry, "dismiss": failures.dismiss}.get(act)
-    if handle is None:
-        raise Problem("unknown_act", _("Retry or dismiss."), status=422)
-    about = {"failure": row.pk, "times": row.times}
-    with transaction.atomic():  # recorded first: what is in the queue is not taken back
+    act, about = request.POST.get("act", ""), {"failure": row.pk, "times": row.times}
+
+    def record() -> None:
         _record(request, f"failure_{act}", ("task", row.name), about)
-        handle(row, user)
+
+    if act == "retry":  # recorded first: what is in the queue is not taken back
+        with _refusals(request, row.name):
+            failures.retry(row, user, record)
+    elif act == "dismiss":
+        with transaction.atomic():
+            record()
+            failures.dismiss(row, user)
+    else:
+        raise Problem("unknown_act", _("Retry or dismiss."), status=422)
     return HttpResponseRedirect("/ops#failures")
 
 
@@ -96,15 +103,32 @@ def all_failures(request: HttpRequest) -> HttpResponse:
     user = _user(request)
     limits.spend("ops", user.address, limit=30, seconds=60)
     act, given = request.POST.get("act", ""), request.POST.get("seen", "")
-    handle = {"retry": failures.retry_all, "dismiss": failures.dismiss_all}.get(act)
     seen = re.fullmatch(r"([0-9]{1,10})\.([0-9]{6})", given)
-    if handle is None or seen is None:
+    if act not in ("retry", "dismiss") or seen is None:
         raise Problem("unknown_act", _("Retry or dismiss."), status=422)
     at = datetime.fromtimestamp(int(seen[1]), UTC).replace(microsecond=int(seen[2]))
-    with transaction.atomic():
-        number = handle(user, at)
+
+    def record(number: int) -> None:
         _record(request, f"failures_{act}", ("task", "*"), {"number": number})
+
+    if act == "retry":
+        with _refusals(request, "*"):
+            failures.retry_all(user, at, record)
+    else:
+        with transaction.atomic():
+            record(failures.dismiss_all(user, at))
     return HttpResponseRedirect("/ops#failures")
+
+
+@contextmanager
+def _refusals(request: HttpRequest, task: str) -> Iterator[None]:
+    """The press is recorded before the queue is asked, so what that refuses is, too."""
+    try:
+        yield
+    except Problem as problem:
+        if problem.code == "queue_unreachable":
+            _record(request, "command_refused", ("task", task), {"why": problem.code})
+        raise
 
 
 def _user(request: HttpRequest) -> User:

@@ -336,14 +336,51 @@ def test_what_the_queue_refuses_stays_open_and_what_it_took_is_recorded(
 
     monkeypatch.setattr(queue, "put", put)
     seen = f"{time.time():.6f}"
-    assert client.post("/ops/failures", {"act": "retry", "seen": seen}).status_code == 302
+    assert client.post("/ops/failures", {"act": "retry", "seen": seen}).status_code == 503
     assert FailedTask.objects.filter(state=FailureState.OPEN).count() == 2
-    assert [act.after for act in Act.objects.all()] == ['{"number":1}']
     assert client.post("/ops/failures", {"act": "retry", "seen": seen}).status_code == 503
     row = FailedTask.objects.filter(state=FailureState.OPEN).earliest("pk")
     assert client.post(f"/ops/failures/{row.pk}", {"act": "retry"}).status_code == 503
-    assert FailedTask.objects.filter(state=FailureState.OPEN).count() == 2
-    assert Act.objects.count() == 1
+    assert FailedTask.objects.filter(state=FailureState.OPEN, handled_at=None).count() == 2
+    acts = [act.action for act in Act.objects.order_by("number")]
+    refused = "command_refused"
+    assert acts == ["failures_retry", refused, "failures_retry", refused, "failure_retry", refused]
+
+
+def test_a_retry_of_all_that_dies_midway_queues_nothing_twice(
+    client: Client, admin: User, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    factories.head()
+    rows = [failures.keep("probes.sweep", "1", ValueError("no"), [n], {}) for n in range(4)]
+    taken: list[int] = []
+    dying = True
+
+    def put(name: str, *args: Any, **_: Any) -> bool:
+        taken.append(args[0])
+        if args[0] == 1 and dying:
+            raise SystemExit  # the process ends after the queue has it
+        if args[0] == 3:
+            failures.keep(name, "2", ValueError("no"), list(args), {})  # by a fast worker
+        return True
+
+    monkeypatch.setattr(queue, "put", put)
+    everything = {"act": "retry", "seen": f"{time.time():.6f}"}
+    with pytest.raises(SystemExit):
+        client.post("/ops/failures", everything)
+    assert taken == [0, 1]
+    assert [act.after for act in Act.objects.all()] == ['{"number":4}']
+    assert client.get("/ops").content.decode().count("A retry of it broke off") == 1
+    dying = False
+    assert client.post("/ops/failures", everything).status_code == 302
+    assert taken == [0, 1, 2, 3]
+    # What broke off is said, and its retry waits for a decision; what failed again is news.
+    left = FailedTask.objects.filter(state=FailureState.OPEN).order_by("pk")
+    assert [(row.pk, row.cut_off) for row in left] == [(rows[1].pk, True), (rows[3].pk, False)]
+    assert client.post(f"/ops/failures/{rows[1].pk}", {"act": "retry"}).status_code == 409
+    left.filter(pk=rows[1].pk).update(handled_at=timezone.now() - FailedTask.CLAIM)
+    assert "Retry all 1 that can be" in client.get("/ops").content.decode()
+    assert client.post(f"/ops/failures/{rows[1].pk}", {"act": "retry"}).status_code == 302
+    assert taken == [0, 1, 2, 3, 1]
 
 
 def test_limits_that_were_hit_are_counted_without_who(client: Client, admin: User) -> None:
