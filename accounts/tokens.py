@@ -40,6 +40,7 @@ SCOPES = ("inference", "read")
 
 _SECRET = re.compile(r"zgm_[A-Za-z0-9_-]{43}")
 _HINT_CHARS = 8
+_MAKE_ONE = "Make a new one on /account/keys."
 
 
 @dataclass(frozen=True)
@@ -222,9 +223,9 @@ def find(secret: str, scope: str = "", now: datetime | None = None) -> AccessTok
     if token is None or not token.user.is_active:
         raise _unknown("Tokens are made on /account/keys.")
     if token.revoked_at is not None:
-        raise Problem("token_revoked", "This token was revoked.", "Make a new one.", status=401)
+        raise Problem("token_revoked", "This token was revoked.", _MAKE_ONE, status=401)
     if token.expires_at <= now:
-        raise Problem("token_expired", "This token has expired.", "Make a new one.", status=401)
+        raise Problem("token_expired", "This token has expired.", _MAKE_ONE, status=401)
     if scope and scope not in token.scopes:
         raise Problem(
             "insufficient_scope",

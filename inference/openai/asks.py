@@ -45,6 +45,7 @@ MOST_CHOICES = 64
 
 _SHAPE = JsonLimits(max_depth=64, max_bytes=JSON_BYTES)
 _PINNED = re.compile(r"(.+)@(0x[0-9a-fA-F]{40})", re.DOTALL)
+_MISTYPED = re.compile(r".+@0x[0-9a-zA-Z]*", re.DOTALL)
 _ADDRESS = re.compile(r"0x[0-9a-fA-F]{40}")
 _MAX_MODEL_CHARS = 200
 #: Of a form: fields and files, the headers of each, and the content of a field.
@@ -260,6 +261,8 @@ def _model(given: object, pin: str) -> tuple[str, str]:
     if not isinstance(given, str) or not given.strip() or "\x00" in given:
         raise _bad("model_missing", "Name a `model`; GET /v1/models lists them.")
     match = _PINNED.fullmatch(given)
+    if not match and not pin and _MISTYPED.fullmatch(given):
+        raise _bad("invalid_provider", "Behind the `@` of `model` belongs 0x and 40 hex digits.")
     name = match[1] if match else given
     if len(name) > _MAX_MODEL_CHARS:
         raise _bad("model_missing", f"A model's name has at most {_MAX_MODEL_CHARS} characters.")

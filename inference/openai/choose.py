@@ -56,6 +56,15 @@ _WHY = {
 }
 
 
+#: Where a person's wallet makes a key for a provider of this type, if not in the chat.
+_PLAYGROUNDS = {
+    "text-to-image": "images",
+    "image-editing": "images",
+    "speech-to-text": "audio",
+    fees.EMBEDDING: "embeddings",
+}
+
+
 @dataclass(frozen=True)
 class Grant:
     """What one token may ask of one service; `authorization` is the whole header of the stored
@@ -217,6 +226,7 @@ def _service(token: AccessToken, ask: Ask) -> Listing:
         beside = _tuned_beside(ask, pinned)
         if beside is not None:
             return beside
+        _refuse_endpoint(ask, pinned)
         raise ApiError(
             404,
             "model_not_found",
@@ -232,6 +242,7 @@ def _service(token: AccessToken, ask: Ask) -> Listing:
                 "A tuned model is asked where it is loaded: write `model@0x…` or name the provider "
                 "in the header X-Provider.",
             )
+        _refuse_endpoint(ask)
         raise ApiError(
             404, "model_not_found", "No provider offers this model. GET /v1/models lists them."
         )
@@ -250,6 +261,20 @@ def _service(token: AccessToken, ask: Ask) -> Listing:
         "header X-Provider. `choices` lists them, cheapest first.",
         more={"choices": choices},
     )
+
+
+def _refuse_endpoint(ask: Ask, provider: str | None = None) -> None:
+    """Raises ApiError with the endpoint that the model, or this provider's, does answer, where
+    there is one (1 query)."""
+    query = ledger.ServiceQuery(kind=Kind.INFERENCE.value, model=ask.model)
+    rows = ledger.services(query, page_size=ledger.MAX_PAGE_SIZE).items
+    types = {row.service_type for row in rows if provider in (None, row.provider)}
+    if types & set(asks.TYPES[ask.endpoint]):
+        return
+    for endpoint in asks.ENDPOINTS:
+        if types & set(asks.TYPES[endpoint]):
+            sentence = f"This model answers /v1/{endpoint}, not /v1/{ask.endpoint}."
+            raise ApiError(404, "model_not_found", sentence)
 
 
 def _tuned_beside(ask: Ask, provider: str | None) -> Listing | None:
@@ -286,7 +311,8 @@ def _choice(listing: Listing) -> dict[str, object]:
 
 
 def not_ready(code: str, listing: Listing, site: str) -> ApiError:
-    where = f"{site}/playground/chat?provider={listing.provider}"
+    page = _PLAYGROUNDS.get(listing.service_type, "chat")
+    where = f"{site}/playground/{page}?provider={listing.provider}"
     if code in ("no_ledger", "not_funded"):
         where = f"{site}/account?action=transfer&provider={listing.provider}"
     return ApiError(

@@ -89,7 +89,7 @@ def _why_not(digest: str) -> ApiError:
         402,
         "spend_limit_reached",
         "This token's spend limit does not hold what the request can cost at most. Send a smaller "
-        "`max_tokens`, or make a token with a higher limit.",
+        "`max_tokens`, or raise the limit on /account/keys.",
     )
 
 

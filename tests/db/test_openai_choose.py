@@ -130,11 +130,28 @@ def test_how_many_are_verified_is_said_as_the_pages_say_it() -> None:
     )
 
 
+def test_a_model_of_another_endpoint_and_half_an_address_are_told(token: AccessToken) -> None:
+    body = {"model": MODEL, "prompt": "a cat"}
+    for name in (MODEL, f"{MODEL}@{factories.PETRA}"):
+        text = json.dumps({**body, "model": name}).encode()
+        wrong = asks.read(asks.GENERATIONS, "application/json", text)
+        error = refused(token, wrong)
+        assert error.code == "model_not_found"
+        assert "answers /v1/chat/completions, not /v1/images/generations" in error.message
+    with pytest.raises(ApiError) as mistyped:
+        ask(f"{MODEL}@{factories.PETRA[:-1]}")
+    assert mistyped.value.code == "invalid_provider" and "40 hex digits" in mistyped.value.message
+
+
 def test_what_is_missing_is_named_with_the_page_that_helps(token: AccessToken) -> None:
     ProviderKey.objects.all().delete()
     error = refused(token, ask())
     assert (error.status, error.code) == (403, "no_key")
     assert f"http://site/playground/chat?provider={factories.PETRA}" in error.message
+    for kind, page in (("image-editing", "images"), ("speech-to-text", "audio")):
+        listing = replace(choose.candidates(MODEL, asks.CHAT, ())[0], service_type=kind)
+        error = choose.not_ready("no_key", listing, "http://site")
+        assert f"http://site/playground/{page}?provider={factories.PETRA}" in error.message
     make_key(token.user)
     assert grant(token, ask()).authorization.startswith("Bearer app-sk-")
     Service.objects.update(tee_signer_acknowledged=False)
