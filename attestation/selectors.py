@@ -273,6 +273,14 @@ def report(id: uuid.UUID) -> ReportView | None:
     return ReportView(run, _findings(rows))
 
 
+def failed(ids: Iterable[uuid.UUID]) -> dict[uuid.UUID, frozenset[str]]:
+    """The ids of the rows that failed, by run (1 query)."""
+    runs = Verification.objects.filter(pk__in=list(ids)).values_list("pk", "rows")
+    return {
+        pk: frozenset(row["id"] for row in rows if row["verdict"] == "fail") for pk, rows in runs
+    }
+
+
 def images(id: uuid.UUID) -> tuple[str, ...]:
     """The container images that the evidence of a run names, a stranger's texts (1 query)."""
     facts = Verification.objects.filter(pk=id).values_list("facts", flat=True).first() or {}

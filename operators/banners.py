@@ -11,6 +11,7 @@ from django.utils.translation import gettext as _
 from django.utils.translation import ngettext
 
 from accounts import links, money, trust
+from attestation import selectors as attestation
 from attestation.models import Fact
 from attestation.selectors import FindingView, ServiceKey, StandingView
 from chain.selectors import Freshness
@@ -55,18 +56,23 @@ def of_services(
     findings: Iterable[FindingView],
     now: dt.datetime,
 ) -> tuple[Banner, ...]:
-    """About listed services (1 query); removed ones earn nothing and need nothing."""
+    """About listed services (1 query, 2 where a key failed); removed ones earn nothing and need
+    nothing."""
     present = [one for one in listings if not one.removed]
     moved = urls_moved(present)
-    differs = {view.service for view in findings if view.kind == Fact.SIGNER_DIFFERS}
+    replaced = {view.service for view in findings if view.kind == Fact.SIGNER_DIFFERS}
+    wrong = _wrong_keys(standings)
     found: list[Banner] = []
     for one in present:
         key, name = ServiceKey.of(one), one.service_name
         found += _offline(name, one, health[key], now)
-        found += _signer(name, one, standings[key], key in differs)
+        if key in wrong:
+            found.append(_signer(name, one, onchain=wrong[key]))
         found += _acknowledged(name, one)
         if (one.serving, one.provider) in moved:
             found.append(_moved(name, one))
+        if key in replaced:
+            found.append(_replaced(name))
     return tuple(sorted(found, key=lambda banner: banner.tone != "bad"))
 
 
@@ -98,22 +104,27 @@ def _decided(one: Listing, said: Said) -> Banner:
     return Banner("decided", tone, filled, _("Appeal"), appeal)
 
 
-def of_wallet(listings: Iterable[Listing], wallet: Wallet | None) -> tuple[Banner, ...]:
-    """Gas for settlements is about to end; said only while something is listed."""
+def of_wallet(
+    listings: Iterable[Listing], wallet: Wallet | None, now: dt.datetime
+) -> tuple[Banner, ...]:
+    """Gas for settlements is about to end; said only while something is listed, and with its age:
+    whoever has just sent some looks here first."""
     if wallet is None or wallet.settlements >= FEW or all(one.removed for one in listings):
         return ()
-    has = money.short(wallet.balance)
+    said = {"has": money.short(wallet.balance), "age": trust.ago(now - wallet.at)}
     if not wallet.settlements:
         text = _(
-            "Your wallet holds %(has)s 0G, which does not pay the gas of one settlement: what you "
-            "served stays unpaid until you send 0G to it."
-        ) % {"has": has}
-        return (Banner("gas", "bad", text, _("Gas against revenue"), "/operator#gas"),)
+            "Your wallet held %(has)s 0G %(age)s ago, which does not pay the gas of one "
+            "settlement: what you served stays unpaid until you send 0G to it."
+        )
+        return (Banner("gas", "bad", text % said, _("Gas against revenue"), "/operator#gas"),)
     text = ngettext(
-        "Your wallet holds %(has)s 0G: at the present gas price that pays %(count)s settlement.",
-        "Your wallet holds %(has)s 0G: at the present gas price that pays %(count)s settlements.",
+        "Your wallet held %(has)s 0G %(age)s ago: at the gas price of that moment this pays "
+        "%(count)s settlement.",
+        "Your wallet held %(has)s 0G %(age)s ago: at the gas price of that moment this pays "
+        "%(count)s settlements.",
         wallet.settlements,
-    ) % {"has": has, "count": wallet.settlements}
+    ) % {**said, "count": wallet.settlements}
     return (Banner("gas", "warn", text, _("Gas against revenue"), "/operator#gas"),)
 
 
@@ -139,14 +150,44 @@ def _offline(name: str, one: Listing, health: HealthView, now: dt.datetime) -> l
     ]
 
 
-def _signer(name: str, one: Listing, standing: StandingView, differs: bool) -> list[Banner]:
-    if not differs and standing.questions.get("key") != "fail":
-        return []
+def _wrong_keys(standings: Mapping[ServiceKey, StandingView]) -> dict[ServiceKey, bool]:
+    """Services whose evidence does not prove the key, and whether that is because the chain names
+    another (1 query where one failed). An acknowledgement that the owner owes fails that question
+    too and says nothing about the key; it has a banner of its own."""
+    runs = {
+        standing.verification_id: key
+        for key, standing in standings.items()
+        if standing.verification_id and standing.questions.get("key") == "fail"
+    }
+    rows = attestation.failed(runs) if runs else {}
+    return {
+        runs[run]: "bind.onchain" in failed
+        for run, failed in rows.items()
+        if any(row.startswith("bind.") and row != "bind.ack" for row in failed)
+    }
+
+
+def _signer(name: str, one: Listing, *, onchain: bool) -> Banner:
+    if onchain:
+        text = _(
+            "The key in the evidence of %(name)s is not the signer on chain: its answers and "
+            "settlements will be refused as soon as they are signed with it."
+        )
+    else:
+        text = _(
+            "The evidence of %(name)s does not prove that its machine holds the signer: users read "
+            "that it failed."
+        )
+    filled = text % {"name": name}
+    return Banner("signer", "bad", filled, _("The evidence"), links.service(one, "verification"))
+
+
+def _replaced(name: str) -> Banner:
     text = _(
-        "The key in the evidence of %(name)s is not the signer on chain: its answers and "
-        "settlements will be refused as soon as they are signed with it."
+        "Users accepted an earlier signer of %(name)s. You can settle as before, but they read "
+        "that it changed: tell them why."
     ) % {"name": name}
-    return [Banner("signer", "bad", text, _("The evidence"), links.service(one, "verification"))]
+    return Banner("replaced", "warn", text, _("Notes"), "/operator/notes")
 
 
 def _acknowledged(name: str, one: Listing) -> list[Banner]:

@@ -332,7 +332,9 @@ def removal(kind: str, stake: int, customers: Customers) -> tuple[Line, ...]:
         lines.append(Line(_("Nobody holds money here, so nobody loses anything.")))
     lines.append(
         Line(
-            _("Registering again needs a new stake, and the owner's acknowledgement anew."),
+            _("Registering again needs a new stake, and the owner's acknowledgement anew.")
+            + " "
+            + _("Stop your broker before: the one of this project registers when it starts."),
             "warn",
         )
     )

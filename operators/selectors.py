@@ -34,7 +34,7 @@ class Condition:
 
 
 def condition(listings: Sequence[Listing], head: Freshness, now: dt.datetime) -> Condition:
-    """7 queries, whatever the number of services."""
+    """7 queries, 8 where a key failed, whatever the number of services."""
     keys = [ServiceKey.of(one) for one in listings]
     health, standings = probes.health_of(keys, now), attestation.standings(keys, now)
     provider = listings[0].provider if listings else ""
@@ -45,7 +45,7 @@ def condition(listings: Sequence[Listing], head: Freshness, now: dt.datetime) ->
         (
             *banners.of_index(head),
             *banners.of_decisions(listings, moderation.of_listings(listings)),
-            *banners.of_wallet(listings, wallets.known(provider)),
+            *banners.of_wallet(listings, wallets.known(provider), now),
             *banners.of_services(listings, health, standings, findings, now),
         ),
     )

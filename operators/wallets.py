@@ -3,9 +3,11 @@ background, kept for minutes, and said only where it is known."""
 
 from __future__ import annotations
 
+import datetime as dt
 from dataclasses import dataclass
 
 from django.core.cache import cache
+from django.utils import timezone
 
 from accounts import node
 from ledger.models import Settlement
@@ -23,10 +25,12 @@ _LOOKED_AT = 20
 
 @dataclass(frozen=True)
 class Wallet:
-    """`balance` and what a settlement `costs` at the node's gas price, neuron."""
+    """`balance` and what a settlement `costs` at the node's gas price, neuron, when the node was
+    asked (`at`)."""
 
     balance: int
     costs: int
+    at: dt.datetime
 
     @property
     def settlements(self) -> int:
@@ -39,7 +43,7 @@ def look(provider: str) -> None:
     balance, price = node.call_many(
         [("eth_getBalance", [provider, "latest"]), ("eth_gasPrice", [])]
     )
-    found = f"{node.quantity(balance)}:{node.quantity(price)}"
+    found = f"{node.quantity(balance)}:{node.quantity(price)}:{int(timezone.now().timestamp())}"
     cache.set(_name(provider), found, timeout=KEPT)
 
 
@@ -49,8 +53,8 @@ def known(provider: str) -> Wallet | None:
     gas = _gas(provider) if found else None
     if not found or gas is None:
         return None
-    balance, _, price = str(found).partition(":")
-    return Wallet(int(balance), gas * int(price))
+    balance, price, at = map(int, str(found).split(":"))
+    return Wallet(balance, gas * price, dt.datetime.fromtimestamp(at, dt.UTC))
 
 
 def _gas(provider: str) -> int | None:
@@ -67,4 +71,4 @@ def _gas(provider: str) -> int | None:
 
 
 def _name(provider: str) -> str:
-    return f"operators:wallet:{provider}"
+    return f"operators:wallet-at:{provider}"

@@ -19,7 +19,7 @@ from django.test import Client
 from django.utils import timezone
 
 from accounts.models import User
-from attestation.models import Fact, Finding
+from attestation.models import Fact, Finding, Standing, Verification
 from devnet import accounts as cast
 from ledger import selectors as ledger
 from ledger.models import Service, Settlement
@@ -52,6 +52,21 @@ def banners(client: Client) -> list[str]:
     return re.findall(r'data-testid="operator-banner" data-kind="(\w+)"', page)
 
 
+def evidence_fails(check: str) -> Verification:
+    """The newest verdict about Petra's service, whose question about the key failed at `check`."""
+    now, about = timezone.now(), {"kind": "inference", "service_name": "inference-v1.0"}
+    run = Verification.objects.create(
+        **about, provider=PETRA, endpoint="broker", trigger="schedule", outcome="judged",
+        overall="fail", started_at=now, finished_at=now, now_unix=int(now.timestamp()),
+        rows=[{"id": check, "verdict": "fail"}],
+    )  # fmt: skip
+    Standing.objects.create(
+        **about, provider=PETRA, serving=INFERENCE, overall="fail", checked_at=now,
+        questions={"key": "fail"}, verification=run,
+    )  # fmt: skip
+    return run
+
+
 def test_each_trouble_has_its_banner_and_none_has_none(petra: Client) -> None:
     assert banners(petra) == []
     now = timezone.now()
@@ -64,6 +79,15 @@ def test_each_trouble_has_its_banner_and_none_has_none(petra: Client) -> None:
         kind=Fact.SIGNER_DIFFERS, provider=PETRA, service_kind="inference",
         service_name="inference-v1.0", subject="0x1", opened_at=now,
     )  # fmt: skip
+    # Users accepted an earlier key: the evidence says nothing against the present one.
+    assert sorted(banners(petra)) == ["offline", "replaced"]
+    run = evidence_fails("bind.ack")
+    assert "signer" not in banners(petra), "only the owner's acknowledgement is missing"
+    Verification.objects.filter(pk=run.pk).update(rows=[{"id": "bind.address", "verdict": "fail"}])
+    assert "does not prove that its machine" in petra.get("/operator").content.decode()
+    Verification.objects.filter(pk=run.pk).update(rows=[{"id": "bind.onchain", "verdict": "fail"}])
+    assert "is not the signer on chain" in petra.get("/operator").content.decode()
+    Finding.objects.all().delete()
     assert sorted(banners(petra)) == ["offline", "signer"]
     factories.change(change="acknowledged", block=10, after={})
     factories.change(change="url", block=11, after={"url": "https://moved.example"})

@@ -164,6 +164,7 @@ def test_register_change_and_remove_with_the_stake_back(contracts: Contracts) ->
     at = "/operator/listing/inference/remove"
     shown = page(client, at)
     assert "Your stake of 100 0G returns" in shown and "1 customer with 2 0G keeps" in shown
+    assert "Stop your broker before" in shown
     before = contracts.chain.balance(SELLER.address)
     send(contracts, client, review(shown))
     assert contracts.chain.balance(SELLER.address) - before > 99 * NEURON

@@ -60,6 +60,7 @@ def test_low_gas_is_told_from_what_settlements_really_cost(anvil: Anvil, setting
     assert told(2 * ONE_ITEM, less=1)[0] == "warn"
     assert "pays 1 settlement." in told(ONE_ITEM)[1]
     assert told(ONE_ITEM, less=1)[0] == "bad" and told(0)[0] == "bad"
+    assert told(0)[1].startswith("Your wallet held 0 0G less than a minute ago, which does not")
     # Its batches are larger than that: what they cost counts.
     for block, used in ((4_100_000, 9 * ONE_ITEM), (4_100_001, 2 * ONE_ITEM)):
         row = factories.settlement(block=block, tx_hash=factories.tx_hash(f"batch {block}"))
