@@ -6,6 +6,8 @@ import { t } from './words.js';
 
 const FIRST_DELAY = 400;
 const LONGEST_DELAY = 8000;
+// Only a connection that stayed, or said something, was one: a server that takes each and closes it is asked ever less, too.
+const STEADY = 10000;
 const TRIES_BEFORE_PLAIN = 3;
 const TRIES = 20;
 // The server's final words: reconnecting would not help (see inference/consumers.py).
@@ -24,20 +26,29 @@ export class ChatSocket {
     this.chat = chat;
     const socket = new WebSocket(address(this.base + chat));
     const awake = afterSleep(() => socket.close());
-    let opened = false;
-    socket.addEventListener('open', () => {
-      opened = this.opened = true;
-      this.socket = socket;
+    let steady;
+    let held = false;
+    const hold = () => {
+      held = true;
       this.delay = FIRST_DELAY;
       this.refused = 0;
+    };
+    socket.addEventListener('open', () => {
+      this.opened = true;
+      this.socket = socket;
+      steady = setTimeout(hold, STEADY);
       this.onOpen();
     });
-    socket.addEventListener('message', (event) => this.onMessage(JSON.parse(event.data)));
+    socket.addEventListener('message', (event) => {
+      hold();
+      this.onMessage(JSON.parse(event.data));
+    });
     socket.addEventListener('close', (event) => {
       awake();
+      clearTimeout(steady);
       this.socket = null;
       if (FINAL[event.code]) { this.onEnd(FINAL[event.code]); return; }
-      if (!opened && navigator.onLine) this.refused += 1; // without a network nobody has refused anything
+      if (!held && navigator.onLine) this.refused += 1; // without a network nobody has refused anything
       // Never let in, from the first moment on: this network has no websockets.
       if (!this.opened && this.refused >= TRIES_BEFORE_PLAIN) { this.plain = new PlainLine(this); this.onOpen(); return; }
       if (this.refused > TRIES) { this.onEnd(t('This page has no connection to the server. Reload it.')); return; }

@@ -203,6 +203,32 @@ def test_a_lost_connection_resumes_without_gap_or_duplicate(
     alice.keyboard.press("Escape")
     expect(alice.locator(".ending")).to_be_visible()
     assert Turn.objects.count() == 1
+    # A server that takes each connection and closes it at once is asked ever less.
+    waits, ended = alice.evaluate(
+        """async () => {
+            const { ChatSocket } = await import("/static/js/chat-socket.js");
+            const real = { WebSocket, setTimeout };
+            const [waits, ended] = [[], []];
+            let socket, again;
+            class Taken extends EventTarget { constructor() { super(); socket = this; } close() {} }
+            const later = (work, wait) => { again = () => { waits.push(wait); work(); }; };
+            Object.assign(window, { WebSocket: Taken, setTimeout: later });
+            const line = new ChatSocket("/", {
+                onOpen() {}, onMessage() {}, onLost() {}, onEnd: () => ended.push(waits.length),
+            });
+            line.open("a");
+            for (let n = 0; n < 30 && !ended.length; n += 1) {
+                socket.dispatchEvent(new Event("open"));
+                if (n === 6) socket.dispatchEvent(new MessageEvent("message", { data: "{}" }));
+                socket.dispatchEvent(new CloseEvent("close", { code: 1012 }));
+                if (!ended.length) again();
+            }
+            Object.assign(window, real);
+            return [waits, ended];
+        }"""
+    )
+    rising = [400, 800, 1600, 3200, 6400]
+    assert waits[:13] == [*rising, 8000, *rising, 8000, 8000] and ended == [27]
 
 
 def test_lies_refusals_cuts_and_attacks_are_told_in_words(
