@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from django.urls import URLPattern, URLResolver, path
 
-from operators import views, views_listing, views_listing_checks, views_listing_said
+from operators import views, views_listing, views_listing_checks, views_listing_statements
 
 app_name = "operators"
 
@@ -29,15 +29,15 @@ urlpatterns: list[URLPattern | URLResolver] = [
         views_listing_checks.self_test_run,
         name="selftest_run",
     ),
-    path("operator/notes", views_listing_said.notes_page, name="notes"),
-    path("operator/notes/sign", views_listing_said.notes_sign, name="notes_sign"),
-    path("operator/notes/discard", views_listing_said.notes_discard, name="notes_discard"),
+    path("operator/notes", views_listing_statements.notes_page, name="notes"),
+    path("operator/notes/sign", views_listing_statements.notes_sign, name="notes_sign"),
+    path("operator/notes/discard", views_listing_statements.notes_discard, name="notes_discard"),
     path(
         "operator/notes/<uuid:identifier>/withdraw",
-        views_listing_said.note_withdraw,
+        views_listing_statements.note_withdraw,
         name="note_withdraw",
     ),
-    path("operator/profile", views_listing_said.profile_page, name="profile"),
-    path("operator/profile/sign", views_listing_said.profile_sign, name="profile_sign"),
-    path("operator/profile/act", views_listing_said.profile_act, name="profile_act"),
+    path("operator/profile", views_listing_statements.profile_page, name="profile"),
+    path("operator/profile/sign", views_listing_statements.profile_sign, name="profile_sign"),
+    path("operator/profile/act", views_listing_statements.profile_act, name="profile_act"),
 ]

@@ -10,7 +10,7 @@ from typing import Any, TypeVar
 from attestation.engine.evidence import Evidence
 from attestation.sources import needs, nras, ocsp, pcs, rim
 from attestation.sources.fetch import Fetcher
-from attestation.sources.obtain import Desk
+from attestation.sources.obtain import Retriever
 from attestation.sources.records import Cache, Note, Reference, Sources
 from net.client import Client
 
@@ -52,67 +52,73 @@ async def collect(evidence: Evidence, *, now: int, sources: Sources, cache: Cach
     """
     wanted = await asyncio.to_thread(needs.of, evidence, sources.anchors)
     async with Client(sources.policy, connections=16) as client:
-        desk = Desk(Fetcher(client, sources), cache, now)
+        retriever = Retriever(Fetcher(client, sources), cache, now)
         for text in wanted.notes:
-            desk.note("", "", text)
+            retriever.note("", "", text)
         found = await asyncio.gather(
-            _in_time("collateral", _collateral(wanted, desk, sources), desk, sources),
-            _in_time("rim", _rims(wanted, desk, sources), desk, sources),
-            _in_time("ocsp", ocsp.answers(wanted.questions, desk, sources.ocsp), desk, sources),
-            _in_time("nras", _nras(wanted, desk, sources), desk, sources),
+            _in_time("collateral", _collateral(wanted, retriever, sources), retriever, sources),
+            _in_time("rim", _rims(wanted, retriever, sources), retriever, sources),
+            _in_time(
+                "ocsp", ocsp.answers(wanted.questions, retriever, sources.ocsp), retriever, sources
+            ),
+            _in_time("nras", _nras(wanted, retriever, sources), retriever, sources),
         )
     documents, manifests, revocations, tokens = found
-    ahead = _clock(desk)
+    ahead = _clock(retriever)
     return Gathered(
-        now=desk.now,
+        now=retriever.now,
         collateral=documents,
         rims=manifests if manifests is not None or not wanted.transcripts else {},
         ocsp=revocations or (),
         nras=tokens.nras if tokens else None,
         jwks=tokens.jwks if tokens else None,
-        references=tuple(sorted(desk.references, key=lambda r: (r["source"], r["key"]))),
-        notes=tuple(desk.notes),
+        references=tuple(sorted(retriever.references, key=lambda r: (r["source"], r["key"]))),
+        notes=tuple(retriever.notes),
         clock_ahead=ahead,
     )
 
 
 async def _in_time(
-    source: str, asking: Awaitable[T | None], desk: Desk, sources: Sources
+    source: str, asking: Awaitable[T | None], retriever: Retriever, sources: Sources
 ) -> T | None:
     """One service's part; a slow one costs only its own rows."""
     try:
         async with asyncio.timeout(sources.seconds):
             return await asking
     except TimeoutError:
-        desk.note(source, "", f"gave up after {sources.seconds:g} s")
+        retriever.note(source, "", f"gave up after {sources.seconds:g} s")
         return None
 
 
-async def _collateral(wanted: needs.Needs, desk: Desk, sources: Sources) -> dict[str, str] | None:
+async def _collateral(
+    wanted: needs.Needs, retriever: Retriever, sources: Sources
+) -> dict[str, str] | None:
     if wanted.platform is None:
         return None
-    return await pcs.collateral_for(wanted.platform, desk, sources.pcs, sources.anchors)
+    return await pcs.collateral_for(wanted.platform, retriever, sources.pcs, sources.anchors)
 
 
-async def _rims(wanted: needs.Needs, desk: Desk, sources: Sources) -> dict[str, bytes] | None:
+async def _rims(
+    wanted: needs.Needs, retriever: Retriever, sources: Sources
+) -> dict[str, bytes] | None:
     if not wanted.transcripts:
         return None
     return await rim.manifests(
-        wanted.rim_ids, wanted.transcripts, desk, sources.rim, sources.anchors
+        wanted.rim_ids, wanted.transcripts, retriever, sources.rim, sources.anchors
     )
 
 
-async def _nras(wanted: needs.Needs, desk: Desk, sources: Sources) -> nras.Tokens | None:
+async def _nras(wanted: needs.Needs, retriever: Retriever, sources: Sources) -> nras.Tokens | None:
     if wanted.nras is None:
         return None
-    return await nras.tokens(wanted.nras, desk, sources.nras, sources.anchors)
+    return await nras.tokens(wanted.nras, retriever, sources.nras, sources.anchors)
 
 
-def _clock(desk: Desk) -> int | None:
-    ahead = pcs.clock_ahead(desk.fetched)
+def _clock(retriever: Retriever) -> int | None:
+    ahead = pcs.clock_ahead(retriever.fetched)
     if ahead is not None and abs(ahead) > MOST_CLOCK_SECONDS:
         way = "ahead of" if ahead > 0 else "behind"
-        desk.note(
+        retriever.note(
             "clock",
             "",
             f"this site's clock is {abs(ahead)} s {way} Intel's: documents may seem expired",

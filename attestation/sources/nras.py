@@ -17,7 +17,7 @@ from attestation.engine.limits import JSON
 from attestation.engine.verdicts import PASS, Report
 from attestation.sources.fetch import Request
 from attestation.sources.needs import request_key
-from attestation.sources.obtain import Desk, Unusable
+from attestation.sources.obtain import Retriever, Unusable
 from attestation.sources.records import Answer
 from net import strictjson
 from net.errors import BadAnswer
@@ -35,7 +35,7 @@ class Tokens:
     jwks: Any
 
 
-async def tokens(body: bytes, desk: Desk, base: str, anchors: Anchors) -> Tokens | None:
+async def tokens(body: bytes, retriever: Retriever, base: str, anchors: Anchors) -> Tokens | None:
     """NVIDIA's word about this evidence, good or bad; None with a note where it has none that
     verifies.
     """
@@ -48,28 +48,28 @@ async def tokens(body: bytes, desk: Desk, base: str, anchors: Anchors) -> Tokens
         body=body,
         max_bytes=_MAX_BYTES,
     )
-    answer = await desk.obtain(request, _token_window, refresh=_HOUR)
+    answer = await retriever.obtain(request, _token_window, refresh=_HOUR)
     if answer is None:
         return None
     given = _list(answer)
     problem = "no key set"
     for again in (False, True):  # a key newer than our copy of the set
-        keys = await _keys(desk, base, again=again)
+        keys = await _keys(retriever, base, again=again)
         if keys is None:
             return None
         found = Tokens(given, strictjson.loads(keys.body or b"", JSON))
-        problem = _problem(found, desk.now, anchors)
+        problem = _problem(found, retriever.now, anchors)
         if not problem:
-            desk.use(answer, keys)
+            retriever.use(answer, keys)
             return found
-    desk.note("nras", request.key, f"NVIDIA's tokens were not used: {problem}")
+    retriever.note("nras", request.key, f"NVIDIA's tokens were not used: {problem}")
     return None
 
 
-async def _keys(desk: Desk, base: str, *, again: bool) -> Answer | None:
+async def _keys(retriever: Retriever, base: str, *, again: bool) -> Answer | None:
     url = f"{base}/.well-known/jwks.json"
     request = Request("jwks", "", url, max_bytes=_MAX_BYTES)
-    return await desk.obtain(request, _key_window, again=again)
+    return await retriever.obtain(request, _key_window, again=again)
 
 
 def _problem(found: Tokens, now: int, anchors: Anchors) -> str:

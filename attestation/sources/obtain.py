@@ -23,7 +23,7 @@ Window = Callable[[Answer], tuple[int, int]]
 
 
 @dataclass
-class Desk:
+class Retriever:
     """One collection under way: who is asked, where answers are kept, what has been noted.
 
     `asked_at` is the moment that it is made for. `now`, at which windows are judged, moves on from

@@ -14,7 +14,7 @@ from attestation.engine import certificates
 from attestation.engine import ocsp as judged
 from attestation.sources.fetch import Request
 from attestation.sources.needs import Question
-from attestation.sources.obtain import Desk, Unusable
+from attestation.sources.obtain import Retriever, Unusable
 from attestation.sources.records import Answer
 
 _MAX_BYTES = 64 << 10
@@ -22,19 +22,21 @@ _AT_ONCE = 6
 _SUCCESSFUL = ocsp.OCSPResponseStatus.SUCCESSFUL
 
 
-async def answers(questions: Sequence[Question], desk: Desk, base: str) -> tuple[bytes, ...]:
+async def answers(
+    questions: Sequence[Question], retriever: Retriever, base: str
+) -> tuple[bytes, ...]:
     """DER answers to those questions that got one."""
     gate = asyncio.Semaphore(_AT_ONCE)
 
     async def one(question: Question) -> Answer | None:
         async with gate:
-            return await desk.obtain(
-                _request(question, base), lambda answer: _window(answer, question, desk)
+            return await retriever.obtain(
+                _request(question, base), lambda answer: _window(answer, question, retriever)
             )
 
     found = await asyncio.gather(*map(one, questions))
     usable = [answer for answer in found if answer is not None]
-    desk.use(*usable)
+    retriever.use(*usable)
     return tuple(answer.body for answer in usable if answer.body is not None)
 
 
@@ -53,7 +55,7 @@ def _request(question: Question, base: str) -> Request:
     )
 
 
-def _window(answer: Answer, question: Question, desk: Desk) -> tuple[int, int]:
+def _window(answer: Answer, question: Question, retriever: Retriever) -> tuple[int, int]:
     """An authentic answer about this certificate: good, revoked or unknown."""
     name = certificates.common_name(question.certificate)
     try:
@@ -62,8 +64,8 @@ def _window(answer: Answer, question: Question, desk: Desk) -> tuple[int, int]:
             raise Unusable(f"{name}: the service answered {said.response_status.name.lower()}")
         if said.serial_number != question.certificate.serial_number:
             raise Unusable(f"{name}: an answer about another certificate")
-        desk.issued(int(said.this_update_utc.timestamp()))
-        judged.authentic(said, question.issuer, certificates.at(desk.now))
+        retriever.issued(int(said.this_update_utc.timestamp()))
+        judged.authentic(said, question.issuer, certificates.at(retriever.now))
         until = said.next_update_utc
         if until is None:
             raise Unusable(f"{name}: an answer without an end")

@@ -18,7 +18,7 @@ from attestation.engine.evidence import Context
 from attestation.engine.limits import JSON
 from attestation.sources.fetch import Request
 from attestation.sources.needs import Platform
-from attestation.sources.obtain import Desk, Unusable
+from attestation.sources.obtain import Retriever, Unusable
 from attestation.sources.records import INTEL_PCS, Answer
 from net import strictjson
 from net.errors import BadAnswer
@@ -33,9 +33,9 @@ _MALFORMED = (ValueError, KeyError, TypeError, AttributeError, OverflowError, Ba
 
 
 async def collateral_for(
-    platform: Platform, desk: Desk, base: str, anchors: Anchors
+    platform: Platform, retriever: Retriever, base: str, anchors: Anchors
 ) -> dict[str, str] | None:
-    """The nine members that dcap-qvl takes, all current at the desk's time and signed as they
+    """The nine members that dcap-qvl takes, all current at the retriever's time and signed as they
     should be; None with notes otherwise.
     """
     requests = (
@@ -62,19 +62,19 @@ async def collateral_for(
         ),
         Request("root_crl", "", _root_crl_url(base), max_bytes=_MAX_BYTES),
     )
-    found = await asyncio.gather(*(desk.obtain(request, _window) for request in requests))
+    found = await asyncio.gather(*(retriever.obtain(request, _window) for request in requests))
     tcb_info, qe_identity, pck_crl, root_crl = found
     if not tcb_info or not qe_identity or not pck_crl or not root_crl:
         return None
     try:
         built = build(tcb_info, qe_identity, pck_crl, root_crl)
-        wrong = problem(built, anchors, desk.now)
+        wrong = problem(built, anchors, retriever.now)
     except _MALFORMED as error:
         built, wrong = {}, f"unreadable: {str(error)[:120]}"
     if wrong:
-        desk.note("collateral", platform.fmspc, f"Intel's documents were not used: {wrong}")
+        retriever.note("collateral", platform.fmspc, f"Intel's documents were not used: {wrong}")
         return None
-    desk.use(tcb_info, qe_identity, pck_crl, root_crl)
+    retriever.use(tcb_info, qe_identity, pck_crl, root_crl)
     return built
 
 

@@ -15,7 +15,7 @@ from attestation.engine.limits import JSON, MAX_RIM_BYTES
 from attestation.engine.spdm import Transcript
 from attestation.engine.verdicts import FAIL, Report
 from attestation.sources.fetch import Request
-from attestation.sources.obtain import Desk, Unusable
+from attestation.sources.obtain import Retriever, Unusable
 from attestation.sources.records import Answer
 from net import strictjson
 from net.errors import BadAnswer
@@ -31,7 +31,7 @@ _MAX_BYTES = 2 * MAX_RIM_BYTES
 async def manifests(
     ids: Sequence[str],
     transcripts: Sequence[Transcript],
-    desk: Desk,
+    retriever: Retriever,
     base: str,
     anchors: Anchors,
 ) -> dict[str, bytes]:
@@ -40,23 +40,27 @@ async def manifests(
     NVIDIA issues new revisions under an old id (trap 28): where kept ones do not fit a GPU, they
     are fetched once more before anybody is blamed.
     """
-    found = await _all(ids, desk, base, anchors, again=False)
-    if _contradicted(found, transcripts, desk.now, anchors):
-        old = [id for id, answer in found.items() if desk.now - answer.fetched_at >= _AGAIN_SECONDS]
-        found |= await _all(old, desk, base, anchors, again=True)
-    desk.use(*found.values())
+    found = await _all(ids, retriever, base, anchors, again=False)
+    if _contradicted(found, transcripts, retriever.now, anchors):
+        old = [
+            id
+            for id, answer in found.items()
+            if retriever.now - answer.fetched_at >= _AGAIN_SECONDS
+        ]
+        found |= await _all(old, retriever, base, anchors, again=True)
+    retriever.use(*found.values())
     return {id: xml(answer) for id, answer in found.items()}
 
 
 async def _all(
-    ids: Sequence[str], desk: Desk, base: str, anchors: Anchors, *, again: bool
+    ids: Sequence[str], retriever: Retriever, base: str, anchors: Anchors, *, again: bool
 ) -> dict[str, Answer]:
     def window(answer: Answer) -> tuple[int, int]:
-        return _window(answer, desk.now, anchors)
+        return _window(answer, retriever.now, anchors)
 
     requests = [Request("rim", id, f"{base}/v1/rim/{id}", max_bytes=_MAX_BYTES) for id in ids]
     answers = await asyncio.gather(
-        *(desk.obtain(r, window, refresh=_FOR_EVER, again=again) for r in requests)
+        *(retriever.obtain(r, window, refresh=_FOR_EVER, again=again) for r in requests)
     )
     return {answer.key: answer for answer in answers if answer is not None}
 

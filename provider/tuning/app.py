@@ -12,7 +12,7 @@ from provider.errors import Refused
 from provider.http import Answer, Receive, Request, Scope, Send, answered, cors
 from provider.limits import Windows
 from provider.tee import Tee, show_quote
-from provider.tuning.desk import Desk, address
+from provider.tuning.endpoints import Endpoints, address
 from provider.tuning.options import Options
 from provider.tuning.tasks import Tasks
 
@@ -29,9 +29,9 @@ log = logging.getLogger("provider.tuning.app")
 class App:
     """The ASGI application."""
 
-    def __init__(self, options: Options, *, desk: Desk, tasks: Tasks, tee: Tee) -> None:
+    def __init__(self, options: Options, *, endpoints: Endpoints, tasks: Tasks, tee: Tee) -> None:
         self._options = options
-        self._desk = desk
+        self._endpoints = endpoints
         self._tasks = tasks
         self._tee = tee
         self._posts = Windows(POSTS_PER_MINUTE)
@@ -77,19 +77,19 @@ class App:
         user, kind, id_, action = address(match[1]), match[2], match[3], match[4]
         door = (request.method, kind, id_ is not None, action)
         if door == ("POST", "task", False, None):
-            await self._desk.create(user, request, answer)
+            await self._endpoints.create(user, request, answer)
         elif door == ("GET", "task", False, None):
-            await self._desk.list_(user, request, answer)
+            await self._endpoints.list_(user, request, answer)
         elif door == ("GET", "task", True, None):
-            await self._desk.show(user, id_, answer)
+            await self._endpoints.show(user, id_, answer)
         elif door == ("GET", "task", True, "log"):
-            await self._desk.log(user, id_, answer)
+            await self._endpoints.log(user, id_, answer)
         elif door == ("POST", "task", True, "cancel"):
-            await self._desk.cancel(user, id_, request, answer)
+            await self._endpoints.cancel(user, id_, request, answer)
         elif door == ("POST", "task", True, "lora"):
-            await self._desk.download(user, id_, request, answer)
+            await self._endpoints.download(user, id_, request, answer)
         elif door == ("POST", "dataset", False, None):
-            await self._desk.upload(user, request, answer)
+            await self._endpoints.upload(user, request, answer)
         else:
             raise Refused(404, "404 page not found")
 

@@ -18,7 +18,7 @@ from provider.store import Store
 from provider.tuning.announcements import Announcements
 from provider.tuning.app import App
 from provider.tuning.chain import TuningChain, check_network, register
-from provider.tuning.desk import Desk
+from provider.tuning.endpoints import Endpoints
 from provider.tuning.files import Folders
 from provider.tuning.handover import Receiver
 from provider.tuning.options import Options
@@ -81,8 +81,8 @@ async def _run(
         tee=tee,
         chain_id=chain_id,
     )
-    desk = Desk(options, tasks=tasks, folders=folders, chain=chain, work=work)
-    app = App(options, desk=desk, tasks=tasks, tee=tee)
+    endpoints = Endpoints(options, tasks=tasks, folders=folders, chain=chain, work=work)
+    app = App(options, endpoints=endpoints, tasks=tasks, tee=tee)
     async with background(*work.loops(), _sweep(options, tasks, folders)):
         await serve_app(app, sock, f"provider READY {url} {options.provider}")
 

@@ -37,7 +37,7 @@ from protocol import tuning
 from protocol.digests import personal_digest, sign
 from tests import factories
 from tests.db import test_alert_deliveries as deliveries
-from tests.db import test_listing_said as said
+from tests.db import test_listing_statements as said
 from tests.db import test_tuning_states as states
 from tests.db.test_keys_lasting import signed_in
 from tests.db.test_verification_races import together

@@ -18,7 +18,7 @@ from accounts.pages_parts import options
 from accounts.problems import answer, body_of, json_door, signed_in, text_of
 from accounts.siwe import MAX_SIGNATURE_CHARACTERS
 from ledger import selectors as ledger
-from operators import notes, pages_said, profile, profile_signing
+from operators import notes, pages_statements, profile, profile_signing
 from operators.models import Note, Profile
 from operators.models_listing import NoteKind
 from operators.views_listing import outside
@@ -67,9 +67,9 @@ def _notes(
     waiting = None if typed else profile_signing.waiting(request, user, notes.WHAT)
     typed = typed or profile_signing.typed(request, user, notes.WHAT)
     own = Note.objects.filter(provider=user.address).order_by("-signed_at", "pk")
-    page = pages_said.NotesPage(
+    page = pages_statements.NotesPage(
         may=ledger.offers(user.address),
-        form=pages_said.fields(_NOTE_FIELDS, typed, errors or {}),
+        form=pages_statements.fields(_NOTE_FIELDS, typed, errors or {}),
         kinds=options(
             [(one.value, _(one.label)) for one in NoteKind], typed.get("kind", NoteKind.MAINTENANCE)
         ),
@@ -137,10 +137,10 @@ def _profile(
     waiting = None if typed else profile_signing.waiting(request, user, profile.WHAT)
     if typed is None:
         typed = profile_signing.typed(request, user, profile.WHAT) or _written(row)
-    page = pages_said.ProfilePage(
+    page = pages_statements.ProfilePage(
         may=ledger.offers(user.address),
         address=user.address,
-        form=pages_said.fields(profile.FIELDS, typed, errors or {}),
+        form=pages_statements.fields(profile.FIELDS, typed, errors or {}),
         waiting=waiting,
         profile=row,
         problem=problem,

@@ -46,7 +46,7 @@ _TASK_TEXTS = (
 _DECIMAL = re.compile(r"[0-9]{1,78}\Z")
 
 
-class Desk:
+class Endpoints:
     """The doors that belong to users."""
 
     def __init__(
