@@ -50,6 +50,10 @@ def page(user: User, query: Mapping[str, str], *, whole: bool = True) -> pages.F
     least, now = selectors.limits(), clock.now_unix(head)
     week = _week(user) if found.positions else {}
     form = forms.build(query, found, least, week)
+    if form.then:
+        here = forms.next_step("/account?" + urlencode(query))
+        before = selectors.led_to(user, here) if here else None
+        form = replace(form, done=shown.title(before.action, before.params) if before else "")
     current = selectors.under_way(user)
     left = whole and current is not None and _left(current, form)
     review = None if form.error or left else _review(user, form, least)

@@ -11,7 +11,7 @@ from django.utils.translation import gettext as _
 from accounts.attention import Card
 from accounts.closing import Todo
 from accounts.pages_parts import MovementRow, Pager, tabs
-from accounts.pages_transaction import FORMS, Link, Review, Transaction, way_back
+from accounts.pages_transaction import FORMS, Link, Review, Step, Transaction, ahead, way_back
 from accounts.spendable import Spendable
 from chain.selectors import Freshness
 from ledger.records import Account, Position
@@ -104,10 +104,19 @@ class Form:
     choices: tuple[ProviderChoice, ...] = ()
     presets: tuple[Link, ...] = ()
     slider: Slider | None = None
+    #: The step before this one, where it is in a block.
+    done: str = ""
 
     @property
     def label(self) -> str:
         return _(FORMS[self.action])
+
+    @property
+    def steps(self) -> tuple[Step, ...]:
+        """The flow that this form is a step of."""
+        before = (Step(self.done, "done"),) if self.done else ()
+        after = (Step(link.label, "next") for link in ahead(self.then))
+        return (*before, Step(self.label, "current"), *after)
 
     @property
     def way_back(self) -> str:

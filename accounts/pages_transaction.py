@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any
-from urllib.parse import urlencode
+from urllib.parse import parse_qsl, urlencode, urlsplit
 
 import orjson
 from django.utils import timezone
@@ -261,9 +261,24 @@ class Transaction:
         return self.intent.state in (State.INCLUDED, State.INDEXED, State.FINAL)
 
     @property
+    def following(self) -> Link | None:
+        """What the flow goes on with after this step."""
+        return next(iter(ahead(self.intent.then)), None)
+
+    @property
+    def leads_on(self) -> bool:
+        """Whether the step may still arrive, and something follows then."""
+        return bool(self.intent.then) and not self.arrived and not self.retry_path
+
+    @property
     def next_path(self) -> str:
-        """What the flow goes on with, once this step is in a block."""
+        """The same as a path, once this step is in a block."""
         return self.intent.then if self.arrived else ""
+
+    @property
+    def counted(self) -> bool:
+        """Whether the numbers of this site include it, so that what follows can build on it."""
+        return self.intent.state in (State.INDEXED, State.FINAL)
 
     @property
     def retrieved(self) -> bool:
@@ -289,6 +304,28 @@ def way_back(path: str) -> str:
     if path.startswith("/playground/"):
         return _("Back to the playground")
     return _("Back to fine-tuning") if path.startswith("/fine-tuning/") else ""
+
+
+def ahead(then: str) -> tuple[Link, ...]:
+    """What a flow goes on with, in order: forms of the funds page, and at last the place where
+    money was missing. `then` is as `forms.next_step` returns it.
+    """
+    found: list[Link] = []
+    while then:
+        query = dict(parse_qsl(urlsplit(then).query))
+        back = way_back(then)
+        found.append(Link(back or _form_title(query), then))
+        then = "" if back else query.get("then", "")
+    return tuple(found)
+
+
+def _form_title(query: Mapping[str, str]) -> str:
+    """What a form's transaction is, as far as its address says it."""
+    action = query.get("action", "deposit")
+    try:
+        return title(action, {"amount": money.parse(query.get("amount", ""))})
+    except ValueError:
+        return _(FORMS[action])
 
 
 def intent_path(intent: Intent) -> str:

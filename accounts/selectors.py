@@ -42,13 +42,21 @@ def under_way(user: User) -> Intent | None:
     moving = Q(state__in=[State.SUBMITTED, State.INCLUDED])
     just_ended = Q(state__in=ENDED, updated_at__gt=now - SHOWN_AFTER)
     arrived = [State.INDEXED, State.FINAL]
-    first_step = Q(state__in=arrived, created_at__gt=now - RESUMABLE_FOR) & ~Q(then="")
+    # What leads back to another page only needs nobody to continue it here.
+    more = Q(then__startswith="/account?")
+    first_step = more & Q(state__in=arrived, created_at__gt=now - RESUMABLE_FOR)
     found = intents_of(user).filter(waiting | moving | just_ended | first_step).first()
     if found is None or not found.then or found.state not in ENDED:
         return found
     # Its second step was begun, or something else was: the first needs no more showing.
     later = intents_of(user).filter(created_at__gt=found.created_at).exists()
     return None if later and found.updated_at < now - SHOWN_AFTER else found
+
+
+def led_to(user: User, path: str) -> Intent | None:
+    """The newest transaction in a block that went on with `path` (1 query)."""
+    arrived = intents_of(user).filter(state__in=[State.INCLUDED, State.INDEXED, State.FINAL])
+    return arrived.filter(then=path, created_at__gt=timezone.now() - RESUMABLE_FOR).first()
 
 
 def waiting(user: User) -> int:

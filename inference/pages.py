@@ -105,6 +105,8 @@ class SidePage:
     medium: Medium = Medium.CHAT
     back: str = ""
     why: str = ""
+    #: The contract's minimum for a first deposit, where that comes next; 0: not known.
+    least: int = 0
 
     @property
     def noun(self) -> str:
@@ -152,10 +154,14 @@ class SidePage:
     @property
     def deposit_path(self) -> str:
         """Where to deposit what a transfer to this provider still lacks; the transfer follows."""
-        lacking = self.readiness.lacking - self.readiness.available
-        amount = money.exact(lacking) if lacking > 0 else ""
-        then = _funds(action="transfer", provider=self.provider, then=self.back_path)
-        return _funds(action="deposit", amount=amount, then=then)
+        amount = money.exact(self.readiness.wanted)
+        then = _funds(action="transfer", provider=self.provider, amount=amount, then=self.back_path)
+        return _funds(action="deposit", amount=money.exact(self.deposit), then=then)
+
+    @property
+    def deposit(self) -> int:
+        """What the wallet has to give first; neuron."""
+        return self.readiness.deposit(self.least)
 
     @property
     def judged(self) -> str:

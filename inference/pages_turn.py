@@ -281,6 +281,8 @@ class Asked:
     last: bool
     pictures: tuple[File, ...] = ()
     results: tuple[ToolResult, ...] = ()
+    #: Of the very first request of a person: neuron that can still be spent at its provider.
+    left: int | None = None
 
     @classmethod
     def of(
@@ -296,6 +298,7 @@ class Asked:
         pictures: tuple[File, ...] = (),
         typed: Mapping[int, Sequence[str]] = MappingProxyType({}),
         room: Room | None = None,
+        left: int | None = None,
     ) -> Self:
         """`columns` holds the turns of `place.columns` by id, `typed` results of their calls that
         were refused; `room` as for `TurnView.of`.
@@ -316,6 +319,7 @@ class Asked:
             last=last,
             pictures=pictures,
             results=turn.results,
+            left=left,
         )
 
     @property

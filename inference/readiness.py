@@ -29,6 +29,7 @@ Code = Literal[
 #: Offered by the button where that much is there; 1 0G of it stays in the provider's reserve.
 TOP_UP = 2 * fees.NEURON_PER_0G
 _USUAL_REQUEST_BYTES = 4096
+_HUNDREDTH = fees.NEURON_PER_0G // 100
 
 
 @dataclass(frozen=True)
@@ -42,6 +43,8 @@ class Readiness:
     need: int = 0
     available: int = 0
     why: str = ""
+    #: What a transfer to the provider takes back first, before what is available.
+    refunding: int = 0
 
     @property
     def ready(self) -> bool:
@@ -53,12 +56,27 @@ class Readiness:
         return max(0, self.need - self.have)
 
     @property
+    def reach(self) -> int:
+        """The most that a transfer to the provider can bring now; neuron."""
+        return self.available + self.refunding
+
+    @property
+    def wanted(self) -> int:
+        """A transfer that is enough for a while: TOP_UP, or what one answer needs; neuron."""
+        return max(TOP_UP, -(-self.lacking // fees.NEURON_PER_0G) * fees.NEURON_PER_0G)
+
+    @property
     def transfer(self) -> int:
-        """A transfer that is possible now and enough: TOP_UP, or all there is; 0 where that is too
-        little; neuron.
+        """A transfer that is possible now and enough: what is `wanted`, or all there is; 0 where
+        that is too little; neuron.
         """
-        wanted = max(TOP_UP, -(-self.lacking // fees.NEURON_PER_0G) * fees.NEURON_PER_0G)
-        return min(wanted, self.available) if self.available >= self.lacking else 0
+        return min(self.wanted, self.reach) if self.reach >= self.lacking else 0
+
+    def deposit(self, least: int) -> int:
+        """What the transfer `wanted` still lacks in the compute account, rounded up to a hundredth
+        of 0G; `least` is the contract's minimum for the first deposit, 0 for a further one; neuron.
+        """
+        return max(least, -(-(self.wanted - self.reach) // _HUNDREDTH) * _HUNDREDTH)
 
 
 @dataclass(frozen=True)
@@ -113,14 +131,17 @@ def check(
     has = has or held(user, listing)
     if has.hidden and not named:
         return Readiness("hidden")
-    if has.available is None:
-        return Readiness("no_ledger")
     tariff = fees.tariff(listing.input_price, listing.output_price, listing.additional_info)
     if fee is None:
         fee = costs.most(tariff, request_bytes or _USUAL_REQUEST_BYTES, max_tokens, picture_tokens)
     need = fees.MINIMUM_RESERVE + fee
+    if has.available is None:
+        return Readiness("no_ledger", need=need)
+    refunding = has.balance - has.spendable
     if has.spendable < need:
-        return Readiness("not_funded", has.spendable, need, has.available)
+        return Readiness(
+            "not_funded", has.spendable, need, has.available, refunding=max(0, refunding)
+        )
     if not has.acknowledged:
         return Readiness("not_acknowledged", has.spendable, need, has.available)
     return Readiness("ready", has.spendable, need, has.available)

@@ -11,6 +11,7 @@ from django.urls import reverse
 from django.utils import timezone
 
 from accounts import keys
+from accounts import selectors as accounts
 from accounts.models import User
 from attestation import selectors as attestation
 from attestation.selectors import UNKNOWN, ServiceKey, standing_of
@@ -224,6 +225,7 @@ def _thread(chat: Chat | None, listings: list[Listing], visit: Visit) -> _Thread
             pictures=tuple(pictures.get(pk, ())),
             typed={visit.called: visit.results},
             room=room,
+            left=_left_after_first(turns[pk]) if len(path) == 1 else None,
         )
         for pk in reversed(shown)
         if pk in turns
@@ -251,7 +253,23 @@ def asked(turn: Turn) -> Asked:
         others=alternatives(turn, chat_listings()) if failed else (),
         oldest=_oldest(turn),
         pictures=tuple(attachments.of_turns(chat, [turn.pk]).get(turn.pk, ())),
+        left=_left_after_first(turn),
     )
+
+
+def _left_after_first(turn: Turn) -> int | None:
+    """Neuron that can at least still be spent at the provider, where this was the person's very
+    first request: nobody has told them yet what an answer leaves (2 queries for the first turn of a
+    conversation, else none).
+    """
+    if turn.parent_id is not None or turn.state == State.OPEN:
+        return None
+    owner = turn.chat.owner
+    if Turn.objects.filter(chat__owner=owner).exclude(pk=turn.pk).exists():
+        return None
+    held = ledger.position(owner.address, turn.provider, turn.serving)
+    # Whether the answer is settled already is not known here: it may count twice.
+    return max(0, held.spendable - fees.MINIMUM_RESERVE - turn.fee) if held else None
 
 
 def _oldest(turn: Turn) -> tuple[Turn, ...]:
@@ -319,10 +337,13 @@ def side_page(
     chosen where nobody chose.
     """
     has = readiness.held(user, service) if user and service else None
+    found = _readiness(user, service, verified, fee, has)
+    # Whoever has an account needs no first deposit: the chain is asked for the others alone.
+    limits = accounts.limits() if found.code == "no_ledger" else None
     return SidePage(
         service=service,
         standing=standing_of(ServiceKey.of(service)) if service else UNKNOWN,
-        readiness=_readiness(user, service, verified, fee, has),
+        readiness=found,
         signed_in=user is not None,
         has_key=bool(
             user and service and keys.usable(user, service.provider, timezone.now()) is not None
@@ -332,6 +353,7 @@ def side_page(
         medium=medium,
         back=back,
         why=why,
+        least=limits[0] if limits else 0,
     )
 
 

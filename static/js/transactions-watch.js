@@ -18,7 +18,7 @@ function tell(section, before) {
   const after = state?.dataset.state;
   if (after === before) return;
   announce(state.textContent);
-  document.dispatchEvent(new CustomEvent('tx:changed', { detail: { id: section.dataset.tx, state: after } }));
+  document.dispatchEvent(new CustomEvent('tx:changed', { detail: { id: section.dataset.tx, state: after, before } }));
   if (['included', 'indexed', 'final'].includes(after)) refresh();
 }
 

@@ -19,10 +19,11 @@ async function show(id) {
   if (!text) return; // what is under way goes on: only its picture is missing
   area().replaceChildren(document.createRange().createContextualFragment(text));
   watch(area());
+  reveal(); // it is shorter than the review was, and would lie above what a phone shows
   if (document.activeElement === document.body) area().querySelector('h2')?.focus({ preventScroll: true });
-  // One that has ended already will not change any more: whoever waits for its end hears of it now.
+  // What is in our numbers already, or has ended, came without a step between: whoever waits for it hears of it now.
   const [section, state] = [area().querySelector('[data-tx]'), area().querySelector('[data-testid="tx-state"]')?.dataset.state];
-  if (section && !Number(section.dataset.poll)) document.dispatchEvent(new CustomEvent('tx:changed', { detail: { id, state } }));
+  if (section && (state === 'indexed' || !Number(section.dataset.poll))) document.dispatchEvent(new CustomEvent('tx:changed', { detail: { id, state } }));
 }
 
 // One press at a time: the button stays off until this attempt has ended.

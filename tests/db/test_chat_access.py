@@ -156,7 +156,8 @@ def test_the_query_count_does_not_grow(chat: Chat) -> None:
     Chat.objects.filter(pk=chat.pk).update(leaf=turn)
     with CaptureQueriesContext(connection) as many:
         alice.get(path)
-    assert len(many) == len(few) <= 29
+    # The first answer of a person takes three more, to say what it leaves.
+    assert len(many) == len(few) - 3 <= 29
 
 
 def test_an_open_question_says_nothing_of_its_end_and_psycopg_remembers_its_statement(
@@ -296,7 +297,8 @@ def test_the_way_to_the_money_leads_back_to_the_conversation(chat: Chat, availab
         link = html_lib.unescape("/account" + gate.split('href="/account', 1)[1].split('"')[0])
         then = forms.next_step(dict(parse_qsl(urlsplit(link).query))["then"])
         if not available:  # a deposit first, the transfer then
-            assert "action=deposit" in link and "action=transfer" in then
+            assert "action=deposit&amount=2&" in link and "action=transfer" in then
+            assert "&amount=2&" in then
             then = forms.next_step(dict(parse_qsl(urlsplit(then).query))["then"])
         return then
 
@@ -307,3 +309,33 @@ def test_the_way_to_the_money_leads_back_to_the_conversation(chat: Chat, availab
         assert back(side, elsewhere) == new
     for medium in ("relay", "nonsense"):  # nothing that a page asks for
         assert back(f"{side}&medium={medium}") == new
+
+
+def test_money_on_its_way_back_from_the_provider_needs_no_deposit(chat: Chat) -> None:
+    """A transfer takes a pending refund there back first, and only the rest is deposited."""
+    Ledger.objects.update(available=5 * 10**17)
+    held = SubAccount.objects.filter(user=factories.ALICE, provider=factories.PETRA)
+    held.update(balance=10**18, pending_refund=10**18)
+    path = f"/playground/chat?provider={factories.PETRA}"
+    html = client(chat.owner.address).get(path).content.decode()
+    assert "action=transfer" in html and "amount=1.5&amp;then" in html
+    assert "action=deposit" not in html.split('<div id="gate"', 1)[1]
+    held.update(balance=10**17, pending_refund=10**17)
+    html = client(chat.owner.address).get(path).content.decode()
+    assert "action=deposit&amp;amount=1.4&amp;" in html.split('<div id="gate"', 1)[1]
+
+
+def test_the_first_answer_of_a_person_says_what_it_cost_and_what_is_left(chat: Chat) -> None:
+    turn = answered(chat)
+    one = f"/playground/chat/turns/{turn.pk}"
+    for path in (one, f"/playground/chat/{chat.pk}"):
+        html = client(chat.owner.address).get(path).content.decode()
+        said = html.split('data-testid="first-answer"', 1)[1].split("</p>", 1)[0]
+        assert "signed exactly this question" in said and "by a settlement" in said
+        left = SubAccount.objects.get().balance - fees.MINIMUM_RESERVE - turn.fee
+        assert f'data-neuron="{left}"' in said and f'data-neuron="{turn.fee}"' in said
+    Turn.objects.update(verdict=Verdict.PENDING)
+    assert "first-answer" not in client(chat.owner.address).get(one).content.decode()
+    answered(chat)
+    Turn.objects.update(verdict=Verdict.VERIFIED)
+    assert "first-answer" not in client(chat.owner.address).get(one).content.decode()

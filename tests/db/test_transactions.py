@@ -9,12 +9,13 @@ from datetime import timedelta
 from typing import Any
 
 import pytest
+from django.conf import settings
 from django.db import connection
 from django.test import Client
 from django.utils import timezone, translation
 from eth_account.signers.local import LocalAccount
 
-from accounts import follow, intents, pages_transaction, services
+from accounts import follow, intents, pages_transaction, selectors, services
 from accounts.errors import Problem, Refused
 from accounts.models import Intent, State, User
 from accounts.tasks import follow_intents
@@ -257,6 +258,24 @@ def test_an_address_whose_transaction_is_under_way_goes_on_with_it(chain: Chain)
     index(intent.block or 0, 0)
     assert looked(intent).state == State.INDEXED
     assert not goes_on(), "what has arrived may be done again"
+
+
+@pytest.mark.parametrize("then", ("/account?action=transfer", "/playground/chat", ""))
+@pytest.mark.django_db
+def test_only_a_step_of_money_waits_to_be_continued(then: str) -> None:
+    user = User.objects.for_address(ALICE.address)
+    intent = Intent.objects.create(
+        user=user,
+        chain_id=settings.CHAIN_ID,
+        action="deposit",
+        params={"amount": str(NEURON)},
+        to=settings.LEDGER_ADDRESS,
+        state=State.FINAL,
+        then=then,
+    )
+    assert selectors.under_way(user) == intent, "it has just ended"
+    Intent.objects.update(updated_at=timezone.now() - selectors.SHOWN_AFTER)
+    assert selectors.under_way(user) == (intent if then.startswith("/account") else None)
 
 
 def test_a_reverted_transaction_says_why(chain: Chain, contracts: Contracts) -> None:
