@@ -39,7 +39,7 @@ SAID: dict[str, tuple[str, ...]] = {
     ),
     "api": (
         "{marketplace.limits.API.per_minute} requests per minute",
-        "an export as CSV counts as {marketplace.limits.CSV_COST}",
+        "an export as CSV and the bundle of a verification count as {marketplace.limits.CSV_COST}",
         "a preview of a transaction as {marketplace.limits.PREVIEW_COST}.",
         "too many sockets ({marketplace.consumers.MOST_PER_ADDRESS} of one address)",
         "{marketplace.consumers.MOST_SHOWN} of each list at most",
@@ -83,6 +83,8 @@ SAID: dict[str, tuple[str, ...]] = {
         " ({inference.search.LOOKED_AT_BYTES:MiB} MB at most)",
     ),
     "fine-tuning": (
+        "Of a log the first {finetune.broker.MOST_LOG_BYTES:MiB} MB are kept",
+        "{finetune.follow.MOST_TAKEN:MiB} MB in all",
         "up to {finetune.files.MAX_BYTES:MiB} MB can be kept",
         "{finetune.services.MOST_DATASETS} files, {finetune.files.QUOTA_BYTES:MiB} MB together",
     ),
