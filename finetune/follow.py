@@ -47,6 +47,10 @@ DEVNET = dt.timedelta(seconds=3)
 CLAIM = dt.timedelta(seconds=120)
 BATCH = 20
 _NO_LOG = "Its log cannot be read."
+#: A log that begins anew is kept anew, until so many bytes of one task's were kept in all: who says
+#: something else at every look would have it all written at every look.
+MOST_TAKEN = 3 * broker.MOST_LOG_BYTES
+_TOO_OFTEN = "Its log was rewritten too often: it is not read any more."
 #: After the end: how long the log may still grow.
 _AFTERWARDS = dt.timedelta(minutes=2)
 
@@ -121,6 +125,8 @@ async def _ask(task: Task, user: str) -> tuple[Said, bytes | None, str]:
     far the task is, so a log that cannot be read costs nothing but itself."""
     async with broker.connected(task.url) as connection:
         said = await connection.task(user, task.remote_id)
+        if task.log_taken >= MOST_TAKEN:
+            return said, None, _TOO_OFTEN
         try:
             return said, await connection.log(user, task.remote_id), ""
         except BrokerRefused as error:
@@ -178,6 +184,7 @@ def _append(task: Task, raw: bytes) -> bool:
         return anew
     LogPart.objects.create(task=task, offset=task.log_bytes, text=text.replace("\0", "\ufffd"))
     begins.update(raw[task.log_bytes : end])
+    task.log_taken += end - task.log_bytes
     task.log_bytes, task.log_sha256 = end, begins.hexdigest()
     return True
 

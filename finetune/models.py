@@ -188,6 +188,11 @@ class Task(models.Model):
     deliver_time = models.BigIntegerField(default=0, help_text="unix seconds, as told")
     log_bytes = models.BigIntegerField(default=0, help_text="of the provider's, taken so far")
     log_sha256 = models.CharField(max_length=64, default="", help_text="of those bytes")
+    log_taken = models.BigIntegerField(
+        db_default=0,
+        default=0,
+        help_text="bytes ever kept of it, those of before it began anew too",
+    )
     log_restarted = models.BooleanField(default=False, help_text="it is no continuation any more")
     created_at = models.DateTimeField()
     looked_at = models.DateTimeField(null=True, help_text="last answer of the provider")

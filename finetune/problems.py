@@ -49,6 +49,7 @@ _ROWS = (
 #: What a worker says of a provider or of storage; the rest is the network's or the provider's word.
 _TOLD = (
     N_("Its log cannot be read."),
+    N_("Its log was rewritten too often: it is not read any more."),
     N_("The provider's answer broke off: %(why)s."),
     N_("The provider's answer cannot be read: %(why)s."),
     N_("The provider gives no answer: %(why)s."),
@@ -56,6 +57,8 @@ _TOLD = (
     N_("0G storage gives no answer: %(why)s."),
     N_("This storage belongs to chain %(chain)s, not to this network."),
     N_("It is no encrypted model: %(why)s."),
+    # As rows have it from before it was looked for again.
+    N_("The chain does not know this transaction. Nothing was announced."),
 )
 
 

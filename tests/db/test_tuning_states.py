@@ -221,6 +221,26 @@ def test_a_task_goes_on_whatever_becomes_of_its_log(alice: User, answering: Any)
     assert task.failures == 0 and task.error.startswith("Its log")
 
 
+@pytest.mark.django_db(transaction=True)
+def test_a_log_that_is_another_one_at_every_look_is_written_a_few_times(
+    alice: User, answering: Any
+) -> None:
+    """Else a stranger has the database write four megabytes every few seconds."""
+    server, url = answering(_Logging)
+    task = made(alice, progress=tuning.TRAINING, url=url)
+    server.told = json.dumps({"id": str(task.remote_id), "progress": tuning.TRAINING}).encode()
+    kept: list[str] = []
+    for look in range(5):
+        server.log = (b"%d" % look) + b"x" * broker.MOST_LOG_BYTES
+        follow.look(task)
+        task.refresh_from_db()
+        kept.append(selectors.log_text(task)[:1])
+    assert kept == ["0", "1", "2", "2", "2"] and task.log_taken == follow.MOST_TAKEN
+    assert task.failures == 0 and task.look_next is not None
+    page = signed_in().get(f"/fine-tuning/tasks/{task.pk}", headers={"accept-language": "de"})
+    assert "Das Protokoll wurde zu oft umgeschrieben" in page.content.decode()
+
+
 class _Meeting(_Logging):
     """Hangs until another provider is asked too."""
 
