@@ -41,6 +41,8 @@ GIVE_UP = dt.timedelta(hours=1)
 #: Looks of a worker (one every five seconds) at which no node knows the hash that was told. A
 #: wallet's node may be ahead of ours, but not for minutes.
 UNKNOWN_LOOKS = 24
+#: Until `GIVE_UP` a given-up hash is asked for so often: it may come into a block after all.
+LATE = dt.timedelta(minutes=1)
 _HASH = re.compile(r"0x[0-9a-f]{64}")
 
 log = logging.getLogger(__name__)
@@ -280,11 +282,42 @@ def _not_announced(place: Place) -> None:
     looks = place.unknown_looks + 1 if unknown else 0
     Place.objects.filter(pk=place.pk).update(unknown_looks=looks)
     if looks >= UNKNOWN_LOOKS:
-        wrong = N_("The chain does not know this transaction. Nothing was announced.")
+        wrong = N_(
+            "The chain does not know this transaction. Should it come into a block after all, this "
+            "goes on by itself."
+        )
     if wrong:
         _end(place, PlaceState.FAILED, wrong)
     else:
         _later(place, "")
+
+
+def given_up(place: Place) -> bool:
+    """Whether its place was freed because no node knew the transaction that was told."""
+    return place.state == PlaceState.FAILED and place.unknown_looks >= UNKNOWN_LOOKS
+
+
+def claim_late(now: dt.datetime, most: int) -> list[Place]:
+    """Places to be looked at again by `look_again`, each once in `LATE`."""
+    rows = Place.objects.filter(
+        way=Way.STORAGE, state=PlaceState.FAILED, unknown_looks__gte=UNKNOWN_LOOKS
+    )
+    rows = rows.filter(tx_at__gt=now - GIVE_UP, updated_at__lt=now - LATE)
+    found = list(rows.order_by("updated_at")[:most])
+    return [place for place in found if rows.filter(pk=place.pk).update(updated_at=now)]
+
+
+def look_again(place: Place) -> None:
+    """Take a given-up place up again where its transaction, or what took its place, has come."""
+    try:
+        receipt = node.call("eth_getTransactionReceipt", place.tx_hash)
+        come = isinstance(receipt, dict) or node.known_anywhere(place.tx_hash)
+        come = come or async_to_sync(_info)(place.dataset.root) is not None
+    except (NodeError, StorageError):
+        return
+    if come:
+        rows = Place.objects.filter(pk=place.pk, state=PlaceState.FAILED, tx_hash=place.tx_hash)
+        rows.update(state=PlaceState.WAITING, error="", unknown_looks=0, updated_at=timezone.now())
 
 
 def _wrong(receipt: dict[str, Any]) -> str:

@@ -6,7 +6,7 @@ from celery import shared_task
 from django.core.cache import cache
 from django.utils import timezone
 
-from finetune import deploying, follow, offers, results, services
+from finetune import deploying, follow, offers, publishing, results, services
 from finetune.models import Dataset, DatasetState, Deployment, Place, PlaceState, Task
 from net.locks import alone
 
@@ -30,6 +30,14 @@ def send(place_id: int) -> None:
     found = place.first()
     if found is not None:
         services.send(found)
+
+
+@shared_task(name="finetune.look_again", ignore_result=True, expires=60)
+def look_again(place_id: int) -> None:
+    """Whether an announcement that was given up has come after all."""
+    place = Place.objects.filter(pk=place_id).select_related("dataset").first()
+    if place is not None and publishing.given_up(place):
+        publishing.look_again(place)
 
 
 @shared_task(name="finetune.fetch", ignore_result=True, time_limit=_LONG)
@@ -58,6 +66,8 @@ def sweep() -> int:
         check.delay(str(dataset.pk))
     for place in Place.objects.filter(state=PlaceState.WAITING).order_by("updated_at")[:5]:
         send.delay(place.pk)
+    for place in publishing.claim_late(timezone.now(), 5):
+        look_again.delay(place.pk)
     if cache.add("finetune.ask_offers", 1, timeout=offers.PAUSE_SECONDS):
         ask_offers.delay()
     with alone(LOOKS) as free:

@@ -66,6 +66,8 @@ def _page(dataset: Dataset, user: User, problem: Problem | None) -> pages.Publis
         if problem is not None:
             raise problem
         if publishing.known(dataset) is not None:
+            if place is not None and publishing.given_up(place):
+                place.error = ""  # which says that it has not come
             return pages.PublishPage(dataset, place, known=True)
         found = publishing.announcement(dataset, user.address)
     except Problem as error:

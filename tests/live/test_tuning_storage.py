@@ -16,7 +16,7 @@ import pytest
 import requests
 from django.utils import timezone
 
-from finetune import files, follow, offers, publishing, results, services
+from finetune import files, follow, offers, publishing, results, services, tasks
 from finetune.models import Dataset, Place, PlaceState, Task, Way
 from ledger.models import ServingContract
 from protocol import tuning
@@ -24,7 +24,7 @@ from protocol.storage import SEGMENT_BYTES, hash_file
 from tests.live.provider_lab import ONE
 from tests.live.test_tuning_site import Browser, indexed, until
 from tests.live.test_tuning_site import lab as lab
-from tests.live.tuning_lab import MODEL, MODEL_HASH, STORAGE_FEE, TuningLab
+from tests.live.tuning_lab import MODEL, MODEL_HASH, STORAGE_FEE, TuningLab, eventually
 
 pytestmark = pytest.mark.django_db(transaction=True)
 LONG_AGO = dt.timedelta(minutes=5)
@@ -138,6 +138,52 @@ def test_a_dataset_is_published_found_by_its_root_and_needed_here_no_more(lab: T
         assert answer.status_code == 404
     alice.client.post(f"{here}/delete")
     assert not Dataset.objects.filter(pk=dataset.pk).exists()
+
+
+def test_an_announcement_that_no_node_knew_is_taken_up_when_it_comes_after_all(
+    lab: TuningLab,
+) -> None:
+    person = lab.person()
+    indexed()
+    alice = Browser(person)
+    raw = long_rows("late")
+    here = f"/fine-tuning/datasets/{(dataset := alice.upload(raw)).pk}"
+    asked = alice.post(f"{here}/confirm")["transaction"]
+    # The wallet has signed it, and its own node keeps it to itself for minutes.
+    rpc = lab.contracts.chain.rpc
+    signed = person.wallet.sign_transaction(
+        {
+            **{"to": asked["to"], "data": asked["data"], "value": int(asked["value"], 16)},
+            **{
+                "nonce": 0,
+                "gas": 3_000_000,
+                "gasPrice": 10**11,
+                "chainId": lab.contracts.chain.chain_id,
+            },
+        }
+    )
+    alice.post(f"{here}/submitted", {"tx_hash": "0x" + signed.hash.hex()})
+    for _look in range(publishing.UNKNOWN_LOOKS):
+        step(dataset)
+    assert place_of(dataset).state == PlaceState.FAILED
+    assert "does not know this transaction" in alice.client.get(f"{here}/publish").content.decode()
+    assert publishing.claim_late(timezone.now(), 5) == []  # it was looked at a moment ago
+    later = timezone.now() + 2 * publishing.LATE
+    (place,) = publishing.claim_late(later, 5)
+    tasks.look_again(place.pk)
+    assert place_of(dataset).state == PlaceState.FAILED
+    rpc.call("eth_sendRawTransaction", "0x" + signed.raw_transaction.hex())
+    eventually(lambda: publishing.known(dataset) is not None)
+    # Storage knows it: nothing on the page says that it does not.
+    page = alice.client.get(f"{here}/publish").content.decode()
+    assert "There is nothing to pay" in page and "does not know this transaction" not in page
+    assert alice.post(f"{here}/confirm", status=409)["code"] == "already_announced"
+    assert publishing.claim_late(later, 5) == []
+    (place,) = publishing.claim_late(later + 2 * publishing.LATE, 5)
+    tasks.look_again(place.pk)
+    assert (place_of(dataset).state, place_of(dataset).unknown_looks) == (PlaceState.WAITING, 0)
+    assert step(dataset).state == PlaceState.THERE
+    assert publishing.claim_late(later + 4 * publishing.LATE, 5) == []
 
 
 def test_a_result_that_was_cut_off_goes_on_where_it_was(lab: TuningLab) -> None:
