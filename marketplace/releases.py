@@ -37,7 +37,8 @@ def releases() -> tuple[Release, ...]:
     with translation.override("en"):
         parts = re.split(r"(?=<h2 )", docs_html.html(library.CHANGELOG))[1:]
     found = []
-    for heading, part in zip(docs_html.headings(library.CHANGELOG), parts, strict=True):
+    sections = [one for one in docs_html.headings(library.CHANGELOG) if one.level == 2]
+    for heading, part in zip(sections, parts, strict=True):
         if named := _HEADING.fullmatch(heading.text):
             html = part.partition("</h2>")[2].strip().replace('"/', f'"{settings.SITE_URL}/')
             day = dt.date.fromisoformat(named[2])
