@@ -196,8 +196,11 @@ SORTS: dict[Kind, Sort] = {
         ),
         Sort(
             Kind.DECIDED,
-            gettext_noop("My service: moderators decided about it"),
-            gettext_noop("Moderators flag, label or hide a service of mine, or lift that"),
+            gettext_noop("Moderators decided about what is mine"),
+            gettext_noop(
+                "Moderators flag, label or hide a service of mine, or end a link to a conversation "
+                "of mine, or lift that"
+            ),
             gettext_noop("With what the public reads; the message leads to your appeal."),
             scoped=False,
         ),
@@ -248,7 +251,7 @@ LASTING = frozenset(
     }
 )
 #: About a service of one's own: offered to those who have one.
-OPERATORS = frozenset({Kind.DECIDED, Kind.CERTIFICATE, Kind.UNPAID, Kind.LOW_GAS, Kind.UNSETTLED})
+OPERATORS = frozenset({Kind.CERTIFICATE, Kind.UNPAID, Kind.LOW_GAS, Kind.UNSETTLED})
 #: Kinds whose message says how prices moved.
 PRICES = frozenset({Kind.PRICE, Kind.PRICE_BELOW, Kind.PRICE_ABOVE})
 #: The `change` values of `ledger.ServiceChange` each kind of event reads.

@@ -1,5 +1,5 @@
-"""What others said that somebody is told of: moderators about a report or a service of theirs,
-providers about maintenance and incidents. Reads only, as in `conditions`.
+"""What others said that somebody is told of: moderators about a report, a service or a shared
+conversation of theirs, providers about maintenance and incidents. Reads only, as in `conditions`.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ from accounts.addresses import short
 from alerts import words
 from alerts.conditions import Found, Hit, newest, oldest, scopes, since_made
 from alerts.models import Rule
+from inference import shares
 from ledger import selectors as ledger
 from ledger.records import Contract
 from moderation import services as moderation
@@ -53,11 +54,11 @@ def reports_since(users: Iterable[int], since: dt.datetime) -> Mapping[int, list
     return found
 
 
-# --- decisions about one's own services -----------------------------------------------------------
+# --- decisions about what is one's own ------------------------------------------------------------
 
 
 def decided(rules: Sequence[Rule], now: dt.datetime, now_unix: int) -> Found:
-    """Decisions since the rule was made whose author can no longer take them back (2 queries)."""
+    """Decisions since the rule was made whose author can no longer take them back (3 queries)."""
     owners = {rule.user.address for rule in rules}
     found = decided_since(owners, oldest(rules, now), now)
     return {rule.pk: since_made(rule, found.get(rule.user.address, ())) for rule in rules}
@@ -66,15 +67,16 @@ def decided(rules: Sequence[Rule], now: dt.datetime, now_unix: int) -> Found:
 def decided_since(
     owners: Iterable[str], since: dt.datetime, now: dt.datetime
 ) -> Mapping[str, list[Hit]]:
-    """What moderators did about services and wallets of these owners, newest first (2 queries).
-    Raises Crowded."""
+    """What moderators did about services, wallets and shared conversations of these owners, newest
+    first (3 queries). Raises Crowded."""
     known = ledger.contracts()
     wallets = set(owners)
     keys = wallets | {Subject.service(at, owner).key for at in known for owner in wallets}
+    links = shares.of_owners(wallets)
     rows = Act.objects.filter(
         area=AREA,
-        subject_kind__in=(SubjectKind.SERVICE, SubjectKind.PROVIDER),
-        subject__in=keys,
+        subject_kind__in=(SubjectKind.SERVICE, SubjectKind.PROVIDER, SubjectKind.SHARE),
+        subject__in=keys | set(links),
         action__in=(*words.DECIDED, Action.UNDO),
         at__gt=since,
     )
@@ -84,8 +86,12 @@ def decided_since(
     for act in acts:
         settled = act.at <= now - moderation.UNDO_FOR
         if act.action != Action.UNDO and act.number not in undone and settled:
-            found[act.about.address].append(_decided(act, known))
+            owner = act.about.address or links[act.subject]
+            found[owner].append(_decided(act, known))
     return found
+
+
+_APPEALED = (Action.FLAG, Action.HIDE, Action.END, Action.END_BY_HOST)
 
 
 def _decided(act: Act, known: Mapping[str, Contract]) -> Hit:
@@ -100,7 +106,7 @@ def _decided(act: Act, known: Mapping[str, Contract]) -> Hit:
         occurrence=f"act:{act.number}",
         title=sentence.format(what=what, label=str(act.said.get("label", ""))[:60]),
         text=act.public_text,
-        path=appeal if act.action in (Action.FLAG, Action.HIDE) else "/moderation/log",
+        path=appeal if act.action in _APPEALED else "/moderation/log",
         provider=about.address,
         at=act.at,
     )

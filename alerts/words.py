@@ -95,12 +95,16 @@ DECIDED = {
     Action.UNLABEL: N_("Moderators took a label from {what}: {label}"),
     Action.HIDE: N_("Moderators hid {what}"),
     Action.UNHIDE: N_("Moderators show {what} again"),
+    Action.END: N_("Moderators ended your link to a conversation"),
+    Action.END_BY_HOST: N_("The host of this site ended your link to a conversation"),
+    Action.REOPEN: N_("Moderators opened your link to a conversation again"),
 }
 YOUR_SERVICE, YOUR_SERVICES = N_("your service {service}"), N_("all your services")
 #: Names that fill a gap.
 _NAMES = (
     *(N_("Input price"), N_("Output price"), N_("Price per token")),
     *(N_("acted on"), N_("looked at, nothing to do"), N_("not a report")),
+    N_("the link had ended before"),
 )
 CERTIFICATE = N_("The certificate of your {service} ends in {days} d")
 CERTIFICATE_ENDED = N_("The certificate of your {service} has ended")

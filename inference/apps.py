@@ -7,8 +7,13 @@ class InferenceConfig(AppConfig):
 
     def ready(self) -> None:
         from accounts import own_use
-        from inference import personal, spend
+        from inference import personal, shares, spend
+        from moderation import above
+        from moderation.subjects import SubjectKind
 
         if spend.uses not in own_use.SOURCES:
             own_use.SOURCES.append(spend.uses)
         personal.register()
+        above.register(
+            SubjectKind.SHARE, above.Source(shares.living, shares.desk_path, shares.cleaned)
+        )

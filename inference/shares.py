@@ -2,18 +2,22 @@
 the link was made, as it was then. Whoever has the link may read until it ends or its owner ends it.
 
 The address is the secret. Only its hash can be looked up; its owner finds it again sealed with the
-conversation's key.
+conversation's key. By that hash a reader reports it (`moderation`), staff reads what was reported,
+and what staff decided is found; the row itself knows nothing of it.
 """
 
 from __future__ import annotations
 
 import hashlib
+import re
 import secrets
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
 from django.db import transaction
+from django.db.models import QuerySet
+from django.urls import reverse
 from django.utils import timezone
 from django.utils.translation import gettext as _
 from django.utils.translation import gettext_noop as N_
@@ -25,6 +29,10 @@ from inference.errors import BadPrompt
 from inference.formulas import Room
 from inference.models import Chat, Share, State, Turn
 from inference.pages_turn import TurnView
+from moderation import selectors as moderation
+from moderation import services as staff
+from moderation.selectors import Said
+from moderation.subjects import Subject
 
 #: What can be chosen: days, and how that is called.
 LIFETIMES: dict[int, str] = {1: N_("a day"), 7: N_("a week"), 30: N_("30 days")}
@@ -39,7 +47,7 @@ SHOWN_TURNS, SHOWN_BYTES = 100, 150_000
 @dataclass(frozen=True)
 class Link:
     """One link as its owner sees it. `path` is the address, "" where its key is gone; `answers`:
-    how many it shows.
+    how many it shows; `ended`: by whom of the staff and why, where it opens nothing any more.
     """
 
     id: int
@@ -47,6 +55,8 @@ class Link:
     answers: int
     created_at: datetime
     ends_at: datetime
+    digest: str
+    ended: Said | None
 
 
 @dataclass(frozen=True)
@@ -68,7 +78,7 @@ class SharedTurn:
 @dataclass(frozen=True)
 class Shared:
     """What a reader gets; `title`: of the first question here; `earlier`: older answers that are
-    not shown.
+    not shown; `digest`: by what it is reported.
     """
 
     title: str
@@ -76,6 +86,15 @@ class Shared:
     earlier: int
     created_at: datetime
     ends_at: datetime
+    digest: str
+
+
+class Ended(Exception):
+    """Staff ended this link; `said`: when and why."""
+
+    def __init__(self, said: Said) -> None:
+        super().__init__("ended by staff")
+        self.said = said
 
 
 def shareable(chat: Chat) -> list[int]:
@@ -114,9 +133,11 @@ def create(chat: Chat, days: str) -> Share:
 
 
 def links(chat: Chat) -> tuple[Link, ...]:
-    """The living links of a conversation, newest first (2 queries, and one for each)."""
+    """The links of a conversation whose time is not over, newest first (3 queries, and one for
+    each)."""
     tree = conversations.tree_of(chat)
-    rows = Share.objects.filter(chat=chat, ends_at__gt=timezone.now()).order_by("-pk")
+    rows = list(Share.objects.filter(chat=chat, ends_at__gt=timezone.now()).order_by("-pk"))
+    ended = moderation.ended([row.digest for row in rows])
     return tuple(
         Link(
             row.pk,
@@ -124,6 +145,8 @@ def links(chat: Chat) -> tuple[Link, ...]:
             len(newest(chat, tree.path(row.leaf_id))),
             row.created_at,
             row.ends_at,
+            row.digest,
+            ended.get(row.digest),
         )
         for row in rows
     )
@@ -136,22 +159,60 @@ def end(user: User, share: int) -> Chat:
     return row.chat
 
 
-def end_by_token(token: str) -> bool:
-    """End a link by its address, whoever made it: the host's way (`manage.py end_share`)."""
-    return bool(Share.objects.filter(digest=_digest(token)).delete()[0])
+def end_by_host(token: str, public_text: str) -> None:
+    """End a link by its address, whoever made it: the host's way (`manage.py end_share`), kept and
+    told as what moderators decide. Raises accounts.errors.Problem."""
+    about = Subject.share(_digest(token))
+    staff.end_by_host(about, public_text, by="manage.py", reason=public_text)
+
+
+def living(digests: Collection[str]) -> dict[str, str]:
+    """Of these links those that open something, or would if staff had not ended them, each with
+    its owner's wallet (1 query)."""
+    rows = _open().filter(digest__in=digests)
+    return dict(rows.values_list("digest", "chat__owner__address"))
+
+
+def of_owners(owners: Collection[str]) -> dict[str, str]:
+    """The links of these wallets, as `living` has them (1 query)."""
+    rows = _open().filter(chat__owner__address__in=owners)
+    return dict(rows.values_list("digest", "chat__owner__address"))
+
+
+def desk_path(digest: str) -> str:
+    """Where staff reads a conversation that was reported."""
+    return reverse("inference:shared_reported", args=[digest])
+
+
+def cleaned(digest: str, text: str) -> str:
+    """A text about a link without its secret, nor any other address of a link."""
+
+    def instead(found: re.Match[str]) -> str:
+        return "/shared/..." if found[1] or _digest(found[2]) == digest else found[0]
+
+    return _SECRET.sub(instead, text)
+
+
+#: As `create` makes them.
+_SECRET = re.compile(r"(/shared/)?(?<![\w-])([\w-]{32})(?![\w-])", re.ASCII)
 
 
 def read(token: str, pay: Callable[[int], None] = lambda size: None) -> Shared:
-    """What a link shows (5 queries); `pay` is told how many bytes, before they are laid out. Raises
-    Share.DoesNotExist for one that ended, whose conversation was deleted, or that never was; and
-    while its owner may not sign in, who could not end it.
+    """What a link shows (6 queries); `pay` is told how many bytes, before they are laid out. Raises
+    Ended for one that staff ended, for as long as its address is kept anywhere; Share.DoesNotExist
+    for one that ended, whose conversation was deleted, or that never was, and while its owner may
+    not sign in, who could not end it.
     """
-    row = Share.objects.select_related("chat").get(
-        digest=_digest(token),
-        ends_at__gt=timezone.now(),
-        chat__deleted_at=None,
-        chat__owner__is_active=True,
-    )
+    digest = _digest(token)
+    if ended := moderation.ended([digest]):
+        raise Ended(ended[digest])
+    return read_reported(digest, pay)
+
+
+def read_reported(digest: str, pay: Callable[[int], None] = lambda size: None) -> Shared:
+    """The same for staff, who has no address; also what staff ended, for whoever judges an appeal.
+    Raises Share.DoesNotExist."""
+    row = _open().select_related("chat").get(digest=digest)
     chat = row.chat
     path = conversations.tree_of(chat).path(row.leaf_id)
     shown = newest(chat, path)
@@ -173,6 +234,7 @@ def read(token: str, pay: Callable[[int], None] = lambda size: None) -> Shared:
         earlier=len(path) - len(shown),
         created_at=row.created_at,
         ends_at=row.ends_at,
+        digest=digest,
     )
 
 
@@ -184,6 +246,13 @@ def newest(chat: Chat, path: list[int]) -> list[int]:
 def purge() -> int:
     """Delete links that have ended."""
     return int(Share.objects.filter(ends_at__lte=timezone.now()).delete()[0])
+
+
+def _open() -> QuerySet[Share]:
+    """Links that their time, their owner and their conversation leave open."""
+    return Share.objects.filter(
+        ends_at__gt=timezone.now(), chat__deleted_at=None, chat__owner__is_active=True
+    )
 
 
 def _public(turn: Turn, chat: Chat, room: Room) -> TurnView:

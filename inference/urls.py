@@ -35,6 +35,7 @@ urlpatterns: list[URLPattern | URLResolver] = [
     path(f"{_CHAT}/share", views_shares.share, name="share"),
     path("playground/shares/<int:share>/end", views_shares.end, name="share_end"),
     path("shared/<str:token>", views_shares.shared, name="shared"),
+    path("moderation/shared/<str:digest>", views_shares.reported, name="shared_reported"),
     re_path(
         r"^playground/chat/(?P<chat>[0-9a-f-]{36})\.(?P<form>json|md)$",
         views_chats.download,

@@ -12,12 +12,15 @@ from django.utils.translation import gettext as _
 from django.views.decorators.cache import never_cache
 from django.views.decorators.http import require_http_methods, require_POST, require_safe
 
-from accounts import limits, sessions
+from accounts import limits, roles, sessions
 from inference import shares
 from inference.errors import BadPrompt
 from inference.models import Share
 from inference.pages import SharePage
 from inference.views import chat_of, user_of
+from moderation import queue
+from moderation.subjects import Subject, SubjectKind
+from moderation.views import STAFF
 
 
 @never_cache
@@ -75,16 +78,43 @@ def shared(request: HttpRequest, token: str) -> HttpResponse:
     """A conversation for whoever has its link. Nobody is told where they came from, and no search
     engine keeps it. Raises TooMany."""
 
-    def pay(uses: int) -> None:
-        who = limits.address(request)
-        limits.spend("shared", who, limit=READ_PER_MINUTE, seconds=60, uses=uses)
-
-    pay(1)
+    _pay(request, 1)
     try:
-        page = shares.read(token, lambda size: pay(size // LARGE))
+        page = shares.read(token, lambda size: _pay(request, size // LARGE))
+    except shares.Ended as ended:
+        page_of = {"page": ended.said}
+        response = render(request, "inference/shared_ended.html", page_of, status=410)
     except Share.DoesNotExist:
         raise Http404("This link has ended, or never was.") from None
-    response = render(request, "inference/shared.html", {"page": page})
+    else:
+        response = render(request, "inference/shared.html", {"page": page})
+    return _unfollowed(response)
+
+
+@never_cache
+@require_safe
+@roles.require(*STAFF)
+def reported(request: HttpRequest, digest: str) -> HttpResponse:
+    """What a reader of a link sees, for staff: only while the link lives, and only because somebody
+    reported it or its owner appeals. Raises TooMany."""
+    subject = Subject.parse(SubjectKind.SHARE, digest)
+    if subject is None or not queue.is_readable(subject):
+        raise Http404("Nobody reports such a link, or it has ended.")
+    _pay(request, 1)
+    try:
+        page = shares.read_reported(digest, lambda size: _pay(request, size // LARGE))
+    except Share.DoesNotExist:
+        raise Http404("This link has ended.") from None
+    return _unfollowed(render(request, "inference/shared.html", {"page": page, "desk": True}))
+
+
+def _pay(request: HttpRequest, uses: int) -> None:
+    who = limits.address(request)
+    limits.spend("shared", who, limit=READ_PER_MINUTE, seconds=60, uses=uses)
+
+
+def _unfollowed(response: HttpResponse) -> HttpResponse:
+    """Nobody is told where its reader came from, and no search engine keeps it."""
     response["X-Robots-Tag"] = "noindex, nofollow, noarchive"
     response["Referrer-Policy"] = "no-referrer"
     return response

@@ -3,11 +3,12 @@ asks what holds at present (`services`)."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from django.utils.translation import gettext as _
 
 from accounts.errors import Problem
+from moderation import above
 from moderation.fold import Action
 from moderation.models import PUBLIC_TEXT, REASON, Outcome
 from moderation.selectors import label_word
@@ -26,17 +27,19 @@ ALLOWED: dict[Action, frozenset[SubjectKind]] = {
     Action.UNHIDE: LISTED,
     Action.PROPOSE_BLOCK: frozenset({SubjectKind.USER}),
     Action.UNBLOCK: frozenset({SubjectKind.USER}),
-    Action.NOTE: LISTED | {SubjectKind.MODEL, SubjectKind.USER},
-    Action.ANSWER: LISTED | {SubjectKind.MODEL},
+    Action.PROPOSE_END: frozenset({SubjectKind.SHARE}),
+    Action.REOPEN: frozenset({SubjectKind.SHARE}),
+    Action.NOTE: LISTED | {SubjectKind.MODEL, SubjectKind.USER, SubjectKind.SHARE},
+    Action.ANSWER: LISTED | {SubjectKind.MODEL, SubjectKind.SHARE},
 }
 #: The public must be told why.
-SAID = frozenset({Action.FLAG, Action.PROPOSE_HIDE, Action.PROPOSE_BLOCK})
+SAID = frozenset({Action.FLAG, Action.PROPOSE_HIDE, Action.PROPOSE_BLOCK, Action.PROPOSE_END})
 #: What the public log shows. A proposal is an accusation that one person made; blocking is between
 #: a wallet and the site.
 PUBLIC = frozenset(
     {
         Action.APPROVE, Action.FLAG, Action.UNFLAG, Action.LABEL, Action.UNLABEL, Action.HIDE,
-        Action.UNHIDE,
+        Action.UNHIDE, Action.END, Action.END_BY_HOST, Action.REOPEN,
     }
 )  # fmt: skip
 #: Acts after which an item of the queue is done.
@@ -56,7 +59,7 @@ class Decision:
     outcome: str = ""
 
     def checked(self, subject: Subject) -> Decision:
-        """Itself, or Problem with what is missing."""
+        """Itself, with no secret address in its words, or Problem with what is missing."""
         if subject.kind not in ALLOWED.get(self.action, frozenset()):
             raise Problem("not_for_this", _("This cannot be decided about that."))
         if len(self.reason.strip()) < 3:
@@ -79,6 +82,12 @@ class Decision:
             )
         if self.action in (Action.LABEL, Action.UNLABEL) and not label_word(self.label):
             raise Problem("no_label", _("A label is 2 to 40 letters, digits, spaces or -."))
+        if self.hours is not None and subject.kind == SubjectKind.SHARE:
+            raise Problem("wrong_end", _("A link is ended until somebody opens it again."))
         if self.action == Action.ANSWER and self.outcome not in Outcome.values:
             raise Problem("no_outcome", _("Say what came of the reports."))
-        return self
+        return replace(
+            self,
+            reason=above.cleaned(subject, self.reason),
+            public_text=above.cleaned(subject, self.public_text),
+        )

@@ -2,7 +2,7 @@
 
 An act lifts what an earlier one did by naming its kind (`unhide`), or by number (`undo`); a later
 act of the same kind replaces the earlier one. Two persons: `hide` and `block` only count where they
-answer a proposal that another person made and that was still waiting.
+answer a proposal that another person made and that was still waiting; so does `end`.
 """
 
 from __future__ import annotations
@@ -25,6 +25,10 @@ class Action(StrEnum):
     PROPOSE_BLOCK = "propose_block"
     BLOCK = "block"
     UNBLOCK = "unblock"
+    PROPOSE_END = "propose_end"
+    END = "end"
+    END_BY_HOST = "end_by_host"
+    REOPEN = "reopen"
     DECLINE = "decline"
     NOTE = "note"
     ANSWER = "answer"
@@ -38,8 +42,11 @@ PUTS = {
     Action.LABEL: "label",
     Action.PROPOSE_HIDE: "proposed",
     Action.PROPOSE_BLOCK: "proposed",
+    Action.PROPOSE_END: "proposed",
     Action.HIDE: "hidden",
     Action.BLOCK: "blocked",
+    Action.END: "ended",
+    Action.END_BY_HOST: "ended",
 }
 #: What an act lifts.
 LIFTS = {
@@ -47,10 +54,15 @@ LIFTS = {
     Action.UNLABEL: "label",
     Action.UNHIDE: "hidden",
     Action.UNBLOCK: "blocked",
+    Action.REOPEN: "ended",
     Action.DECLINE: "proposed",
 }
 #: Acts of two persons, and the proposal each of them answers.
-CONFIRMS = {Action.HIDE: Action.PROPOSE_HIDE, Action.BLOCK: Action.PROPOSE_BLOCK}
+CONFIRMS = {
+    Action.HIDE: Action.PROPOSE_HIDE,
+    Action.BLOCK: Action.PROPOSE_BLOCK,
+    Action.END: Action.PROPOSE_END,
+}
 
 
 @dataclass(frozen=True)
@@ -100,6 +112,8 @@ def _apply(force: dict[tuple[str, str], Held], act: Done) -> None:
         if waiting is None or not _confirms(waiting.act, act):
             return
         del force[place]
+    if action == Action.END_BY_HOST:
+        force.pop(("proposed", "end"), None)
     if action in PUTS:
         kind = PUTS[action]
         label = act.label if kind == "label" else ""

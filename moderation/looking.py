@@ -8,15 +8,15 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from django.db import transaction
-from django.db.models import Count, Exists, OuterRef, Q, Sum, TextField, Value
+from django.db.models import Count, Exists, OuterRef, Q, QuerySet, Sum, TextField, Value
 from django.db.models.functions import Cast, Concat
 from django.utils import timezone
 
 from attestation.models import Fact, Finding
 from ledger import selectors as ledger
 from ledger.models import Service, ServiceChange, SubAccount
-from moderation import risk, selectors
-from moderation.models import EffectKind, Item, ItemKind
+from moderation import above, risk, selectors
+from moderation.models import EffectKind, Item, ItemKind, Outcome, Report
 from moderation.subjects import Subject, SubjectKind
 
 #: So many new items a sweep; the others come with the next.
@@ -155,7 +155,7 @@ def _signer_changes(now: dt.datetime) -> Iterable[Item]:
 
 def _end(now: dt.datetime) -> None:
     """What no longer holds needs nobody: findings that ended, listings that are gone, proposals
-    that nobody answered in time, reports whose authors were erased."""
+    that nobody answered in time, reports whose authors were erased, links that have ended."""
     waiting = Item.objects.filter(closed_at=None)
     proposed = selectors.in_force(now).filter(kind=EffectKind.PROPOSED)
     for which, still in (
@@ -167,6 +167,20 @@ def _end(now: dt.datetime) -> None:
         waiting.filter(which, ~holds).update(closed_at=now)
     said = (ItemKind.REPORT, ItemKind.APPEAL)
     waiting.filter(kind__in=said, reports=None).update(closed_at=now)
+    for kind in above.kinds():
+        _end_with_subject(waiting.filter(subject_kind=kind), kind, now)
+
+
+def _end_with_subject(waiting: QuerySet[Item], kind: str, now: dt.datetime) -> None:
+    """What is no longer there needs nobody, and who reported it is told so (2 queries, and 2 where
+    something ended)."""
+    about = set(waiting.values_list("subject", flat=True))
+    gone = about - set(above.living(kind, about))
+    if not gone:
+        return
+    waiting.filter(subject__in=gone).update(closed_at=now)
+    said = Report.objects.filter(subject_kind=kind, subject__in=gone, closed_at=None)
+    said.update(outcome=Outcome.GONE, closed_at=now)
 
 
 def weigh() -> None:

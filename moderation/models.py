@@ -110,6 +110,7 @@ class EffectKind(models.TextChoices):
     LABEL = "label", gettext_lazy("Label")
     APPROVED = "approved", gettext_lazy("Looked at")
     BLOCKED = "blocked", gettext_lazy("Blocked from reporting")
+    ENDED = "ended", gettext_lazy("Link ended")
     PROPOSED = "proposed", gettext_lazy("Waits for a second person")
 
 
@@ -220,17 +221,22 @@ class Category(models.TextChoices):
     HARM = "harm", gettext_lazy("Malware, phishing or other harm")
     NAME = "name", gettext_lazy("It pretends to be somebody else")
     OTHER = "other", gettext_lazy("Something else")
-    APPEAL = "appeal", gettext_lazy("Appeal: a decision about my listing is wrong")
+    SECRETS = "secrets", gettext_lazy("It shows a person’s secrets or private data")
+    ABUSE = "abuse", gettext_lazy("Threats, hatred or harassment")
+    ILLEGAL = "illegal", gettext_lazy("It is against the law")
+    APPEAL = "appeal", gettext_lazy("Appeal: the decision about what is mine is wrong")
 
 
 class Outcome(models.TextChoices):
     UPHELD = "upheld", gettext_lazy("Acted on")
     DECLINED = "declined", gettext_lazy("Looked at, nothing to do")
     SPAM = "spam", gettext_lazy("Not a report")
+    GONE = "gone", gettext_lazy("The link had ended before")
 
 
 class Report(models.Model):
-    """What a user says about a listing. Its text is seen by its author and by staff only."""
+    """What a user says about a listing or a shared conversation. Its text is seen by its author and
+    by staff only."""
 
     id = models.UUIDField(primary_key=True, default=uuid.uuid4, editable=False)
     reporter = models.ForeignKey(User, on_delete=models.CASCADE, related_name="reports")

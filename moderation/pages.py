@@ -39,10 +39,6 @@ class Form:
         chosen = self.typed.get("hours", "")
         return tuple(Option(value, _(label), value == chosen) for value, label in ENDS)
 
-    @property
-    def templates(self) -> tuple[Template, ...]:
-        return TEMPLATES
-
 
 @dataclass(frozen=True)
 class QueuePage:
@@ -62,6 +58,12 @@ class QueuePage:
     me: str
     done: Act | None
     undo_seconds: int
+
+    @property
+    def templates(self) -> tuple[Template, ...]:
+        """What is often said about such a subject."""
+        kind = self.evidence.subject.kind if self.evidence else ""
+        return tuple(one for one in TEMPLATES if kind in one.kinds)
 
 
 @dataclass(frozen=True)

@@ -8,18 +8,23 @@ from django.utils.translation import gettext as _
 from django.utils.translation import gettext_noop as N_
 
 from accounts.roles import Role
+from moderation.subjects import SubjectKind
+
+_SHARES = frozenset({SubjectKind.SHARE})
 
 
 @dataclass(frozen=True)
 class Template:
     """`name` is its value in the form. Reasons are kept in English, as the record is; of the
-    others the title is translated for staff, the public text for whoever reads it.
+    others the title is translated for staff, the public text for whoever reads it. `kinds`: of
+    subjects that it is about.
     """
 
     name: str
     title: str
     reason: str
     public_text: str
+    kinds: frozenset[str] = frozenset(SubjectKind) - _SHARES
 
 
 TEMPLATES = (
@@ -74,6 +79,34 @@ TEMPLATES = (
         "The endpoint or its links lead to malware or phishing.",
         N_("Its links lead to harmful pages."),
     ),
+    Template(
+        "secrets",
+        N_("Somebody’s secrets or private data"),
+        "It shows secrets or private data of a person.",
+        N_("It showed secrets or private data of a person."),
+        _SHARES,
+    ),
+    Template(
+        "abuse",
+        N_("Threats, hatred or harassment"),
+        "It threatens, incites hatred or harasses.",
+        N_("It threatened or harassed somebody, or incited hatred."),
+        _SHARES,
+    ),
+    Template(
+        "illegal",
+        N_("Against the law"),
+        "What it shows is against the law here.",
+        N_("What it showed is against the law."),
+        _SHARES,
+    ),
+    Template(
+        "lure",
+        N_("Malware or phishing"),
+        "It leads to malware or phishing.",
+        N_("It led to harmful pages."),
+        _SHARES,
+    ),
 )
 BY_NAME = {template.name: template for template in TEMPLATES}
 
@@ -90,6 +123,10 @@ WORDS = {
     "propose_block": N_("Blocking proposed"),
     "block": N_("Blocked from reporting"),
     "unblock": N_("May report again"),
+    "propose_end": N_("Ending a link proposed"),
+    "end": N_("Link ended"),
+    "end_by_host": N_("Link ended by the host"),
+    "reopen": N_("Link opened again"),
     "decline": N_("Proposal declined"),
     "note": N_("Note"),
     "answer": N_("Reports answered"),
@@ -120,6 +157,7 @@ SUBJECTS = {
     "model": N_("Model"),
     "user": N_("Wallet"),
     "report": N_("A user’s report"),
+    "share": N_("Shared conversation"),
     "account": N_("Password account"),
     "command": N_("Command"),
     "task": N_("Task"),
@@ -154,7 +192,9 @@ def clause(action: str) -> str:
     return said.lower() if said == WORDS.get(action) else said
 
 
-_OFTEN_SAID = frozenset(one.public_text for one in TEMPLATES if one.public_text)
+#: What is said where the host ended a link without saying why.
+ENDED = N_("The host of this site ended it.")
+_OFTEN_SAID = frozenset(one.public_text for one in TEMPLATES if one.public_text) | {ENDED}
 
 
 def public(text: str) -> str:

@@ -22,7 +22,7 @@ from ledger import selectors as ledger
 from ledger import words as ledger_words
 from ledger.models import Service, SubAccount
 from ledger.records import ChangeEntry, Listing, Page
-from moderation import risk, selectors, state
+from moderation import above, risk, selectors, state
 from moderation.models import Act, Effect, Item, ItemKind, Report
 from moderation.subjects import Subject, SubjectKind
 from probes.selectors import HealthView, health_of
@@ -137,6 +137,8 @@ def titles(subjects: list[Subject]) -> dict[Subject, str]:
             provider = one.kind == SubjectKind.PROVIDER
             text = _("Provider %(address)s") if provider else _("Wallet %(address)s")
             named[one] = text % {"address": short(one.address)}
+        elif one.kind == SubjectKind.SHARE:
+            named[one] = _("Shared conversation %(key)s") % {"key": one.key[:8]}
         else:
             named[one] = one.key[:80]
     return named
@@ -195,6 +197,10 @@ class Evidence:
     acts: tuple[Act, ...]
     force: tuple[Effect, ...]
     others: tuple[Row, ...]
+    #: Where staff reads what was reported; empty where nothing is open about it.
+    shown_path: str = ""
+    #: Of a shared conversation: whether its link has ended, whoever ended it.
+    gone: bool = False
 
 
 def evidence(subject: Subject, item: Item | None, now: dt.datetime) -> Evidence:
@@ -232,7 +238,21 @@ def evidence(subject: Subject, item: Item | None, now: dt.datetime) -> Evidence:
         acts=tuple(acts_of(subject)[:SHOWN_ACTS]),
         force=tuple(force.exclude(kind="approved").order_by("-number")),
         others=tuple(row(one, names, now) for one in waiting[:10]),
+        shown_path=above.path(subject) if is_readable(subject) else "",
+        gone=subject.kind in above.kinds() and not above.lives(subject),
     )
+
+
+def is_readable(subject: Subject) -> bool:
+    """Whether staff may read what a link shows: only while it lives, and only because somebody
+    reported it or its owner appeals (2 queries)."""
+    said = Item.objects.filter(
+        closed_at=None,
+        kind__in=(ItemKind.REPORT, ItemKind.APPEAL),
+        subject_kind=subject.kind,
+        subject=subject.key,
+    )
+    return subject.kind in above.kinds() and said.exists() and above.lives(subject)
 
 
 def _offers(subject: Subject) -> tuple[Offered, ...]:

@@ -17,7 +17,7 @@ from accounts.errors import Problem
 from accounts.models import User
 from ledger import selectors as ledger
 from ledger.models import Service
-from moderation import audit, looking, selectors
+from moderation import above, audit, looking, selectors
 from moderation.models import Category, Item, ItemKind, Outcome, Report
 from moderation.subjects import Subject, SubjectKind
 
@@ -68,22 +68,23 @@ class Wish:
 
     def checked(self, subject: Subject, user: User) -> Wish:
         """Itself, or Problem with what is missing."""
-        if self.category not in Category.values:
+        if self.category not in categories(subject):
             raise Problem("no_category", _("Say what is wrong."))
-        if self.category == Category.APPEAL and subject.address != user.address:
+        if self.category == Category.APPEAL and above.owner(subject) != user.address:
             raise Problem(
                 "not_yours",
-                _("Only the provider can appeal."),
-                _("Sign in with the provider's wallet."),
+                _("Only its owner can appeal."),
+                _("Sign in with the owner's wallet."),
             )
-        text = self.text.replace("\x00", "").replace("\r\n", "\n").strip()
+        text = above.cleaned(subject, self.text)
+        text = text.replace("\x00", "").replace("\r\n", "\n").strip()
         if not SHORTEST <= len(text) <= LONGEST:
             raise Problem(
                 "wrong_length",
                 _("Say it in %(least)s to %(most)s characters.")
                 % {"least": SHORTEST, "most": f"{LONGEST:,}"},
             )
-        evidence = self.evidence.strip()
+        evidence = above.cleaned(subject, self.evidence.strip())
         if evidence and not _LINK.fullmatch(evidence):
             raise Problem(
                 "wrong_evidence", _("The evidence is a web address or the number of a message.")
@@ -91,8 +92,24 @@ class Wish:
         return Wish(self.category, text, evidence)
 
 
+_OF_SHARES = (
+    Category.SECRETS, Category.ABUSE, Category.ILLEGAL, Category.HARM, Category.OTHER,
+    Category.APPEAL,
+)  # fmt: skip
+_OF_LISTINGS = tuple(
+    one for one in Category if one not in (Category.SECRETS, Category.ABUSE, Category.ILLEGAL)
+)
+
+
+def categories(subject: Subject) -> tuple[Category, ...]:
+    """What can be wrong with such a thing."""
+    return _OF_SHARES if subject.kind == SubjectKind.SHARE else _OF_LISTINGS
+
+
 def known(subject: Subject) -> bool:
     """Whether there is such a thing to report (1 query; 2 for a model)."""
+    if subject.kind == SubjectKind.SHARE:
+        return above.lives(subject)
     if subject.kind == SubjectKind.MODEL:
         return ledger.matching(ledger.ServiceQuery(model=subject.key, everything=True)).exists()
     rows = Service.current.filter(provider=subject.address)

@@ -18,7 +18,7 @@ ONE = 10**18
 PROPOSAL = 90
 POINTS: dict[str, tuple[int, str]] = {
     ItemKind.PROPOSAL: (PROPOSAL, N_("a colleague proposed it")),
-    ItemKind.APPEAL: (70, N_("the provider appeals")),
+    ItemKind.APPEAL: (70, N_("its owner appeals")),
     ItemKind.URL: (60, N_("it moved, and its acknowledgement is of before")),
     ItemKind.SIGNER: (55, N_("another key signs its answers")),
     ItemKind.HARDWARE: (50, N_("its evidence is another one’s too, or was shown before")),

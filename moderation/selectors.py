@@ -6,7 +6,7 @@ When something ends is judged here, by the clock of the reader: no job has to ru
 from __future__ import annotations
 
 import datetime as dt
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -115,7 +115,7 @@ def words(now: dt.datetime | None = None) -> list[str]:
 class Said:
     """One decision as the public sees it: declared by moderators, never checked by the site.
 
-    `about`: `service`, `provider` or `model`, whichever it was decided about.
+    `about`: `service`, `provider`, `model` or `share`, whichever it was decided about.
     """
 
     kind: str
@@ -206,20 +206,21 @@ def _is_about(row: Effect, listing: Listing) -> bool:
     return row.provider == listing.provider and row.serving in ("", listing.serving)
 
 
+def _said(row: Effect) -> Said:
+    return Said(
+        kind=row.kind,
+        label=row.label,
+        text=phrases.public(row.public_text),
+        at=row.at,
+        until=row.until,
+        by=row.actor,
+        number=row.number,
+        about=row.subject_kind,
+    )
+
+
 def _decided(rows: Sequence[Effect]) -> Decided:
-    said = [
-        Said(
-            kind=row.kind,
-            label=row.label,
-            text=phrases.public(row.public_text),
-            at=row.at,
-            until=row.until,
-            by=row.actor,
-            number=row.number,
-            about=row.subject_kind,
-        )
-        for row in rows
-    ]
+    said = [_said(row) for row in rows]
     return Decided(
         hidden=max(
             (one for one in said if one.kind == EffectKind.HIDDEN),
@@ -235,6 +236,12 @@ def is_blocked(address: str, now: dt.datetime | None = None) -> bool:
     """Whether a wallet may not report (1 query)."""
     rows = in_force(now).filter(subject_kind=SubjectKind.USER, subject=address)
     return rows.filter(kind=EffectKind.BLOCKED).exists()
+
+
+def ended(keys: Collection[str], now: dt.datetime | None = None) -> dict[str, Said]:
+    """Links to shared conversations that staff ended, by their keys (1 query)."""
+    rows = in_force(now).filter(kind=EffectKind.ENDED, subject_kind=SubjectKind.SHARE)
+    return {row.subject: _said(row) for row in rows.filter(subject__in=keys)}
 
 
 def api_body(decided: Decided) -> Mapping[str, Any] | None:

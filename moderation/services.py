@@ -1,8 +1,9 @@
-"""Writes: decisions about listings, providers, models and users; each is one act of the record.
+"""Writes: decisions about listings, providers, models, users and links to shared conversations;
+each is one act of the record.
 
-Hiding a listing and blocking a wallet from reporting take two persons, always: one proposes,
-another one confirms within `PROPOSAL_FOR`. Whoever is alone can flag at once. Nothing here reaches
-anybody's money: decisions are rows of this app, which the pages of money do not read.
+Hiding a listing, ending a link and blocking a wallet from reporting take two persons, always: one
+proposes, another one confirms within `PROPOSAL_FOR`. Whoever is alone can flag at once. Nothing
+here reaches anybody's money: decisions are rows of this app, which the pages of money do not read.
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ from accounts import roles
 from accounts.errors import Problem
 from accounts.models import User
 from accounts.roles import Role
-from moderation import audit, fold, risk, selectors, state
+from moderation import above, audit, fold, risk, selectors, state
 from moderation.decisions import CLOSES, PUBLIC, Decision
 from moderation.errors import Refused
 from moderation.fold import Action, Done, Held
@@ -76,6 +77,7 @@ def decide(
     with transaction.atomic():
         audit.lock()
         _require_open(item)
+        _require_living(action, subject)
         force = state.in_force(subject, now)
         label = label_word(wanted.label) if action in (Action.LABEL, Action.UNLABEL) else ""
         _fits(action, force, label)
@@ -127,6 +129,7 @@ def confirm(
         said = proposal.said
         hours = said.get("hours")
         action = next(a for a, p in fold.CONFIRMS.items() if p == proposal.action)
+        _require_living(action, proposal.about)
         act = _append(
             actor,
             action,
@@ -141,7 +144,31 @@ def confirm(
         )
         found = Item.objects.filter(pk=said.get("item") or 0, closed_at=None)
         decision = Decision(action, proposal.reason, proposal.public_text)
-        _close([*found, *_items_of(proposal)], act, decision, now)
+        _close([*found, *_items_of(proposal), *_settled(act)], act, decision, now)
+    return act
+
+
+def end_by_host(subject: Subject, public_text: str, *, by: str, reason: str) -> Act:
+    """End a link to a shared conversation from the machine's own shell (`by`: the command), where
+    whoever decides answers for the whole site. Raises Refused."""
+    now = timezone.now()
+    text = above.cleaned(subject, public_text)
+    with transaction.atomic():
+        audit.lock()
+        _require_living(Action.END_BY_HOST, subject)
+        force = state.in_force(subject, now)
+        _fits(Action.END_BY_HOST, force, "")
+        act = _append(
+            by,
+            Action.END_BY_HOST,
+            subject,
+            reason,
+            public_text=text,
+            data={},
+            force=force,
+            now=now,
+        )
+        _close(_settled(act), act, Decision(Action.END_BY_HOST, reason, text), now)
     return act
 
 
@@ -236,8 +263,14 @@ def _require(actor: User) -> None:
 
 def _disinterested(actor: User, subject: Subject) -> None:
     """Nobody judges what is their own, whatever their role; a note decides nothing."""
-    if subject.address and subject.address == audit.name_of(actor):
+    if audit.name_of(actor) == above.owner(subject):
         raise Refused("own", _("This is about your own wallet."), _("Let a colleague decide it."))
+
+
+def _require_living(action: Action, subject: Subject) -> None:
+    """A link that ended by itself, or by its owner, is not ended by staff."""
+    if action in (Action.PROPOSE_END, Action.END, Action.END_BY_HOST) and not above.lives(subject):
+        raise Refused("gone", _("This link has ended already."))
 
 
 def _require_open(item: Item | None) -> None:
@@ -256,7 +289,12 @@ _LIFTED_BY = {
     Action.UNLABEL: N_("It has no such label."),
     Action.UNHIDE: N_("It is not hidden."),
     Action.UNBLOCK: N_("It is not blocked."),
+    Action.REOPEN: N_("It was not ended by staff."),
 }
+
+
+#: What is not decided once more while it holds.
+_ONCE = (*fold.CONFIRMS, Action.END_BY_HOST)
 
 
 def _fits(action: Action, force: dict[tuple[str, str], Held], label: str) -> None:
@@ -270,8 +308,9 @@ def _fits(action: Action, force: dict[tuple[str, str], Held], label: str) -> Non
             raise Refused(
                 "proposed", _("This is proposed already."), _("A second person confirms it.")
             )
-        if (fold.PUTS[Action(what)], "") in force:
-            raise Refused("holds_already", _("This holds already."))
+        action = Action(what)
+    if action in _ONCE and (fold.PUTS[action], "") in force:
+        raise Refused("holds_already", _("This holds already."))
 
 
 def _waiting(number: int, now: dt.datetime) -> tuple[Act, dict[tuple[str, str], Held]]:
@@ -290,7 +329,7 @@ def _waiting(number: int, now: dt.datetime) -> tuple[Act, dict[tuple[str, str], 
 
 
 def _append(
-    actor: User,
+    actor: User | str,
     action: Action,
     subject: Subject,
     reason: str,
@@ -333,7 +372,7 @@ def _named(force: dict[tuple[str, str], Held]) -> list[str]:
 def _after(
     subject: Subject,
     action: Action,
-    actor: User,
+    actor: User | str,
     data: dict[str, object],
     until: dt.datetime | None,
     now: dt.datetime,
@@ -369,11 +408,21 @@ def _items_of(proposal: Act) -> QuerySet[Item]:
     return Item.objects.filter(occurrence=f"proposal:{proposal.number}", closed_at=None)
 
 
+def _settled(act: Act) -> QuerySet[Item]:
+    """Whatever is reported about a link is settled once it has ended; an appeal is not."""
+    about = Item.objects.filter(closed_at=None, subject_kind=act.subject_kind, subject=act.subject)
+    ended = act.action in (Action.END, Action.END_BY_HOST)
+    return about.filter(kind__in=_REPORTED) if ended else about.none()
+
+
+_REPORTED = (ItemKind.REPORT, ItemKind.PROPOSAL)
+
+
 def _close(items: Iterable[Item], act: Act, decision: Decision, now: dt.datetime) -> None:
     """Items that an act settled, and what the authors of their reports are told."""
     keys = [item.pk for item in items]
     Item.objects.filter(pk__in=keys, closed_at=None).update(closed_at=now, closed_by=act.number)
-    upheld = decision.action in (Action.FLAG, Action.HIDE)
+    upheld = decision.action in (Action.FLAG, Action.HIDE, Action.END, Action.END_BY_HOST)
     outcome = Outcome.UPHELD if upheld else Outcome.DECLINED
     appealed = Outcome.DECLINED  # to flag it all the same is not what an appeal asks for
     if decision.action == Action.ANSWER:

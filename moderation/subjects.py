@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from enum import StrEnum
 
@@ -16,12 +17,13 @@ class SubjectKind(StrEnum):
     MODEL = "model"
     USER = "user"
     REPORT = "report"
+    SHARE = "share"
 
 
 @dataclass(frozen=True)
 class Subject:
     """`key`: `serving:provider` of a service, the address of a provider or user, the name of a
-    model, the id of a report."""
+    model, the id of a report, the SHA-256 of the secret that a shared conversation's link is."""
 
     kind: str
     key: str
@@ -43,6 +45,10 @@ class Subject:
         return cls(SubjectKind.USER, address)
 
     @classmethod
+    def share(cls, digest: str) -> Subject:
+        return cls(SubjectKind.SHARE, digest)
+
+    @classmethod
     def parse(cls, kind: str, key: str) -> Subject | None:
         """A stranger's words as a subject that can be decided about, or None."""
         if "\x00" in key or not key or len(key) > MAX_KEY:
@@ -52,6 +58,8 @@ class Subject:
             fits = is_checksum_address(serving) and is_checksum_address(provider)
         elif kind in (SubjectKind.PROVIDER, SubjectKind.USER):
             fits = is_checksum_address(key)
+        elif kind == SubjectKind.SHARE:
+            fits = _DIGEST.fullmatch(key) is not None
         else:
             fits = kind == SubjectKind.MODEL
         return cls(kind, key) if fits else None
@@ -68,5 +76,6 @@ class Subject:
         return self.key if self.kind in (SubjectKind.PROVIDER, SubjectKind.USER) else ""
 
 
+_DIGEST = re.compile(r"[0-9a-f]{64}")
 #: Characters of a key: names of models are a stranger's.
 MAX_KEY = 500

@@ -18,7 +18,7 @@ from accounts.http import signed_out, user_of
 from accounts.models import User
 from accounts.pages_parts import Option
 from ledger import selectors as ledger
-from moderation import pages, queue, reports, selectors, services
+from moderation import above, pages, queue, reports, selectors, services
 from moderation.models import Category
 from moderation.subjects import Subject, SubjectKind
 from moderation.views_log import paths
@@ -30,7 +30,8 @@ _FIELDS = ("category", "text", "evidence")
 @require_http_methods(["GET", "HEAD", "POST"])
 @never_cache
 def report(request: HttpRequest) -> HttpResponse:
-    """`/moderation/report?about=service&key=…`: say what is wrong with a listing."""
+    """`/moderation/report?about=service&key=…`: say what is wrong with a listing, or with a shared
+    conversation."""
     given = request.POST if request.method == "POST" else request.GET
     subject = Subject.parse(str(given.get("about", "")), str(given.get("key", "")))
     if subject is None or not reports.known(subject):
@@ -61,12 +62,12 @@ def _form(
     error: str = "",
     status: int = 200,
 ) -> HttpResponse:
-    own = subject.address == user.address
+    own = user.address != "" and above.owner(subject) == user.address
     chosen = typed["category"] or (Category.APPEAL if own else "")
     choices = [
-        (value, label)
-        for value, label in Category.choices
-        if (value == Category.APPEAL) == own or value == chosen
+        (one.value, one.label)
+        for one in reports.categories(subject)
+        if (one == Category.APPEAL) == own or one == chosen
     ]
     about = urlencode({"about": subject.kind, "key": subject.key})
     page = pages.ReportPage(

@@ -45,6 +45,15 @@ def test_two_persons_hide_and_one_never_does() -> None:
     assert kinds(proposed, act(2, Action.DECLINE, "b", label="hide"), second) == set()
 
 
+def test_two_persons_end_a_link_or_the_host_alone() -> None:
+    proposed, second = act(1, Action.PROPOSE_END, "a"), act(2, Action.END, "b", answers=1)
+    assert kinds(proposed, second) == {("ended", "")}
+    assert ("ended", "") not in kinds(proposed, replace(second, actor="a"))
+    assert kinds(second) == set(), "nobody proposed it"
+    assert kinds(proposed, act(2, Action.END_BY_HOST, "manage.py")) == {("ended", "")}
+    assert kinds(proposed, second, act(3, Action.REOPEN)) == set()
+
+
 def test_an_undone_act_leaves_what_was_there_before() -> None:
     first, second = act(1, Action.FLAG, public_text="old"), act(2, Action.FLAG, public_text="new")
     undone = act(3, Action.UNDO, answers=2)

@@ -22,6 +22,7 @@ SECRETS = {
     "signature": "0x" + "12" * 65,
     "private key": "0x" + KEY,
     "mail": "alice@mail.example",
+    "shared conversation": "/shared/" + "Ab-_" * 8,
 }
 
 
