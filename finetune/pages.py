@@ -292,6 +292,10 @@ class TaskPage:
         return self.fetchable and self.task.result_state not in ("fetching", "here")
 
     @property
+    def per_million(self) -> int:
+        return self.task.price_per_token * 10**6
+
+    @property
     def settings_hash(self) -> str:
         """SHA-256 of the settings, byte for byte as the provider has them."""
         return hashlib.sha256(self.task.parameters.encode()).hexdigest()

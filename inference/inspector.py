@@ -6,6 +6,7 @@ import json
 import re
 import shlex
 from dataclasses import dataclass, replace
+from datetime import datetime
 
 from django.utils.translation import gettext as _
 
@@ -43,6 +44,7 @@ class InspectPage:
     request: Raw
     got_headers: tuple[tuple[str, str], ...]
     response: Raw
+    asked_at: datetime
     total_ms: int
     curl: str
     python: str
@@ -74,6 +76,7 @@ def page(turn: Turn) -> InspectPage:
             if not received and turn.response_bytes
             else _raw((received or b"").decode("utf-8", "replace"), turn.response_bytes)
         ),
+        asked_at=turn.created_at,
         total_ms=turn.total_ms,
         curl=_curl(url, body),
         python=_python(url, body),

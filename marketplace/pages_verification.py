@@ -239,6 +239,6 @@ class VerifyPage:
     def tabs(self) -> tuple[Link, ...]:
         answer = self.tab == "answer"
         return (
-            Link(_("A report or bundle"), "/verify", not answer),
+            Link(_("A file or report"), "/verify", not answer),
             Link(_("One answer"), "/verify?what=answer", answer),
         )

@@ -41,6 +41,8 @@ const zoneOf = (figure) => (local() && !inDays(figure) ? Intl.DateTimeFormat().r
 
 // Small amounts have as many digits as big ones, and the axis the room for them.
 const amounts = new Intl.NumberFormat("en-GB", { maximumSignificantDigits: 6 });
+// A count has no halves between its whole numbers, and neither has its axis.
+const wholes = Array.from({ length: 45 }, (_, n) => [1, 2, 5][n % 3] * 10 ** Math.floor(n / 3));
 const room = (_, labels) => Math.max(56, 12 + 7 * Math.max(...(labels ?? []).map((label) => label.length)));
 
 function draw(figure) {
@@ -62,6 +64,7 @@ function draw(figure) {
   if (figure.dataset.axis) Object.assign(across, { label: figure.dataset.axis, labelFont: font, labelSize: 18 });
   else Object.assign(across, { values: moments(zone) }, alone && { splits: () => [first] });
   const up = { ...axis, values: (_, splits) => splits.map(amounts.format), size: room, label: figure.dataset.unit, labelFont: font, labelSize: 18 };
+  if (rows.every(({ values }) => values.every((value) => Number.isInteger(value ?? 0)))) up.incrs = wholes;
   const chart = new window.uPlot(
     {
       width: plot.clientWidth,

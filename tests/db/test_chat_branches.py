@@ -389,6 +389,7 @@ def test_the_inspector_shows_the_bytes_and_commands_that_send_them(chat: Chat) -
     turn = said(chat, 'It\'s `$(rm -rf /)` "quoted"\n</pre><script>alert(1)</script>', "x")
     page = alice().get(f"/playground/chat/turns/{turn.pk}/inspect").content.decode()
     assert "<script>alert(1)" not in page and "app-sk-…" in page
+    assert "<dt>Asked</dt><dd><time" in page
     from inference import inspector
 
     shown = inspector.page(turn)

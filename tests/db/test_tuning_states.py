@@ -94,6 +94,11 @@ def test_settings_that_cannot_be_read_are_shown_as_such(alice: User, said: str) 
     text = answer.content.decode()
     assert answer.status_code == 200 and 'data-testid="settings-unreadable"' in text
     assert "our estimate" not in text and "not counted yet" in text
+    assert "per 1M tokens and epoch" in text and "task-told" not in text
+    Task.objects.update(looked_at=timezone.now())
+    assert (
+        b'data-testid="task-told"' in signed_in(cast.user(1)).get(answer.wsgi_request.path).content
+    )
     assert "task-images" not in text
 
 
