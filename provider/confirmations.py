@@ -18,7 +18,7 @@ from provider.chain import PARTIAL, SUCCESS, Chain, Outcome
 from provider.config import Settlement as SettlementOptions
 from provider.debts import Debts
 from provider.errors import ChainError, TooDear
-from provider.metrics import Metrics
+from provider.metrics import Metrics, outcome_name
 from provider.store import Mined, MinedBatch, OpenBatch, OpenItem, Store
 
 RECEIPT_SECONDS = 20
@@ -44,6 +44,8 @@ class Confirmations:
         self._debts = debts
         self._options = options
         self._metrics = metrics
+        #: Batches of which it was said that their gas cannot be paid: once is enough.
+        self._poor: set[int] = set()
 
     async def follow(self, urgent: Set[str]) -> None:
         """Learn what became of everything that was sent. Raises ChainError.
@@ -65,6 +67,9 @@ class Confirmations:
             await self._chain.send(batch.attempts[-1])
         except ChainError as error:
             # "Already known" is good news; for anything else the next round is the better wait.
+            if "insufficient funds" in str(error).lower() and batch.id not in self._poor:
+                self._poor.add(batch.id)
+                log.warning("batch %d waits: the wallet cannot pay its gas: send it 0G", batch.id)
             log.info("batch %d: %s", batch.id, error)
             patience = 0
         if await self._chain.wait(batch.attempts[-1].hash, patience) is not None:
@@ -155,7 +160,10 @@ class Confirmations:
             else:
                 self._metrics.outcome(outcome.status)
                 log.warning(
-                    "%s: settlement refused with status %d", item.signed.item.user, outcome.status
+                    "%s: settlement refused with status %d, %s",
+                    item.signed.item.user,
+                    outcome.status,
+                    outcome_name(outcome.status),
                 )
         final = kind == "reverted" or not self._options.confirmations
         await asyncio.to_thread(self._store.close_batch, batch.id, mined, final=final)

@@ -3,6 +3,12 @@
 from __future__ import annotations
 
 
+def plain(error: Exception) -> str:
+    """An error of the network in one line: its kind, and what it says where it says something."""
+    said = " ".join(str(error).split())
+    return f"{type(error).__name__}: {said}" if said else type(error).__name__
+
+
 class ConfigError(Exception):
     """The operator's file cannot be used; the text names the key and the fix in one line.
 

@@ -28,6 +28,11 @@ EVENTS = ("mined", "reverted", "replaced", "pushed out", "taken back", "waiting 
 OUTCOMES = ("paid", "partial", "not ours", "no signer", "nonce used", "bad signature")
 
 
+def outcome_name(status: int) -> str:
+    """What the contract said about one item, in words."""
+    return OUTCOMES[status] if status < len(OUTCOMES) else "other"
+
+
 class Metrics:
     """One registry per broker."""
 
@@ -82,7 +87,7 @@ class Metrics:
 
     def outcome(self, status: int) -> None:
         """Count what the contract said about one item."""
-        self.outcomes.labels(OUTCOMES[status] if status < len(OUTCOMES) else "other").inc()
+        self.outcomes.labels(outcome_name(status)).inc()
 
     @contextmanager
     def request(self, method: str, path: str) -> Iterator[list[int]]:

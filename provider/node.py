@@ -20,12 +20,17 @@ from protocol import abi
 from protocol.abi import AbiError
 from protocol.digests import address_of_key, sign
 from provider.bodies import beginning
-from provider.errors import ChainError, Reverted, TooDear
+from provider.errors import ChainError, Reverted, TooDear, plain
 
 CALL_SECONDS = 10
 MAX_ANSWER_BYTES = 16 * 1024 * 1024
 RECEIPT_POLL_SECONDS = 0.1
 RECEIPT_SECONDS = 60
+#: A view of each contract that the other ones lack, and what it takes (contracts.md 4 and 5).
+_OWN_VIEW = {
+    abi.INFERENCE_SERVING: ("serviceExists", "provider"),
+    abi.FINE_TUNING_SERVING: ("penaltyPercentage",),
+}
 
 
 @dataclass(frozen=True)
@@ -71,7 +76,7 @@ class Node:
             ) as answer:
                 document = orjson.loads(await beginning(answer, MAX_ANSWER_BYTES))
         except (aiohttp.ClientError, TimeoutError, orjson.JSONDecodeError) as error:
-            raise ChainError(f"{method}: the node does not answer ({error!r})") from error
+            raise ChainError(f"{method}: the node does not answer ({plain(error)})") from error
         if not isinstance(document, dict) or ("result" not in document and "error" not in document):
             raise ChainError(f"{method}: the node's answer is not JSON-RPC")
         if document.get("error") is not None:
@@ -97,6 +102,15 @@ class Node:
             raise ChainError(
                 f"{function}: {self.contract} does not answer like {self.kind}"
             ) from error
+
+    async def recognise(self) -> None:
+        """Raises ChainError where the contract is of another kind, as where an address of another
+        0G contract was copied: to one that only lacks our service it must not look alike."""
+        function, *args = _OWN_VIEW[self.kind]
+        try:
+            await self.view(function, *(self.provider for _ in args))
+        except Reverted as error:
+            raise ChainError(f"{self.contract} is another contract than {self.kind}") from error
 
     async def service(self) -> dict[str, Any] | None:
         """Our own service as registered, or None."""

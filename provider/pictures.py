@@ -19,7 +19,7 @@ import orjson
 from protocol import fees, media
 from provider.admission import Admission, Reader
 from provider.asks import PictureAsk, read_edit, read_generation
-from provider.errors import Refused
+from provider.errors import Refused, plain
 from provider.http import Answer, Request
 from provider.limits import Windows
 from provider.picture_store import Job, PictureStore
@@ -101,7 +101,7 @@ class Pictures:
                     await answer.whole(refused.status, refused.body, refused.kind)
                     return
                 except FAILURES as error:
-                    raise Refused(502, f"upstream: {error!r}") from error
+                    raise Refused(502, f"upstream: {plain(error)}") from error
                 charge, receipt = self._bill(admitted.user, admitted.ask, admitted.chat_id, made)
                 write = partial(self._picture_store.record, shown=made.shown)
                 await self._receipts.record(charge, receipt, write=write)

@@ -36,6 +36,11 @@ async def check_network(chain: Chain, config: Config) -> int:
         )
     if code in ("0x", None):
         raise ConfigError(f"chain.inference: there is no contract at {network.inference}")
+    try:
+        # Before the state folder is: it then belongs to that contract for good.
+        await chain.recognise()
+    except ChainError as error:
+        raise ConfigError(f"chain.inference: {error}") from error
     return chain_id
 
 

@@ -18,7 +18,7 @@ import aiohttp
 from provider.adapters import Adapters, adapter_of
 from provider.admission import Admission, Admitted, Reader
 from provider.asks import Ask, Terms, read_chat, read_embeddings, read_transcription
-from provider.errors import Refused
+from provider.errors import Refused, plain
 from provider.http import Answer, Request
 from provider.meter import AnswerMeter, Meter, SpeechMeter, VectorMeter
 from provider.receipts import Receipts
@@ -90,9 +90,9 @@ class Relay:
                     async with self._upstream.post(admitted.ask, request.headers) as reply:
                         await self._answer(admitted, meter, reply, request, answer)
                 except FAILURES as error:
-                    log.warning("upstream: %r", error)
+                    log.warning("upstream: %s", plain(error))
                     if not answer.started:
-                        raise Refused(502, f"upstream: {error!r}") from error
+                        raise Refused(502, f"upstream: {plain(error)}") from error
                     # The status line is gone: the only honest end is a connection that breaks.
 
     async def _answer(

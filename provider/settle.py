@@ -23,7 +23,7 @@ from provider.config import Settlement as SettlementOptions
 from provider.confirmations import Confirmations
 from provider.debts import Debts
 from provider.errors import ChainError, TooDear
-from provider.metrics import Metrics
+from provider.metrics import Metrics, outcome_name
 from provider.store import Charge, OpenItem, Store
 from provider.tee import Tee
 
@@ -265,8 +265,9 @@ class Settler:
                 payable.append(item)
             else:
                 log.warning(
-                    "%s: not settled yet, the contract would answer status %d",
+                    "%s: not settled yet, the contract would answer status %d, %s",
                     item.signed.item.user,
                     outcome.status,
+                    outcome_name(outcome.status),
                 )
         return payable

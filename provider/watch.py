@@ -49,6 +49,7 @@ class View:
     wallet: int | None = None
     gas_price: int | None = None
     acknowledged: bool | None = None
+    listed: bool | None = None
 
 
 class Watch:
@@ -96,16 +97,17 @@ class Watch:
     async def look(self) -> None:
         """One look; what fails is written down, not raised."""
         upstream = await self._upstream()
-        node, wallet, price, acknowledged = "", None, None, None
+        node, wallet, price, acknowledged, listed = "", None, None, None, None
         try:
             wallet = await self._chain.number("eth_getBalance", self._chain.provider, "latest")
             price = await self._chain.number("eth_gasPrice")
             service = await self._chain.service()
+            listed = service is not None
             acknowledged = bool(service and service["teeSignerAcknowledged"])
             await self._look_at_debtors()
         except ChainError as error:
             node = str(error)
-        self.view = View(time.time(), node, upstream, wallet, price, acknowledged)
+        self.view = View(time.time(), node, upstream, wallet, price, acknowledged, listed)
         metrics = self._metrics
         metrics.looked_at.set(self.view.at)
         metrics.node_up.set(not node)

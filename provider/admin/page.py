@@ -9,6 +9,7 @@ from html import escape
 
 from provider.admin.status import Sent, Status
 from provider.amounts import in_0g
+from provider.chain import batch_cost
 
 STYLE = """
 :root { color-scheme: light dark; font: 16px/1.5 system-ui, sans-serif }
@@ -70,8 +71,20 @@ def alarms(status: Status) -> list[str]:
         found.append(f"The node: {view.node}")
     if view.upstream:
         found.append(f"The upstream: {view.upstream}")
-    if view.acknowledged is False:
+    if view.listed is False:
+        found.append(
+            "The service is not on chain any more: requests are refused and nothing can be "
+            "settled. The next start registers it again, and pays the stake."
+        )
+    elif view.acknowledged is False:
         found.append("The contract owner has not acknowledged the signer: requests are refused.")
+    if view.wallet is not None and view.gas_price is not None:
+        least = batch_cost(view.gas_price)
+        if view.wallet < least:
+            found.append(
+                f"The gas wallet holds {in_0g(view.wallet)} 0G: a settlement of fifty users needs "
+                f"{in_0g(least)} 0G. Send it some: what it cannot pay waits."
+            )
     if status.waiting:
         found.append(f"Settlement: {status.waiting}")
     risky = [debtor for debtor in status.debtors.values() if debtor.at_risk]

@@ -13,13 +13,12 @@ from eth_abi.abi import encode
 from eth_utils.crypto import keccak
 
 from provider.amounts import in_0g
+from provider.chain import batch_cost
 from provider.checks.findings import Finding, State
 from provider.checks.subject import STAKE_SLOTS, Subject
 from provider.errors import ChainError
 from provider.node import Node
 
-#: A settlement of fifty users took 3.8 million gas against our build of the contract; with margin.
-BATCH_GAS = 4_500_000
 SKEW_SECONDS, BAD_SKEW_SECONDS = 5, 60
 
 
@@ -49,13 +48,18 @@ async def look(subject: Subject, session: aiohttp.ClientSession) -> list[Finding
         if await node.rpc("eth_getCode", subject.contract, "latest") in ("0x", None):
             said = f"there is none at {subject.contract}"
             return [*found, Finding("contract", "fail", said, "mend the address in section chain")]
+        try:
+            await node.recognise()
+        except ChainError as error:
+            fix = "mend the address in section chain"
+            return [*found, Finding("contract", "fail", str(error), fix)]
         service = await node.service()
         found.append(Finding("contract", "ok", f"{subject.kind} at {subject.contract}"))
         found.append(await _stake(subject, node, registered=service is not None))
         found.append(await _gas(subject, node, registered=service is not None))
         found += _registration(subject, service)
     except ChainError as error:
-        fix = "see whether the node runs, and whether section chain names the right contract"
+        fix = "see whether the node runs, or mend chain.rpc"
         # The host alone: paths of nodes hold keys, and people show others what this prints.
         host = urlsplit(subject.rpc).netloc.rpartition("@")[2]
         found.append(Finding("node", "fail", f"{host}: {error}", fix))
@@ -113,11 +117,12 @@ async def _stake(subject: Subject, node: Node, *, registered: bool) -> Finding:
 async def _gas(subject: Subject, node: Node, *, registered: bool) -> Finding:
     balance = await node.number("eth_getBalance", node.provider, "latest")
     price = await node.number("eth_gasPrice")
-    batch = BATCH_GAS * price * 5 // 4
+    batch = batch_cost(price)
     needed = 0 if registered else subject.stake
     said = f"{node.provider} holds {in_0g(balance)} 0G, gas costs {price} neuron"
-    if balance <= needed:
-        fix = f"send it more than {in_0g(needed + batch)} 0G, for stake and gas"
+    if balance <= needed + batch:
+        what = "the gas of a settlement" if registered else "stake and gas"
+        fix = f"send it more than {in_0g(needed + batch)} 0G, for {what}"
         return Finding("gas wallet", "fail", said, fix)
     if balance < needed + 10 * batch:
         fix = f"send it {in_0g(10 * batch)} 0G, for ten settlements of fifty users"
@@ -156,7 +161,12 @@ def _registration(subject: Subject, service: dict[str, Any] | None) -> list[Find
     else:
         found.append(Finding("registration", "ok", "the chain says what the file says"))
     who = service["teeSignerAddress"]
-    if service["teeSignerAcknowledged"]:
+    if not signer and service["teeSignerAcknowledged"]:
+        said = f"the owner trusts {who}, but the state folder holds no key: "
+        said += "the next start makes another"
+        fix = "put the old state folder back, or the owner has to acknowledge the new signer first"
+        found.append(Finding("acknowledgement", "fail", said, fix))
+    elif service["teeSignerAcknowledged"]:
         found.append(Finding("acknowledgement", "ok", f"the owner trusts {who}"))
     else:
         said = f"the contract owner has not acknowledged {who}: requests are refused"

@@ -101,6 +101,37 @@ async def test_it_tells_what_the_next_start_would_change(lab: Lab, broker: Broke
     assert findings["upstream"].state == "warn"  # it does not list that model
 
 
+async def test_the_address_of_another_contract_is_told_before_anything_is_bound_to_it(
+    lab: Lab, broker: Broker
+) -> None:
+    right = str(lab.contracts.inference.address)
+    for wrong in (lab.contracts.ledger.address, lab.contracts.fine_tuning.address):
+        broker.set("chain", inference=str(wrong))
+        finding = (await found(broker))["contract"]
+        said = f"{wrong} is another contract than InferenceServing"
+        assert (finding.state, finding.said) == ("fail", said)
+        code, printed = PROVIDER.run("provider", "--config", str(broker.config), env=os.environ)
+        assert code == 2 and f"provider: chain.inference: {said}" in printed
+    broker.set("chain", inference=right)
+    broker.start()  # in the same state folder
+
+
+async def test_a_lost_signer_is_told_before_the_next_start_replaces_it(
+    lab: Lab, broker: Broker
+) -> None:
+    broker.start()
+    lab.acknowledge(broker.address)
+    broker.stop()
+    (broker.state / "development-signer.key").unlink()
+    lost = (await found(broker))["acknowledgement"]
+    assert lost.state == "fail" and "holds no key: the next start makes another" in lost.said
+    assert "put the old state folder back" in lost.fix
+    # Gas for a part of a settlement is gas for none.
+    lab.contracts.chain.rpc.call("anvil_setBalance", broker.address, hex(10**12))
+    poor = (await found(broker))["gas wallet"]
+    assert poor.state == "fail" and poor.fix.endswith("for the gas of a settlement")
+
+
 @pytest.mark.parametrize(
     ("section", "values", "name", "said"),
     [

@@ -117,6 +117,32 @@ def test_the_numbers_follow_what_happens(lab: Lab, broker: Broker, door: Door) -
     assert user.address not in door.get("/metrics").text
 
 
+def test_an_empty_gas_wallet_and_a_removed_service_are_told(
+    lab: Lab, broker: Broker, door: Door
+) -> None:
+    user, chain = customer(lab, broker), lab.contracts.chain
+    buy(broker, user, 1)
+    door.browser.post(f"{door.url}/login", {"token": door.token}, timeout=10)
+
+    def told(said: str) -> bool:
+        return said in door.browser.get(door.url, timeout=10).text
+
+    full = chain.balance(broker.address)
+    chain.rpc.call("anvil_setBalance", broker.address, hex(10**9))
+    door.post("/settle")
+    until(lambda: "the wallet cannot pay its gas: send it 0G" in broker.log)
+    until(lambda: told("The gas wallet holds 0.000000001 0G: a settlement of fifty users needs"))
+    chain.rpc.call("anvil_setBalance", broker.address, hex(full))
+    until(lambda: door.metric("unsettled_neuron") == 0)
+    assert not told("The gas wallet holds") and not told("not on chain any more")
+    lab.contracts.inference.send(broker.owner.wallet, "removeService")
+    until(lambda: told("The service is not on chain any more"))
+    assert not told("has not acknowledged the signer")
+    broker.stop()
+    broker.start()  # registers again
+    lab.acknowledge(broker.address)
+
+
 def test_a_pause_refuses_new_work_and_survives_a_restart(
     lab: Lab, broker: Broker, door: Door, port: int
 ) -> None:
