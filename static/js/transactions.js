@@ -77,7 +77,7 @@ document.addEventListener('htmx:afterSettle', ({ detail }) => {
 // What was typed before the page had loaded (or the browser has filled in again) is reviewed too; not in the place of a
 // transaction that waits or is under way, which may be the same.
 addEventListener('load', () => {
-  if (area().querySelector('[data-tx-send], [data-tx]:not([data-poll="0"])')) return;
+  if (area()?.querySelector('[data-tx-send], [data-tx]:not([data-poll="0"])')) return;
   const form = document.querySelector('[data-tx-form]');
   const typed = form && [...form.querySelectorAll('input.input')].some((input) => input.value !== input.defaultValue);
   if (typed) form.requestSubmit();
