@@ -17,6 +17,7 @@ import pytest
 import requests
 import yaml
 
+from marketplace import bodies
 from runner.processes import die_with_parent, free_port
 from runner.valkey import EmbeddedValkey
 from tests.live.test_drill import migrated
@@ -118,6 +119,15 @@ def test_production_is_a_part_of_what_is_tested() -> None:
         return set(re.findall(r"^[\w.\-\[\]]+==\S+", (ROOT / name).read_text(), re.M))
 
     assert pins("requirements-production.lock") < pins("requirements.lock")
+
+
+def test_the_proxy_takes_what_the_site_takes_and_lets_go_of_whoever_left() -> None:
+    told = re.sub(r"#.*", "", (ROOT / "deploy/site/Caddyfile").read_text())
+    most = re.findall(r"max_size (\d+)MB", told)
+    assert [int(megabytes) * 10**6 for megabytes in most] >= [max(bodies._PATHS.values())]
+    assert f"bodies of {most[0]} MB" in (ROOT / "docs/deploy.md").read_text()
+    # With -1 Caddy goes on for a client that has left; the only process answers, ready or not.
+    assert "flush_interval" not in told and "health_uri" not in told
 
 
 def test_compose_names_what_exists(tmp_path: Path) -> None:
