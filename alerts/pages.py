@@ -82,6 +82,9 @@ class AlertsPage:
     #: Empty without a fresh signature: the address carries news away.
     feed_url: str
     undo: int | None = None
+    #: A mail address as it was typed, and why it was not taken.
+    mail: str = ""
+    mail_error: str = ""
     #: The person offers a service, and has no rule about it yet.
     operator: bool = False
     tabs: tuple[Link, ...] = field(default_factory=lambda: tabs("/account/alerts"))

@@ -202,7 +202,11 @@ def mail(request: HttpRequest) -> HttpResponse:
             mailbox.test(user)
             queue.put(send_due)
     except Problem as problem:
-        return _say(request, problem)
+        page = _page(request, rule_form(user, {}, preview=False), {})
+        if act != "ask" or way.email_verified_at or not page.mail_works:
+            return _say(request, problem)
+        page = replace(page, mail=request.POST.get("email", "")[:254], mail_error=problem.said)
+        return render(request, "alerts/alerts.html", {"page": page}, status=problem.status)
     return HttpResponseRedirect(f"{HERE}#mail")
 
 

@@ -11,12 +11,15 @@ register = template.Library()
 
 
 @register.inclusion_tag("accounts/step_up_button.html", takes_context=True)
-def step_up(context: Context, follows: bool = False) -> dict[str, Any]:
+def step_up(
+    context: Context, follows: bool = False, part: str = "", path: str = ""
+) -> dict[str, Any]:
     """A form that was sent is sent once more, as it was typed; a page is asked for again, where
-    `follows` says that this is what the person came for. Who has a password signs nothing.
+    `follows` says that this is what the person came for, or only its `part` (an id) at `path`, so
+    that what is typed beside it stays. Who has a password signs nothing.
     """
     request = context["request"]
-    sent = request.method == "POST"
+    sent = request.method == "POST" and not part
     return {
         "action": request.get_full_path() if sent else "",
         "fields": tuple(
@@ -27,5 +30,7 @@ def step_up(context: Context, follows: bool = False) -> dict[str, Any]:
         ),
         "csrf_token": context.get("csrf_token"),
         "follows": follows or sent,
+        "part": part,
+        "path": path,
         "signs": not request.user.has_usable_password(),
     }

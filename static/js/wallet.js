@@ -47,11 +47,15 @@ document.addEventListener('click', (event) => {
 });
 document.addEventListener('htmx:afterSettle', offer);
 root.querySelector('[data-sign-out]')?.addEventListener('submit', forget);
-// What was asked for needs a fresh signature, and follows once there is one: the form that was sent, with what was typed, the
-// page that the button names, or the same once more.
+// What was asked for needs a fresh signature, and follows once there is one: the form that was sent, with what was typed, a
+// part of this page, the page that the button names, or the same once more.
+const swap = (part, path) => {
+  document.getElementById('wallet-dialog').close();
+  window.htmx.ajax('GET', path, { target: `#${part}`, select: `#${part}`, swap: 'outerHTML' });
+};
 for (const again of document.querySelectorAll('[data-step-up]')) {
-  const { form, dataset: { stepUp: path } } = again;
-  const then = form ? () => form.submit() : path ? () => location.assign(path) : undefined;
+  const { form, dataset: { stepUp: path, part } } = again;
+  const then = part ? () => swap(part, path) : form ? () => form.submit() : path ? () => location.assign(path) : undefined;
   again.hidden = false;
   again.addEventListener('click', () => dialog(({ sessionWallet, openSignIn }) => sessionWallet().then(() => openSignIn(then))).catch((error) => {
     document.querySelector('[data-step-up-message]').textContent = error.code === 4001 ? t('You declined.') : error.message;

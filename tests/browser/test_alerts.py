@@ -70,6 +70,16 @@ def test_an_alert_is_chosen_found_told_at_once_and_read(
     page.get_by_test_id("sign-in").click()
     expect(page.get_by_test_id("hook-secret")).to_contain_text("whsec_")
     expect(page.locator("main")).to_contain_text("https://later.example/hooks")
+    # The address of the feed comes after a signature, and what is typed beside it stays.
+    with monkeypatch.context() as old:
+        old.setattr("accounts.sessions.FRESH_SECONDS", -1)
+        page.goto(f"{asgi_server}/account/alerts")
+    page.get_by_label("Number", exact=True).fill("7")
+    page.get_by_role("button", name="Sign again").click()
+    page.get_by_test_id("sign-in").click()
+    expect(page.locator("#feed-part")).to_contain_text(".atom")
+    expect(page.locator("#wallet-dialog")).to_be_hidden()
+    expect(page.get_by_label("Number", exact=True)).to_have_value("7")
     for path in ("/account/alerts", "/account/alerts/telegram", "/account/inbox"):
         sound(page, f"{asgi_server}{path}")
     page.goto(f"{asgi_server}/account/alerts")

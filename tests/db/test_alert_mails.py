@@ -32,6 +32,9 @@ def letter_of(post: Post) -> EmailMessage:
 
 def test_mails_are_in_the_language_that_their_reader_chose(alice: User, post: Post) -> None:
     browser = signed_in(cast.user(1))
+    refused = browser.post("/account/alerts/mail", {"act": "ask", "email": "a @b.org"})
+    field = re.search(r'<input[^>]*id="mail-address"[^>]*>', refused.content.decode())
+    assert field and 'value="a @b.org"' in field[0] and 'aria-invalid="true"' in field[0]
     browser.post("/account/alerts/mail", {"act": "ask", "email": "a@b.org"}, headers=GERMAN)
     code = re.search(r"Code lautet (\d{6})", letter_of(post).get_content())
     assert code is not None
