@@ -14,7 +14,7 @@ def register() -> None:
         Category(
             "reports",
             gettext_noop("Reports you made"),
-            gettext_noop("What you wrote about listings, and what you were answered."),
+            gettext_noop("What you wrote about listings and links, and what you were answered."),
             gettext_noop("Moderators read them; the queue forgets who said it once it is erased."),
             (Table(Report, "reporter", secret=("reporter",)),),
         ),
