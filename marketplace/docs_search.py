@@ -12,8 +12,9 @@ from functools import cache
 from marketplace import docs_html
 from marketplace import docs_library as library
 
-#: Characters and words of a question that are read; passages shown; characters around a hit.
-LENGTH, WORDS, SHOWN, AROUND = 200, 8, 30, 240
+#: Characters and words of a question that are read; passages shown; pages suggested; characters
+#: around a hit.
+LENGTH, WORDS, SHOWN, SUGGESTED, AROUND = 200, 8, 30, 5, 240
 #: What a word is worth by where it stands.
 _IN_TITLE, _IN_HEADING, _IN_TEXT = 6.0, 5.0, 1.0
 _WORD = re.compile(r"[^\W_]+(?:[-_./][^\W_]+)*")
@@ -62,8 +63,8 @@ def find(question: str, limit: int = SHOWN) -> tuple[tuple[Result, ...], bool]:
     """The best passages, and whether one of them holds every word."""
     words = asked(question)
     ranked = _ranked(words)
-    every = any(all(_score(entry, word) for word in words) for entry in ranked[:limit])
-    return tuple(_result(entry, words) for entry in ranked[:limit]), every
+    every = any(all(_score(entry, word) for word in words) for entry in ranked[:SUGGESTED])
+    return tuple(_result(entry, words) for entry in ranked[:SUGGESTED]), every
 
 
 def asked(question: str) -> list[str]:
@@ -73,13 +74,13 @@ def asked(question: str) -> list[str]:
     return list(dict.fromkeys(map(_root, told)))[:WORDS]
 
 
-def suggestions(slug: str, limit: int = 5) -> tuple[Result, ...]:
+def suggestions(slug: str) -> tuple[Result, ...]:
     """Pages that somebody may have meant by an address that does not exist."""
     found, _ = find(slug.replace("-", " "))
     pages: dict[str, Result] = {}
     for result in found:
         pages.setdefault(result.path.partition("#")[0], result)
-    return tuple(pages.values())[:limit]
+    return tuple(pages.values())[:SUGGESTED]
 
 
 def _root(word: str) -> str:

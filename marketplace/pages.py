@@ -27,9 +27,8 @@ from marketplace.parts import (
     service_type_label,
 )
 from marketplace.position import Mine
-from marketplace.reputation import Activity, Verdicts
+from marketplace.reputation import Activity, Totals, Verdicts, payers_30d
 from marketplace.samples import Snippet
-from marketplace.selectors import Reputation, payers_30d
 from marketplace.settled import SettledTable
 from marketplace.settlements import Asked
 from marketplace.tariffs import Offer
@@ -208,7 +207,7 @@ class OverviewPage:
     declared: tuple[tuple[str, str], ...]
     facts: tuple[Fact, ...]
     findings: tuple[FindingRow, ...]
-    totals: Reputation
+    totals: Totals
     paid_share: str
     activity: Activity
     refusals: tuple[tuple[str, int], ...]

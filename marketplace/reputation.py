@@ -11,12 +11,53 @@ from django.utils import timezone
 
 from attestation.models import Verification
 from attestation.selectors import ServiceKey
-from ledger.models import Settlement
+from ledger.models import ServiceTotal, Settlement
 from ledger.records import Listing
 from ledger.statistics import paid_since
 from marketplace.settlements import GROUPS
 
 DAYS = 90
+
+
+@dataclass(frozen=True)
+class Totals:
+    """What settlements say about one listing, as counts; no score. Amounts in neuron.
+
+    `in_full`, `in_part` and `refused` count items and add up to `items`; payers paid something in
+    the last 30 days.
+    """
+
+    items: int
+    in_full: int
+    in_part: int
+    refused: int
+    settled: int
+    unsettled: int
+    payers_30d: int
+
+
+def totals(provider: str, serving: str) -> Totals:
+    """Settlement record of a listing (2 queries)."""
+    payers = payers_30d(provider, serving)
+    found = ServiceTotal.objects.filter(provider=provider, serving=serving).first()
+    found = found or ServiceTotal(provider=provider, serving=serving)
+    return Totals(
+        items=found.items,
+        in_full=found.items - found.in_part - found.refused,
+        in_part=found.in_part,
+        refused=found.refused,
+        settled=found.settled,
+        unsettled=found.unsettled + found.refused_amount,
+        payers_30d=payers,
+    )
+
+
+def payers_30d(provider: str, serving: str) -> int:
+    """Distinct users who paid a listing in the last 30 days (1 query)."""
+    since = timezone.now() - dt.timedelta(days=30)
+    paid = paid_since(since).filter(provider=provider, serving=serving, settled__gt=0)
+    found: int = paid.aggregate(payers=Count("user", distinct=True))["payers"]
+    return found
 
 
 @dataclass(frozen=True)

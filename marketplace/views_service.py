@@ -31,7 +31,6 @@ from marketplace import (
 )
 from marketplace.context import head_of
 from marketplace.selectors import latest_changes
-from marketplace.selectors import reputation as totals_of
 from marketplace.settlements import Asked
 from marketplace.twins import twinned
 from marketplace.views import canonical
@@ -67,7 +66,7 @@ def overview(request: HttpRequest, kind: str, address: str) -> HttpResponse:
         return listing
     key = ServiceKey.of(listing)
     latest = latest_changes(listing.provider, listing.serving, selectors.contracts())
-    record = totals_of(listing.provider, listing.serving)
+    record = reputation.totals(listing.provider, listing.serving)
     settlements = account_links.service(listing, "settlements")
     user = request.user if request.user.is_authenticated else None
     held = position.mine(user, listing, head_of(request), settlements) if user else None

@@ -92,23 +92,6 @@ def signed_text(request_sha256: str, *response_sha256: str) -> str:
     return f"{request_sha256}:{','.join(response_sha256)}"
 
 
-def routing_text(
-    request_sha256: str,
-    response_sha256: str,
-    *,
-    provider_type: str,
-    provider_identity: str,
-    tls_fingerprint: str,
-) -> str:
-    """The text of a centralised upstream ("routing proof").
-
-    The fingerprint is SHA-256 of its leaf certificate.
-    """
-    return ":".join(
-        (request_sha256, response_sha256, provider_type, provider_identity, tls_fingerprint)
-    )
-
-
 def parse_text(text: str) -> SignedText:
     """Read any of the known text forms.
 

@@ -175,7 +175,7 @@ def start(tree: Tree, history_services: int = 0) -> Anvil:
             *("manage.py", "seed_demo", "--services", str(CHATBOTS)),
             *(word for model in LEFT_OUT for word in ("--leave-out", model)),
         )
-        tree.until_http(f"{site}/healthz", "the site")
+        tree.until_http(f"{site}/healthz")
         tree.announce(
             {
                 "mode": "demo",

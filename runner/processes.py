@@ -39,6 +39,8 @@ _PORTS = range(20_000, 32_000)
 #: another protocol, no other process of ours chooses it, though its server does not listen yet.
 _claims: deque[socket.socket] = deque()
 _MOST_CLAIMS = 64
+#: What was asked to stop may take so long before it is killed.
+STOP_SECONDS = 8
 
 
 def free_port(preferred: int | None = None) -> int:
@@ -134,9 +136,9 @@ class Child:
         self.process.wait()
 
 
-def stop_all(children: Sequence[Child], seconds: float = 8) -> None:
+def stop_all(children: Sequence[Child]) -> None:
     """Ask all to stop in reverse order of their start, wait together, kill what remains."""
-    deadline = time.monotonic() + seconds
+    deadline = time.monotonic() + STOP_SECONDS
     for child in reversed(children):
         child.terminate()
     for child in reversed(children):

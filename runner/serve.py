@@ -118,7 +118,7 @@ def serve(arguments: Sequence[str]) -> int:
         collect_static(tree)
         examine(tree)
         site_processes(tree, port)
-        tree.until_http(f"http://127.0.0.1:{port}/healthz", "the site")
+        tree.until_http(f"http://127.0.0.1:{port}/healthz")
         tree.announce({"mode": "serve", "site_url": url}, PASSED_ON)
         tree.say(f"network {tree.env['NETWORK']}, logs in {tree.shown(tree.data)}/logs")
         print(f"READY {url}", flush=True)

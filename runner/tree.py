@@ -26,6 +26,8 @@ RUN_FILE = DATA / "run.json"
 #: `follow` stopped on a fact that must not be guessed (interfaces.md 1): not a crash. The site goes
 #: on and says that its index stands still.
 HALTED = 2
+#: What was started may take so long before it answers.
+READY_SECONDS = 60
 
 
 class Stop(Exception):
@@ -143,17 +145,17 @@ class Tree:
         if valkey and valkey.poll() is not None:
             raise Stop("Valkey died; everything stops")
 
-    def until(self, ready: Callable[[], bool], what: str, seconds: float = 60) -> None:
-        deadline = time.monotonic() + seconds
+    def until(self, ready: Callable[[], bool], what: str) -> None:
+        deadline = time.monotonic() + READY_SECONDS
         while not ready():
             self.check()
             if time.monotonic() > deadline:
                 logs = self.shown(self.data / "logs")
-                raise Stop(f"{what} did not get ready within {seconds:.0f} s; see {logs}")
+                raise Stop(f"{what} did not get ready within {READY_SECONDS} s; see {logs}")
             time.sleep(0.05)
 
-    def until_http(self, url: str, what: str, seconds: float = 60) -> None:
-        self.until(lambda: answers(url), what, seconds)
+    def until_http(self, url: str) -> None:
+        self.until(lambda: answers(url), "the site")
 
     def wait(self, short: Child | None = None) -> None:
         """Until a signal arrives, a child dies, or the `short`-lived one has ended, well or not.

@@ -89,17 +89,17 @@ class Gathering:
             view=self._watch.view,
             debtors=self._watch.debtors(),
             reserved=self._debts.reserved(),
-            sent=last_batches(self._store),
+            sent=_last_batches(self._store),
             gas_limits=self._limits,
         )
 
 
-def last_batches(store: Store, count: int = SHOWN) -> tuple[Sent, ...]:
+def _last_batches(store: Store) -> tuple[Sent, ...]:
     """The newest batches, newest first."""
     found = []
     for id_, at, closed, confirmed, tx_hash, gas in store.rows(
         "SELECT id, at, closed, confirmed, tx_hash, gas_fee FROM batch ORDER BY id DESC LIMIT ?",
-        count,
+        SHOWN,
     ):
         items = store.rows("SELECT total_fee, settled FROM item WHERE batch = ?", id_)
         asked = sum(int(fee) for fee, _ in items)

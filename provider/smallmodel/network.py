@@ -10,7 +10,6 @@ import json
 import math
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass
-from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
@@ -255,11 +254,11 @@ class Adam:
         return norm
 
 
-def load_base(folder: Path = BASE) -> tuple[Network, Tokenizer]:
+def load_base() -> tuple[Network, Tokenizer]:
     """The model and its tokenizer. Raises BadTensors, OSError."""
-    shape = Shape(**json.loads((folder / "config.json").read_text())["shape"])
-    tokenizer = Tokenizer.loads((folder / "tokenizer.json").read_text())
-    return Network(shape, load(folder / "model.safetensors")), tokenizer
+    shape = Shape(**json.loads((BASE / "config.json").read_text())["shape"])
+    tokenizer = Tokenizer.loads((BASE / "tokenizer.json").read_text())
+    return Network(shape, load(BASE / "model.safetensors")), tokenizer
 
 
 def config_of(shape: Shape) -> str:

@@ -62,13 +62,9 @@ async def test_a_routing_proof_is_called_one_though_the_listing_does_not_say_so(
     async def script(reply: Reply, asked: Asked) -> None:
         await reply.start("answer-1")
         await reply.tokens("Hello")
-        text = replies.routing_text(
-            replies.sha256_hex(asked.body),
-            replies.sha256_hex(reply.body + closing((1, 1))),
-            provider_type="centralized",
-            provider_identity="api.example",
-            tls_fingerprint="0" * 64,
-        )
+        answer = replies.sha256_hex(reply.body + closing((1, 1)))
+        request = replies.sha256_hex(asked.body)
+        text = f"{request}:{answer}:centralized:api.example:{'0' * 64}"
         reply.upstream.signatures["answer-1"] = {
             "text": text,
             "signature": replies.sign_text(text, SIGNER_KEY),
