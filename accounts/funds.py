@@ -140,7 +140,7 @@ def _left(current: Intent, form: pages.Form) -> bool:
     if params is None or current.action != form.action or current.state in selectors.ENDED:
         return False
     try:
-        return current.params == actions.jsonable(actions.parse(form.action, params))
+        return bool(current.params == actions.jsonable(actions.parse(form.action, params)))
     except Problem:
         return False
 
