@@ -142,8 +142,8 @@ def _signer_changes(now: dt.datetime) -> Iterable[Item]:
     )
     for row in rows.order_by("-block", "-sequence")[:MOST]:
         about = {
-            "before": str(row.before)[:300],
-            "after": str(row.after)[:300],
+            "before": str((row.before or {}).get("tee_signer", ""))[:300],
+            "after": str((row.after or {}).get("tee_signer", ""))[:300],
             "block": row.block,
             "tx": row.tx_hash or "",
         }

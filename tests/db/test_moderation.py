@@ -325,6 +325,7 @@ def test_the_sweep_finds_once_and_lets_go() -> None:
     waiting = Item.objects.filter(closed_at=None, subject=SERVICE.key).order_by("-risk")
     assert [item.kind for item in waiting] == ["url", "signer", "hardware", "regression", "new"]
     assert waiting[0].risk == 60 + 5, "users hold 3 0G there"
+    assert (waiting[1].about["before"], waiting[1].about["after"]) == ("a", "b")
     Finding.objects.update(closed_at=timezone.now())
     ledger_rows = Service.objects.filter(provider=PETRA)
     ledger_rows.update(removed=True)
