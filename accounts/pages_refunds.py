@@ -66,5 +66,10 @@ class CollectPage:
     tabs: tuple[Link, ...] = field(default_factory=lambda: tabs("/account/refunds"))
 
     @property
+    def collected(self) -> bool:
+        """Whether one of those that were sent has brought money back."""
+        return any(tx.collected for tx in self.sent)
+
+    @property
     def paid(self) -> int:
         return sum(batch.paid for batch in self.batches)

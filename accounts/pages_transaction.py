@@ -283,7 +283,16 @@ class Transaction:
     @property
     def retrieved(self) -> bool:
         """Whether a lock has begun by it that somebody may wait for."""
-        return self.arrived and self.intent.action == "retrieve"
+        return self.arrived and self.intent.action == "retrieve" and self._gains("locked") < 0
+
+    @property
+    def collected(self) -> bool:
+        """Whether it paid out what was unlocked, which can be withdrawn now."""
+        return self.arrived and self.intent.action == "retrieve" and self._gains("available") > 0
+
+    def _gains(self, what: str) -> int:
+        rows = [row for row in self.rows if row.what == what]
+        return sum(int(row.after) - int(row.before) for row in rows if row.is_amount)
 
     @property
     def way_back(self) -> str:

@@ -19,6 +19,9 @@ export function startDraft(input, place) {
   try {
     const found = back(name);
     if (!input.value) input.value = found;
+    // Whoever comes back from the funds goes on here; after a reload the browser knows the place itself.
+    const arrived = performance.getEntriesByType('navigation')[0]?.type === 'navigate';
+    if (found && arrived && input.getBoundingClientRect().bottom > innerHeight) input.scrollIntoView({ block: 'center' });
   } catch { /* no storage in this browser */ }
   addEventListener('pageshow', () => { sent = false; });
   addEventListener('pagehide', () => {

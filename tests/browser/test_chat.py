@@ -296,9 +296,12 @@ def test_what_to_do_first(page: Page, asgi_server: str, chat: Chat) -> None:
     expect(page.get_by_test_id("chat-input")).to_have_value("Hello")
     sign_in(page, asgi_server, chat.owner)
     SubAccount.objects.update(balance=factories.ONE)
+    page.set_viewport_size({"width": 360, "height": 500})
     page.goto(f"{asgi_server}/playground/chat?provider={factories.PETRA}")
     expect(page.locator("#gate")).to_contain_text("keeps 1 0G in reserve")
     expect(page.get_by_test_id("chat-input")).to_have_value("Hello")
+    expect(page.get_by_test_id("chat-input")).to_be_in_viewport()  # one goes on where one was
+    page.set_viewport_size({"width": 1280, "height": 720})
     page.get_by_test_id("chat-send").click()
     expect(page.locator("[data-error]")).to_contain_text("One step is missing")
     # the money arrives: the page notices by itself

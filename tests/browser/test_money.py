@@ -81,6 +81,7 @@ def test_collect_all_pays_out_and_offers_to_keep_what_it_locks(
         "data-amount", str(NEURON), timeout=30_000
     )
     expect(page.get_by_text("Nothing is left to collect")).to_be_visible()
+    expect(page.get_by_role("link", name="Withdraw", exact=True)).to_be_visible()
     expect(page.get_by_test_id("collected").first).to_have_attribute(
         "data-state", re.compile("indexed|final")
     )
