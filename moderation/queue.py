@@ -199,8 +199,14 @@ class Evidence:
     others: tuple[Row, ...]
     #: Where staff reads what was reported; empty where nothing is open about it.
     shown_path: str = ""
-    #: Of a shared conversation: whether its link has ended, whoever ended it.
+    #: Of a shared conversation: its link's time is over, or its owner ended it.
     gone: bool = False
+
+    @property
+    def can_end(self) -> bool:
+        """Whether ending it can be proposed: neither it nor a proposal is in force."""
+        held = {one.kind for one in self.force}
+        return not self.gone and held.isdisjoint({"ended", "proposed"})
 
 
 def evidence(subject: Subject, item: Item | None, now: dt.datetime) -> Evidence:

@@ -308,7 +308,7 @@ def test_a_reported_conversation_is_ended_by_two_persons_and_nobody_is_named(
 
     queue = one.get("/moderation?kind=report").content.decode()
     assert f"Shared conversation {digest[:8]}" in queue and TEXT in queue
-    assert f'href="/moderation/shared/{digest}"' in queue
+    assert f'href="/moderation/shared/{digest}"' in queue and "act-end" in queue
     assert "hunter2" not in queue and chat.owner.address not in queue
     seen = one.get(f"/moderation/shared/{digest}")
     assert b"hunter2" in seen.content and chat.owner.address.encode() not in seen.content
@@ -323,6 +323,11 @@ def test_a_reported_conversation_is_ended_by_two_persons_and_nobody_is_named(
     assert client.get(link).status_code == 200
     ended(one, two, digest)
 
+    done = Act.objects.latest("number").pk
+    assert two.post(f"/moderation/acts/{done}/undo").status_code == 302
+    assert client.get(link).status_code == 200 and Report.objects.get().closed_at is None
+    waits = Act.objects.get(action="propose_end").pk
+    assert two.post(f"/moderation/proposals/{waits}", {"act": "confirm"}).status_code == 302
     told = client.get(link)
     assert told.status_code == 410 and ENDED in told.content.decode()
     assert b"hunter2" not in told.content and chat.owner.address not in told.content.decode()
@@ -371,7 +376,7 @@ def test_the_owner_is_told_appeals_and_gets_the_link_back(
     assert report(bob(), digest, category="appeal") == 400
     assert report(alice, digest, category="appeal") == 302
     queue = one.get("/moderation?kind=appeal").content.decode()
-    assert "shared-open" in queue and "act-end" in queue
+    assert "shared-open" in queue and "act-end" not in queue, "it is ended already"
     assert b"hunter2" in one.get(f"/moderation/shared/{digest}").content
     assert client.get(link).status_code == 410
     lift = {"about": "share", "key": digest, "act": "reopen", "reason": "it was an example"}
