@@ -80,6 +80,16 @@ def own_path(request: HttpRequest, target: str, otherwise: str) -> str:
     return target if good else otherwise
 
 
+def typed(request: HttpRequest) -> tuple[tuple[str, str], ...]:
+    """What a form sent, for hidden fields that send it once more; not its CSRF token."""
+    return tuple(
+        (name, value)
+        for name, values in request.POST.lists()
+        for value in values
+        if name != "csrfmiddlewaretoken"
+    )
+
+
 def uuid_of(text: str) -> UUID | None:
     """The id that somebody wrote into an address; None for anything else."""
     try:

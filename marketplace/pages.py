@@ -291,6 +291,16 @@ class RawTab:
 
 
 @dataclass(frozen=True)
+class Again:
+    """A form of ours that was refused for its age alone, to be sent once more: as whom (empty for
+    visitors), to which path, and what was typed."""
+
+    sender: str
+    path: str
+    fields: tuple[tuple[str, str], ...]
+
+
+@dataclass(frozen=True)
 class ErrorPage:
     """`request_id` is what support needs; `retry_seconds` only for too many requests."""
 
@@ -298,3 +308,4 @@ class ErrorPage:
     title: str
     text: str
     retry_seconds: int | None = None
+    again: Again | None = None

@@ -16,6 +16,10 @@ from django.utils.translation import gettext as _
 from django.utils.translation import gettext_noop
 from redis.exceptions import RedisError
 
+from accounts.errors import Problem
+from accounts.http import typed
+from accounts.models import User
+from accounts.problems import problem
 from marketplace import pages
 
 log = logging.getLogger(__name__)
@@ -89,7 +93,24 @@ def forbidden(request: HttpRequest, exception: Exception) -> HttpResponse:
 
 
 def csrf_failure(request: HttpRequest, reason: str = "") -> HttpResponse:
-    """Expired form or foreign origin: the usual cause is a page left open over a sign-in."""
+    """Expired form or foreign origin: the usual cause is a page left open over a sign-in. What was
+    typed into a page of ours is kept, and sent again where the person says so.
+    """
+    if _is_ours(request):
+        sender = request.user.address if isinstance(request.user, User) else ""
+        again = pages.Again(sender, request.get_full_path(), typed(request))
+        page = pages.ErrorPage(
+            403,
+            _("This form was older than your sign-in"),
+            _("It was not accepted, and nothing was changed. What you typed is kept."),
+            again=again,
+        )
+        body = render_to_string("marketplace/error.html", {"page": page}, request)
+        return HttpResponse(body, status=403, headers={"Cache-Control": "no-store"})
+    if "X-CSRFToken" in request.headers and "HX-Request" not in request.headers:
+        title = _("This page is older than your sign-in, so nothing was done.")
+        fix = _("Copy what you typed, and reload the page.")
+        return problem(request, Problem("page_too_old", title, fix, status=403))
     return error(
         request,
         403,
@@ -97,6 +118,22 @@ def csrf_failure(request: HttpRequest, reason: str = "") -> HttpResponse:
             "The form was older than your session, so it was not accepted. Reload the page and "
             "try again."
         ),
+    )
+
+
+def _is_ours(request: HttpRequest) -> bool:
+    """Whether a page of ours sent this form, by the browser's word, which no other site can change.
+    Files cannot be sent again, passwords should not stand in a page, and scripts show none.
+    """
+    headers = request.headers
+    return (
+        request.method == "POST"
+        and headers.get("Origin") == f"{request.scheme}://{request.get_host()}"
+        and headers.get("Sec-Fetch-Site", "same-origin") == "same-origin"
+        and "X-CSRFToken" not in headers
+        and request.content_type in ("application/x-www-form-urlencoded", "multipart/form-data")
+        and not request.FILES
+        and not any("password" in name for name in request.POST)
     )
 
 

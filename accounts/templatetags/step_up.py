@@ -7,6 +7,8 @@ from typing import Any
 from django import template
 from django.template import Context
 
+from accounts.http import typed
+
 register = template.Library()
 
 
@@ -22,12 +24,7 @@ def step_up(
     sent = request.method == "POST" and not part
     return {
         "action": request.get_full_path() if sent else "",
-        "fields": tuple(
-            (name, value)
-            for name, values in request.POST.lists()
-            for value in values
-            if name != "csrfmiddlewaretoken"
-        ),
+        "fields": typed(request),
         "csrf_token": context.get("csrf_token"),
         "follows": follows or sent,
         "part": part,

@@ -3,6 +3,7 @@ second failure."""
 
 from __future__ import annotations
 
+import io
 import json
 import re
 from html import escape
@@ -279,6 +280,41 @@ def test_a_form_from_elsewhere_is_refused_in_words() -> None:
     text = response.content.decode()
     assert "older than your session" in text
     assert response["X-Request-ID"] in text
+
+
+def test_a_form_older_than_the_sign_in_is_kept_and_sent_again_by_one_click() -> None:
+    browser = Client(enforce_csrf_checks=True)
+    alice = User.objects.for_address(factories.ALICE)
+    browser.force_login(alice)
+    browser.get("/account/alerts")
+    path, own = "/account/alerts/add?a=1&b=2", {"Origin": "http://testserver"}
+    old = {"kind": "price", "number": '7 "<b>', "hook": ["a", "b"], "csrfmiddlewaretoken": "x" * 64}
+
+    def kept(headers: dict[str, str] = own, **more: Any) -> str:
+        answer = browser.post(path, {**old, **more}, headers=headers)
+        assert answer.status_code == 403 and not alice.alert_rules.exists()
+        text = answer.content.decode()
+        return text if ">Send again<" in text else ""
+
+    text = kept()
+    assert f"{factories.ALICE}</span>." in text and "nothing was changed" in text
+    form = text[text.index('<form method="post" action="/account/alerts/add') :].partition(
+        "</form"
+    )[0]
+    assert 'action="/account/alerts/add?a=1&amp;b=2"' in form and "x" * 64 not in form
+    assert 'name="number" value="7 &quot;&lt;b&gt;"' in form and form.count('name="hook"') == 2
+    found = re.findall(r'<input type="hidden" name="(\w+)" value="([^"]*)"', form)
+    sent = {**dict(found), "number": "7"}
+    assert browser.post(path, sent, headers=own).status_code == 302
+    assert alice.alert_rules.get().kind == "price"
+    alice.alert_rules.all().delete()
+    # Not what another site, a script or a file sent, and no password.
+    assert not kept({}) and not kept({"Origin": "http://evil.example"})
+    assert not kept({"Origin": "null"}) and not kept({**own, "Sec-Fetch-Site": "cross-site"})
+    assert not kept({**own, "X-CSRFToken": "x" * 64}) and not kept(password="secret")
+    by_script = browser.post(path, old, headers={**own, "X-CSRFToken": "x" * 64}).json()
+    assert "older than your sign-in" in by_script["title"] and "reload" in by_script["fix"]
+    assert not kept(file=io.BytesIO(b"a"))
 
 
 @pytest.mark.parametrize("status", [400, 403, 405, 429, 500, 503])
