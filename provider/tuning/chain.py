@@ -22,11 +22,19 @@ from provider.tuning.sent import Sent, Signed
 
 COUNTED_SECONDS = 10
 REPLACE_SECONDS = 90
+WAIT_SECONDS = 60
 #: A replacement costs at most so many times what the node asks per gas: where no block comes at
 #: all, a higher price helps nobody.
 MOST_TIMES = 2
 
 log = logging.getLogger("provider.tuning.chain")
+
+
+class EarlierWaits(ChainError):
+    """A transaction of this wallet is under way: nothing was sent."""
+
+    def __init__(self) -> None:
+        super().__init__("an earlier transaction is under way")
 
 
 @dataclass(frozen=True)
@@ -116,7 +124,7 @@ class TuningChain(Node):
             raise ChainError("eth_getBlockByNumber: the block has no time") from error
 
     async def transact(self, function: str, *args: Any, value: int = 0) -> str:
-        """`Node.transact`, and ChainError while an earlier transaction of this wallet waits."""
+        """`Node.transact`, and EarlierWaits."""
         async with self._sending:
             await self._nothing_waits()
             transaction = await self.sign_call(function, *args, value=value)
@@ -158,13 +166,13 @@ class TuningChain(Node):
         return False
 
     async def _nothing_waits(self) -> None:
-        """Raises ChainError while a transaction of this wallet is under way: it may be this very
+        """Raises EarlierWaits while a transaction of this wallet is under way: it may be this very
         one, sent before we died or gave up waiting, and would be paid for twice. One of ours that
         is stuck is offered again."""
         mined = await self.number("eth_getTransactionCount", self.provider, "latest")
         if await self.next_nonce() > mined:
             await self._replace(mined)
-            raise ChainError("an earlier transaction is under way")
+            raise EarlierWaits
 
     async def _replace(self, nonce: int) -> None:
         """Offer more gas for ours of that nonce where it has waited for long: the same call with
@@ -235,16 +243,24 @@ def listing(options: Options, *, url: str, signer: str) -> dict[str, Any]:
 
 
 async def register(chain: TuningChain, options: Options, *, url: str, signer: str) -> None:
-    """Register or update the service if the chain says otherwise, and wait for it.
+    """Register or update the service if the chain says otherwise, and wait for it; before that for
+    what the wallet has sent already, at most a minute.
 
     Raises ConfigError where the wallet cannot, ChainError where the node does not.
     """
     wanted = listing(options, url=url, signer=signer)
-    await put(
-        chain,
-        wanted,
-        tuple(wanted.values()),
-        stake=options.stake,
-        section="tuning",
-        refused="tasks",
-    )
+    for left in reversed(range(WAIT_SECONDS)):
+        try:
+            await put(
+                chain,
+                wanted,
+                tuple(wanted.values()),
+                stake=options.stake,
+                section="tuning",
+                refused="tasks",
+            )
+            return
+        except EarlierWaits:
+            if not left:
+                raise
+        await asyncio.sleep(1)

@@ -3,6 +3,7 @@ failures, and its death at every stage."""
 
 from __future__ import annotations
 
+import asyncio
 import json
 import signal
 import time
@@ -27,8 +28,8 @@ from provider.errors import ChainError
 from provider.store import Store
 from provider.tuning import chain as chain_module
 from provider.tuning.announcements import Announcements
-from provider.tuning.chain import TuningChain
-from provider.tuning.options import StorageChoice
+from provider.tuning.chain import TuningChain, register
+from provider.tuning.options import StorageChoice, load
 from provider.tuning.storage import Storage, hash_path
 from tests.live import official_sdk
 from tests.live.provider_lab import Person, health_path
@@ -499,6 +500,42 @@ async def test_a_stuck_transaction_is_replaced_by_a_dearer_one_and_paid_once(
         assert store.rows("SELECT * FROM announcement") == []
     assert int(call("eth_getTransactionCount", owner.address, "latest"), 16) == 1
     assert fee < held - lab.contracts.chain.balance(owner.address) < 2 * fee + 10**16
+
+
+async def test_a_changed_listing_waits_for_what_is_under_way(
+    lab: TuningLab, tmp_path: Path
+) -> None:
+    """A wallet that serves two brokers, or one that died right after sending."""
+    broker = lab.broker(storage=None)
+    broker.stop(signal.SIGTERM)
+    options, call = load(broker.config), lab.contracts.chain.rpc.call
+    refused = asyncio.Event()
+
+    async def wires(request: Any, handler: Any) -> Any:
+        answer = await handler(request)
+        if b'"pending"' in request.body._value:
+            refused.set()
+        return answer
+
+    store = Store(tmp_path / "state")
+    try:
+        async with aiohttp.ClientSession(middlewares=(wires,)) as session:
+            serving = lab.contracts.fine_tuning.address
+            chain = TuningChain(session, lab.rpc, serving, options.wallet_key, store)
+            call("evm_setAutomine", False)
+            try:
+                await chain.send(await chain.sign_transaction(chain.provider, "0x", value=1))
+                refused.clear()
+                url, signer = "http://127.0.0.1:9", broker.address
+                going = asyncio.create_task(register(chain, options, url=url, signer=signer))
+                await asyncio.wait_for(refused.wait(), 30)
+                call("evm_mine")
+            finally:
+                call("evm_setAutomine", True)
+            await going
+            assert (await chain.service() or {})["url"] == url
+    finally:
+        store.close()
 
 
 def _words_of(process: psutil.Process) -> list[str]:
