@@ -21,6 +21,7 @@ from accounts.errors import Problem
 from accounts.models import User
 from marketplace import scrub
 from net import queue
+from net.postgres.trouble import advice
 from ops.models import Job, JobState
 
 log = logging.getLogger(__name__)
@@ -185,6 +186,10 @@ def _call(command: tuple[str, ...], paper: Paper) -> int:
     except CommandError as error:
         paper.write(f"{error}\n")
         return error.returncode
+    except DatabaseError as error:
+        log.warning("the command %s failed: %s", command[0], error)
+        paper.write(f"database: {advice(error) or scrub.outside(str(error))}\n")
+        return 1
     except Exception as error:  # outermost frame of the job: whatever it was, its row must end
         log.exception("the command %s failed", command[0])
         paper.write(f"{type(error).__name__}: {scrub.outside(str(error))}\n")

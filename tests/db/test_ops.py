@@ -15,7 +15,7 @@ import pytest
 from celery import shared_task
 from django.conf import settings as site
 from django.core.management import call_command
-from django.db import OperationalError, connection
+from django.db import OperationalError, connection, transaction
 from django.db.migrations.recorder import MigrationRecorder
 from django.test import Client
 from django.utils import timezone
@@ -208,6 +208,23 @@ def test_a_command_that_fails_says_so_without_secrets(monkeypatch: pytest.Monkey
     assert "RuntimeError" in job.output and "app-sk" not in job.output
     for secret in ("pass", "v1/key"):
         assert secret not in job.output
+
+
+@pytest.mark.django_db(transaction=True)
+def test_a_command_that_the_database_refuses_says_what_to_do(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def run(*_: Any, **__: Any) -> None:
+        with transaction.atomic(), connection.cursor() as cursor:
+            cursor.execute("SET LOCAL statement_timeout = 1")
+            cursor.execute("SELECT pg_sleep(60)")
+
+    monkeypatch.setattr(jobs, "call_command", run)
+    job = Job.objects.create(name="doctor", created_at=timezone.now())
+    assert jobs.run(str(job.pk)) == JobState.FAILED
+    job.refresh_from_db()
+    (line,) = job.output.splitlines()
+    assert line.startswith("database: canceling statement") and "statement_timeout%3D0" in line
 
 
 def test_a_job_whose_worker_died_makes_room(admin: User, queued: None) -> None:
