@@ -6,6 +6,7 @@ import base64
 import fcntl
 import json
 import os
+import re
 import secrets
 from collections.abc import Mapping
 from pathlib import Path
@@ -31,6 +32,12 @@ def dotenv(path: Path = ROOT / ".env") -> dict[str, str]:
             value = value[1:-1]
         values[name.strip()] = value
     return values
+
+
+def variables() -> tuple[str, ...]:
+    """Every variable that the site reads (`.env.example`), each also as a file's."""
+    names = re.findall(r"^#?([A-Z][A-Z0-9_]*)=", (ROOT / ".env.example").read_text(), re.M)
+    return (*names, *(f"{name}_FILE" for name in names))
 
 
 def port_of(env: Mapping[str, str], default: int) -> int:

@@ -10,12 +10,12 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from runner.environment import dotenv, port_of, secrets_of
+from runner.environment import dotenv, port_of, secrets_of, variables
 from runner.processes import free_port
 from runner.tree import DATA, ROOT, Stop, Tree, read_run_file
 
 NETWORKS = ("devnet", "galileo", "aristotle", "custom")
-#: What `./run exec` takes over from a running demo or serve.
+#: What `./run exec` takes over from a running demo; from a running serve it is all `variables()`.
 PASSED_ON = (
     *("NETWORK", "CHAIN_RPC_URLS", "CHAIN_ID", "LEDGER_ADDRESS", "START_BLOCK", "CONFIRMATIONS"),
     *("DATABASE_URL", "REDIS_URL", "SECRET_KEY", "FIELD_KEYS", "SITE_URL", "ALLOWED_HOSTS"),
@@ -119,7 +119,7 @@ def serve(arguments: Sequence[str]) -> int:
         examine(tree)
         site_processes(tree, port)
         tree.until_http(f"http://127.0.0.1:{port}/healthz")
-        tree.announce({"mode": "serve", "site_url": url}, PASSED_ON)
+        announce(tree, url)
         tree.say(f"network {tree.env['NETWORK']}, logs in {tree.shown(tree.data)}/logs")
         print(f"READY {url}", flush=True)
         tree.wait()
@@ -129,6 +129,11 @@ def serve(arguments: Sequence[str]) -> int:
         tree.withdraw()
         tree.stop()
     return 0
+
+
+def announce(tree: Tree, url: str) -> None:
+    """Commands beside us do as we do: what prunes keeps as long, what dumps finds the folder."""
+    tree.announce({"mode": "serve", "site_url": url}, variables())
 
 
 def execute(arguments: Sequence[str]) -> int:
@@ -146,6 +151,7 @@ def execute(arguments: Sequence[str]) -> int:
         if isinstance(values, dict) and asked in (None, "", values.get("NETWORK")):
             # What the caller set on purpose wins over what the running site uses.
             tree.env = {**{str(k): str(v) for k, v in values.items()}, **tree.env}
+            programs = str(running.get("programs", "")) if running else ""
         else:
             for name, value in dotenv().items():
                 tree.env.setdefault(name, value)
@@ -157,6 +163,9 @@ def execute(arguments: Sequence[str]) -> int:
             tree.start_stores(durable=True)
             if own_database:
                 migrate(tree)
+            programs = str(tree.postgres.binaries) if tree.postgres else ""
+        if programs:
+            tree.env["PATH"] = f"{programs}:{tree.env.get('PATH', os.defpath)}"
         return run_in_foreground(command, tree)
     except Stop as stop:
         return stopped(stop)

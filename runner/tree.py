@@ -181,13 +181,15 @@ class Tree:
 
     def announce(self, values: Mapping[str, object], names: Sequence[str]) -> None:
         """Write `.data/run.json`, so that `./run exec` finds us; `names` are variables to pass
-        on."""
+        on. With a PostgreSQL of our own also where its programs are: another version's `pg_dump`
+        refuses it."""
         if self._other_is_running():
             return
         content = {
             **values,
             "pid": os.getpid(),
             "pid_started": started_ticks(os.getpid()),
+            "programs": str(self.postgres.binaries) if self.postgres else "",
             "env": {name: self.env[name] for name in names if name in self.env},
         }
         part = RUN_FILE.with_suffix(".part")

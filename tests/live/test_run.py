@@ -13,6 +13,7 @@ from django.db import connection, transaction
 
 from accounts.models import User
 from runner.environment import secrets_of
+from runner.postgres import find_binaries
 from runner.tree import Stop
 from tests import database
 from tests.demo import ROOT, clean_environment
@@ -253,6 +254,40 @@ def test_neither_a_halted_follower_nor_ctrl_c_is_missed(tmp_path: Path) -> None:
     )
     assert "follow stopped; the site goes on" in said.stdout, said.stderr
     assert said.stdout.splitlines()[-3:] == ["children []", "lost", "stopped 0"], said.stderr
+
+
+BESIDE = """
+import subprocess, sys
+from pathlib import Path
+from types import SimpleNamespace
+from runner.postgres import find_binaries
+from runner.serve import announce
+from runner.tree import DATA, ROOT, Tree
+
+DATA.mkdir(parents=True, exist_ok=True)
+tree = Tree(DATA / "serve")
+tree.env |= {"NETWORK": "devnet", "DATA_DIR": "/srv/data", "EMAIL_URL_FILE": "/srv/mail"}
+tree.postgres = SimpleNamespace(binaries=find_binaries())
+announce(tree, "http://127.0.0.1:1")
+asks = "import os, shutil; print(os.environ['DATA_DIR'], os.environ['EMAIL_URL_FILE'], "
+asks += "shutil.which('pg_dump'))"
+subprocess.run([sys.executable, ROOT / "run", "exec", "--", sys.executable, "-c", asks], check=True)
+tree.withdraw()
+"""
+
+
+def test_a_command_beside_a_site_has_its_settings_and_the_programs_of_its_database(
+    tmp_path: Path,
+) -> None:
+    said = subprocess.run(
+        [sys.executable, "-c", BESIDE],
+        env=clean_environment(PYTHONPATH=str(ROOT), RUN_DATA=str(tmp_path)),
+        capture_output=True,
+        text=True,
+        timeout=300,
+        check=False,
+    )
+    assert said.stdout == f"/srv/data /srv/mail {find_binaries() / 'pg_dump'}\n", said.stderr
 
 
 def test_doctor_names_each_thing_that_is_wrong(stores: dict[str, str]) -> None:
