@@ -93,8 +93,10 @@ def _next(user: User, listing: Listing, position: Position, unix: int, now: dt.d
     if cards:
         card = cards[0]
         return Act(card.text, card.action, card.path)
+    top_up = account_links.form("transfer", position)
+    if not position.spendable and not listing.removed:
+        return Act(_("Nothing here is free for requests."), _("Top up"), top_up)
     if listing.service_type == "chatbot" and not listing.removed:
         path = links.with_query("/playground/chat", provider=listing.provider)
         return Act(_("Enough for the next request."), _("Chat"), path)
-    top_up = account_links.form("transfer", position)
     return Act(_("Nothing needs you here."), _("Top up"), top_up)

@@ -140,7 +140,7 @@ def _user(request: HttpRequest) -> int | None:
 
 def _checked(request: HttpRequest, found: tuple[Checked, ...]) -> HttpResponse:
     page = shown.VerifyPage(
-        tab="answer",
+        tab=request.GET.get("what", ""),
         answers=tuple(shown.answer_row(one, links.provider_path(one.provider)) for one in found),
         values=request.POST.dict(),
     )

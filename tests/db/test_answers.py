@@ -164,6 +164,7 @@ def test_an_exported_conversation_is_checked_answer_by_answer(client: Client) ->
     }
     file = SimpleUploadedFile("chat.json", json.dumps(document).encode())
     page = client.post("/verify", {"file": file}).content.decode()
+    assert 'name="file"' in page, "another file can be brought at once"
     found = re.findall(r'data-verdict="([a-z_]+)" data-testid="message-verdict"', page)
     assert found == ["verified", "altered"]
     made: tuple[dict[str, Any], ...] = (
