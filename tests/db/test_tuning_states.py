@@ -230,7 +230,6 @@ def test_a_task_goes_on_whatever_becomes_of_its_log(alice: User, answering: Any)
 def test_a_log_that_is_another_one_at_every_look_is_written_a_few_times(
     alice: User, answering: Any
 ) -> None:
-    """Else a stranger has the database write four megabytes every few seconds."""
     server, url = answering(_Logging)
     task = made(alice, progress=tuning.TRAINING, url=url)
     server.told = json.dumps({"id": str(task.remote_id), "progress": tuning.TRAINING}).encode()

@@ -1,0 +1,168 @@
+"""What the fine-tuning broker's wallet sends: once, whenever the broker dies, and for more gas
+where it is stuck."""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+import aiohttp
+import pytest
+
+from provider import node as node_module
+from provider.errors import ChainError
+from provider.store import Store
+from provider.tuning import chain as chain_module
+from provider.tuning.announcements import Announcements
+from provider.tuning.chain import TuningChain, register
+from provider.tuning.options import StorageChoice, load
+from provider.tuning.storage import Storage, hash_path
+from tests.live.test_tuning_broker import lab as lab
+from tests.live.tuning_lab import TuningLab
+
+
+@pytest.mark.parametrize("when", ["before", "after"])
+async def test_an_announcement_cut_off_around_its_sending_is_paid_once(
+    lab: TuningLab, tmp_path: Path, when: str
+) -> None:
+    """`before`: it is on disk, the node never saw it. `after`: it is mined, nobody here heard of
+    it, and storage has not read that block yet."""
+    owner = lab.person()
+    result = tmp_path / "result.enc"
+    result.write_bytes(f"a result, cut off {when}".encode())
+    root = hash_path(result).root
+    cut, behind = True, True
+
+    async def wires(request: Any, handler: Any) -> Any:
+        if cut and b"eth_sendRawTransaction" in request.body._value:
+            if when == "after":
+                await handler(request)
+            raise aiohttp.ClientConnectionError("the power is gone")
+        return await handler(request)
+
+    async def late(request: Any, handler: Any) -> Any:
+        nonlocal behind
+        if behind and root.hex() in request.url.path:
+            behind = cut  # it is asked once more after the restart
+            request.url = request.url.with_path(f"/file/info/0x{'00' * 32}")
+        return await handler(request)
+
+    async def upload() -> bytes:
+        store = Store(tmp_path / "state")
+        try:
+            async with (
+                aiohttp.ClientSession(middlewares=(wires,)) as node,
+                aiohttp.ClientSession(middlewares=(late,), auto_decompress=False) as outside,
+            ):
+                serving = lab.contracts.fine_tuning.address
+                chain = TuningChain(node, lab.rpc, serving, owner.key, store)
+                choice = StorageChoice(lab.storage, 10**17)
+                return await Storage(outside, choice, chain, Announcements(store)).upload(result)
+        finally:
+            store.close()
+
+    def sent() -> int:
+        count = lab.contracts.chain.rpc.call("eth_getTransactionCount", owner.address, "latest")
+        return int(count, 16)
+
+    with pytest.raises(ChainError):
+        await upload()
+    assert sent() == (when == "after")
+    cut = False
+    assert await upload() == root and not behind
+    assert sent() == 1
+
+
+async def test_a_stuck_transaction_is_replaced_by_a_dearer_one_and_paid_once(
+    lab: TuningLab, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """An announcement, the broker's death, and gas that became dearer than it offers."""
+    monkeypatch.setattr(node_module, "RECEIPT_SECONDS", 0.1)
+    owner = lab.person()
+    result = tmp_path / "result.enc"
+    result.write_bytes(b"a result whose announcement is stuck")
+    call = lab.contracts.chain.rpc.call
+
+    @asynccontextmanager
+    async def alive() -> AsyncIterator[tuple[Storage, Store]]:
+        store = Store(tmp_path / "state")
+        try:
+            async with aiohttp.ClientSession(auto_decompress=False) as session:
+                serving = lab.contracts.fine_tuning.address
+                chain = TuningChain(session, lab.rpc, serving, owner.key, store)
+                choice = StorageChoice(lab.storage, 10**17)
+                yield Storage(session, choice, chain, Announcements(store)), store
+        finally:
+            store.close()
+
+    async def stuck() -> list[int]:
+        """One more try, and the gas prices that were offered until then."""
+        async with alive() as (storage, store):
+            with pytest.raises(ChainError):
+                await storage.upload(result)
+            return sorted(int(price) for (price,) in store.rows("SELECT gas_price FROM sent"))
+
+    fee = hash_path(result).chunks * lab.flow.view("pricePerSector")
+    held = lab.contracts.chain.balance(owner.address)
+    call("evm_setAutomine", False)
+    call("evm_setIntervalMining", 0)
+    try:
+        (first,) = await stuck()
+        assert await stuck() == [first]  # too early
+        monkeypatch.setattr(chain_module, "REPLACE_SECONDS", 0)
+        first, second = await stuck()
+        assert second > first * 9 // 8
+        for _ in range(6):
+            prices = await stuck()
+        # Where no block comes a higher price helps nobody.
+        assert max(prices) <= 2 * int(call("eth_gasPrice"), 16) and len(prices) < 8
+        (waiting,) = call("txpool_content")["pending"].values()
+        assert [int(one["gasPrice"], 16) for one in waiting.values()] == [max(prices)]
+        call("evm_mine")
+    finally:
+        call("evm_setAutomine", True)
+    async with alive() as (storage, store):
+        assert await storage.upload(result) == hash_path(result).root
+        assert store.rows("SELECT * FROM announcement") == []
+    assert int(call("eth_getTransactionCount", owner.address, "latest"), 16) == 1
+    assert fee < held - lab.contracts.chain.balance(owner.address) < 2 * fee + 10**16
+
+
+async def test_a_changed_listing_waits_for_what_is_under_way(
+    lab: TuningLab, tmp_path: Path
+) -> None:
+    """A wallet that serves two brokers, or one that died right after sending."""
+    broker = lab.broker(storage=None)
+    broker.stop(signal.SIGTERM)
+    options, call = load(broker.config), lab.contracts.chain.rpc.call
+    refused = asyncio.Event()
+
+    async def wires(request: Any, handler: Any) -> Any:
+        answer = await handler(request)
+        if b'"pending"' in request.body._value:
+            refused.set()
+        return answer
+
+    store = Store(tmp_path / "state")
+    try:
+        async with aiohttp.ClientSession(middlewares=(wires,)) as session:
+            serving = lab.contracts.fine_tuning.address
+            chain = TuningChain(session, lab.rpc, serving, options.wallet_key, store)
+            call("evm_setAutomine", False)
+            try:
+                await chain.send(await chain.sign_transaction(chain.provider, "0x", value=1))
+                refused.clear()
+                url, signer = "http://127.0.0.1:9", broker.address
+                going = asyncio.create_task(register(chain, options, url=url, signer=signer))
+                await asyncio.wait_for(refused.wait(), 30)
+                call("evm_mine")
+            finally:
+                call("evm_setAutomine", True)
+            await going
+            assert (await chain.service() or {})["url"] == url
+    finally:
+        store.close()
