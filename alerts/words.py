@@ -66,7 +66,7 @@ FINDINGS = {
     Fact.COMPOSE_CHANGED: N_("it runs other software than before"),
     Fact.IDENTICAL_EVIDENCE: N_("it showed evidence that had been shown before"),
     Fact.URL_CHANGED: N_("its endpoint moved without a new acknowledgement"),
-    Fact.SIGNER_DIFFERS: N_("its chain entry names another key than its evidence"),
+    Fact.SIGNER_DIFFERS: N_("users accepted an earlier signing key than the one it has now"),
 }
 CHANGES = {
     "price": N_("{provider} changed its price"),

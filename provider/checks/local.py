@@ -8,9 +8,12 @@ import sqlite3
 from collections.abc import Iterator
 from pathlib import Path
 
+from protocol.fees import EMBEDDING
 from provider import keyfiles, schema
+from provider.amounts import in_0g
 from provider.checks.findings import Finding, State
 from provider.checks.subject import Subject
+from provider.config import CHAT, SPEECH
 from provider.tuning.options import Options as TuningOptions
 
 GIB = 1024**3
@@ -21,10 +24,34 @@ def look(subject: Subject) -> list[Finding]:
     """All of it."""
     found = [Finding("wallet key", "ok", f"is the key of {subject.provider}")]
     found += _secrets(subject)
-    found += [_disk(subject), _store(subject), _log(subject), _evidence(subject)]
+    found += [_price(subject), _disk(subject), _store(subject), _log(subject), _evidence(subject)]
     if isinstance(subject.options, TuningOptions):
         found += _executors(subject.options)
     return found
+
+
+def _price(subject: Subject) -> Finding:
+    """The prices as people compare them: a digit too many is easily missed in neuron."""
+    options = subject.options
+    if isinstance(options, TuningOptions):
+        said = f"{_per_million(options.price_per_token)} trained"
+    else:
+        asked, answered = options.service.input_price, options.service.output_price
+        kind = options.service.type
+        if kind == CHAT:
+            said = f"{_per_million(asked)} asked, {_per_million(answered)} answered"
+        elif kind == EMBEDDING:
+            said = _per_million(asked)
+        elif kind == SPEECH:
+            price = asked if options.service.speech_rule == "sdk" else answered
+            said = f"{in_0g(price)} 0G per second"
+        else:
+            said = f"{in_0g(answered)} 0G per picture"
+    return Finding("price", "ok", said)
+
+
+def _per_million(neuron: int) -> str:
+    return f"{in_0g(neuron * 10**6)} 0G per million tokens"
 
 
 def _secrets(subject: Subject) -> Iterator[Finding]:

@@ -114,7 +114,12 @@ async def _answer(config: Config, session: aiohttp.ClientSession) -> Finding:
         return Finding(name, "fail", said, "see the upstream's log")
     if reply.status != 200 or not meter.whole(raw):
         said = f"status {reply.status}: {raw[:200].decode('utf-8', 'replace')!r}"
-        return Finding(name, "fail", said, "see the upstream's log")
+        fix = "see the upstream's log"
+        if reply.status == 404:
+            fix = (
+                "end upstream.url where /chat/completions begins, mostly in /v1, or mend its model"
+            )
+        return Finding(name, "fail", said, fix)
     if meter.usage is None:
         said = "answers without usage: fees will be counted by words"
         return Finding(name, "warn", said, "have it report usage")

@@ -37,7 +37,11 @@ def upstream() -> Iterator[str]:
 class Saying(Upstream):
     """Also answers what the check asks."""
 
-    do_Say = Upstream.do_plain
+    async def do_Say(self, send: Any, stream: bool) -> None:
+        if b"unheard-of" in self.bodies[-1]:
+            await self._json(send, 404, b'{"error":{"message":"no such model"}}')
+        else:
+            await self.do_plain(send, stream)
 
 
 @pytest.fixture
@@ -60,6 +64,9 @@ async def test_before_the_first_start_it_makes_nothing_and_finds_nothing_to_mend
     assert {f.name for f in findings.values() if f.state == "fail"} == set()
     assert findings["registration"].said == "not on chain yet: the first start registers it"
     assert findings["stake"].said == "none yet: the first start pays 100 0G"
+    assert findings["price"].said == (
+        "0.1 0G per million tokens asked, 0.4 0G per million tokens answered"
+    )
     assert findings["upstream answer"].said == "answers with usage"
     assert findings["upstream stream"].said == "streams with usage"
     assert findings["public URL"] == Finding(
@@ -139,6 +146,7 @@ async def test_a_lost_signer_is_told_before_the_next_start_replaces_it(
         ("chain", {"inference": EMPTY}, "contract", "there is none at 0x2222"),
         ("chain", {"rpc": "http://127.0.0.1:9"}, "node", "does not answer"),
         ("upstream", {"url": "http://127.0.0.1:9/v1"}, "upstream", "does not answer"),
+        ("upstream", {"model": "unheard-of"}, "upstream answer", "status 404"),
         ("service", {"url": "http://127.0.0.1:9"}, "public URL", "does not answer from here"),
         ("service", {"url": "http://provider.invalid"}, "TLS", "everybody on the way reads keys"),
         ("listen", {"host": "203.0.113.1"}, "listen", "cannot listen on 203.0.113.1"),
@@ -154,7 +162,7 @@ async def test_what_is_wrong_is_named_with_its_fix(
     if name == "configuration":
         said = said.split(":")[2]
     assert finding.state == "fail" and said in finding.said, finding
-    assert finding.fix
+    assert finding.fix and ("mostly in /v1" in finding.fix) == (said == "status 404")
 
 
 async def test_money_secrets_and_stores_are_looked_at(lab: Lab, broker: Broker) -> None:
