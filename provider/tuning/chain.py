@@ -21,6 +21,8 @@ from provider.tuning.options import Options
 from provider.tuning.sent import Sent, Signed
 
 COUNTED_SECONDS = 10
+#: How long it may take to learn what has used a nonce of ours, before it counts as somebody else's.
+DOUBT_SECONDS = 600
 REPLACE_SECONDS = 90
 WAIT_SECONDS = 60
 #: A replacement costs at most so many times what the node asks per gas: where no block comes at
@@ -155,7 +157,7 @@ class TuningChain(Node):
             await self.send_and_wait("payment", transaction)
 
     async def _any_mined(self, earlier: Sequence[Signed]) -> bool:
-        """Whether one of them did what it should."""
+        """Whether one of them did what it should. Raises ChainError while nobody can tell."""
         count = await self.number("eth_getTransactionCount", self.provider, "latest")
         for sent in earlier:
             # A node may count a transaction a moment before it has the receipt.
@@ -163,6 +165,11 @@ class TuningChain(Node):
             receipt = await self.wait(sent.hash, seconds)
             if receipt is not None and receipt.get("status") == "0x1":
                 return True
+            if receipt is None and sent.nonce < count:
+                # One node counts it, the one behind the same address that has its receipt is slow.
+                kept = await asyncio.to_thread(self._sent.last, sent.nonce)
+                if kept is not None and time.time() - kept.at < DOUBT_SECONDS:
+                    raise ChainError(f"what used nonce {sent.nonce} is not known yet")
         return False
 
     async def _nothing_waits(self) -> None:

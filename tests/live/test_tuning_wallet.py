@@ -166,3 +166,51 @@ async def test_a_changed_listing_waits_for_what_is_under_way(
             assert (await chain.service() or {})["url"] == url
     finally:
         store.close()
+
+
+async def test_an_announcement_whose_receipt_is_late_is_not_paid_again(
+    lab: TuningLab, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of nodes behind one address one has its block, another does not, nor has storage read it."""
+    for module, name in ((node_module, "RECEIPT_SECONDS"), (chain_module, "COUNTED_SECONDS")):
+        monkeypatch.setattr(module, name, 0.1)
+    owner, behind = lab.person(), True
+    result = tmp_path / "result.enc"
+    result.write_bytes(b"a result whose receipt is late")
+    root = hash_path(result).root
+
+    async def wires(request: Any, handler: Any) -> Any:
+        if behind and b"eth_getTransactionReceipt" in request.body._value:
+            request.body = request.body._value.replace(owner_hash(), b"0x" + b"00" * 32)
+        return await handler(request)
+
+    def owner_hash() -> bytes:
+        return str(store.rows("SELECT hash FROM sent")[0][0]).encode()
+
+    async def late(request: Any, handler: Any) -> Any:
+        if behind and root.hex() in request.url.path:
+            request.url = request.url.with_path(f"/file/info/0x{'00' * 32}")
+        return await handler(request)
+
+    def sent() -> int:
+        count = lab.contracts.chain.rpc.call("eth_getTransactionCount", owner.address, "latest")
+        return int(count, 16)
+
+    store = Store(tmp_path / "state")
+    try:
+        async with (
+            aiohttp.ClientSession(middlewares=(wires,)) as session,
+            aiohttp.ClientSession(middlewares=(late,), auto_decompress=False) as outside,
+        ):
+            serving = lab.contracts.fine_tuning.address
+            chain = TuningChain(session, lab.rpc, serving, owner.key, store)
+            choice = StorageChoice(lab.storage, 10**17)
+            storage = Storage(outside, choice, chain, Announcements(store))
+            for words in ("was not mined in time", "is not known yet"):
+                with pytest.raises(ChainError, match=words):
+                    await storage.upload(result)
+                assert sent() == 1
+            behind = False
+            assert await storage.upload(result) == root and sent() == 1
+    finally:
+        store.close()
