@@ -103,5 +103,10 @@ _SOURCES = {
 }
 
 
-def movement_rows(entries: Iterable[MovementEntry]) -> tuple[MovementRow, ...]:
-    return tuple(MovementRow(e, kind(e.kind), _(_SOURCES.get(e.source, e.source))) for e in entries)
+def movement_rows(
+    entries: Iterable[MovementEntry], *, public: bool = False
+) -> tuple[MovementRow, ...]:
+    """`public`: as anybody reads them, to whom the account is not "yours"."""
+    said = {**_SOURCES, "transaction": gettext_noop("its owner’s transaction")}
+    words = said if public else _SOURCES
+    return tuple(MovementRow(e, kind(e.kind), _(words.get(e.source, e.source))) for e in entries)

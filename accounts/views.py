@@ -85,7 +85,7 @@ def public_account(request: HttpRequest, address: str) -> HttpResponse:
         balances=pages.balances(found, None),
         has_account=found.ledger is not None,
         rows=funds.position_rows(found.positions, clock.now_unix()),
-        movements=pages_parts.movement_rows(moved.items),
+        movements=pages_parts.movement_rows(moved.items, public=True),
         movements_pager=pages_parts.pager(
             moved, _("movements"), lambda n: "?" + urlencode({"page": n})
         ),

@@ -140,9 +140,10 @@ def _endpoint(report: Mapping[str, Any]) -> TestedEndpoint:
         overall=report["overall"] or "not_checked",
         error=report["error"],
         questions=tuple(
-            Question(_(TITLES[name]), answer)
-            for name, answer in report["questions"].items()
-            if name in TITLES
+            # In the order of public reports; a column of JSON keeps none.
+            Question(_(title), report["questions"][name])
+            for name, title in TITLES.items()
+            if name in report["questions"]
         ),
         groups=tuple((_(title), tuple(rows)) for title, rows in groups.items()),
     )

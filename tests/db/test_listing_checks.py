@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
+import re
 import threading
 import uuid
 from collections.abc import Iterator
@@ -342,6 +343,8 @@ def test_the_self_test_judges_like_the_public_engine_and_says_it_to_one_person(
     theirs.force_login(User.objects.for_address(BOB))
     shown = mine.get(f"/operator/selftest/{other.pk}").content.decode()
     assert 'data-check="bind.onchain" data-verdict="fail"' in shown
+    asked = re.findall(r"<dt>(\w+ \w+) ", shown)
+    assert asked == ["Is it", "Does that", "Is the", "Are the", "Was it"]
     assert theirs.get(f"/operator/selftest/{other.pk}").status_code == 404
     with pytest.raises(Problem, match="cannot be asked"):
         selftest.start(petra, "inference", NAME, "http://169.254.169.254/", "")

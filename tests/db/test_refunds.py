@@ -148,3 +148,10 @@ def test_a_service_says_no_money_is_free_where_all_of_it_is_on_its_way_back(alic
     held.balance += 2 * ONE
     held.save()
     assert "Enough for the next request." in shown()
+
+
+def test_a_strangers_movements_are_not_called_yours(alice: Client) -> None:
+    moved("deposit", "a", balance="available", source="transaction")
+    assert "your transaction" in alice.get("/account/transactions").content.decode()
+    page = Client().get(f"/accounts/{ALICE}").content.decode()
+    assert "its owner’s transaction" in page and "your transaction" not in page
