@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from django.apps import apps
 from django.core.exceptions import ImproperlyConfigured
-from django.core.management import call_command
+from django.core.management import CommandError, call_command
 from django.db import models
 from django.test import Client
 from django.utils import timezone
@@ -160,6 +160,9 @@ def test_sealed_fields_survive_a_new_key_and_not_the_loss_of_the_old(settings: A
     assert row.bearer() == "Bearer secret"
     with pytest.raises(crypto.Unreadable):
         crypto.unseal(sealed)
+    settings.FIELD_KEYS = [old]  # whoever lets a script go on by the exit code keeps the old key
+    with pytest.raises(CommandError, match="not among FIELD_KEYS"):
+        call_command("rotate_field_keys")
     settings.FIELD_KEYS = [new, "short"]
     with pytest.raises(ImproperlyConfigured, match="FIELD_KEYS: key 2"):
         crypto.require_keys()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from django.core.management.base import BaseCommand
+from django.core.management.base import BaseCommand, CommandError
 
 from accounts import crypto
 
@@ -15,3 +15,8 @@ class Command(BaseCommand):
     def handle(self, *args: Any, **options: Any) -> None:
         done, unreadable = crypto.rotate()
         self.stdout.write(f"sealed again: {done}, unreadable: {unreadable}")
+        if unreadable:
+            raise CommandError(
+                "What is unreadable was sealed with a key that is not among FIELD_KEYS: put that "
+                "behind the new one and run this again before you take any away."
+            )
