@@ -81,12 +81,14 @@ def own_path(request: HttpRequest, target: str, otherwise: str) -> str:
 
 
 def typed(request: HttpRequest) -> tuple[tuple[str, str], ...]:
-    """What a form sent, for hidden fields that send it once more; not its CSRF token."""
+    """What a form sent, for hidden fields that send it once more; neither its CSRF token nor what
+    proves a person.
+    """
     return tuple(
         (name, value)
         for name, values in request.POST.lists()
         for value in values
-        if name != "csrfmiddlewaretoken"
+        if name != "csrfmiddlewaretoken" and not name.startswith(PROOF)
     )
 
 
@@ -99,6 +101,8 @@ def uuid_of(text: str) -> UUID | None:
 
 
 _DIGITS = len(str(MAX_PAGE))
+#: Begins the names of what somebody with a password proves themselves by, amid a form's own fields.
+PROOF = "proof-"
 
 
 def in_pieces(

@@ -24,6 +24,8 @@ FRESH_SECONDS = 600
 _SEEN_EVERY_SECONDS = 300
 #: The code of what is refused because it is older.
 STALE = "step_up_required"
+#: The same for an account with a password, which has no wallet to ask.
+STALE_PASSWORD = "password_step_up_required"
 _PROVED = "proved_at"
 _SHOWN = 50
 
@@ -85,6 +87,13 @@ def require_fresh(request: HttpRequest) -> None:
     """Raises Problem `step_up_required` unless the wallet signed in within the last ten minutes."""
     proved = request.session.get(_PROVED)
     if not isinstance(proved, int) or abs(time.time() - proved) > FRESH_SECONDS:
+        if isinstance(request.user, User) and request.user.has_usable_password():
+            raise Problem(
+                STALE_PASSWORD,
+                _("This needs a password and a code that are at most 10 minutes old."),
+                _("Give them at /ops/sign-in/again, in another tab; what you typed here stays."),
+                status=403,
+            )
         raise Problem(
             STALE,
             _("This needs a signature that is at most 10 minutes old."),

@@ -114,7 +114,9 @@ class JobPage:
 
 @dataclass(frozen=True)
 class SignInPage:
-    """`step`: `password`, `code` or `enrol`; `codes` are shown once, after the enrolment."""
+    """`step`: `password`, `code`, `enrol`, or `again`, after which `fields` go to `next`; `codes`
+    are shown once, after the enrolment.
+    """
 
     step: str
     next: str
@@ -123,6 +125,7 @@ class SignInPage:
     enrolment: Enrolment | None = None
     codes: tuple[str, ...] = ()
     left: int = 0
+    fields: tuple[tuple[str, str], ...] = ()
 
 
 def ops_page(now: dt.datetime, *, may_act: bool) -> OpsPage:

@@ -204,6 +204,27 @@ def enrol(request: HttpRequest, account: PasswordAccount, code: str) -> tuple[st
 
 def second_step(request: HttpRequest, account: PasswordAccount, code: str) -> bool:
     """A code of the app, or a recovery code (True): opens the session. Raises Problem, TooMany."""
+    recovery = _use(account, code)
+    _open(request, account)
+    return recovery
+
+
+def again(request: HttpRequest, account: PasswordAccount, password: str, code: str) -> bool:
+    """Both once more, within the session of their owner, for what wants a fresh proof; whether the
+    code was a recovery code. The CSRF token stays, and with it every open form. Raises Problem,
+    TooMany.
+    """
+    limits.spend("staff", limits.address(request), limit=TRIES, seconds=WINDOW_SECONDS)
+    if not check_password(password[:1_000], account.user.password):
+        _count(account)
+        raise Problem("wrong", _("The password is wrong."), status=403)
+    recovery = _use(account, code)
+    sessions.opened(request, account.user, request.session.session_key)
+    return recovery
+
+
+def _use(account: PasswordAccount, code: str) -> bool:
+    """Whether it is a recovery code, which is spent. Raises Problem, TooMany."""
     _count(account)
     if not account.secret_sealed:
         raise Problem("not_enrolled", _("This account has no authenticator yet."), status=409)
@@ -212,10 +233,8 @@ def second_step(request: HttpRequest, account: PasswordAccount, code: str) -> bo
         # Compare and set: of two requests with one code, one gets in.
         taken = PasswordAccount.objects.filter(pk=account.pk, last_step__lt=step)
         if taken.update(last_step=step):
-            _open(request, account)
             return False
     if _spend_recovery(account, code):
-        _open(request, account)
         return True
     raise _wrong_code()
 

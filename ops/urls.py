@@ -20,4 +20,5 @@ urlpatterns: list[URLPattern | URLResolver] = [
     ),
     path("ops/sign-in", views_staff.sign_in, name="sign_in"),
     path("ops/sign-in/code", views_staff.code, name="code"),
+    path("ops/sign-in/again", views_staff.again, name="again"),
 ]

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import logging
 
-from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
+from django.http import Http404, HttpRequest, HttpResponse, HttpResponseRedirect
 from django.shortcuts import render
+from django.utils.translation import gettext as _
 from django.views.decorators.cache import never_cache
 from django.views.decorators.debug import sensitive_post_parameters
 from django.views.decorators.http import require_http_methods
 
 from accounts.errors import Problem, TooMany
-from accounts.http import own_path
+from accounts.http import PROOF, own_path, typed
+from accounts.pages_parts import StepUp
 from moderation import audit
 from ops import staff
 from ops.models import PasswordAccount
@@ -77,6 +79,42 @@ def code(request: HttpRequest) -> HttpResponse:
         return _step(request, account, target, problem)
     _record(request, account, "authenticator_enrolled", "authenticator")
     return _page(request, SignInPage("codes", target, account.name, codes=codes))
+
+
+@sensitive_post_parameters(f"{PROOF}password", f"{PROOF}code")
+@require_http_methods(["GET", "HEAD", "POST"])
+@never_cache
+def again(request: HttpRequest) -> HttpResponse:
+    """Password and code once more, where a wallet would sign once more (`accounts.http`); then on
+    to where that was asked for, with a form that was sent there as it was typed.
+    """
+    account = (
+        PasswordAccount.objects.filter(user_id=request.user.pk or 0).select_related("user").first()
+    )
+    if account is None:
+        raise Http404("no account with a password")
+    title = _("Staff sign-in")
+    if request.method != "POST":
+        return _asked(request, title, _("Other tabs keep what is typed there."))
+    target = own_path(request, request.POST.get(f"{PROOF}to", ""), "/ops")
+    typed_code = request.POST.get(f"{PROOF}code", "")[:40]
+    try:
+        password = request.POST.get(f"{PROOF}password", "")
+        recovery = staff.again(request, account, password, typed_code)
+    except TooMany:
+        raise
+    except Problem as problem:
+        _record(request, account, "code_refused", problem.code)
+        return _asked(request, title, problem.title, problem.status)
+    _record(request, account, "signed_in", "recovery code" if recovery else "authenticator")
+    if f"{PROOF}sent" not in request.POST:
+        return HttpResponseRedirect(target)
+    return _page(request, SignInPage("again", target, account.name, fields=typed(request)))
+
+
+def _asked(request: HttpRequest, title: str, why: str, status: int = 200) -> HttpResponse:
+    page = StepUp(title, why, "/ops")
+    return render(request, "accounts/step_up.html", {"page": page}, status=status)
 
 
 def _step(

@@ -28,6 +28,7 @@ from ops import admin, staff, urls_admin
 from ops.models import PasswordAccount
 from ops.site import site
 from tests import factories
+from tests.db.personal_world import prove
 
 pytestmark = pytest.mark.django_db
 PASSWORD = "correct horse battery staple"
@@ -316,6 +317,61 @@ def test_a_recovery_code_works_once(client: Client) -> None:
     assert len(PasswordAccount.objects.get().recovery) == 8
     actions = list(Act.objects.order_by("number").values_list("action", flat=True))
     assert actions == ["authenticator_enrolled", "signed_in", "code_refused", "signed_in"]
+
+
+def test_a_form_outlives_the_password_that_it_asks_for(client: Client) -> None:
+    """As with a wallet: what was typed goes on after a fresh proof, in the same session."""
+    _secret, codes = enrolled(client)
+    client = Client(enforce_csrf_checks=True)
+    user = PasswordAccount.objects.get().user
+    client.force_login(user)
+    prove(client, 601)
+    asked, here = "/account/alerts/mail", "/ops/sign-in/again"
+
+    def token(path: str = "/account/alerts") -> str:
+        found = re.search(r'data-csrf="(\w+)"', client.get(path).content.decode())
+        assert found is not None
+        return found[1]
+
+    def hidden(html: str, action: str) -> dict[str, str]:
+        form = html[html.index(f'action="{action}"') :].partition("</form")[0]
+        return dict(re.findall(r'<input type="hidden" name="([\w-]+)" value="([^"]*)"', form))
+
+    open_tab, key = token(), client.session.session_key
+    typed = {"act": "ask", "email": "a@b.org", "csrfmiddlewaretoken": open_tab}
+    stale = client.post(asked, typed)
+    kept = hidden(stale.content.decode(), here)
+    assert stale.status_code == 403 and "password and a code" in stale.content.decode()
+    assert (kept["act"], kept["email"], kept["proof-to"]) == ("ask", "a@b.org", asked)
+    wrong = client.post(here, {**kept, "proof-password": "no", "proof-code": codes[0]})
+    assert wrong.status_code == 403 and "The password is wrong" in wrong.content.decode()
+    assert PASSWORD not in wrong.content.decode() and 'value="no"' not in wrong.content.decode()
+    kept = hidden(wrong.content.decode(), here)
+    right = {**kept, "proof-password": PASSWORD}
+    assert client.post(here, {**right, "proof-code": "000000"}).status_code == 403
+    done = client.post(here, {**right, "proof-code": codes[0]}).content.decode()
+    kept = hidden(done, asked)
+    assert {name for name in kept if name != "csrfmiddlewaretoken"} == {"act", "email"}
+    assert "Go on with it" in done and codes[0] not in done
+    again = client.post(asked, kept)
+    assert again.status_code != 403 and "password and a code" not in again.content.decode()
+    assert client.session.session_key == key
+    assert client.post("/account/inbox/read", {"csrfmiddlewaretoken": open_tab}).status_code == 302
+    used = client.post(here, {**right, "proof-code": codes[0]})
+    assert used.status_code == 403, "no code works twice"
+    # A page that was asked for is gone to; nowhere else.
+    for path, to in (("/account/data", "/account/data"), ("https://evil.example/", "/ops")):
+        proof = {"proof-to": path, "proof-password": PASSWORD, "proof-code": codes.pop()}
+        assert client.post(here, {**proof, "csrfmiddlewaretoken": open_tab})["Location"] == to
+    assert client.get(here).status_code == 200
+    prove(client, 601)
+    refused = client.post(
+        "/account/tokens/1/rotate", "{}", content_type="application/json",
+        headers={"X-CSRFToken": open_tab},
+    ).json()  # fmt: skip
+    assert refused["code"] == "password_step_up_required" and here in refused["fix"]
+    client.force_login(User.objects.for_address(factories.BOB))
+    assert client.get(here).status_code == 404, "whoever has a wallet signs"
 
 
 def test_guessing_is_slow_and_names_are_not_told(client: Client) -> None:
