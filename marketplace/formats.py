@@ -137,7 +137,7 @@ def token_price(label: str, each: int, million: int | None = None) -> Price:
     return Price(whole, _("1M tokens"), label, each, _("token"), "1M")
 
 
-# --- counts and shares ---------------------------------------------------------------------------
+# --- counts ---------------------------------------------------------------------------------------
 
 
 def count(number: int) -> str:
@@ -147,27 +147,6 @@ def count(number: int) -> str:
     divisor, suffix = (1_000, "k") if number < MILLION else (MILLION, "M")
     tenths = number * 10 // divisor
     return f"{tenths // 10:,}.{tenths % 10}{suffix}"
-
-
-@dataclass(frozen=True)
-class Share:
-    """A part's place in a bar that is 10 000 units wide."""
-
-    start: int
-    width: int
-
-
-def shares(parts: list[int]) -> list[Share]:
-    """Widths that fill the bar exactly; a part that is not zero stays visible (at least 60
-    units)."""
-    total = sum(parts)
-    if total <= 0:
-        return [Share(0, 0) for _ in parts]
-    least = 60
-    widths = [max(least, part * 10_000 // total) if part > 0 else 0 for part in parts]
-    widths[widths.index(max(widths))] += 10_000 - sum(widths)
-    starts = [sum(widths[:index]) for index in range(len(widths))]
-    return [Share(start, width) for start, width in zip(starts, widths, strict=True)]
 
 
 # --- time ----------------------------------------------------------------------------------------

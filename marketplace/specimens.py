@@ -7,6 +7,8 @@ from dataclasses import dataclass
 
 from django.utils import timezone
 
+from accounts import pages
+from ledger.records import Account, Purse
 from marketplace import formats
 from marketplace.changes import ChangeRow
 from marketplace.parts import Chip, Column, Fact, Link, Option, Pager
@@ -32,14 +34,6 @@ ANSWERS = ("pending", "verified", "rewritten", "altered", "not_comparable", "fai
 
 
 @dataclass(frozen=True)
-class Part:
-    label: str
-    neuron: int
-    share: formats.Share
-    testid: str = ""
-
-
-@dataclass(frozen=True)
 class Step:
     label: str
     state: str
@@ -61,7 +55,7 @@ class StyleguidePage:
     pager: Pager
     chips: tuple[Chip, ...]
     facts: tuple[Fact, ...]
-    parts: tuple[Part, ...]
+    balances: pages.Balances
     steps: tuple[Step, ...]
     changes: tuple[ChangeRow, ...]
     hash: str
@@ -73,10 +67,8 @@ class StyleguidePage:
 
 
 def page() -> StyleguidePage:
-    now = timezone.now()
-    money = [("Available", 7_250 * formats.ONE // 1000), ("Locked", 4_100 * formats.ONE // 1000)]
-    money.append(("Refunding", 1_250 * formats.ONE // 1000))
-    widths = formats.shares([neuron for _, neuron in money])
+    now, milli = timezone.now(), formats.ONE // 1000
+    purse = Purse(12_600 * milli, 7_250 * milli, "", 0, False)
     return StyleguidePage(
         address=EXAMPLE,
         verdicts=VERDICTS,
@@ -131,9 +123,7 @@ def page() -> StyleguidePage:
             ),
             Fact("0G Market", "Its attestation was not checked by us", "unknown", verdict="never"),
         ),
-        parts=tuple(
-            Part(label, neuron, share) for (label, neuron), share in zip(money, widths, strict=True)
-        ),
+        balances=pages.balances(Account(EXAMPLE, purse, ()), None),
         steps=(
             Step("Review", "done"),
             Step("Confirm in the wallet", "current"),

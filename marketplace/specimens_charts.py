@@ -20,10 +20,9 @@ _STATES = ("up",) * 30 + ("down",) * 4 + ("degraded",) * 3 + ("none",) * 12 + ("
 
 @dataclass(frozen=True)
 class ChartSpecimens:
-    """`health`: a row of a list; `history`: the bar at full width, with its table."""
+    """`healths`: rows of a list; `history`: the bar at full width, with its table."""
 
-    health: HealthView
-    unseen: HealthView
+    healths: tuple[HealthView, ...]
     history: History
     charts: tuple[Chart, ...]
 
@@ -33,8 +32,7 @@ def specimens(now: dt.datetime) -> ChartSpecimens:
         state="up", uptime={"7d": _GOOD}, bar=bar_of("u" * 20 + "gd--uuuu", 6 * HOUR)
     )
     return ChartSpecimens(
-        health=health,
-        unseen=HealthView(bar=bar_of("-" * 28, 6 * HOUR)),
+        healths=(health, HealthView(bar=bar_of("-" * 28, 6 * HOUR))),
         history=_history(health, now),
         charts=(_steps(now), _lines(now), _loss(now)),
     )

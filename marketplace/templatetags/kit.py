@@ -26,11 +26,9 @@ register.filter("signed", formats.signed)
 register.filter("count", formats.count)
 register.filter("duration", formats.duration)
 register.filter("countdown", formats.countdown)
-register.filter("absolute", formats.absolute)
 register.filter("short_address", short)
 register.filter("short_hash", formats.short_hash)
 register.filter("clip", formats.clip)
-register.filter("identicon", formats.identicon)
 register.filter("model_path", links.model_path)
 
 
@@ -98,8 +96,3 @@ def icon(name: str) -> SafeString:
 def palette() -> SafeString:
     """What every page has for the keyboard; the same for everybody."""
     return render_to_string("ui/palette.html")
-
-
-@register.simple_tag
-def bar(*parts: int) -> list[formats.Share]:
-    return formats.shares([int(part) for part in parts])

@@ -2,7 +2,7 @@
 badge, change.
 
 A page of 25 rows holds two hundred of them, so they are written here and not as templates (an
-include costs ten times as much); `templates/ui/` has a template for most, which only calls the tag.
+include costs ten times as much).
 What is not ours to write is escaped, always; numbers of our own need no escaping.
 """
 
@@ -195,7 +195,6 @@ def verdict(verdict: str, testid: str = "") -> SafeString:
     )
 
 
-@register.simple_tag
 def star(id: str, title: str, watched: object = False) -> SafeString:
     """The button that watches a listing or stops it; belongs to the page's form `watch`."""
     name = "unwatch" if watched else "watch"
@@ -208,7 +207,6 @@ def star(id: str, title: str, watched: object = False) -> SafeString:
     )
 
 
-@register.simple_tag
 def pick(id: str, title: str) -> SafeString:
     """The check box that takes a listing into the page's form `compare`."""
     word, sentence = _compare()

@@ -111,7 +111,6 @@ def uptime(found: Uptime | None) -> SafeString:
     return _measured(shown % {"share": found.text, "probes": f"{found.probes:,}"}, title)
 
 
-@register.simple_tag
 @kept_by_language
 def milliseconds(found: Spread | None) -> SafeString:
     """The median of a spread of milliseconds with p95 and sample size in its title."""
@@ -125,7 +124,6 @@ def milliseconds(found: Spread | None) -> SafeString:
     )
 
 
-@register.simple_tag
 @kept_by_language
 def speed(found: Spread | None) -> SafeString:
     """The median of a spread of tokens per 10 s, per second."""

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import ast
 import datetime as dt
-import itertools
 import json
 import re
 import shlex
@@ -91,19 +90,6 @@ def test_prices_are_multiples_of_what_the_contract_holds(given_price: int, answe
     assert image.neuron == answered
     (minute,) = formats.prices("speech-to-text", given_price, answered)
     assert minute.neuron == max(given_price, answered) * 60
-
-
-@given(st.lists(st.integers(0, 10**30), min_size=1, max_size=6))
-def test_shares_fill_the_bar_and_keep_every_part_visible(parts: list[int]) -> None:
-    shares = formats.shares(parts)
-    if not sum(parts):
-        assert all(share.width == 0 for share in shares)
-        return
-    assert sum(share.width for share in shares) == 10_000
-    for share, part in zip(shares, parts, strict=True):
-        assert (share.width > 0) == (part > 0)
-    for before, after in itertools.pairwise(shares):
-        assert after.start == before.start + before.width
 
 
 @given(st.integers(-(10**6), 10**9))
