@@ -68,7 +68,8 @@ class Collectable:
     """Over all sub-accounts, neuron: `locked` is held, of it `refunding` may leave and `free`
     stays. `chargeable` is what settlements can take now (refunds included, contracts.md 6.4):
     nothing at a removed or unacknowledged service, nothing of users who did not acknowledge its
-    signer. `at_risk` customers hold `at_risk_locked`.
+    signer. `customers` are users, who may hold some at several services of yours; `at_risk` are
+    sub-accounts, which hold `at_risk_locked`.
     """
 
     customers: int
@@ -113,7 +114,7 @@ def customers(
     found.sort(key=lambda one: (-one.risk.grade, -one.position.balance, one.position.user))
     risky = [one for one in found if one.risk.grade]
     sums = Collectable(
-        customers=len(found),
+        customers=len({one.position.user for one in found if one.position.balance}),
         locked=sum(one.position.balance for one in found),
         chargeable=sum(
             one.position.balance

@@ -192,7 +192,7 @@ def customer_list(request: HttpRequest, address: str) -> HttpResponse:
         sums=found.sums,
         rows=found.page.items,
         pager=pages_parts.pager(
-            found.page, _("customers"), lambda n: f"?page={n}" + ("&only=risk" if only else "")
+            found.page, _("sub-accounts"), lambda n: f"?page={n}" + ("&only=risk" if only else "")
         ),
         more=found.more,
         views=(

@@ -198,24 +198,27 @@ def test_customers_at_risk_come_first_and_sums_are_whole(petra: Client) -> None:
         factories.sub_account(users[name], **given)
     factories.settlement(user=users["fast"], settled=30 * ONE, at=now - dt.timedelta(days=1))
     factories.settlement(user=users["empty"], settled=1, status="partial", unsettled=ONE)
+    # A customer of two services (one of them removed) is one; an empty account holds nothing.
+    factories.sub_account(users["rich"], serving=FINE_TUNING, balance=3 * ONE)
     listings, known = ledger.services_of(PETRA), ledger.contracts()
     found = customers.customers(listings, PETRA, known, now)
     names = {address: name for name, address in users.items()}
     order = [names[one.position.user] for one in found.page.items]
-    assert order == ["silent", "empty", "fast", "refunding", "two", "reserve", "rich"]
-    assert found.sums.customers == 7 and found.sums.at_risk == 6
-    assert found.sums.locked == sum(int(given["balance"]) for given in held.values())
+    assert order == ["silent", "rich", "empty", "fast", "refunding", "two", "reserve", "rich"]
+    assert found.sums.customers == 6 and found.sums.at_risk == 7
+    assert found.sums.locked == 3 * ONE + sum(int(given["balance"]) for given in held.values())
     assert found.sums.free + found.sums.refunding == found.sums.locked
-    assert found.sums.chargeable == found.sums.locked - 9 * ONE, "the silent one cannot be charged"
+    assert found.sums.chargeable == found.sums.locked - 12 * ONE, "the silent one, the removed"
     risky = customers.customers(listings, PETRA, known, now, only="risk")
     assert [names[one.position.user] for one in risky.page.items] == order[:-1]
     # Without the owner's acknowledgement nobody can be charged.
     Service.objects.filter(provider=PETRA).update(tee_signer_acknowledged=False)
     grave = customers.customers(ledger.services_of(PETRA), PETRA, known, now)
-    assert [one.risk.grade for one in grave.page.items] == [2] * 7
+    assert [one.risk.grade for one in grave.page.items] == [2] * 8
     assert grave.sums.chargeable == 0 and grave.sums.locked == found.sums.locked
     page = petra.get("/operator/customers?only=risk").content.decode()
-    assert page.count('data-testid="customer-row"') == 7
+    assert page.count('data-testid="customer-row"') == 8 and "1–8 of 8 sub-accounts" in page
+    assert "that 6 customers hold here" in " ".join(page.split())
 
 
 # --- gas ------------------------------------------------------------------------------------------
