@@ -304,9 +304,13 @@ def test_what_to_do_first(page: Page, asgi_server: str, chat: Chat) -> None:
     page.set_viewport_size({"width": 1280, "height": 720})
     page.get_by_test_id("chat-send").click()
     expect(page.locator("[data-error]")).to_contain_text("One step is missing")
-    # the money arrives: the page notices by itself
+    terms = page.locator("#terms")
+    terms.locator("summary").press("Enter")
+    # the money arrives: the page notices by itself, and leaves open what was opened
     SubAccount.objects.update(balance=3 * factories.ONE)
     expect(page.locator("#gate")).to_have_attribute("data-ready", "yes", timeout=10_000)
+    expect(terms).to_have_attribute("open", "")
+    expect(terms.locator("summary")).to_be_focused()
     page.get_by_test_id("chat-send").click()
     expect(page.get_by_test_id("message-verdict")).to_have_attribute("data-verdict", "verified")
 
