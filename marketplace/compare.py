@@ -195,7 +195,8 @@ def _measured(found: Sequence[One]) -> tuple[Row, ...]:
             [
                 Cell(
                     up.text,
-                    _("of %(n)s probes") % {"n": f"{up.probes:,}"},
+                    ngettext("of %(n)s probe", "of %(n)s probes", up.probes)
+                    % {"n": f"{up.probes:,}"},
                     health=one.health,
                     value=f"{up.share // 100}.{up.share % 100:02d}",
                     unit="percent",

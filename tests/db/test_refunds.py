@@ -138,12 +138,14 @@ def test_time_is_skipped_on_a_local_devnet_only(alice: Client, settings: Any) ->
 def test_a_service_says_no_money_is_free_where_all_of_it_is_on_its_way_back(alice: Client) -> None:
     factories.contract()
     factories.service(PETRA)
+    factories.settlement()
     held = pair(PETRA, (2 * ONE, 60))
 
     def shown() -> str:
         return alice.get(f"/services/inference/{PETRA}").content.decode()
 
     page = shown()
+    assert "</a> of 1 settlement<" in page
     assert "Nothing here is free for requests." in page and page.count(">Top up<") == 1
     held.balance += 2 * ONE
     held.save()
