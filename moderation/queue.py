@@ -22,12 +22,15 @@ from ledger import selectors as ledger
 from ledger import words as ledger_words
 from ledger.models import Service, SubAccount
 from ledger.records import ChangeEntry, Listing, Page
+from ledger.stored import fields
 from moderation import above, risk, selectors, state
 from moderation.models import Act, Effect, Item, ItemKind, Report
 from moderation.subjects import Subject, SubjectKind
 from probes.selectors import HealthView, health_of
 
 SHOWN, SHOWN_ACTS, SHOWN_CHANGES = 50, 30, 8
+#: Letters of what a change was from and to.
+_MOST_SAID = 300
 #: Letters of a search, and services whose model has them.
 MOST_TYPED, MOST_NAMED = 80, 1_000
 
@@ -159,14 +162,30 @@ class Offered:
 
 @dataclass(frozen=True)
 class Changed:
-    """A line of a listing's history on chain. `words`: what changed, in the reader's language."""
+    """A line of a listing's history on chain. `words`: what changed, in the reader's language;
+    `before` and `after`, as the chain has them, where it changed `since` the first report: what
+    people wrote about may be gone.
+    """
 
     words: str
     entry: ChangeEntry
+    since: bool
+    before: str = ""
+    after: str = ""
 
     @classmethod
-    def of(cls, entry: ChangeEntry) -> Changed:
-        return cls(ledger_words.change(entry.change, entry.after) or entry.change, entry)
+    def of(cls, entry: ChangeEntry, reported: dt.datetime | None) -> Changed:
+        said = ledger_words.change(entry.change, entry.after) or entry.change
+        since = reported is not None and entry.at > reported
+        old, new = fields(entry.before), fields(entry.after)
+        if not since or not (old and new):
+            return cls(said, entry, since)
+        moved = [name for name in new if old.get(name) != new[name]]
+        return cls(said, entry, since, _values(old, moved), _values(new, moved))
+
+
+def _values(said: Mapping[str, Any], names: list[str]) -> str:
+    return ", ".join(f"{name} {said.get(name, '')}" for name in names)[:_MOST_SAID]
 
 
 @dataclass(frozen=True)
@@ -203,6 +222,11 @@ class Evidence:
     gone: bool = False
 
     @property
+    def moved(self) -> tuple[Changed, ...]:
+        """What changed since the first report."""
+        return tuple(one for one in self.changes if one.since)
+
+    @property
     def can_end(self) -> bool:
         """Whether ending it can be proposed: neither it nor a proposal is in force."""
         held = {one.kind for one in self.force}
@@ -221,6 +245,8 @@ def evidence(subject: Subject, item: Item | None, now: dt.datetime) -> Evidence:
     if item:
         waiting = waiting.exclude(pk=item.pk)
     names = titles([subject])
+    reports = tuple(_reports(subject, item))
+    reported = min((one.at for one in reports), default=None)
     force = selectors.in_force(now).filter(subject_kind=subject.kind, subject=subject.key)
     proposals = [one.number for one in force if one.kind == "proposed"]
     changes = (
@@ -235,12 +261,12 @@ def evidence(subject: Subject, item: Item | None, now: dt.datetime) -> Evidence:
         finding=_finding(about),
         before=str(about.get("before", "")),
         after=str(about.get("after", "")),
-        reports=tuple(_reports(subject, item)),
+        reports=reports,
         proposal=Act.objects.filter(pk__in=proposals).first() if proposals else None,
         offers=found,
         held=held,
         holders=holders,
-        changes=tuple(map(Changed.of, changes.items)) if changes else (),
+        changes=tuple(Changed.of(one, reported) for one in changes.items) if changes else (),
         acts=tuple(acts_of(subject)[:SHOWN_ACTS]),
         force=tuple(force.exclude(kind="approved").order_by("-number")),
         others=tuple(row(one, names, now) for one in waiting[:10]),

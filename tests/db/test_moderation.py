@@ -470,6 +470,19 @@ def test_reports_are_merged_answered_and_limited(one: User) -> None:
     (item,) = Item.objects.filter(kind=ItemKind.REPORT, closed_at=None)
     assert item.reports.count() == 2 and "8: 2 persons report it" in item.why
     assert "waits" in alice.get("/account/reports").content.decode()
+    # What people wrote about may be another listing by now.
+    desk, moved = signed_in(one), f"/moderation?item={item.pk}"
+    now = timezone.now()
+    factories.change(PETRA, block=7, at=now - dt.timedelta(days=1))
+    assert "moved-since" not in desk.get(moved).content.decode()
+    evil = {"url": "https://b.example/<b>"}
+    factories.change(
+        PETRA, change="url", before={"url": "https://a.example"}, after=evil, block=9, at=now
+    )
+    shown = desk.get(moved).content.decode().partition('data-testid="moved-since"')[2]
+    notice = shown.partition("</ul>")[0]
+    assert "block 9" in notice and "block 7" not in notice
+    assert "https://a.example" in notice and "https://b.example/&lt;b&gt;" in notice
     hostile = "<img src=x onerror=alert(1)> \u202e" + TEXT
     bob.post("/moderation/report", {**given, "category": "other", "text": hostile})
     staffed = signed_in(one).get("/moderation?kind=report").content.decode()
