@@ -120,7 +120,7 @@ def test_hidden_leaves_every_list_and_stays_by_link(one: User, two: User) -> Non
     assert body["moderation"]["state"] == "hidden"
     assert body["moderation"]["reason"] == HIDE.public_text
     log = Client().get("/moderation/log").content.decode()
-    assert HIDE.public_text in log and "reproduced it" not in log
+    assert HIDE.public_text in log and "reproduced it" not in log and "audit-head" in log
     assert f'data-number="{act.number}"' in log and 'data-action="propose_hide"' not in log
     services.decide(one, SERVICE, Decision(Action.UNHIDE, "fixed"))
     assert [path for path in paths if not listed(path)] == []
@@ -387,6 +387,7 @@ def test_doors_are_closed_to_everybody_else(one: User) -> None:
     for path in ("/moderation", "/moderation/record"):
         assert [c.get(path).status_code for c in (Client(), user, auditor)] == [403, 403, 200]
     assert Act.objects.count() == 0
+    assert b"audit-head" not in Client().get("/moderation/log").content, "nothing to prove yet"
 
 
 def test_queries_do_not_grow(one: User) -> None:
