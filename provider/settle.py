@@ -138,6 +138,9 @@ class Settler:
                     0 if everything else self._options.minimum, urgent, only_urgent=only_urgent
                 )
                 await self._send_open(urgent)
+                # A user has one item at a time: what came while an earlier one waited is next.
+                if everything and await self._collect(0, urgent, only_urgent=False):
+                    await self._send_open(urgent)
             except BaseException:
                 self._urgent |= urgent
                 raise
@@ -147,9 +150,9 @@ class Settler:
         async with self._lock:
             await self._confirmations.follow(set())
 
-    async def _collect(self, minimum: int, urgent: Set[str], *, only_urgent: bool) -> None:
+    async def _collect(self, minimum: int, urgent: Set[str], *, only_urgent: bool) -> int:
         """Sign one item per user who owes at least `minimum` in charges that no item holds yet, or
-        anything where it is urgent."""
+        anything where it is urgent; how many."""
         found = await asyncio.to_thread(self._store.free_charges)
         free = {
             user: charges
@@ -159,7 +162,8 @@ class Settler:
         }
         busy = {item.signed.item.user for item in await asyncio.to_thread(self._store.open_items)}
         if not free.keys() - busy:
-            return
+            return 0
+        made = 0
         head = await self._chain.number("eth_blockNumber")
         for user in free.keys() - busy:
             account = await self._chain.account(user)
@@ -179,6 +183,8 @@ class Settler:
                     continue
             signed = self._sign(user, [charge for _, charge in charges], nonce)
             await asyncio.to_thread(self._store.add_item, signed, [id_ for id_, _ in charges], head)
+            made += 1
+        return made
 
     def _sign(self, user: str, charges: Sequence[Charge], nonce: int) -> SignedItem:
         item = Settlement(

@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 import requests
 
+from devnet import accounts
 from protocol import unsettled
 from runner.processes import free_port
 from tests.live.provider_lab import (
@@ -117,10 +118,20 @@ def test_the_numbers_follow_what_happens(lab: Lab, broker: Broker, door: Door) -
     assert user.address not in door.get("/metrics").text
 
 
-def test_an_empty_gas_wallet_and_a_removed_service_are_told(
+def test_one_press_settles_all_and_an_empty_wallet_and_a_removal_are_told(
     lab: Lab, broker: Broker, door: Door
 ) -> None:
     user, chain = customer(lab, broker), lab.contracts.chain
+    # One press settles all of it, also what came while an item that was refused waited.
+    buy(broker, user, 1)
+    revoke = "revokeTEESignerAcknowledgement"
+    lab.contracts.inference.send(accounts.owner(), revoke, broker.address)
+    door.post("/settle")
+    until(lambda: "would answer status 3, no signer" in broker.log)
+    lab.acknowledge(broker.address)
+    until(lambda: broker.ask(user.provider_key(broker.address)).status_code == 200)
+    door.post("/settle")
+    until(lambda: door.metric("unsettled_neuron") == 0)
     buy(broker, user, 1)
     door.browser.post(f"{door.url}/login", {"token": door.token}, timeout=10)
 
