@@ -6,7 +6,7 @@ import contextlib
 import random
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -180,10 +180,3 @@ def database() -> dict[str, Any]:
 def run_seed(seed: int | Plan, say: Callable[[str], None] = lambda _: None) -> Result:
     """Run one seed; an exception other than of the simulated world is a bug of the simulator."""
     return Simulation(seed if isinstance(seed, Plan) else Plan.from_seed(seed), say).run()
-
-
-def run_seeds(
-    seeds: Iterator[int], say: Callable[[str], None] = lambda _: None
-) -> Iterator[Result]:
-    for seed in seeds:
-        yield run_seed(seed, say)
