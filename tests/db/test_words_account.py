@@ -175,7 +175,8 @@ def test_transactions_in_every_state(alone: None) -> None:
     client = reader(ALICE)
     assert left(client, *(f"/account/transactions/{row.pk}" for row in rows)) == {}
     assert left(client, "/account/transactions") == {}
-    Intent.objects.update(action="retrieve", params={"providers": [PETRA]})
+    moved = [{"what": "locked", "before": str(ONE), "after": "0"}]
+    Intent.objects.update(action="retrieve", params={"providers": [PETRA]}, effects=moved)
     assert left(client, *(f"/account/transactions/{row.pk}" for row in rows)) == {}
     pages = {row.state: client.get(f"/account/transactions/{row.pk}") for row in rows}
     led = {state for state, page in pages.items() if "locked now" in page.content.decode()}
