@@ -82,6 +82,12 @@ def broadcast(chain: Chain, wallet: LocalAccount, intent: Intent, **changes: Any
     return str(chain.rpc.call("eth_sendRawTransaction", "0x" + raw.hex()))
 
 
+def client_of(wallet: LocalAccount) -> Client:
+    client = Client()
+    client.force_login(person(wallet))
+    return client
+
+
 def looked(intent: Intent) -> Intent:
     """The next look, as if `follow.PAUSE` had passed."""
     Intent.objects.filter(pk=intent.pk).update(checked_at=None)
@@ -436,66 +442,3 @@ def test_a_hash_is_taken_once_and_a_second_one_is_refused(chain: Chain) -> None:
     with pytest.raises(Problem) as caught:
         intents.submitted(intent, "0x" + "ab" * 32)
     assert caught.value.code == "already_sent"
-
-
-# --- doors and their owner -----------------------------------------------------------------------
-
-
-def client_of(wallet: LocalAccount) -> Client:
-    client = Client()
-    client.force_login(person(wallet))
-    return client
-
-
-def post(client: Client, path: str, body: dict[str, Any]) -> Any:
-    return client.post(path, body, content_type="application/json")
-
-
-def test_only_its_owner_sees_or_moves_a_transaction(chain: Chain) -> None:
-    alice, bob = client_of(ALICE), client_of(BOB)
-    seen = services.check("deposit", FIVE, ALICE.address).digest
-    answer = post(
-        alice,
-        "/account/transactions/start",
-        {"action": "deposit", "params": FIVE, "seen": seen},
-    )
-    path = answer.json()["url"]
-    assert alice.get(path).status_code == 200
-    for stranger in (bob, Client()):
-        for name in ("confirm", "submitted", "rejected", "discard"):
-            body = {"tx_hash": "0x" + "11" * 32}
-            assert post(stranger, f"{path}/{name}", body).status_code in (401, 404)
-        assert stranger.get(f"{path}/status").status_code == 404
-    assert bob.get(path).status_code == 404
-    assert b"Deposit 5 0G" not in Client().get(path).content
-    assert b"Deposit 5 0G" not in bob.get("/account/transactions").content
-    assert b"Deposit 5 0G" in alice.get("/account/transactions").content
-    assert Intent.objects.get().state == State.PRECHECKED
-
-
-def test_the_doors_hand_out_only_reviewed_transactions(chain: Chain) -> None:
-    alice = client_of(ALICE)
-    seen = services.check("deposit", FIVE, ALICE.address).digest
-    body = {"action": "deposit", "params": FIVE, "seen": seen}
-    started = post(alice, "/account/transactions/start", body).json()
-    confirmed = post(alice, started["url"] + "/confirm", {}).json()
-    assert confirmed["state"] == "awaiting_wallet"
-    assert confirmed["transaction"]["from"] == ALICE.address
-    assert confirmed["transaction"]["value"] == hex(5 * NEURON)
-    again = post(alice, started["url"] + "/confirm", {})
-    assert (again.status_code, again.json()["code"]) == (409, "already_under_way")
-    assert post(alice, started["url"] + "/confirm", {"again": True}).status_code == 200
-    bad = post(alice, started["url"] + "/submitted", {"tx_hash": "0x12"})
-    assert (bad.status_code, bad.json()["code"]) == (400, "invalid_request")
-    declined = post(alice, started["url"] + "/rejected", {"declined": True}).json()
-    assert declined["state"] == "rejected"
-
-
-def test_every_write_needs_the_csrf_token(chain: Chain) -> None:
-    intent = opened(person(ALICE))
-    strict = Client(enforce_csrf_checks=True)
-    strict.force_login(person(ALICE))
-    for name in ("confirm", "submitted", "rejected", "discard"):
-        path = f"/account/transactions/{intent.pk}/{name}"
-        assert post(strict, path, {}).status_code == 403
-    assert post(strict, "/account/transactions/start", {}).status_code == 403
