@@ -276,6 +276,7 @@ def test_deposit_transfer_and_retrieve_until_the_numbers_equal_the_contracts(
     page.get_by_role("link", name="Retrieve").last.click()
     expect(review).to_contain_text("Later: 2 0G starts its lock and unlocks in about 24 hours")
     to_final(page)
+    expect(page.locator("[data-live]")).to_be_hidden()  # its own news are on the page already
     shows(page, "locked", 0)
     shows(page, "refunding", 2 * NEURON)
     page.goto(f"{asgi_server}/account/refunds")
