@@ -54,6 +54,10 @@ def given(user: User) -> frozenset[Role]:
     return frozenset(Role(name) for name in names)
 
 
+class RoleNeeded(PermissionDenied):
+    """Only staff may, and this visitor is none: another sign-in opens it."""
+
+
 def require(
     *wanted: Role,
 ) -> Callable[
@@ -67,7 +71,7 @@ def require(
     ) -> Callable[Concatenate[HttpRequest, P], HttpResponse]:
         def guarded(request: HttpRequest, /, *args: P.args, **kwargs: P.kwargs) -> HttpResponse:
             if of(request.user).isdisjoint(wanted):
-                raise PermissionDenied(needed(*wanted))
+                raise RoleNeeded(needed(*wanted))
             return view(request, *args, **kwargs)
 
         update_wrapper(guarded, view)

@@ -302,10 +302,12 @@ class Again:
 
 @dataclass(frozen=True)
 class ErrorPage:
-    """`request_id` is what support needs; `retry_seconds` only for too many requests."""
+    """`request_id` is what support needs; `retry_seconds` only for too many requests; `sign_in`:
+    whether the door of the staff leads on."""
 
     status: int
     title: str
     text: str
     retry_seconds: int | None = None
     again: Again | None = None
+    sign_in: bool = False

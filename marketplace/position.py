@@ -18,7 +18,6 @@ from chain.selectors import Freshness
 from ledger import selectors
 from ledger.models import ACCEPTED, Settlement
 from ledger.records import Listing, Position
-from marketplace import links
 
 SPENT_DAYS = 30
 
@@ -53,8 +52,11 @@ class Mine:
     known: Acknowledged | None
 
 
-def mine(user: User, listing: Listing, head: Freshness, settlements_path: str) -> Mine | None:
-    """The visitor's position; None where there is none (12 queries at most)."""
+def mine(
+    user: User, listing: Listing, head: Freshness, settlements_path: str, ask: tuple[str, str]
+) -> Mine | None:
+    """The visitor's position; None where there is none (12 queries at most). `ask`: what the
+    playground calls asking this service, and its path there, empty where it cannot."""
     position = selectors.position(user.address, listing.provider, listing.serving)
     if position is None:
         return None
@@ -79,7 +81,7 @@ def mine(user: User, listing: Listing, head: Freshness, settlements_path: str) -
         settlements=spent["n"],
         last_paid=spent["last"],
         keys=user.provider_keys.filter(living & own).count(),
-        next=_next(user, listing, position, unix, now),
+        next=_next(user, listing, position, unix, now, ask),
         top_up=account_links.form("transfer", position),
         retrieve=account_links.form("retrieve", position),
         settlements_path=settlements_path,
@@ -87,7 +89,14 @@ def mine(user: User, listing: Listing, head: Freshness, settlements_path: str) -
     )
 
 
-def _next(user: User, listing: Listing, position: Position, unix: int, now: dt.datetime) -> Act:
+def _next(
+    user: User,
+    listing: Listing,
+    position: Position,
+    unix: int,
+    now: dt.datetime,
+    ask: tuple[str, str],
+) -> Act:
     """What needs its owner (the gravest first), else what the money is there for."""
     cards = attention.cards(user, [position], unix, now)
     if cards:
@@ -96,7 +105,7 @@ def _next(user: User, listing: Listing, position: Position, unix: int, now: dt.d
     top_up = account_links.form("transfer", position)
     if not position.spendable and not listing.removed:
         return Act(_("Nothing here is free for requests."), _("Top up"), top_up)
-    if listing.service_type == "chatbot" and not listing.removed:
-        path = links.with_query("/playground/chat", provider=listing.provider)
-        return Act(_("Enough for the next request."), _("Chat"), path)
+    label, path = ask
+    if path and not listing.is_fine_tuning:  # a task costs more than a request, and says how much
+        return Act(_("Enough for the next request."), label, path)
     return Act(_("Nothing needs you here."), _("Top up"), top_up)

@@ -107,11 +107,13 @@ def of_status(request: HttpRequest, status: int, headers: Mapping[str, str]) -> 
     """The problem document of an error that something else answered in its own words."""
     code = _BY_STATUS.get(status, "internal_error" if status >= 500 else "bad_request")
     detail = CODES[code].meaning
+    kept = {name: headers[name] for name in ("Allow", "Retry-After") if name in headers}
+    if kept.get("Allow") == "GET":
+        kept["Allow"] = "GET, HEAD"  # the gate answers HEAD as it does GET
     if status == HTTPStatus.NOT_FOUND:
         detail = "There is nothing under this path; /api/docs lists what there is."
     elif status == HTTPStatus.METHOD_NOT_ALLOWED:
-        detail = f"{request.method} is not allowed here; allowed: {headers.get('Allow', 'GET')}."
-    kept = {name: headers[name] for name in ("Allow", "Retry-After") if name in headers}
+        detail = f"{request.method} is not allowed here; allowed: {kept.get('Allow', 'GET, HEAD')}."
     if status == HTTPStatus.UNAUTHORIZED:
         kept |= CHALLENGE
     return document(request, Problem(code, detail, headers=kept), status)

@@ -20,6 +20,7 @@ from accounts.errors import Problem
 from accounts.http import typed
 from accounts.models import User
 from accounts.problems import problem
+from accounts.roles import RoleNeeded
 from marketplace import pages
 
 log = logging.getLogger(__name__)
@@ -69,12 +70,17 @@ _LAST_RESORT = (
 
 
 def error(
-    request: HttpRequest, status: int, text: str = "", retry_seconds: int | None = None
+    request: HttpRequest,
+    status: int,
+    text: str = "",
+    retry_seconds: int | None = None,
+    *,
+    sign_in: bool = False,
 ) -> HttpResponse:
     """The error page of a status; `text` replaces its explanation, `retry_seconds` becomes
-    `Retry-After`."""
+    `Retry-After`, `sign_in` offers the door of the staff."""
     title, explanation = _TEXTS.get(status) or _TEXTS[500 if status >= 500 else 400]
-    page = pages.ErrorPage(status, _(title), text or _(explanation), retry_seconds)
+    page = pages.ErrorPage(status, _(title), text or _(explanation), retry_seconds, sign_in=sign_in)
     body = render_to_string(
         "marketplace/error.html", {"page": page, "failed": status >= 500}, request
     )
@@ -89,7 +95,7 @@ def bad_request(request: HttpRequest, exception: Exception) -> HttpResponse:
 
 
 def forbidden(request: HttpRequest, exception: Exception) -> HttpResponse:
-    return error(request, 403, str(exception))
+    return error(request, 403, str(exception), sign_in=isinstance(exception, RoleNeeded))
 
 
 def csrf_failure(request: HttpRequest, reason: str = "") -> HttpResponse:

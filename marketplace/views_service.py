@@ -69,11 +69,13 @@ def overview(request: HttpRequest, kind: str, address: str) -> HttpResponse:
     record = reputation.totals(listing.provider, listing.serving)
     settlements = account_links.service(listing, "settlements")
     user = request.user if request.user.is_authenticated else None
-    held = position.mine(user, listing, head_of(request), settlements) if user else None
     standing = standing_of(key)
+    service = pages.service_head(listing, "", standing, record.payers_30d)
+    ask = (service.try_label, service.try_path)
+    held = position.mine(user, listing, head_of(request), settlements, ask) if user else None
     card = None if listing.is_fine_tuning else cards.card(listing.additional_info)
     page = pages.OverviewPage(
-        service=pages.service_head(listing, "", standing, record.payers_30d),
+        service=service,
         offer=parts.offer_of(listing),
         price_notes=price_notes(listing),
         card=cards.linked(card) if card else (),

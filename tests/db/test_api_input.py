@@ -142,7 +142,8 @@ def test_wrong_methods_and_hosts(client: Client) -> None:
     for method in (client.post, client.put, client.patch, client.delete):
         response = method("/api/v1/services", data=b"{}", content_type="application/json")
         assert problem(response, 405)["code"] == "method_not_allowed"
-        assert response["Allow"] == "GET"
+        assert response["Allow"] == "GET, HEAD"
+    assert client.head("/api/v1/services").status_code == 200
     assert problem(client.get("/api/v1/status", headers={"host": "evil.example"}), 400)
 
 

@@ -8,6 +8,7 @@ import time
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 import orjson
 import pytest
@@ -145,6 +146,15 @@ def test_an_auditor_looks_and_an_admin_acts(client: Client) -> None:
     assert not Job.objects.exists() and not Act.objects.exists()
 
 
+def test_whom_the_door_is_closed_to_learns_where_staff_signs_in(client: Client) -> None:
+    for path in ("/ops?part=x&y", "/ops/announcements", "/moderation", "/moderation/record"):
+        refused = client.get(path)
+        html = refused.content.decode()
+        assert refused.status_code == 403
+        assert f'href="/ops/sign-in?next={quote(path, safe="")}">Staff sign-in</a>' in html
+    assert "Staff sign-in" not in client.post("/ops/jobs").content.decode(), "a lost form"
+
+
 # --- commands -------------------------------------------------------------------------------------
 
 
@@ -162,6 +172,7 @@ def test_a_button_is_its_command_and_leaves_a_record(
     assert jobs.run(str(job.pk)) == JobState.ENDED
     assert jobs.run(str(job.pk)) is None, "nobody runs it again"
     page = client.get(f"/ops/jobs/{job.pk}").content.decode()
+    assert re.search(r"by <span [^>]*><span [^>]*>0x[^<]*</span></span>, ended <time", page)
     assert "reconciliations: 0 would go" in page and "part=output" not in page
 
 

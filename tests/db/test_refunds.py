@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from datetime import UTC, datetime
 from typing import Any
 
@@ -11,7 +12,7 @@ from django.utils import timezone
 
 from accounts import clock, refunds, timeskip
 from accounts.models import User
-from ledger.models import Ledger, Movement, SubAccount
+from ledger.models import Ledger, Movement, Service, SubAccount
 from ledger.selectors import account
 from tests import factories
 from tests.factories import ALICE, INFERENCE, ONE, PETRA
@@ -147,9 +148,23 @@ def test_a_service_says_no_money_is_free_where_all_of_it_is_on_its_way_back(alic
     page = shown()
     assert "</a> of 1 settlement<" in page
     assert "Nothing here is free for requests." in page and page.count(">Top up<") == 1
+    assert re.search(r", unlocks in\s*<span[^>]*>23 h", page)
     held.balance += 2 * ONE
     held.save()
     assert "Enough for the next request." in shown()
+    # Whatever the playground asks, it is the next act.
+    for service_type, label, path in (
+        ("chatbot", "Chat", "chat"),
+        ("text-to-image", "Make a picture", "images"),
+        ("speech-to-text", "Transcribe", "audio"),
+        ("embedding", "Embed texts", "embeddings"),
+    ):
+        Service.objects.update(service_type=service_type)
+        page = shown()
+        assert "Enough for the next request." in page
+        assert re.search(rf'class="button" href="/playground/{path}\?[^"]*">{label}<', page)
+    factories.head(indexed_timestamp=int(timezone.now().timestamp()) + DAY)
+    assert re.search(r"</span>: unlocked - collect now", shown())
 
 
 def test_a_strangers_movements_are_not_called_yours(alice: Client) -> None:
