@@ -15,5 +15,6 @@ class InferenceConfig(AppConfig):
             own_use.SOURCES.append(spend.uses)
         personal.register()
         above.register(
-            SubjectKind.SHARE, above.Source(shares.living, shares.desk_path, shares.cleaned)
+            SubjectKind.SHARE,
+            above.Source(shares.living, shares.owners, shares.desk_path, shares.cleaned),
         )

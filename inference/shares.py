@@ -173,9 +173,16 @@ def living(digests: Collection[str]) -> dict[str, str]:
     return dict(rows.values_list("digest", "chat__owner__address"))
 
 
-def of_owners(owners: Collection[str]) -> dict[str, str]:
+def owners(digests: Collection[str]) -> dict[str, str]:
+    """The same of all that there are: a deleted conversation can be brought back, and is nobody
+    else's meanwhile (1 query)."""
+    rows = Share.objects.filter(digest__in=digests)
+    return dict(rows.values_list("digest", "chat__owner__address"))
+
+
+def of_owners(wallets: Collection[str]) -> dict[str, str]:
     """The links of these wallets, as `living` has them (1 query)."""
-    rows = _open().filter(chat__owner__address__in=owners)
+    rows = _open().filter(chat__owner__address__in=wallets)
     return dict(rows.values_list("digest", "chat__owner__address"))
 
 
@@ -185,16 +192,25 @@ def desk_path(digest: str) -> str:
 
 
 def cleaned(digest: str, text: str) -> str:
-    """A text about a link without its secret, nor any other address of a link."""
+    """A text about a link without its secret, whatever stands around that (`%2Fshared%2F`, `_`),
+    nor any other address of a link."""
 
     def instead(found: re.Match[str]) -> str:
-        return "/shared/..." if found[1] or _digest(found[2]) == digest else found[0]
+        if found[1]:
+            return _TAKEN_OUT
+        said = found[2]
+        for at in range(len(said) - _LETTERS + 1):
+            if _digest(secret := said[at : at + _LETTERS]) == digest:
+                return said.replace(secret, _TAKEN_OUT)
+        return said
 
     return _SECRET.sub(instead, text)
 
 
 #: As `create` makes them.
-_SECRET = re.compile(r"(/shared/)?(?<![\w-])([\w-]{32})(?![\w-])", re.ASCII)
+_LETTERS = 32
+_SECRET = re.compile(rf"(/shared/)?([\w-]{{{_LETTERS},}})", re.ASCII)
+_TAKEN_OUT = "/shared/..."
 
 
 def read(token: str, pay: Callable[[int], None] = lambda size: None) -> Shared:

@@ -11,10 +11,12 @@ from moderation.subjects import Subject
 
 @dataclass(frozen=True)
 class Source:
-    """`living`: of these keys those that are still there, each with its owner's wallet. `path`: the
-    page on which staff reads one. `cleaned`: a text about one without its secret address."""
+    """`living`: of these keys those that are still there, each with its owner's wallet. `owners`:
+    the same, also of those that their owner can still bring back. `path`: the page on which staff
+    reads one. `cleaned`: a text about one without its secret address."""
 
     living: Callable[[Collection[str]], Mapping[str, str]]
+    owners: Callable[[Collection[str]], Mapping[str, str]]
     path: Callable[[str], str]
     cleaned: Callable[[str, str], str]
 
@@ -44,7 +46,9 @@ def lives(subject: Subject) -> bool:
 
 def owner(subject: Subject) -> str:
     """The wallet that a subject is or belongs to; empty where nobody's is known. Never shown."""
-    return subject.address or living(subject.kind, (subject.key,)).get(subject.key, "")
+    source = _sources.get(subject.kind)
+    known = source.owners((subject.key,)) if source else {}
+    return subject.address or known.get(subject.key, "")
 
 
 def path(subject: Subject) -> str:

@@ -76,15 +76,16 @@ class Wish:
                 _("Only its owner can appeal."),
                 _("Sign in with the owner's wallet."),
             )
-        text = above.cleaned(subject, self.text)
-        text = text.replace("\x00", "").replace("\r\n", "\n").strip()
+        text = self.text.replace("\x00", "").replace("\r\n", "\n").strip()
+        if len(text) <= LONGEST:
+            text = above.cleaned(subject, text)
         if not SHORTEST <= len(text) <= LONGEST:
             raise Problem(
                 "wrong_length",
                 _("Say it in %(least)s to %(most)s characters.")
                 % {"least": SHORTEST, "most": f"{LONGEST:,}"},
             )
-        evidence = above.cleaned(subject, self.evidence.strip())
+        evidence = above.cleaned(subject, self.evidence.strip()[:LONGEST])
         if evidence and not _LINK.fullmatch(evidence):
             raise Problem(
                 "wrong_evidence", _("The evidence is a web address or the number of a message.")
@@ -106,10 +107,14 @@ def categories(subject: Subject) -> tuple[Category, ...]:
     return _OF_SHARES if subject.kind == SubjectKind.SHARE else _OF_LISTINGS
 
 
-def known(subject: Subject) -> bool:
-    """Whether there is such a thing to report (1 query; 2 for a model)."""
+def known(subject: Subject, user: User | None = None) -> bool:
+    """Whether there is such a thing to report (1 query; 2 for a model, 3 for a link). A link that
+    staff ended is its owner's to appeal: the public log names it, and nobody else learns by that
+    whether it is still there, or has staff read it again. Who is not signed in is asked to."""
     if subject.kind == SubjectKind.SHARE:
-        return above.lives(subject)
+        if not selectors.ended([subject.key]):
+            return above.lives(subject)
+        return user is None or (above.lives(subject) and above.owner(subject) == user.address)
     if subject.kind == SubjectKind.MODEL:
         return ledger.matching(ledger.ServiceQuery(model=subject.key, everything=True)).exists()
     rows = Service.current.filter(provider=subject.address)
@@ -128,7 +133,7 @@ def submit(
 ) -> Report:
     """A report, joined to the open item of the queue about the same. Raises Problem."""
     now = now or timezone.now()
-    if not known(subject):
+    if not known(subject, user):
         raise Problem("unknown_subject", _("Nothing of that name is listed here."), status=404)
     asked = wish.checked(subject, user)
     if request is not None:

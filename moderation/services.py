@@ -28,6 +28,7 @@ from moderation.errors import Refused
 from moderation.fold import Action, Done, Held
 from moderation.models import (
     PUBLIC_TEXT,
+    REASON,
     Act,
     Anyway,
     Category,
@@ -152,7 +153,7 @@ def end_by_host(subject: Subject, public_text: str, *, by: str, reason: str) -> 
     """End a link to a shared conversation from the machine's own shell (`by`: the command), where
     whoever decides answers for the whole site. Raises Refused."""
     now = timezone.now()
-    text = above.cleaned(subject, public_text)
+    text, reason = above.cleaned(subject, public_text), above.cleaned(subject, reason)
     with transaction.atomic():
         audit.lock()
         _require_living(Action.END_BY_HOST, subject)
@@ -186,7 +187,7 @@ def decline(actor: User, number: int, reason: str, *, request: HttpRequest | Non
             actor,
             Action.DECLINE,
             proposal.about,
-            reason,
+            above.cleaned(proposal.about, reason[:REASON]),
             data={
                 "answers": proposal.number,
                 "label": proposal.action.removeprefix("propose_"),

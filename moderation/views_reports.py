@@ -34,9 +34,10 @@ def report(request: HttpRequest) -> HttpResponse:
     conversation."""
     given = request.POST if request.method == "POST" else request.GET
     subject = Subject.parse(str(given.get("about", "")), str(given.get("key", "")))
-    if subject is None or not reports.known(subject):
+    signed_in = request.user.is_authenticated
+    if subject is None or not reports.known(subject, user_of(request) if signed_in else None):
         raise Http404(_("Nothing of that name is listed here."))
-    if not request.user.is_authenticated:
+    if not signed_in:
         return signed_out(request, _("Report a problem"))
     user = user_of(request)
     fields = {name: str(given.get(name, "")) for name in _FIELDS}
@@ -62,7 +63,7 @@ def _form(
     error: str = "",
     status: int = 200,
 ) -> HttpResponse:
-    own = user.address != "" and above.owner(subject) == user.address
+    own = above.owner(subject) == user.address
     chosen = typed["category"] or (Category.APPEAL if own else "")
     choices = [
         (one.value, one.label)

@@ -97,6 +97,8 @@ def again(request: HttpRequest) -> HttpResponse:
     if request.method != "POST":
         return _asked(request, title, _("Other tabs keep what is typed there."))
     target = own_path(request, request.POST.get(f"{PROOF}to", ""), "/ops")
+    # Whoever came here by themselves has nothing to go back to, and must not be asked once more.
+    target = "/ops" if target.partition("?")[0] == request.path else target
     typed_code = request.POST.get(f"{PROOF}code", "")[:40]
     try:
         password = request.POST.get(f"{PROOF}password", "")
