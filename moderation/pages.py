@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
@@ -67,6 +68,35 @@ class QueuePage:
 
 
 @dataclass(frozen=True)
+class Altered:
+    """One value that an act found and left; None where there was or is none."""
+
+    name: str
+    before: str | None
+    after: str | None
+
+
+def _read(stored: str) -> dict[str, str]:
+    """What an act keeps as JSON, as names and values to read; a value without a name is what was
+    in force (`services._named`)."""
+    found = json.loads(stored)
+    if found is None:
+        return {}
+    named = found if isinstance(found, dict) else {_("In force"): found}
+    return {name.replace("_", " "): _value(value) for name, value in named.items()}
+
+
+def _value(value: object) -> str:
+    if isinstance(value, bool):
+        return _("yes") if value else _("no")
+    if isinstance(value, list):
+        return ", ".join(_value(one) for one in value) or _("nothing")
+    if isinstance(value, dict):
+        return ", ".join(f"{name} {_value(one)}" for name, one in value.items()) or _("nothing")
+    return _("nothing") if value in (None, "") else str(value)
+
+
+@dataclass(frozen=True)
 class LogRow:
     """One act. `path`: the page of what it is about; `undone_by`: the act that took it back."""
 
@@ -83,6 +113,12 @@ class LogRow:
     def answers(self) -> int | None:
         found = self.act.said.get("answers")
         return found if isinstance(found, int) else None
+
+    @property
+    def altered(self) -> tuple[Altered, ...]:
+        """What it found and left, by name, what stayed as it was included."""
+        old, new = _read(self.act.before), _read(self.act.after)
+        return tuple(Altered(name, old.get(name), new.get(name)) for name in {**old, **new})
 
     @property
     def area(self) -> str:

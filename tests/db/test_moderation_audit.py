@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import json
+import re
 from io import StringIO
 from pathlib import Path
 
 import pytest
 from django.core.management import call_command
 from django.db import IntegrityError, connection, transaction
-from django.test import RequestFactory
+from django.test import Client, RequestFactory
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from accounts import roles
 from accounts.models import User
 from moderation import audit, entries
 from moderation.models import Act
@@ -156,3 +158,26 @@ def test_an_export_is_proven_by_whoever_has_it(tmp_path: Path) -> None:
     assert check(json.dumps({**document, "entries": shown[:3]})) == 1
     assert check(json.dumps({**document, "entries": [shown[0], shown[2]]})) == 1
     assert check("[]") == 1
+
+
+def test_the_record_says_names_and_values(client: Client) -> None:
+    """Whoever looks a change up should not have to read JSON."""
+    user = User.objects.for_address(ADDRESS)
+    roles.give(user, roles.Role.ADMIN)
+    client.force_login(user)
+    about = ("user", ADDRESS)
+    old, new = {"roles": [], "may_sign_in": True}, {"roles": ["<b>"], "may_sign_in": True}
+    audit.record(user, "roles_changed", about, area="admin", before=old, after=new)
+    audit.record(user, "flag", about, area="moderation", before=["flagged"], after=[])
+    audit.record(user, "password_set", about, area="admin")
+    html = re.sub(r'<span class="visually-hidden">[^<]*</span>|<svg.*?</svg>', "", shown(client))
+    assert "<dt>roles</dt><dd>" in html and "<del><bdi>nothing</bdi></del>" in html
+    assert "<ins><bdi>&lt;b&gt;</bdi></ins>" in html
+    assert "<dt>may sign in</dt><dd><bdi>yes</bdi></dd>" in html
+    assert "<dt>In force</dt><dd>" in html and "<del><bdi>flagged</bdi></del>" in html
+    assert html.count('<dl class="pairs">') == 2 and "{" not in html
+
+
+def shown(client: Client) -> str:
+    html = client.get("/moderation/record").content.decode()
+    return html[html.index('<ol class="log"') : html.index("</ol>")]
