@@ -13,7 +13,7 @@ import aiohttp
 
 from protocol.abi import FINE_TUNING_SERVING
 from provider.errors import ChainError, ConfigError, Reverted
-from provider.node import Node, Transaction
+from provider.node import RECEIPT_POLL_SECONDS, Node, Transaction
 from provider.register import put
 from provider.store import Store
 from provider.tuning.announcements import Announcements
@@ -21,7 +21,8 @@ from provider.tuning.options import Options
 from provider.tuning.sent import Sent, Signed
 
 COUNTED_SECONDS = 10
-#: How long it may take to learn what has used a nonce of ours, before it counts as somebody else's.
+#: How long it may take to learn what has used a nonce of ours, from the first look that finds it
+#: used, before it counts as somebody else's.
 DOUBT_SECONDS = 600
 REPLACE_SECONDS = 90
 WAIT_SECONDS = 60
@@ -87,6 +88,7 @@ class TuningChain(Node):
         )
         self._sent = Sent(store)
         self._announcements = Announcements(store)
+        self._doubts: dict[int, float] = {}
         self._sending = asyncio.Lock()
 
     async def account(self, user: str) -> Account | None:
@@ -159,17 +161,25 @@ class TuningChain(Node):
     async def _any_mined(self, earlier: Sequence[Signed]) -> bool:
         """Whether one of them did what it should. Raises ChainError while nobody can tell."""
         count = await self.number("eth_getTransactionCount", self.provider, "latest")
-        for sent in earlier:
-            # A node may count a transaction a moment before it has the receipt.
-            seconds = COUNTED_SECONDS if sent.nonce < count else 0
-            receipt = await self.wait(sent.hash, seconds)
-            if receipt is not None and receipt.get("status") == "0x1":
-                return True
-            if receipt is None and sent.nonce < count:
-                # One node counts it, the one behind the same address that has its receipt is slow.
-                kept = await asyncio.to_thread(self._sent.last, sent.nonce)
-                if kept is not None and time.time() - kept.at < DOUBT_SECONDS:
-                    raise ChainError(f"what used nonce {sent.nonce} is not known yet")
+        unknown: set[int] = set()
+        # A node may count a transaction a moment before it has the receipt.
+        for _ in range(max(1, int(COUNTED_SECONDS / RECEIPT_POLL_SECONDS))):
+            unknown = {sent.nonce for sent in earlier if sent.nonce < count}
+            for sent in earlier:
+                receipt = await self.receipt(sent.hash)
+                if receipt is not None and receipt.get("status") == "0x1":
+                    return True
+                if receipt is not None:
+                    unknown.discard(sent.nonce)
+            if not unknown:
+                return False
+            await asyncio.sleep(RECEIPT_POLL_SECONDS)
+        for nonce in unknown:
+            # One node counts it, the one behind the same address that has its receipt is slow. Not
+            # since it was sent: what was stuck for long may be mined just now.
+            since = self._doubts.setdefault(nonce, time.monotonic())
+            if time.monotonic() - since < DOUBT_SECONDS:
+                raise ChainError(f"what used nonce {nonce} is not known yet")
         return False
 
     async def _nothing_waits(self) -> None:
@@ -183,18 +193,33 @@ class TuningChain(Node):
 
     async def _replace(self, nonce: int) -> None:
         """Offer more gas for ours of that nonce where it has waited for long: the same call with
-        the same nonce, so that at most one of them is ever mined. Raises ChainError."""
-        stuck = await asyncio.to_thread(self._sent.last, nonce)
-        if stuck is None or time.time() - stuck.at < REPLACE_SECONDS:
+        the same nonce, so that at most one of them is ever mined. What the operator or another
+        broker sends from this wallet is left alone. Raises ChainError."""
+        tried = await asyncio.to_thread(self._sent.of, nonce)
+        if not tried or time.time() - tried[0].at < REPLACE_SECONDS:
             return
-        dearer = await self.dearer(stuck.transaction, MOST_TIMES)
-        if dearer is None:
-            log.warning("nonce %d is stuck and stays at its gas price", nonce)
+        stuck = tried[0].transaction
+        if await self._waits(stuck):
+            dearer = await self.dearer(stuck, MOST_TIMES)
+            if dearer is None:
+                log.warning("nonce %d is stuck and stays at its gas price", nonce)
+                return
+            await asyncio.to_thread(self._announcements.replaced, stuck, dearer)
+            await asyncio.to_thread(self._sent.keep, dearer)
+        elif any([await self._waits(one.transaction) for one in tried[1:]]):
+            dearer = stuck  # it was signed, but has never come to the node
+        else:
+            log.warning("nonce %d waits with a transaction that is not this broker's", nonce)
             return
-        await asyncio.to_thread(self._announcements.replaced, stuck.transaction, dearer)
-        await asyncio.to_thread(self._sent.keep, dearer)
         log.warning("nonce %d is stuck: sent again at %d neuron per gas", nonce, dearer.gas_price)
-        await self.send(dearer)
+        try:
+            await self.send(dearer)
+        except ChainError as error:
+            log.warning("nonce %d: the node does not take the replacement (%s)", nonce, error)
+
+    async def _waits(self, transaction: Transaction) -> bool:
+        """Whether the node has it."""
+        return await self.rpc("eth_getTransactionByHash", transaction.hash) is not None
 
     async def other_view(self, to: str, data: str) -> str:
         """The raw 0x-hex result of a view of another contract."""

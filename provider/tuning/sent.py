@@ -60,13 +60,14 @@ class Sent:
                 ),
             )
 
-    def last(self, nonce: int) -> Kept | None:
-        """The newest of that nonce; None for one that this broker did not use."""
+    def of(self, nonce: int) -> list[Kept]:
+        """Those of that nonce, the newest first; none of one that this broker did not use."""
         rows = self._store.rows(
             "SELECT hash, raw, nonce, gas_price, at FROM sent WHERE nonce = ?"
-            " ORDER BY at DESC, rowid DESC LIMIT 1",
+            " ORDER BY at DESC, rowid DESC",
             nonce,
         )
-        for hash_, raw, number, price, at in rows:
-            return Kept(Transaction(hash_, raw, number, int(price)), at)
-        return None
+        return [
+            Kept(Transaction(hash_, raw, number, int(price)), at)
+            for hash_, raw, number, price, at in rows
+        ]

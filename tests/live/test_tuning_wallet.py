@@ -81,17 +81,26 @@ async def test_a_stuck_transaction_is_replaced_by_a_dearer_one_and_paid_once(
     lab: TuningLab, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """An announcement, the broker's death, and gas that became dearer than it offers."""
-    monkeypatch.setattr(node_module, "RECEIPT_SECONDS", 0.1)
-    owner = lab.person()
+    for module, name in ((node_module, "RECEIPT_SECONDS"), (chain_module, "COUNTED_SECONDS")):
+        monkeypatch.setattr(module, name, 0.1)
+    owner, behind = lab.person(), False
     result = tmp_path / "result.enc"
     result.write_bytes(b"a result whose announcement is stuck")
+    root = hash_path(result).root
     call = lab.contracts.chain.rpc.call
+
+    async def late(request: Any, handler: Any) -> Any:
+        nonlocal behind
+        if behind and root.hex() in request.url.path:
+            behind = False  # storage has not read that block yet
+            request.url = request.url.with_path(f"/file/info/0x{'00' * 32}")
+        return await handler(request)
 
     @asynccontextmanager
     async def alive() -> AsyncIterator[tuple[Storage, Store]]:
         store = Store(tmp_path / "state")
         try:
-            async with aiohttp.ClientSession(auto_decompress=False) as session:
+            async with aiohttp.ClientSession(middlewares=(late,), auto_decompress=False) as session:
                 serving = lab.contracts.fine_tuning.address
                 chain = TuningChain(session, lab.rpc, serving, owner.key, store)
                 choice = StorageChoice(lab.storage, 10**17)
@@ -125,11 +134,68 @@ async def test_a_stuck_transaction_is_replaced_by_a_dearer_one_and_paid_once(
         call("evm_mine")
     finally:
         call("evm_setAutomine", True)
+    behind = True
     async with alive() as (storage, store):
-        assert await storage.upload(result) == hash_path(result).root
+        assert await storage.upload(result) == root and not behind
         assert store.rows("SELECT * FROM announcement") == []
     assert int(call("eth_getTransactionCount", owner.address, "latest"), 16) == 1
     assert fee < held - lab.contracts.chain.balance(owner.address) < 2 * fee + 10**16
+
+
+async def test_only_what_this_broker_sent_is_replaced_and_what_never_came_is_sent_again(
+    lab: TuningLab, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A wallet that its operator uses too, and power cuts between signing and sending."""
+    monkeypatch.setattr(chain_module, "REPLACE_SECONDS", 0)
+    monkeypatch.setattr(node_module, "RECEIPT_SECONDS", 0.1)
+    owner, cut = lab.person(), True
+    call = lab.contracts.chain.rpc.call
+
+    async def wires(request: Any, handler: Any) -> Any:
+        if cut and b"eth_sendRawTransaction" in request.body._value:
+            raise aiohttp.ClientConnectionError("the power is gone")
+        return await handler(request)
+
+    async def pay(words: str) -> None:
+        with pytest.raises(ChainError, match=words):
+            await chain.pay(chain.provider, "0x", 5, earlier=[], keep=lambda _: None)
+
+    def waiting() -> str:
+        ((one,),) = [nonces.values() for nonces in call("txpool_content")["pending"].values()]
+        return str(one["hash"])
+
+    def signed(nonce: int) -> list[str]:
+        found = store.rows("SELECT hash FROM sent WHERE nonce = ? ORDER BY rowid", nonce)
+        return [str(hash_) for (hash_,) in found]
+
+    store = Store(tmp_path / "state")
+    try:
+        async with aiohttp.ClientSession(middlewares=(wires,)) as session:
+            serving = lab.contracts.fine_tuning.address
+            chain = TuningChain(session, lab.rpc, serving, owner.key, store)
+            await pay("does not answer")
+            cut = False
+            call("evm_setAutomine", False)
+            try:
+                # The operator's own, at the nonce for which the broker has signed.
+                own = await chain.sign_transaction(chain.provider, "0x", value=1)
+                await chain.send(own)
+                await pay("under way")
+                assert waiting() == own.hash and len(signed(0)) == 1
+                call("evm_mine")
+                await pay("not mined in time")
+                cut = True
+                await pay("under way")
+                first, dearer = signed(1)
+                assert waiting() == first
+                cut = False
+                await pay("under way")
+                assert waiting() == dearer and signed(1) == [first, dearer]
+                call("evm_mine")
+            finally:
+                call("evm_setAutomine", True)
+    finally:
+        store.close()
 
 
 async def test_a_changed_listing_waits_for_what_is_under_way(
@@ -210,6 +276,8 @@ async def test_an_announcement_whose_receipt_is_late_is_not_paid_again(
                 with pytest.raises(ChainError, match=words):
                     await storage.upload(result)
                 assert sent() == 1
+                with store.transaction() as db:  # it may have been stuck for long before its block
+                    db.execute("UPDATE sent SET at = at - 3600")
             behind = False
             assert await storage.upload(result) == root and sent() == 1
     finally:
