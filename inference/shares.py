@@ -174,9 +174,9 @@ def living(digests: Collection[str]) -> dict[str, str]:
 
 
 def owners(digests: Collection[str]) -> dict[str, str]:
-    """The same of all that there are: a deleted conversation can be brought back, and is nobody
-    else's meanwhile (1 query)."""
-    rows = Share.objects.filter(digest__in=digests)
+    """The same, also of those whose conversation was deleted a moment ago, or whose owner may not
+    sign in: both can come back, and are nobody else's meanwhile (1 query)."""
+    rows = Share.objects.filter(digest__in=digests, ends_at__gt=timezone.now())
     return dict(rows.values_list("digest", "chat__owner__address"))
 
 

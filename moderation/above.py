@@ -12,8 +12,8 @@ from moderation.subjects import Subject
 @dataclass(frozen=True)
 class Source:
     """`living`: of these keys those that are still there, each with its owner's wallet. `owners`:
-    the same, also of those that their owner can still bring back. `path`: the page on which staff
-    reads one. `cleaned`: a text about one without its secret address."""
+    the same, also of those that can still come back. `path`: the page on which staff reads one.
+    `cleaned`: a text about one without its secret address."""
 
     living: Callable[[Collection[str]], Mapping[str, str]]
     owners: Callable[[Collection[str]], Mapping[str, str]]
@@ -44,11 +44,14 @@ def lives(subject: Subject) -> bool:
     return subject.key in living(subject.kind, (subject.key,))
 
 
+def owners(kind: str, keys: Collection[str]) -> Mapping[str, str]:
+    """The same, also of those that can still come back."""
+    return _sources[kind].owners(keys) if keys and kind in _sources else {}
+
+
 def owner(subject: Subject) -> str:
     """The wallet that a subject is or belongs to; empty where nobody's is known. Never shown."""
-    source = _sources.get(subject.kind)
-    known = source.owners((subject.key,)) if source else {}
-    return subject.address or known.get(subject.key, "")
+    return subject.address or owners(subject.kind, (subject.key,)).get(subject.key, "")
 
 
 def path(subject: Subject) -> str:

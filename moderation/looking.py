@@ -172,10 +172,10 @@ def _end(now: dt.datetime) -> None:
 
 
 def _end_with_subject(waiting: QuerySet[Item], kind: str, now: dt.datetime) -> None:
-    """What is no longer there needs nobody, and who reported it is told so (2 queries, and 2 where
-    something ended)."""
+    """What is gone for good needs nobody, and who reported it is told so (2 queries, and 2 where
+    something ended). Deleting and bringing back does not shake reports off."""
     about = set(waiting.values_list("subject", flat=True))
-    gone = about - set(above.living(kind, about))
+    gone = about - set(above.owners(kind, about))
     if not gone:
         return
     waiting.filter(subject__in=gone).update(closed_at=now)

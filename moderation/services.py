@@ -269,8 +269,9 @@ def _disinterested(actor: User, subject: Subject) -> None:
 
 
 def _require_living(action: Action, subject: Subject) -> None:
-    """A link that ended by itself, or by its owner, is not ended by staff."""
-    if action in (Action.PROPOSE_END, Action.END, Action.END_BY_HOST) and not above.lives(subject):
+    """A link that ended by itself, or by its owner, is not ended by staff; one that can come back
+    is."""
+    if action in (Action.PROPOSE_END, Action.END, Action.END_BY_HOST) and not above.owner(subject):
         raise Refused("gone", _("This link has ended already."))
 
 

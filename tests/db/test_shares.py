@@ -406,10 +406,16 @@ def test_what_is_reported_about_a_link_that_ended_waits_for_nobody(
     _, digest = shared(chat)
     assert report(bob(), digest) == 302
     number = Item.objects.get().pk
-    looking.sweep()
-    assert Item.objects.get(pk=number).closed_at is None
+    for active, change in ((True, conversations.delete_chat), (False, conversations.bring_back)):
+        change(chat)
+        User.objects.filter(pk=chat.owner.pk).update(is_active=active)
+        looking.sweep()
+        assert Item.objects.get(pk=number).closed_at is None, "it may come back"
+    User.objects.filter(pk=chat.owner.pk).update(is_active=True)
     given = {"about": "share", "key": digest, "act": "propose_end", "template": "secrets"}
+    conversations.delete_chat(chat)
     assert one.post("/moderation/decide", given).status_code == 302
+    conversations.bring_back(chat)
     alice.post(f"/playground/shares/{Share.objects.get().pk}/end")
     proposal = Act.objects.latest("number").pk
     refused = two.post(f"/moderation/proposals/{proposal}", {"act": "confirm"})
