@@ -127,8 +127,8 @@ class Settler:
 
         Debts below the configured minimum wait, unless `everything` is asked for or we were kicked
         for the user; for those users the higher gas price is paid if need be. `only_urgent` signs
-        nothing new for others. Raises ChainError when the node fails; whatever was under way is
-        taken up by the next round.
+        nothing new for others. Raises ChainError when the node fails; whatever was under way, and
+        what was asked for, is taken up by the next round.
         """
         async with self._lock:
             urgent, self._urgent = self._urgent, set()
@@ -143,6 +143,7 @@ class Settler:
                     await self._send_open(urgent)
             except BaseException:
                 self._urgent |= urgent
+                self._everything |= everything
                 raise
 
     async def follow(self) -> None:
