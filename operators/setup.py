@@ -22,6 +22,7 @@ from chain import selectors as chain
 from ledger import selectors as ledger
 from ledger.records import Contract, Listing, Quota
 from net import locks, queue
+from net.cache import first
 from operators import listing, listing_state, setup_checks
 from operators.listing import FINE_TUNING, Values
 from operators.models import SelfTest, SetupRun
@@ -39,6 +40,8 @@ LIMIT, SECONDS = 8, 600
 #: Runs of all people and sorts that may be under way: wallets are free, workers are not. So many
 #: more may wait, in the order in which they came; one person has one, under way or waiting.
 MOST_AT_ONCE, MOST_WAITING = 3, 6
+#: How often pages of runs that wait remind workers of them, all together; seconds.
+REMINDED_EVERY = 10
 #: PostgreSQL advisory lock of one asking or beginning at a time: "0G check" in bytes.
 _LOCK = 0x3047_2063_6865_636B
 Run = TypeVar("Run", bound=Job)
@@ -215,9 +218,12 @@ def of(user: User, rows: type[Run], identifier: Any) -> Run:
 
 
 def seen(row: Run) -> Run:
-    """The run as it is to be shown: one that nobody works on any more has broken off."""
+    """The run as it is to be shown: one that nobody works on any more has broken off. While one
+    waits, its page sees to it that workers know whose turn it is: one that died tells nobody."""
     if row.open and timezone.now() - row.created_at > GIVEN_UP_AFTER:
         row.state = JobState.FAILED
+    elif row.state == JobState.QUEUED and first("operators:checks:turn", REMINDED_EVERY):
+        _go_on()
     return row
 
 
@@ -241,6 +247,11 @@ def take(rows: type[Run], identifier: str) -> Run | None:
 def end(row: Job, state: JobState) -> None:
     """And whoever waited longest is next."""
     type(row)._default_manager.filter(pk=row.pk).update(state=state, finished_at=timezone.now())
+    _go_on()
+
+
+def _go_on() -> None:
+    """Tell a worker whose turn it is, if it is anybody's."""
     with transaction.atomic():
         locks.in_turn(_LOCK)
         turn = _next()
