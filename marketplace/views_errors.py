@@ -129,7 +129,8 @@ def csrf_failure(request: HttpRequest, reason: str = "") -> HttpResponse:
 
 def _is_ours(request: HttpRequest) -> bool:
     """Whether a page of ours sent this form, by the browser's word, which no other site can change.
-    Files cannot be sent again, passwords should not stand in a page, and scripts show none.
+    Files cannot be sent again, what proves a person should not stand in a page, and scripts show
+    none.
     """
     headers = request.headers
     return (
@@ -139,7 +140,7 @@ def _is_ours(request: HttpRequest) -> bool:
         and "X-CSRFToken" not in headers
         and request.content_type in ("application/x-www-form-urlencoded", "multipart/form-data")
         and not request.FILES
-        and not any("password" in name for name in request.POST)
+        and not any("password" in name or name == "code" for name in request.POST)
     )
 
 
