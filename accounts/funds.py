@@ -133,11 +133,15 @@ def refund_rows(
 
 
 def _left(current: Intent, form: pages.Form) -> bool:
-    """Whether the address, reloaded or come back to, asks for what is under way already: then that
-    goes on, and the same again is reviewed where a person asks for it.
+    """Whether the address, reloaded or come back to, asks for what is under way already, or for a
+    step of a flow that has arrived and was led on from by itself: then that goes on, and the same
+    again is reviewed where a person asks for it.
     """
     params = None if form.error else forms.parameters(form)
-    if params is None or current.action != form.action or current.state in selectors.ENDED:
+    if params is None or current.action != form.action:
+        return False
+    step = current.state in (State.INDEXED, State.FINAL) and current.then == form.then != ""
+    if current.state in selectors.ENDED and not step:
         return False
     try:
         return bool(current.params == actions.jsonable(actions.parse(form.action, params)))

@@ -264,6 +264,10 @@ def test_an_address_whose_transaction_is_under_way_goes_on_with_it(chain: Chain)
     index(intent.block or 0, 0)
     assert looked(intent).state == State.INDEXED
     assert not goes_on(), "what has arrived may be done again"
+    # The way back from the step that opened by itself does not lead to a second deposit.
+    Intent.objects.update(then="/account?action=transfer")
+    step = f"{path}&then=%2Faccount%3Faction%3Dtransfer"
+    assert goes_on(step) and not goes_on(step, headers=headers) and not goes_on()
 
 
 @pytest.mark.parametrize("then", ("/account?action=transfer", "/playground/chat", ""))
