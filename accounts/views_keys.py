@@ -40,11 +40,23 @@ def _asked(wanted: keys.KeyRequest, lives: str, slot: str) -> dict[str, Any]:
         _("Slot"): slot,
         _("Generation"): str(fields.generation),
     }
+    means = {
+        _("Slot"): _(
+            "The number of a key at its provider, by which it alone can be revoked on the chain. "
+            "Short-lived keys share number 255 and are revoked only all together."
+        ),
+        _("Generation"): _(
+            "Revoking all keys at a provider starts a new one; keys of an earlier one are refused."
+        ),
+    }
     return {
         "digest": wanted.digest,
         "raw": wanted.raw,
         "scope": _(SCOPE),
-        "fields": [{"name": name, "value": value} for name, value in shown.items()],
+        "fields": [
+            {"name": name, "value": value, "means": means.get(name, "")}
+            for name, value in shown.items()
+        ],
     }
 
 

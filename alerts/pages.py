@@ -10,12 +10,12 @@ from django.utils.translation import pgettext
 
 from accounts import money
 from accounts.addresses import short
-from accounts.pages_parts import Option, Pager, options, tabs
+from accounts.pages_parts import Option, Pager, tabs
 from accounts.pages_transaction import Link
 from alerts import deliver, selectors, telegram
 from alerts.conditions import Hit
 from alerts.forms import Typed
-from alerts.kinds import OPERATORS, SORTS, Kind, sentence
+from alerts.kinds import OPERATORS, SORTS, Kind, Sort, sentence
 from alerts.models import Channels, Delivery, Hook, Notification, Rule
 from alerts.telegram import Invitation
 
@@ -53,12 +53,23 @@ def rule_row(rule: Rule, now: dt.datetime) -> RuleRow:
 
 
 @dataclass(frozen=True)
+class KindOption:
+    """A kind to choose: its hint, and what its number is, empty where it takes none."""
+
+    value: str
+    label: str
+    selected: bool
+    hint: str
+    number: str
+
+
+@dataclass(frozen=True)
 class RuleForm:
     """The form as it was typed; `past` is what the rule would have told in the last `days`, None:
     cannot be told."""
 
     typed: Typed
-    kinds: tuple[Option, ...]
+    kinds: tuple[KindOption, ...]
     providers: tuple[Option, ...]
     error: str = ""
     previewed: bool = False
@@ -67,9 +78,24 @@ class RuleForm:
     days: int = 0
 
 
-def kind_options(chosen: str, *, operator: bool = False) -> tuple[Option, ...]:
+def kind_options(chosen: str, *, operator: bool = False) -> tuple[KindOption, ...]:
     shown = [s for s in SORTS.values() if operator or s.kind not in OPERATORS or s.kind == chosen]
-    return options(((sort.kind.value, _(sort.label)) for sort in shown), chosen)
+    return tuple(
+        KindOption(
+            sort.kind.value, _(sort.label), sort.kind == chosen, _(sort.hint), _number_hint(sort)
+        )
+        for sort in shown
+    )
+
+
+def _number_hint(sort: Sort) -> str:
+    if sort.unit == "%":
+        return _("Whole percent. Empty: every change.")
+    if not sort.unit:
+        return ""
+    if not sort.default:
+        return _("An amount of 0G. It has to be named.")
+    return _("An amount of 0G. Empty: %(default)s 0G.") % {"default": sort.default}
 
 
 @dataclass(frozen=True)

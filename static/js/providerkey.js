@@ -11,7 +11,10 @@ function pairs(fields) {
   const list = make('dl', '', 'pairs');
   for (const field of fields) {
     const row = make('div');
-    row.append(make('dt', field.name), make('dd', field.value, 'mono'));
+    const value = make('dd');
+    value.append(make('span', field.value, 'mono'));
+    if (field.means) value.append(make('p', field.means, 'note'));
+    row.append(make('dt', field.name), value);
     list.append(row);
   }
   return list;

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 import pytest
 from playwright.sync_api import Page, expect
 
@@ -38,7 +40,12 @@ def test_an_alert_is_chosen_found_told_at_once_and_read(
     page.get_by_role("link", name="Choose alerts").click()
     page.get_by_test_id("rules-usual").click()
     expect(page.get_by_test_id("rule-row")).to_have_count(6)
-    page.get_by_label("Tell me when").select_option("low_available")
+    kind = page.get_by_label("Tell me when")
+    kind.select_option("url")
+    expect(kind).to_have_accessible_description(re.compile("acknowledgement survives it"))
+    expect(page.get_by_label("Number", exact=True)).to_be_hidden()  # this kind takes none
+    kind.select_option("low_available")
+    expect(page.locator("#rule-number-note")).to_have_text("An amount of 0G. Empty: 1 0G.")
     page.get_by_label("Number", exact=True).fill("1,5")
     page.get_by_test_id("rule-add").click()
     expect(page.get_by_role("alert").filter(has_text="with a point")).to_be_visible()
@@ -74,6 +81,7 @@ def test_an_alert_is_chosen_found_told_at_once_and_read(
     with monkeypatch.context() as old:
         old.setattr("accounts.sessions.FRESH_SECONDS", -1)
         page.goto(f"{asgi_server}/account/alerts")
+    page.get_by_label("Tell me when").select_option("low_available")
     page.get_by_label("Number", exact=True).fill("7")
     page.get_by_role("button", name="Sign again").click()
     page.get_by_test_id("sign-in").click()

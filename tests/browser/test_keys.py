@@ -40,6 +40,7 @@ def test_a_lasting_key_is_shown_once_and_keys_are_revoked_on_the_chain(
     dialog = page.get_by_role("dialog", name="Make a key for this provider")
     expect(dialog).to_contain_text("0 of 255")
     expect(dialog).to_contain_text("30 days")
+    expect(dialog).to_contain_text("by which it alone can be revoked")
     page.get_by_test_id("key-confirm").click()
     secret = page.get_by_test_id("key-secret")
     expect(secret).to_contain_text("app-sk-")

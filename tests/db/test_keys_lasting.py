@@ -163,7 +163,10 @@ def test_the_doors_show_the_secret_once_and_want_a_fresh_signature(
         return alice.post(f"/account/keys/{name}", body, content_type="application/json")
 
     wanted = post("new", provider=PETRA, label="<b>job</b>", days=30).json()
-    assert {"name": "Slot", "value": "0 of 255"} in wanted["fields"]
+    said = {field["name"]: (field["value"], field["means"]) for field in wanted["fields"]}
+    assert said["Slot"][0] == "0 of 255" and "it alone can be revoked" in said["Slot"][1]
+    assert "keys of an earlier one are refused" in said["Generation"][1]
+    assert said["For provider"] == (PETRA, "")
     for age in (601, -601):  # or a clock was wrong as it was written down
         session = alice.session
         session["proved_at"] = int(time.time()) - age
@@ -181,6 +184,10 @@ def test_the_doors_show_the_secret_once_and_want_a_fresh_signature(
     assert secret.startswith("app-sk-")
     assert post("create", signature=sign(wanted["digest"])).json()["code"] == "no_pending_key"
     html = alice.get("/account/keys").content.decode()
+    # What is needed daily stands first, and the chain's words are explained where they stand.
+    order = [html.index(f'id="{part}"') for part in ("tokens", "lasting", "slots", "own")]
+    assert order == sorted(order)
+    assert html.count(">Generation</strong>") == html.count(">Slot</strong>") == 1
     assert secret not in html and "&lt;b&gt;job&lt;/b&gt;" in html
     assert 'data-slot="0" data-state="active"' in html and "1 of 255" in html
     with monkeypatch.context() as short:  # slots are counted, however many keys are listed
