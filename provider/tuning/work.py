@@ -245,8 +245,10 @@ class Work:
                 tx_hash = await self._chain.transact("addDeliverable", task.user, task.id, root)
                 note.info(f"delivered on chain in {tx_hash}")
             except Reverted as error:
-                # One from before our death may have been mined since we looked.
-                if await self._chain.deliverable(task.user, task.id) is None:
+                # One from before our death may have been mined since we looked, or the node that
+                # was asked is behind the one that refuses.
+                there = error.name == "DeliverableAlreadyExists"
+                if not there and await self._chain.deliverable(task.user, task.id) is None:
                     raise Failure(f"the contract does not take the result: {error}") from error
             delivered = await self._chain.deliverable(task.user, task.id)
         account = await self._chain.account(task.user)

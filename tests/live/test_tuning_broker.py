@@ -20,7 +20,7 @@ from protocol import tuning
 from protocol.digests import personal_digest, sign
 from protocol.storage import hash_file
 from tests.live import official_sdk
-from tests.live.provider_lab import Person, health_path
+from tests.live.provider_lab import ChaosRpc, Person, health_path, served
 from tests.live.tuning_lab import (
     MODEL,
     MODEL_HASH,
@@ -350,6 +350,46 @@ def test_a_delivery_under_way_at_its_death_is_waited_for(lab: TuningLab) -> None
     broker.until(user, id_, tuning.DELIVERED)
     assert len(lab.account(user, broker)["deliverables"]) == 1
     broker.stop(signal.SIGTERM)
+
+
+class Behind(ChaosRpc):
+    """Of nodes behind one address the one that is asked for deliverables stands at `block`."""
+
+    block = ""
+    asked = 0
+    view = "0x" + keccak(b"getDeliverable(address,address,string)")[:4].hex()
+
+    async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
+        async def given() -> Any:
+            message = await receive()
+            call = json.loads(message["body"])
+            method, params = call["method"], call["params"]
+            if self.block and method == "eth_call" and params[0]["data"].startswith(self.view):
+                params[1] = self.block
+            self.asked += bool(self.block) and method == "eth_estimateGas"
+            return {**message, "body": json.dumps(call).encode()}
+
+        await super().__call__(scope, given, send)
+
+
+def test_a_delivery_that_a_node_does_not_show_yet_is_no_failure(lab: TuningLab) -> None:
+    """The contract refuses a second one: the result is there, and its fee is not lost."""
+    chaos = Behind(lab.rpc)
+    with served(chaos) as url:
+        broker = lab.broker(storage=None)
+        user = lab.funded(broker)
+        stay(broker)
+        broker.stop(signal.SIGTERM)
+        broker.config.write_text(broker.config.read_text().replace(lab.rpc, url))
+        broker.start()
+        chaos.block = lab.contracts.chain.rpc.call("eth_blockNumber")
+        sent = upload(broker, user, dataset("ok", "not shown yet")).json()["datasetHash"]
+        id_ = create(broker, user, sent)
+        eventually(lambda: lab.account(user, broker)["deliverables"])
+        eventually(lambda: chaos.asked >= 3)  # it was sent once, and refused since
+        chaos.block = ""
+        broker.until(user, id_, tuning.DELIVERED)
+        broker.stop(signal.SIGTERM)
 
 
 def test_blocks_that_the_chain_takes_back_are_made_up_for(lab: TuningLab) -> None:
