@@ -223,12 +223,14 @@ def test_a_node_that_lags_is_waited_for(
     """Every second answer comes from a node that is some blocks behind."""
     proxy.plan = FaultPlan(lag=0.2, lag_blocks=6, lag_requests=4, head_back=0.3)
     followers.append(Follower.start(database(), (proxy.url,), NEAR))
-    for _ in range(10):
+    for times in range(100):  # a busy machine's follower asks seldom
+        if times >= 10 and proxy.counts["lag"] >= 3:
+            break
         run(8, 3, world, node.url)
         time.sleep(0.05)
+    assert proxy.counts["lag"] >= 3
     proxy.plan = HONEST
     until(lambda: indexed(node), followers)
-    assert proxy.counts["lag"] >= 3
     assert_right(node)
 
 
