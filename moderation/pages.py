@@ -83,7 +83,7 @@ def _read(stored: str) -> dict[str, str]:
     if found is None:
         return {}
     named = found if isinstance(found, dict) else {_("In force"): found}
-    return {name.replace("_", " "): _value(value) for name, value in named.items()}
+    return {phrases.value_name(name): _value(value) for name, value in named.items()}
 
 
 def _value(value: object) -> str:

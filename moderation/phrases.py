@@ -163,6 +163,21 @@ SUBJECTS = {
     "task": N_("Task"),
     "announcement": N_("Announcement"),
 }
+#: What an act found and left, by the names that `before` and `after` have for it.
+VALUES = {
+    "roles": N_("roles"),
+    "role": N_("role"),
+    "may_sign_in": N_("may sign in"),
+    "kind": N_("kind"),
+    "title": N_("title"),
+    "why": N_("why"),
+    "how": N_("how"),
+    "refused_before": N_("refused before"),
+    "job": N_("job"),
+    "failure": N_("failure"),
+    "times": N_("times"),
+    "number": N_("number"),
+}
 
 
 def words(action: str) -> str:
@@ -173,6 +188,11 @@ def words(action: str) -> str:
 def area(name: str) -> str:
     """A part of the site in words."""
     return _(AREAS[name]) if name in AREAS else name
+
+
+def value_name(name: str) -> str:
+    """What a value of an act is called."""
+    return _(VALUES[name]) if name in VALUES else name.replace("_", " ")
 
 
 def sort(kind: str) -> str:

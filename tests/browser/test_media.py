@@ -75,7 +75,7 @@ def test_pictures_from_a_service_to_a_verified_file(
     broker = offered(lab, answerer, "text-to-image", PRICE)
     come_back(page, asgi_server, wallet)
     listed(page, asgi_server, broker.address)
-    page.get_by_role("link", name="Make a picture").click()
+    page.get_by_role("link", name="Make a picture").first.click()
     expect(page.get_by_role("heading", name="No pictures yet")).to_be_visible()
     button = page.get_by_test_id("image-make")
     expect(button).to_have_text("Generate 1 – 0.001 0G")
@@ -231,7 +231,7 @@ def test_speech_from_a_file_and_from_the_microphone(
     sign_in(page, asgi_server)
     listed(page, asgi_server, broker.address)
     with page.expect_response(re.compile("/playground/audio")) as opened:
-        page.get_by_role("link", name="Transcribe").click()
+        page.get_by_role("link", name="Transcribe").first.click()
     assert "microphone=(self)" in opened.value.headers["permissions-policy"]
     other = page.request.get(f"{asgi_server}/playground/images")
     assert "microphone=()" in other.headers["permissions-policy"]
