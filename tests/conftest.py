@@ -10,6 +10,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
 import hypothesis
@@ -68,6 +69,16 @@ def limits_of_its_own() -> None:
     from django.core.cache import cache
 
     cache.clear()
+
+
+@pytest.fixture(autouse=True)
+def one_window(monkeypatch: pytest.MonkeyPatch) -> None:
+    """No window of a limit ends within a test: at every full ten minutes one would begin anew in
+    the middle of whoever counts."""
+    from accounts import limits
+
+    began = time.time()
+    monkeypatch.setattr(limits, "time", SimpleNamespace(time=lambda: began))
 
 
 @pytest.fixture(autouse=True)
