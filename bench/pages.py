@@ -162,7 +162,7 @@ def _spent(port: int, web: int, database: str, times: int, cookie: str) -> dict[
         _request(link, path, _headers(path, cookie))
         sessions = head.execute(
             "SELECT pid FROM pg_stat_activity WHERE datname = current_database()"
-            " AND pid <> pg_backend_pid()"
+            " AND pid <> pg_backend_pid() AND backend_type = 'client backend'"
         ).fetchall()
         processes = [psutil.Process(web), *(psutil.Process(pid) for (pid,) in sessions)]
         before = _processor_ms(processes)
