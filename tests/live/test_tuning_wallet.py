@@ -25,6 +25,18 @@ from tests.live.test_tuning_broker import lab as lab
 from tests.live.tuning_lab import TuningLab
 
 
+@pytest.fixture
+def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A broker that waits for no receipt."""
+    monkeypatch.setattr(node_module, "RECEIPT_SECONDS", 0.1)
+    monkeypatch.setattr(chain_module, "COUNTED_SECONDS", 0.1)
+
+
+def mined(lab: TuningLab, address: str) -> int:
+    """Transactions of a wallet that are in blocks."""
+    return int(lab.contracts.chain.rpc.call("eth_getTransactionCount", address, "latest"), 16)
+
+
 @pytest.mark.parametrize("when", ["before", "after"])
 async def test_an_announcement_cut_off_around_its_sending_is_paid_once(
     lab: TuningLab, tmp_path: Path, when: str
@@ -66,8 +78,7 @@ async def test_an_announcement_cut_off_around_its_sending_is_paid_once(
             store.close()
 
     def sent() -> int:
-        count = lab.contracts.chain.rpc.call("eth_getTransactionCount", owner.address, "latest")
-        return int(count, 16)
+        return mined(lab, owner.address)
 
     with pytest.raises(ChainError):
         await upload()
@@ -78,11 +89,9 @@ async def test_an_announcement_cut_off_around_its_sending_is_paid_once(
 
 
 async def test_a_stuck_transaction_is_replaced_by_a_dearer_one_and_paid_once(
-    lab: TuningLab, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    lab: TuningLab, impatient: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """An announcement, the broker's death, and gas that became dearer than it offers."""
-    for module, name in ((node_module, "RECEIPT_SECONDS"), (chain_module, "COUNTED_SECONDS")):
-        monkeypatch.setattr(module, name, 0.1)
     owner, behind = lab.person(), False
     result = tmp_path / "result.enc"
     result.write_bytes(b"a result whose announcement is stuck")
@@ -235,11 +244,9 @@ async def test_a_changed_listing_waits_for_what_is_under_way(
 
 
 async def test_an_announcement_whose_receipt_is_late_is_not_paid_again(
-    lab: TuningLab, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    lab: TuningLab, impatient: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Of nodes behind one address one has its block, another does not, nor has storage read it."""
-    for module, name in ((node_module, "RECEIPT_SECONDS"), (chain_module, "COUNTED_SECONDS")):
-        monkeypatch.setattr(module, name, 0.1)
     owner, behind = lab.person(), True
     result = tmp_path / "result.enc"
     result.write_bytes(b"a result whose receipt is late")
@@ -259,8 +266,7 @@ async def test_an_announcement_whose_receipt_is_late_is_not_paid_again(
         return await handler(request)
 
     def sent() -> int:
-        count = lab.contracts.chain.rpc.call("eth_getTransactionCount", owner.address, "latest")
-        return int(count, 16)
+        return mined(lab, owner.address)
 
     store = Store(tmp_path / "state")
     try:
