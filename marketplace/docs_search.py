@@ -59,12 +59,12 @@ class _Entry:
     counts: Counter[str]
 
 
-def find(question: str, limit: int = SHOWN) -> tuple[tuple[Result, ...], bool]:
+def find(question: str) -> tuple[tuple[Result, ...], bool]:
     """The best passages, and whether one of them holds every word."""
     words = asked(question)
-    ranked = _ranked(words)
-    every = any(all(_score(entry, word) for word in words) for entry in ranked[:SUGGESTED])
-    return tuple(_result(entry, words) for entry in ranked[:SUGGESTED]), every
+    best = _ranked(words)[:SHOWN]
+    every = any(all(_score(entry, word) for word in words) for entry in best)
+    return tuple(_result(entry, words) for entry in best), every
 
 
 def asked(question: str) -> list[str]:

@@ -105,6 +105,8 @@ def test_words_find_models_services_pages_and_chapters(client: Client) -> None:
     assert f"/services/inference/{PETRA}" in paths("evil")
     assert paths("withdraw money")[0] == "/account"
     assert "/docs/how-money-moves" in paths("money moves")
+    documents = search.find("refund").groups[-1]
+    assert documents.more == "/docs?q=refund" and documents.count > len(documents.targets) == 5
     chapters = [path for path in paths("fresh verdict limits caching") if "#" in path]
     assert chapters == [] and "/docs/api#limits-and-caching" in paths("limits caching")
     text = client.get("/search?q=evil").content.decode()
