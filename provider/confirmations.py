@@ -44,8 +44,8 @@ class Confirmations:
         self._debts = debts
         self._options = options
         self._metrics = metrics
-        #: Batches of which it was said that their gas cannot be paid: once is enough.
-        self._poor: set[int] = set()
+        #: What was said of batches that wait: once is enough.
+        self._said: set[tuple[int, str]] = set()
 
     async def follow(self, urgent: Set[str]) -> None:
         """Learn what became of everything that was sent. Raises ChainError.
@@ -67,9 +67,8 @@ class Confirmations:
             await self._chain.send(batch.attempts[-1])
         except ChainError as error:
             # "Already known" is good news; for anything else the next round is the better wait.
-            if "insufficient funds" in str(error).lower() and batch.id not in self._poor:
-                self._poor.add(batch.id)
-                log.warning("batch %d waits: the wallet cannot pay its gas: send it 0G", batch.id)
+            if "insufficient funds" in str(error).lower():
+                self._say(batch, "the wallet cannot pay its gas: send it 0G")
             log.info("batch %d: %s", batch.id, error)
             patience = 0
         if await self._chain.wait(batch.attempts[-1].hash, patience) is not None:
@@ -114,9 +113,23 @@ class Confirmations:
                 self._metrics.settlements.labels("pushed out").inc()
                 await asyncio.to_thread(self._store.close_batch, batch.id)
             return
-        if time.time() - batch.at > REPLACE_SECONDS * len(batch.attempts):
+        held = await self._chain.held(batch.attempts[::-1])
+        if held is None and await self._chain.next_nonce() > last.nonce:
+            # What the operator or another broker sends from this wallet is not pushed out.
+            self._say(batch, "a transaction that is not this broker's is under way in its place")
+            return
+        # A dearer one that has never come to the node is sent again instead of outbid.
+        if held in (last, None) and (
+            time.time() - batch.at > REPLACE_SECONDS * len(batch.attempts)
+        ):
             batch = await self._replace(batch, urgent=urgent)
         await self.transmit(batch)
+
+    def _say(self, batch: OpenBatch, why: str) -> None:
+        """Why a batch waits, once."""
+        if (batch.id, why) not in self._said:
+            self._said.add((batch.id, why))
+            log.warning("batch %d waits: %s", batch.id, why)
 
     async def _replace(self, batch: OpenBatch, *, urgent: bool) -> OpenBatch:
         """The batch with a dearer transaction of the same nonce; as it was where that would cost

@@ -206,6 +206,14 @@ class Node:
         """Hand the transaction to the node; sending it twice is harmless. Raises ChainError."""
         await self.rpc("eth_sendRawTransaction", transaction.raw)
 
+    async def held(self, tried: Sequence[Transaction]) -> Transaction | None:
+        """The first of these that the node has, waiting or mined. None of ours of one nonce: what
+        waits there is somebody else's, who sends from the same wallet. Raises ChainError."""
+        for transaction in tried:
+            if await self.rpc("eth_getTransactionByHash", transaction.hash) is not None:
+                return transaction
+        return None
+
     async def receipt(self, tx_hash: str) -> dict[str, Any] | None:
         """The receipt, or None while no block holds the transaction."""
         found = await self.rpc("eth_getTransactionReceipt", tx_hash)

@@ -199,27 +199,23 @@ class TuningChain(Node):
         if not tried or time.time() - tried[0].at < REPLACE_SECONDS:
             return
         stuck = tried[0].transaction
-        if await self._waits(stuck):
-            dearer = await self.dearer(stuck, MOST_TIMES)
-            if dearer is None:
-                log.warning("nonce %d is stuck and stays at its gas price", nonce)
-                return
-            await asyncio.to_thread(self._announcements.replaced, stuck, dearer)
-            await asyncio.to_thread(self._sent.keep, dearer)
-        elif any([await self._waits(one.transaction) for one in tried[1:]]):
-            dearer = stuck  # it was signed, but has never come to the node
-        else:
+        held = await self.held([one.transaction for one in tried])
+        if held is None:
             log.warning("nonce %d waits with a transaction that is not this broker's", nonce)
             return
+        # The newest of ours may have been signed, and never have come to the node.
+        dearer = await self.dearer(stuck, MOST_TIMES) if held == stuck else stuck
+        if dearer is None:
+            log.warning("nonce %d is stuck and stays at its gas price", nonce)
+            return
+        if dearer != stuck:
+            await asyncio.to_thread(self._announcements.replaced, stuck, dearer)
+            await asyncio.to_thread(self._sent.keep, dearer)
         log.warning("nonce %d is stuck: sent again at %d neuron per gas", nonce, dearer.gas_price)
         try:
             await self.send(dearer)
         except ChainError as error:
             log.warning("nonce %d: the node does not take the replacement (%s)", nonce, error)
-
-    async def _waits(self, transaction: Transaction) -> bool:
-        """Whether the node has it."""
-        return await self.rpc("eth_getTransactionByHash", transaction.hash) is not None
 
     async def other_view(self, to: str, data: str) -> str:
         """The raw 0x-hex result of a view of another contract."""

@@ -211,7 +211,15 @@ async def test_a_transaction_pushed_out_by_a_stranger_goes_out_again(
             await settler.settle()
             assert store.open_batches() == [batch]
             rpc.call("anvil_dropTransaction", batch.attempts[0].hash)
-        lab.contracts.ledger.send(broker.owner.wallet, "depositFund", value=3 * ONE)
+            # The operator's own, cheaper than ours: it is not pushed out, however long it takes.
+            monkeypatch.setattr(confirmations, "REPLACE_SECONDS", 0)
+            own = signed_by_hand(broker, batch.attempts[0].nonce, batch.attempts[0].gas_price // 2)
+            assert rpc.call("eth_sendRawTransaction", own) is not None
+            await settler.settle()
+            (waiting,) = rpc.call("txpool_content")["pending"].values()
+            assert [int(one["value"], 16) for one in waiting.values()] == [3]
+            assert store.open_batches() == [batch]
+        await settler.settle()  # the operator's own is mined
         await settler.settle()
         assert (debts.owed(user.address), store.open_batches()) == (0, [])
     account = lab.account(user, broker.address)
@@ -366,6 +374,14 @@ def item_by_hand(broker: Broker, user: Person, fee: int, nonce: int) -> dict[str
         "nonce": nonce,
         "signature": sign(digest, signer),
     }
+
+
+def signed_by_hand(broker: Broker, nonce: int, gas_price: int) -> str:
+    """Three neuron from the broker's wallet to itself, signed and not sent."""
+    call = {"to": broker.address, "value": 3, "gas": 21_000, "gasPrice": gas_price, "nonce": nonce}
+    chain_id = broker.lab.contracts.chain.chain_id
+    signed = broker.owner.wallet.sign_transaction({**call, "chainId": chain_id})
+    return "0x" + bytes(signed.raw_transaction).hex()
 
 
 def send_by_hand(broker: Broker, item: dict[str, Any]) -> Receipt:
