@@ -32,9 +32,9 @@ def caller(request: HttpRequest) -> str:
     return address(request)
 
 
-def key(name: str, who: str, window: int) -> str:
-    """Where uses of one window are counted; it tells nobody who `who` is."""
-    return f"limit:{name}:{callers.tag(who, settings.SECRET_KEY)}:{window}"
+def key(name: str, who: str, number: int) -> str:
+    """Where uses of the window of that `number` are counted; it tells nobody who `who` is."""
+    return f"limit:{name}:{callers.tag(who, settings.SECRET_KEY)}:{number}"
 
 
 #: Refusals of this process by the limit's name, since `marketplace.traffic` last took them.
@@ -56,13 +56,18 @@ def take_hits() -> Counter[str]:
     return taken
 
 
+def window(seconds: int) -> tuple[int, int]:
+    """The present window of that length by its number, and how many seconds of it are over."""
+    return divmod(int(time.time()), seconds)
+
+
 def spend(name: str, who: str, *, limit: int, seconds: int, uses: int = 1) -> None:
     """Count one use of `name` by `who`, or as many as it costs; TooMany above `limit` uses per
     window of `seconds`.
     """
-    window, into = divmod(int(time.time()), seconds)
+    number, into = window(seconds)
     # Atomic in Redis; the key is only ever read inside its own window.
-    counted = cast(SharedRedisCache, cache).count(key(name, who, window), seconds + 5, uses)
+    counted = cast(SharedRedisCache, cache).count(key(name, who, number), seconds + 5, uses)
     if counted > limit:
         hit(name)
         raise TooMany(seconds - into, (name.split(":")[0], limit, seconds))

@@ -302,8 +302,8 @@ async def _count(reply: Reply, who: str, limit: int) -> None:
 
     While Redis is away nothing can be counted; a started hub saw it a moment ago.
     """
-    window, into = divmod(int(time.time()), WINDOW_SECONDS)
-    key = limits.key("v1", who, window)
+    number, into = limits.window(WINDOW_SECONDS)
+    key = limits.key("v1", who, number)
     try:
         counted = await turnlog.pipe().send(("INCR", key), ("EXPIRE", key, WINDOW_SECONDS + 5))
         used = int(counted[0])

@@ -7,7 +7,6 @@ import asyncio
 import base64
 import io
 import json
-import time
 from array import array
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
@@ -47,8 +46,7 @@ def world(url: str, kind: str = "text-to-image", **service: Any) -> User:
     factories.purse()
     factories.sub_account(acknowledged=True)
     alice = User.objects.for_address(factories.ALICE)
-    window = int(time.time()) // 60
-    cache.delete_many([limits.key("media", alice.address, window + step) for step in (0, 1)])
+    cache.delete(limits.key("media", alice.address, limits.window(60)[0]))
     make_key(alice)
     return alice
 
