@@ -37,7 +37,6 @@ _SHAPE = (
 class Store:
     """A Redis as its URL names it; `sentinels` is empty for a single server."""
 
-    url: str
     sentinels: tuple[tuple[str, int], ...] = ()
     master: str = ""
     db: int = 0
@@ -66,7 +65,7 @@ def parse(url: str) -> Store:
             _ = urlsplit(url).port
         except ValueError:
             raise ValueError(f"the port is not a number; {_SHAPE}") from None
-        return Store(url)
+        return Store()
     place, _, query = rest.partition("?")
     authority, _, path = place.partition("/")
     login, _, hosts = authority.rpartition("@")
@@ -77,7 +76,6 @@ def parse(url: str) -> Store:
     user, _, password = login.partition(":")
     extra = parse_qs(query)
     return Store(
-        url,
         sentinels,
         unquote(master),
         int(db or 0),

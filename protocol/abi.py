@@ -274,11 +274,7 @@ def decode_call(
         return None
     if only is not None and shape.name not in only:
         return shape.name, {}
-    try:
-        values = decode_arguments(shape.inputs, _bytes(data[10:]))
-    except AbiError:
-        return None
-    return shape.name, {a.name: v for a, v in zip(shape.inputs, values, strict=True)}
+    return _named(shape, data)
 
 
 def decode_error(data: str | None) -> tuple[str, dict[str, Any]] | None:
@@ -288,8 +284,11 @@ def decode_error(data: str | None) -> tuple[str, dict[str, Any]] | None:
     other arguments, so one table serves every contract; `Error` and `Panic` are in it too.
     """
     shape = errors().get((data or "")[:10].lower())
-    if shape is None or data is None:
-        return None
+    return None if shape is None or data is None else _named(shape, data)
+
+
+def _named(shape: Function | ErrorShape, data: str) -> tuple[str, dict[str, Any]] | None:
+    """Name and arguments of 0x-hex `data` behind its selector; None when they are malformed."""
     try:
         values = decode_arguments(shape.inputs, _bytes(data[10:]))
     except AbiError:

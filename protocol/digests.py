@@ -86,7 +86,12 @@ def signature_bytes(signature: bytes | str) -> bytes:
 
 
 def recover(digest: bytes, signature: bytes | str) -> str:
-    """The EIP-55 address whose key signed the 32-byte `digest`.
+    """The EIP-55 address whose key signed the 32-byte `digest`. Raises BadSignature."""
+    return _address_of(recover_key(digest, signature))
+
+
+def recover_key(digest: bytes, signature: bytes | str) -> bytes:
+    """The uncompressed public key (65 bytes) that signed the 32-byte `digest`.
 
     Raises BadSignature for anything but a canonical signature: v must be 27 or 28 and s in the
     lower half.
@@ -101,7 +106,7 @@ def recover(digest: bytes, signature: bytes | str) -> str:
         key = PublicKey.from_signature_and_message(raw[:64] + bytes([v - 27]), digest, hasher=None)
     except Exception as error:  # coincurve raises a bare Exception when no point fits
         raise BadSignature("failed to recover public key from signature") from error
-    return _address_of(key)
+    return bytes(key.format(compressed=False))
 
 
 def sign(digest: bytes, private_key: bytes) -> bytes:
@@ -112,11 +117,11 @@ def sign(digest: bytes, private_key: bytes) -> bytes:
 
 def address_of_key(private_key: bytes) -> str:
     """The EIP-55 address of a 32-byte private key. Raises ValueError for an impossible key."""
-    return _address_of(PrivateKey(private_key).public_key)
+    return _address_of(PrivateKey(private_key).public_key.format(compressed=False))
 
 
-def _address_of(key: PublicKey) -> str:
-    return str(to_checksum_address(keccak(key.format(compressed=False)[1:])[-20:]))
+def _address_of(public_key: bytes) -> str:
+    return str(to_checksum_address(keccak(public_key[1:])[-20:]))
 
 
 def personal_digest(message: bytes) -> bytes:

@@ -124,7 +124,7 @@ def words_fee(output_price: int, text: str) -> int:
     return output_price * len(text.split())
 
 
-def image_fee(output_price: int, count: int = 1) -> int:
+def image_fee(output_price: int, count: int) -> int:
     """Neuron for `count` pictures."""
     return output_price * count
 
@@ -134,7 +134,7 @@ def speech_fee(tariff: Tariff, input_tokens: int, output_tokens: int) -> int:
     return tariff.input_price * input_tokens + tariff.output_price * output_tokens
 
 
-def speech_duration_fee(tariff: Tariff, seconds: Decimal, rule: DurationRule = "broker") -> int:
+def speech_duration_fee(tariff: Tariff, seconds: Decimal, rule: DurationRule) -> int:
     """Neuron for a transcription counted in seconds; the sources disagree, so the service says
     which rule is its own.
 
@@ -155,26 +155,19 @@ def speech_words_fee(output_price: int, text: str) -> int:
 
 
 def shortfall(
-    *,
-    balance: int,
-    pending_refund: int,
-    unsettled: int,
-    request_fee: int,
-    reserve: int = MINIMUM_RESERVE,
+    *, balance: int, pending_refund: int, unsettled: int, request_fee: int
 ) -> Shortfall | None:
     """None if the sub-account may be charged, else what is missing.
 
     `unsettled` includes reservations in flight.
     """
-    lack = Shortfall(balance - pending_refund, reserve, unsettled, request_fee)
+    lack = Shortfall(balance - pending_refund, MINIMUM_RESERVE, unsettled, request_fee)
     return lack if lack.available < lack.required else None
 
 
 def shortfall_text(lack: Shortfall, provider: str) -> str:
-    """The reference server's sentence, without its `validate request.
-
-    ` prefix; amounts in 0G with six decimals.
-    """
+    """The reference server's sentence, without its `validate request: ` prefix; amounts in 0G with
+    six decimals."""
     return (
         f"insufficient balance: your locked balance is {_in_0g(lack.available)} 0G, but the "
         f"required minimum is {_in_0g(lack.required)} 0G (breakdown: minimum reserve "

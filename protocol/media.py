@@ -21,6 +21,10 @@ from protocol.fees import DurationRule, Tariff
 # from an upstream must not empty a sub-account.
 MAX_SPEECH_SECONDS = Decimal(99 * 3600)
 
+# Of recordings whose length is not known: 32 kbit/s, a low rate for speech. Only a guess for the
+# reserve; charged is what the upstream measures.
+SPEECH_BYTES_PER_SECOND = 4000
+
 # More than anybody is asked for; a signed text names each of them.
 MAX_PICTURES = 64
 

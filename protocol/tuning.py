@@ -15,11 +15,10 @@ from decimal import Decimal
 from typing import Any
 from uuid import UUID
 
-from coincurve import PublicKey
 from eth_utils.address import to_checksum_address
 from eth_utils.crypto import keccak
 
-from protocol.digests import BadSignature, personal_digest, recover, signature_bytes
+from protocol.digests import BadSignature, personal_digest, recover
 
 INIT, SETTING_UP, SET_UP = "Init", "SettingUp", "SetUp"
 TRAINING, TRAINED = "Training", "Trained"
@@ -196,19 +195,6 @@ def signed_by(user: str, hash_: bytes, signature: str) -> bytes:
         if recover(digest, signature).lower() == user.lower():
             return digest
     raise BadSignature("signature verification failed: address mismatch")
-
-
-def public_key(digest: bytes, signature: str) -> bytes:
-    """The signer's uncompressed public key (65 bytes), which results are sealed for.
-
-    Raises BadSignature.
-    """
-    recover(digest, signature)  # nothing but canonical signatures
-    raw = signature_bytes(signature)
-    key = PublicKey.from_signature_and_message(
-        raw[:64] + bytes([raw[64] - 27]), digest, hasher=None
-    )
-    return bytes(key.format(compressed=False))
 
 
 def timely(timestamp: int, now: float) -> bool:

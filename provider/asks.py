@@ -26,9 +26,6 @@ EMBEDDINGS_PATH = "/embeddings"
 MAX_PICTURES = 10
 #: As OpenAI's API has it.
 MAX_INPUTS = 2048
-# For recordings whose header does not say: 32 kbit/s, a low rate for speech. Only a guess for the
-# reserve; charged is what the upstream measures.
-SPEECH_BYTES_PER_SECOND = 4000
 WAV_HEADER_BYTES = 44
 
 
@@ -200,7 +197,7 @@ def _bad_count() -> Refused:
 
 def _guessed_seconds(recording: memoryview) -> Decimal:
     """How long a recording may be, by a WAV's own header or by its size."""
-    rate = SPEECH_BYTES_PER_SECOND
+    rate = media.SPEECH_BYTES_PER_SECOND
     header = bytes(recording[:WAV_HEADER_BYTES])
     if header[:4] == b"RIFF" and header[8:16] == b"WAVEfmt ":
         rate = int.from_bytes(header[28:32], "little") or rate

@@ -138,7 +138,7 @@ def most(ask: Ask, tariff: fees.Tariff, max_tokens: int) -> int:
     if ask.pictures:
         fee = fees.image_fee(tariff.output_price, ask.count)
     elif ask.endpoint == TRANSCRIPTIONS:
-        seconds = -(-len(ask.body) // _SPEECH_BYTES_PER_SECOND)
+        seconds = -(-len(ask.body) // media.SPEECH_BYTES_PER_SECOND)
         fee = max(tariff.output_price, tariff.input_price) * max(seconds, 1)
     elif ask.endpoint == EMBEDDINGS:
         # A byte may be a token; what comes as numbers of tokens has two bytes for each.
@@ -152,8 +152,6 @@ def most(ask: Ask, tariff: fees.Tariff, max_tokens: int) -> int:
 
 #: Vision models make fewer tokens of a photograph; a guess for the reserve only.
 _PICTURE_BYTES_PER_TOKEN = 3
-#: 32 kbit/s, a low rate for speech; a guess for the reserve only.
-_SPEECH_BYTES_PER_SECOND = 4000
 
 
 def cost(ask: Ask, tariff: fees.Tariff, body: bytes, outcome: Outcome, maximum: int) -> costs.Cost:

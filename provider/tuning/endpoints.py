@@ -15,7 +15,7 @@ from uuid import UUID, uuid4
 
 from protocol import tuning
 from protocol.abi import checksum
-from protocol.digests import BadSignature
+from protocol.digests import BadSignature, recover_key
 from protocol.tuning import BadParameters
 from provider.errors import ChainError, Refused
 from provider.http import Answer, Request
@@ -92,7 +92,7 @@ class Endpoints:
         try:
             hash_ = tuning.task_hash(user, nonce, given["datasetHash"])
             digest = tuning.signed_by(user, hash_, given["signature"])
-            key = tuning.public_key(digest, given["signature"])
+            key = recover_key(digest, given["signature"])
         except BadSignature as error:
             raise Refused(401, f"verify signature: {error}") from error
         model = self._model(given["preTrainedModelHash"])

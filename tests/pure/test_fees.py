@@ -66,7 +66,9 @@ def test_the_other_examples() -> None:
         length = fees.seconds(example["inputs"]["seconds"])
         assert length is not None
         expected = example["fee_neuron"]
-        assert fees.speech_duration_fee(tariff, length) == int(expected["broker_source_read"])
+        assert fees.speech_duration_fee(tariff, length, "broker") == int(
+            expected["broker_source_read"]
+        )
         assert fees.speech_duration_fee(tariff, length, "sdk") == int(expected["sdk_0_9_0_rule"])
 
 

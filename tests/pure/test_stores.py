@@ -11,7 +11,7 @@ SENTINELS = "redis+sentinel://app:p%40ss@one:26379,two,[::1]:7/market/3?sentinel
 
 def test_plain_urls_stay_as_they_are() -> None:
     for url in ("redis://host:6379/0", "rediss://u:p@host/1", "unix:///run/valkey.sock"):
-        assert stores.parse(url) == stores.Store(url)
+        assert stores.parse(url) == stores.Store()
         assert stores.layer(url) == {"address": url}
         assert stores.cache(url)["LOCATION"] == [url]
         assert stores.cache(url)["OPTIONS"] == stores.PROMPT

@@ -16,7 +16,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from protocol import datasets, ecies, model_file, tuning
-from protocol.digests import BadSignature, address_of_key, personal_digest, sign
+from protocol.digests import BadSignature, address_of_key, personal_digest, recover_key, sign
 from protocol.ecies import CannotOpen
 from protocol.model_file import BadModelFile
 from protocol.tuning import BadParameters
@@ -65,7 +65,7 @@ def test_what_users_sign_is_what_the_sdk_signs() -> None:
         assert "0x" + hash_.hex() == case["keccak256"]
         digest = tuning.signed_by(user, hash_, signature)
         assert "0x" + digest.hex() == case["eip191_digest_32_bytes"]
-        key = "0x" + tuning.public_key(digest, signature).hex()
+        key = "0x" + recover_key(digest, signature).hex()
         assert key == SIGNED["public_key_uncompressed"]
         with pytest.raises(BadSignature, match="address mismatch"):
             tuning.signed_by("0x" + "11" * 20, hash_, signature)
@@ -79,7 +79,7 @@ def test_a_hash_that_the_sdk_shortened_still_counts() -> None:
     digest = tuning.signed_by(user, hash_, trap["sdk_signature"])
     assert "0x" + digest.hex() == trap["eip191_digest_as_sdk_signs"]
     assert digest != personal_digest(hash_)
-    key = tuning.public_key(digest, trap["sdk_signature"])
+    key = recover_key(digest, trap["sdk_signature"])
     assert "0x" + key.hex() == SIGNED["public_key_uncompressed"]
 
 
