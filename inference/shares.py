@@ -31,6 +31,7 @@ from inference.models import Chat, Share, State, Turn
 from inference.pages_turn import TurnView
 from moderation import selectors as moderation
 from moderation import services as staff
+from moderation.fold import Action
 from moderation.selectors import Said
 from moderation.subjects import Subject
 
@@ -159,11 +160,13 @@ def end(user: User, share: int) -> Chat:
     return row.chat
 
 
-def end_by_host(token: str, public_text: str) -> None:
-    """End a link by its address, whoever made it: the host's way (`manage.py end_share`), kept and
-    told as what moderators decide. Raises accounts.errors.Problem."""
+def by_host(action: Action, token: str, public_text: str) -> None:
+    """End a link by its address, whoever made it, or open it again: the host's way (`manage.py
+    end_share`), kept and told as what moderators decide. Raises accounts.errors.Problem."""
     about = Subject.share(_digest(token))
-    staff.end_by_host(about, public_text, by="manage.py", reason=public_text)
+    staff.by_host(
+        action, about, public_text, by="manage.py", reason=public_text or "No reason given."
+    )
 
 
 def living(digests: Collection[str]) -> dict[str, str]:

@@ -24,6 +24,7 @@ from ledger.models import Service, SubAccount
 from ledger.records import ChangeEntry, Listing, Page
 from ledger.stored import fields
 from moderation import above, risk, selectors, state
+from moderation.fold import Action
 from moderation.models import Act, Effect, Item, ItemKind, Report
 from moderation.subjects import Subject, SubjectKind
 from probes.selectors import HealthView, health_of
@@ -231,6 +232,12 @@ class Evidence:
         """Whether ending it can be proposed: neither it nor a proposal is in force."""
         held = {one.kind for one in self.force}
         return not self.gone and held.isdisjoint({"ended", "proposed"})
+
+    @property
+    def can_lift(self) -> bool:
+        """Whether moderators lift what is in force: not what the host ended."""
+        by_host = {act.number for act in self.acts if act.action == Action.END_BY_HOST}
+        return by_host.isdisjoint(one.number for one in self.force)
 
 
 def evidence(subject: Subject, item: Item | None, now: dt.datetime) -> Evidence:

@@ -82,6 +82,7 @@ def decide(
         force = state.in_force(subject, now)
         label = label_word(wanted.label) if action in (Action.LABEL, Action.UNLABEL) else ""
         _fits(action, force, label)
+        _require_staffs(action, force)
         waits = action in fold.CONFIRMS.values()
         data: dict[str, object] = {"label": label} if label else {}
         if waits:
@@ -149,19 +150,19 @@ def confirm(
     return act
 
 
-def end_by_host(subject: Subject, public_text: str, *, by: str, reason: str) -> Act:
-    """End a link to a shared conversation from the machine's own shell (`by`: the command), where
-    whoever decides answers for the whole site. Raises Refused."""
+def by_host(action: Action, subject: Subject, public_text: str, *, by: str, reason: str) -> Act:
+    """End a link to a shared conversation, or open it again, from the machine's own shell (`by`:
+    the command), where whoever decides answers for the whole site. Raises Refused."""
     now = timezone.now()
     text, reason = above.cleaned(subject, public_text), above.cleaned(subject, reason)
     with transaction.atomic():
         audit.lock()
-        _require_living(Action.END_BY_HOST, subject)
+        _require_living(action, subject)
         force = state.in_force(subject, now)
-        _fits(Action.END_BY_HOST, force, "")
+        _fits(action, force, "")
         act = _append(
             by,
-            Action.END_BY_HOST,
+            action,
             subject,
             reason,
             public_text=text,
@@ -169,7 +170,7 @@ def end_by_host(subject: Subject, public_text: str, *, by: str, reason: str) -> 
             force=force,
             now=now,
         )
-        _close(_settled(act), act, Decision(Action.END_BY_HOST, reason, text), now)
+        _close(_settled(act), act, Decision(action, reason, text), now)
     return act
 
 
@@ -313,6 +314,17 @@ def _fits(action: Action, force: dict[tuple[str, str], Held], label: str) -> Non
         action = Action(what)
     if action in _ONCE and (fold.PUTS[action], "") in force:
         raise Refused("holds_already", _("This holds already."))
+
+
+def _require_staffs(action: Action, force: dict[tuple[str, str], Held]) -> None:
+    """What the host ended is above moderators, one or two of them."""
+    held = force.get(("ended", "")) if action == Action.REOPEN else None
+    if held is not None and held.act.action == Action.END_BY_HOST:
+        raise Refused(
+            "hosts",
+            _("The host of this site ended this link."),
+            _("Only the host opens it again."),
+        )
 
 
 def _waiting(number: int, now: dt.datetime) -> tuple[Act, dict[tuple[str, str], Held]]:

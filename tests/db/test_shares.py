@@ -130,6 +130,19 @@ def test_a_link_ends_by_its_owner_by_time_by_the_host_and_with_the_conversation(
     assert b"A court said so." in Client().get("/moderation/log").content
     with pytest.raises(CommandError, match="ended already"):
         call_command("end_share", link)
+    # No moderator opens again what the host ended.
+    one, digest = desk("moderator 1"), Share.objects.get().digest
+    about = {"about": "share", "key": digest}
+    refused = one.post("/moderation/decide", {**about, "act": "reopen", "reason": "it is mild"})
+    assert b"The host of this site ended this link." in refused.content
+    read = one.get("/moderation", about).content
+    assert b"Only the host opens it again." in read and b'data-testid="reopen"' not in read
+    assert client.get(link).status_code == 410
+    call_command("end_share", link, reopen=True, reason="the court was wrong")
+    assert client.get(link).status_code == 200
+    with pytest.raises(CommandError, match="nobody ended it"):
+        call_command("end_share", link, reopen=True)
+    call_command("end_share", link)
     assert alice.post(f"/playground/shares/{Share.objects.get().pk}/end").status_code == 302
 
     link = fresh()

@@ -1,4 +1,4 @@
-"""`manage.py end_share LINK [--reason WORDS]`: take down a shared conversation."""
+"""`manage.py end_share LINK [--reopen] [--reason WORDS]`: take down a shared conversation."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from django.core.management.base import BaseCommand, CommandError, CommandParser
 
 from inference import shares
 from moderation.errors import Refused
+from moderation.fold import Action
 from moderation.models import PUBLIC_TEXT
 from moderation.phrases import ENDED
 
@@ -18,18 +19,23 @@ class Command(BaseCommand):
     def add_arguments(self, parser: CommandParser) -> None:
         parser.add_argument("link", help="the whole address, or what follows /shared/ in it")
         parser.add_argument(
+            "--reopen", action="store_true", help="open again what staff or this command ended"
+        )
+        parser.add_argument(
             "--reason",
-            default=ENDED,
+            default="",
             help="what whoever has the link, its owner and the public log are told",
         )
 
     def handle(self, *args: Any, **options: Any) -> None:
         token = options["link"].split("?")[0].split("#")[0].rstrip("/").rpartition("/")[2]
-        reason = str(options["reason"]).strip() or ENDED
+        reopen = options["reopen"]
+        reason = str(options["reason"]).strip() or ("" if reopen else ENDED)
         if len(reason) > PUBLIC_TEXT:
             raise CommandError(f"--reason takes {PUBLIC_TEXT} characters.")
         try:
-            shares.end_by_host(token, reason)
+            shares.by_host(Action.REOPEN if reopen else Action.END_BY_HOST, token, reason)
         except Refused:
-            raise CommandError("No such link, or it has ended already.") from None
-        self.stdout.write("The link has ended.")
+            known = "nobody ended it" if reopen else "it has ended already"
+            raise CommandError(f"No such link, or {known}.") from None
+        self.stdout.write("The link opens again." if reopen else "The link has ended.")
