@@ -16,28 +16,45 @@ from ledger.records import MovementEntry, Page
 
 @dataclass(frozen=True)
 class Pager:
-    """Previous and next of a list; the template is the kit's."""
+    """Page links of a list; `target` is what htmx replaces, empty for plain navigation."""
 
     first: int
     last: int
     count: int
     what: str
+    links: tuple[Link, ...]
     previous: str
     next: str
-    links: tuple[Link, ...]
     target: str = ""
 
 
-def pager(page: Page[Any], what: str, path: Callable[[int], str]) -> Pager:
-    around = range(max(1, page.number - 2), min(page.pages, page.number + 2) + 1)
+def pager(
+    page: Page[Any],
+    what: str,
+    path: Callable[[int], str],
+    target: str = "",
+    most: int | None = None,
+) -> Pager:
+    """First, last and the neighbours of the current page; gaps are a link without path. Nobody
+    turns more than `most` pages, whatever the list's length."""
+    pages = page.pages if most is None else min(page.pages, most)
+    wanted = sorted({1, pages, *range(max(1, page.number - 2), min(pages, page.number + 2) + 1)})
+    shown: list[Link] = []
+    before = 0
+    for number in wanted:
+        if number > before + 1:
+            shown.append(Link("…", ""))
+        shown.append(Link(str(number), path(number), number == page.number))
+        before = number
     return Pager(
         first=page.first_index,
         last=page.last_index,
         count=page.count,
         what=what,
+        links=tuple(shown),
         previous=path(page.previous_number) if page.previous_number else "",
-        next=path(page.next_number) if page.next_number else "",
-        links=tuple(Link(str(n), path(n), n == page.number) for n in around),
+        next=path(page.number + 1) if page.number < pages else "",
+        target=target,
     )
 
 

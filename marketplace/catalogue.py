@@ -7,6 +7,8 @@ from dataclasses import replace
 from django.conf import settings
 from django.utils.translation import gettext as _
 
+from accounts.pages_parts import Option, pager
+from accounts.pages_transaction import Link
 from attestation import selectors as attestation
 from attestation.selectors import ServiceKey
 from chain.selectors import Freshness as Head
@@ -23,7 +25,7 @@ from marketplace import (
 )
 from marketplace.filters import COLUMNS, SELECTING, SHOWING, Filters
 from marketplace.memo import at_block, at_listing
-from marketplace.parts import Column, Link, Option
+from marketplace.parts import Column
 
 TARGET = "#results"
 #: Filters outside of the folded part of the form.
@@ -72,7 +74,7 @@ def catalogue_page(filters: Filters, head: Head) -> pages_market.CataloguePage:
             standings,
         ),
         count=found.count,
-        pager=parts.pager(found, _("services"), lambda number: filters.path(page=number), TARGET),
+        pager=pager(found, _("services"), lambda number: filters.path(page=number), TARGET),
         nothing=""
         if found.count
         else "filtered"
@@ -174,7 +176,7 @@ def models_page(asked: overviews.ModelsAsked, version: str) -> pages_market.Mode
     found = overviews.models(asked, version)
     return pages_market.ModelsPage(
         rows=tuple(pages_market.ModelEntry.of(line.row, line.measured) for line in found.items),
-        pager=parts.pager(found, _("models"), lambda number: asked.path(page=number)),
+        pager=pager(found, _("models"), lambda number: asked.path(page=number)),
         asked=asked,
         types=overviews.types(asked, version),
         count=found.count,
@@ -186,7 +188,7 @@ def providers_page(asked: overviews.ProvidersAsked, version: str) -> pages_marke
     found = overviews.providers(asked, version)
     return pages_market.ProvidersPage(
         rows=found.items,
-        pager=parts.pager(found, _("providers"), lambda number: asked.path(page=number)),
+        pager=pager(found, _("providers"), lambda number: asked.path(page=number)),
         asked=asked,
         count=found.count,
     )
@@ -209,7 +211,7 @@ def model_page(filters: Filters, version: str) -> pages_market.ModelPage | None:
     return pages_market.ModelPage(
         title=parts.name(model),
         rows=labels.labelled(rows, ranks),
-        pager=parts.pager(
+        pager=pager(
             found, _("services"), lambda number: links.with_query(path, **given, page=number)
         ),
         providers=found.count,

@@ -12,13 +12,14 @@ from dataclasses import dataclass, replace
 from django.utils.translation import gettext as _
 from django.utils.translation import ngettext
 
+from accounts.pages_transaction import Link
 from attestation.selectors import DEVELOPMENT, ServiceKey, StandingView, standings
 from ledger.models import ServiceTotal
 from ledger.records import Listing
 from marketplace import cards, formats, parts, ranking
 from marketplace.filters import Filters
 from marketplace.formats import Price
-from marketplace.parts import Link, ServiceRow, service_id
+from marketplace.parts import ServiceRow, service_id
 from marketplace.selectors import listing_named
 from marketplace.tariffs import Workload
 from probes.selectors import HealthView, Spread, health_of

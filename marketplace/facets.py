@@ -10,6 +10,7 @@ from django.db.models import Case, Count, Q, When
 from django.utils.translation import gettext as _
 from django.utils.translation import gettext_noop
 
+from accounts.pages_parts import Option
 from attestation.selectors import DEVELOPMENT
 from ledger import selectors, statistics
 from ledger.models import Kind
@@ -17,7 +18,6 @@ from marketplace import conditions, formats, parts, ranking
 from marketplace import filters as given
 from marketplace.filters import Filters
 from marketplace.memo import at_listing
-from marketplace.parts import Option
 from moderation import selectors as moderation
 from probes import selectors as probes
 

@@ -13,15 +13,16 @@ from django.utils.formats import date_format
 from django.utils.translation import gettext as _
 from django.utils.translation import ngettext
 
+from accounts.pages_parts import Pager, pager
+from accounts.pages_transaction import Link
 from chain.selectors import Freshness as Head
 from ledger import records, selectors, statistics
 from ledger.models import ACCEPTED, Kind, Ledger, ServiceTotal, Settlement
 from ledger.records import Page
-from marketplace import formats, links, parts
+from marketplace import formats, links
 from marketplace.catalogue import totals
 from marketplace.formats import ONE
 from marketplace.memo import at_block, at_listing
-from marketplace.parts import Link, Pager
 from marketplace.settlements import WINDOW_LABELS, Asked
 from probes.charts import Chart, Point, Value, series
 
@@ -267,7 +268,7 @@ def accounts_page(head: Head, sort: str, number: int) -> AccountsPage:
     turned = links.with_query(ACCOUNTS, sort=sort if sort != "total" else "")
     return AccountsPage(
         rows=found.items,
-        pager=parts.pager(
+        pager=pager(
             found,
             _("accounts"),
             lambda number: links.with_query(turned, page=number),

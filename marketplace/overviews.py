@@ -13,6 +13,8 @@ from django.utils.translation import gettext as _
 from django.utils.translation import gettext_noop
 
 from accounts.http import page_number
+from accounts.pages_parts import Option
+from accounts.pages_transaction import Link
 from attestation import selectors as attestation
 from attestation.selectors import DEVELOPMENT
 from ledger import groups, selectors, statistics
@@ -22,7 +24,6 @@ from marketplace.filters import MAX_QUERY
 from marketplace.memo import at_listing
 from marketplace.model_facts import Measured, measured
 from marketplace.names import Named
-from marketplace.parts import Option
 from probes import selectors as probes
 
 
@@ -82,10 +83,10 @@ class Asked:
         )
 
     @property
-    def twins(self) -> tuple[parts.Link, ...]:
+    def twins(self) -> tuple[Link, ...]:
         return (
-            parts.Link("JSON", self.path(f"/api/v1{self.PATH}")),
-            parts.Link("CSV", self.path(f"/api/v1{self.PATH}.csv")),
+            Link("JSON", self.path(f"/api/v1{self.PATH}")),
+            Link("CSV", self.path(f"/api/v1{self.PATH}.csv")),
         )
 
 

@@ -9,6 +9,7 @@ from django.utils.translation import gettext as _
 from django.utils.translation import gettext_noop, ngettext
 
 from accounts import links as account_links
+from accounts.pages_transaction import Link
 from attestation.selectors import DEVELOPMENT, ServiceKey, StandingView, standing_of
 from ledger import records, statistics
 from marketplace import formats, links
@@ -17,7 +18,6 @@ from marketplace.findings import FindingRow
 from marketplace.moves import moved
 from marketplace.parts import (
     Fact,
-    Link,
     ServiceRow,
     kind_label,
     listed_prices,

@@ -5,10 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 
+from accounts.pages_parts import Option, Pager
+from accounts.pages_transaction import Link
 from ledger.records import ChangeEntry
 from marketplace.changes import ChangeRow
 from marketplace.pages import ServiceHead
-from marketplace.parts import Chip, Link, Option, Pager
+from marketplace.parts import Chip
 from marketplace.selectors import service_types
 from probes.charts import Chart
 

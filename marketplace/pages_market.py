@@ -7,23 +7,14 @@ import datetime as dt
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from accounts.pages_parts import Option, Pager
+from accounts.pages_transaction import Link
 from ledger import groups, statistics
 from marketplace import formats, links, tariffs
 from marketplace.filters import Filters
 from marketplace.model_facts import Measured, Said
 from marketplace.overviews import ModelsAsked, ProviderLine, ProvidersAsked
-from marketplace.parts import (
-    Chip,
-    Column,
-    Label,
-    Link,
-    Option,
-    Pager,
-    ServiceRow,
-    moment,
-    name,
-    type_label,
-)
+from marketplace.parts import Chip, Column, Label, ServiceRow, moment, name, type_label
 from probes.fold import NO_DATA
 
 # --- the catalogue -------------------------------------------------------------------------------

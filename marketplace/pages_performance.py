@@ -9,11 +9,11 @@ from django.utils.translation import gettext as _
 from django.utils.translation import gettext_noop, ngettext
 
 from accounts import links as account_links
+from accounts.pages_transaction import Link
 from inference.timings import Timings
 from ledger.records import Listing
 from marketplace import links
 from marketplace.pages import ServiceHead
-from marketplace.parts import Link
 from probes.charts import Chart, Point, Series, Value, measured, series
 from probes.history import WINDOWS, Cell, History
 from probes.selectors import HealthView, Spread

@@ -12,6 +12,8 @@ from django.utils import timezone
 from django.utils.translation import gettext as _
 from django.utils.translation import gettext_noop
 
+from accounts.pages_parts import Pager
+from accounts.pages_transaction import Link
 from attestation import words
 from attestation.engine.verdicts import marked
 from attestation.printing import QUESTIONS
@@ -21,7 +23,6 @@ from inference.answers import Checked
 from marketplace import formats
 from marketplace.findings import FindingRow
 from marketplace.pages import ServiceHead
-from marketplace.parts import Link, Pager
 
 #: A check that was asked for and never came is not waited for any longer.
 WAIT_SECONDS = 90

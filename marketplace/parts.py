@@ -65,13 +65,6 @@ def name(text: str) -> str:
 
 
 @dataclass(frozen=True)
-class Option:
-    value: str
-    label: str
-    selected: bool
-
-
-@dataclass(frozen=True)
 class Chip:
     """An active filter; `href` is the same list without it."""
 
@@ -89,58 +82,6 @@ class Column:
     href: str = ""
     sorted: str = ""
     key: str = ""
-
-
-@dataclass(frozen=True)
-class Link:
-    label: str
-    path: str
-    current: bool = False
-    count: int | None = None
-
-
-@dataclass(frozen=True)
-class Pager:
-    """Page links of a list; `target` is what htmx replaces, empty for plain navigation."""
-
-    first: int
-    last: int
-    count: int
-    what: str
-    links: tuple[Link, ...]
-    previous: str
-    next: str
-    target: str
-
-
-def pager(
-    page: records.Page[Item],
-    what: str,
-    path: Callable[[int], str],
-    target: str = "",
-    most: int | None = None,
-) -> Pager:
-    """First, last and the neighbours of the current page; gaps are a link without path. Nobody
-    turns more than `most` pages, whatever the list's length."""
-    pages = page.pages if most is None else min(page.pages, most)
-    wanted = sorted({1, pages, *range(max(1, page.number - 2), min(pages, page.number + 2) + 1)})
-    shown: list[Link] = []
-    before = 0
-    for number in wanted:
-        if number > before + 1:
-            shown.append(Link("…", ""))
-        shown.append(Link(str(number), path(number), number == page.number))
-        before = number
-    return Pager(
-        first=page.first_index,
-        last=page.last_index,
-        count=page.count,
-        what=what,
-        links=tuple(shown),
-        previous=path(page.number - 1) if page.number > 1 else "",
-        next=path(page.number + 1) if page.number < pages else "",
-        target=target,
-    )
 
 
 @dataclass(frozen=True)

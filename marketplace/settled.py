@@ -8,9 +8,11 @@ from django.utils.translation import gettext as _
 from django.utils.translation import gettext_noop
 
 from accounts.addresses import short
+from accounts.pages_parts import Pager, pager
+from accounts.pages_transaction import Link
 from ledger import records
 from marketplace import links, parts, settlements
-from marketplace.parts import Chip, Link, Pager, name
+from marketplace.parts import Chip, name
 from marketplace.settlements import GROUPS, WINDOW_LABELS, Asked, Group
 
 #: Settlement statuses in words (contracts.md 6.4, 6.5).
@@ -155,4 +157,4 @@ def _pager(found: records.Page[parts.Item], asked: Asked, at: str, what: str) ->
     def path(number: int) -> str:
         return asked.path(at, page=number)
 
-    return parts.pager(found, what, path, most=settlements.MOST_PAGES)
+    return pager(found, what, path, most=settlements.MOST_PAGES)

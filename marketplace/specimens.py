@@ -8,10 +8,12 @@ from dataclasses import dataclass
 from django.utils import timezone
 
 from accounts import pages
+from accounts.pages_parts import Option, Pager
+from accounts.pages_transaction import Link, Step
 from ledger.records import Account, Purse
 from marketplace import formats
 from marketplace.changes import ChangeRow
-from marketplace.parts import Chip, Column, Fact, Link, Option, Pager
+from marketplace.parts import Chip, Column, Fact
 from marketplace.specimens_charts import ChartSpecimens, specimens
 
 EXAMPLE = "0x8ba1f109551bD432803012645Ac136ddd64DBA72"
@@ -31,12 +33,6 @@ VERDICTS = (
     "dev-partial",
 )
 ANSWERS = ("pending", "verified", "rewritten", "altered", "not_comparable", "failed", "unavailable")
-
-
-@dataclass(frozen=True)
-class Step:
-    label: str
-    state: str
 
 
 @dataclass(frozen=True)

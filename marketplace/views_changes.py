@@ -12,6 +12,8 @@ from django.views.decorators.http import require_safe
 
 from accounts import links as account_links
 from accounts.http import number_of
+from accounts.pages_parts import Option, pager
+from accounts.pages_transaction import Link
 from ledger import selectors
 from ledger.models import ServiceChange
 from ledger.records import ChangeEntry, Listing
@@ -36,11 +38,11 @@ def sort_label(change: str) -> str:
     return _(WORDS.get(change, _OCCUPIED)[0])
 
 
-def sort_options(chosen: str, sorts: tuple[str, ...]) -> tuple[parts.Option, ...]:
+def sort_options(chosen: str, sorts: tuple[str, ...]) -> tuple[Option, ...]:
     named = sorted((sort_label(change), change) for change in sorts)
     return (
-        parts.Option("", _("Any change"), not chosen),
-        *(parts.Option(change, label, change == chosen) for label, change in named),
+        Option("", _("Any change"), not chosen),
+        *(Option(change, label, change == chosen) for label, change in named),
     )
 
 
@@ -76,10 +78,10 @@ def changes(request: HttpRequest) -> HttpResponse:
     }
     page = ChangesPage(
         rows=change_rows(found.items, alone=False),
-        pager=parts.pager(found, _("changes"), lambda number: path(page=number)),
+        pager=pager(found, _("changes"), lambda number: path(page=number)),
         count=found.count,
         kinds=tuple(
-            parts.Link(parts.kind_label(one) if one else _("All"), path(kind=one), one == kind)
+            Link(parts.kind_label(one) if one else _("All"), path(kind=one), one == kind)
             for one in ("", *selectors.KINDS)
         ),
         kind=kind,
@@ -97,10 +99,10 @@ def changes(request: HttpRequest) -> HttpResponse:
     return render(request, "marketplace/changes.html", {"page": page})
 
 
-def twin_links(path: str) -> tuple[parts.Link, ...]:
+def twin_links(path: str) -> tuple[Link, ...]:
     """`{}` stands where the suffix goes."""
     named = (("Atom", ".atom"), ("JSON", ".json"), ("CSV", ".csv"))
-    return tuple(parts.Link(label, path.format(suffix)) for label, suffix in named)
+    return tuple(Link(label, path.format(suffix)) for label, suffix in named)
 
 
 @require_safe
@@ -163,7 +165,7 @@ def service_changes(request: HttpRequest, kind: str, address: str) -> HttpRespon
             links.with_query(f"{path}.csv", service_name=other, change="price"),
         ),
         windows=tuple(
-            parts.Link(
+            Link(
                 days.replace("d", " d") if days else _("All"),
                 links.with_query(path, service_name=other, change=change, window=days or "all"),
                 days == window,
@@ -171,7 +173,7 @@ def service_changes(request: HttpRequest, kind: str, address: str) -> HttpRespon
             for days in pricehistory.WINDOWS
         ),
         rows=change_rows(found.items, alone=True),
-        pager=parts.pager(
+        pager=pager(
             found,
             _("changes"),
             lambda number: links.with_query(path, service_name=other, change=change, page=number),
@@ -181,9 +183,9 @@ def service_changes(request: HttpRequest, kind: str, address: str) -> HttpRespon
         all_path=links.with_query(path, service_name=other),
         service_name=other,
         twins=(
-            parts.Link("Atom", f"{links.provider_path(listing.provider)}/changes.atom"),
-            parts.Link("JSON", f"{path}.json{query}"),
-            parts.Link("CSV", f"{path}.csv{query}"),
+            Link("Atom", f"{links.provider_path(listing.provider)}/changes.atom"),
+            Link("JSON", f"{path}.json{query}"),
+            Link("CSV", f"{path}.csv{query}"),
         ),
         feed=f"{links.provider_path(listing.provider)}/changes.atom",
     )

@@ -10,9 +10,9 @@ from django.shortcuts import render
 from django.utils.translation import gettext as _
 from django.views.decorators.http import require_safe
 
+from accounts.pages_transaction import Link
 from marketplace import compare as sides
 from marketplace.filters import Filters
-from marketplace.parts import Link
 from marketplace.twins import twinned
 
 #: Of names a URL may hold; what is beyond is not even read.

@@ -15,6 +15,7 @@ from django.views.decorators.http import require_http_methods, require_safe
 
 from accounts import links as account_links
 from accounts.http import number_of
+from accounts.pages_parts import pager
 from attestation import published, selectors, services, words
 from attestation.errors import NotVerified, QueueDown, TooSoon
 from attestation.models import Verification
@@ -24,7 +25,7 @@ from inference.signed import newest_signer
 from ledger import selectors as ledger
 from ledger.records import Listing
 from marketplace import badge as badges
-from marketplace import findings, limits, links, pages, parts
+from marketplace import findings, limits, links, pages
 from marketplace import pages_verification as shown
 from marketplace.views import canonical, partial
 from marketplace.views_service import listing_of
@@ -126,7 +127,7 @@ def _tab(request: HttpRequest, listing: Listing, problem: str = "") -> shown.Ver
         standing=shown.standing_panel(standing),
         findings=findings.rows(selectors.findings(listing.provider), listing.provider),
         entries=found.items,
-        pager=parts.pager(found, _("checks"), lambda page: _path(listing, page=page)),
+        pager=pager(found, _("checks"), lambda page: _path(listing, page=page)),
         path=account_links.service(listing, "verification"),
         poll=_path(listing, asked=since)
         if since

@@ -228,7 +228,7 @@ def _compare() -> tuple[str, str]:
 
 
 class Choice(Protocol):
-    """An option of a select: `parts.Option`, or whatever an area has instead."""
+    """An option of a select: `accounts.pages_parts.Option`, or whatever an area has instead."""
 
     @property
     def value(self) -> object: ...
