@@ -25,9 +25,11 @@ from operators.models_listing import JobState
 from operators.setup_results import Subject
 
 
-def start(user: User, kind: str, service_name: str, url: str = "", signer: str = "") -> SelfTest:
+def start(
+    user: User, kind: str, service_name: str, url: str = "", signer: str = "", *, caller: str = ""
+) -> SelfTest:
     """Queue a test of the published service, or of an unpublished `url` whose evidence has to bind
-    `signer`. Raises Problem."""
+    `signer`; `caller`: the network address. Raises Problem."""
     if not url:
         contract, values = setup.wanted(user, kind, service_name, draft=False)
     else:
@@ -44,7 +46,7 @@ def start(user: User, kind: str, service_name: str, url: str = "", signer: str =
         published=not url,
         values=setup.subject_values(values),
     )
-    return setup.queued(row, setup.SELF_TEST_TASK)
+    return setup.queued(row, setup.SELF_TEST_TASK, caller)
 
 
 def _unpublished(user: User, kind: str, url: str, signer: str) -> dict[str, Any]:

@@ -6,11 +6,15 @@ from __future__ import annotations
 import datetime as dt
 from collections.abc import Mapping
 from dataclasses import replace
+from functools import reduce
+from operator import or_
 from typing import Any, TypeVar
 
 from asgiref.sync import async_to_sync, sync_to_async
+from django.conf import settings
 from django.core.cache import cache
 from django.db import transaction
+from django.db.models import Q
 from django.http import Http404
 from django.utils import timezone
 from django.utils.translation import gettext as _
@@ -21,7 +25,7 @@ from accounts.models import User
 from chain import selectors as chain
 from ledger import selectors as ledger
 from ledger.records import Contract, Listing, Quota
-from net import locks, queue
+from net import callers, locks, queue
 from net.cache import first
 from operators import listing, listing_state, setup_checks
 from operators.listing import FINE_TUNING, Values
@@ -31,7 +35,7 @@ from operators.setup_results import Subject
 from protocol import keys
 
 SETUP_TASK, SELF_TEST_TASK = "operators.setup", "operators.selftest"
-#: A run that has not ended by then never will: its worker is gone.
+#: A run that has not ended so long after it began never will: its worker is gone.
 GIVEN_UP_AFTER = dt.timedelta(minutes=5)
 #: Runs of one person that are kept.
 KEPT = 20
@@ -40,6 +44,11 @@ LIMIT, SECONDS = 8, 600
 #: Runs of all people and sorts that may be under way: wallets are free, workers are not. So many
 #: more may wait, in the order in which they came; one person has one, under way or waiting.
 MOST_AT_ONCE, MOST_WAITING = 3, 6
+#: Of these places so many are for one network address, whoever signs in there.
+MOST_FROM_ONE = 3
+#: Whoever waits longer waits for nobody, even behind runs that all take as long as they may.
+WAITS_AT_MOST = GIVEN_UP_AFTER * MOST_WAITING / MOST_AT_ONCE
+_LASTS = {JobState.QUEUED: WAITS_AT_MOST, JobState.RUNNING: GIVEN_UP_AFTER}
 #: How often pages of runs that wait remind workers of them, all together; seconds.
 REMINDED_EVERY = 10
 #: PostgreSQL advisory lock of one asking or beginning at a time: "0G check" in bytes.
@@ -114,9 +123,11 @@ def wanted(user: User, kind: str, service_name: str, *, draft: bool) -> tuple[Co
     return contract, parsed.values
 
 
-def start(user: User, kind: str, service_name: str, *, draft: bool, key: str = "") -> SetupRun:
+def start(
+    user: User, kind: str, service_name: str, *, draft: bool, key: str = "", caller: str = ""
+) -> SetupRun:
     """Queue a pass over one's own listing or draft; `key`: an `app-sk-…` of a customer of it, which
-    pays one small question. Raises Problem."""
+    pays one small question; `caller`: the network address. Raises Problem."""
     contract, values = wanted(user, kind, service_name, draft=draft)
     if key:
         _require_own(key, user)
@@ -130,9 +141,9 @@ def start(user: User, kind: str, service_name: str, *, draft: bool, key: str = "
         values=subject_values(values),
     )
     if key:  # for its worker alone, sealed, and no longer than it may take
-        cache.set(_key_of(row), crypto.seal(key), timeout=int(GIVEN_UP_AFTER.total_seconds()))
+        cache.set(_key_of(row), crypto.seal(key), timeout=int(WAITS_AT_MOST.total_seconds()))
     try:
-        return queued(row, SETUP_TASK)
+        return queued(row, SETUP_TASK, caller)
     except Exception:  # no worker will come for it
         cache.delete(_key_of(row))
         raise
@@ -162,8 +173,10 @@ def _require_own(key: str, user: User) -> None:
         raise Problem("foreign_key", _("This key is for another provider, not for yours."))
 
 
-def queued(row: Run, task: str) -> Run:
-    """Store a run and have a worker make it; one at a time and person. Raises Problem."""
+def queued(row: Run, task: str, caller: str = "") -> Run:
+    """Store a run and have a worker make it; one at a time and person, and few at a time from one
+    network address (`caller`): wallets are free. Raises Problem."""
+    tag = callers.tag(caller, settings.SECRET_KEY)
     limits.spend("operator-checks", row.user.address, limit=LIMIT, seconds=SECONDS)
     with transaction.atomic():
         locks.in_turn(_LOCK)
@@ -174,12 +187,17 @@ def queued(row: Run, task: str) -> Run:
                 _("A check of yours is under way."),
                 _("Wait until it has ended."),
             )
-        if len(opened) >= MOST_AT_ONCE + MOST_WAITING:
+        tags = cache.get_many([_from(one) for one in opened]) if caller else {}
+        theirs = list(tags.values()).count(tag)
+        if len(opened) >= MOST_AT_ONCE + MOST_WAITING or theirs >= MOST_FROM_ONE:
             raise Problem(
                 "busy", _("Many checks are under way."), _("Try again in a minute."), status=503
             )
         row.save(force_insert=True)
-    if not queue.put(task, str(row.pk), expires=GIVEN_UP_AFTER.total_seconds()):
+        if caller:
+            longest = WAITS_AT_MOST + GIVEN_UP_AFTER
+            cache.set(_from(row), tag, timeout=int(longest.total_seconds()))
+    if not queue.put(task, str(row.pk), expires=WAITS_AT_MOST.total_seconds()):
         row.delete()
         raise Problem(
             "queue_down",
@@ -193,13 +211,17 @@ def queued(row: Run, task: str) -> Run:
     return row
 
 
+def _from(row: Job) -> str:
+    return f"operators:checks:from:{row.pk}"
+
+
 def _opened(*states: JobState) -> list[Job]:
     """Runs of all people and sorts at these states, the oldest first, without those that never
     will end."""
-    since = timezone.now() - GIVEN_UP_AFTER
-    found: list[Job] = []
+    now, found = timezone.now(), list[Job]()
+    lasting = [Q(state=state, created_at__gt=now - _LASTS[state]) for state in states]
     for sort in (SetupRun, SelfTest):
-        found += sort._default_manager.filter(state__in=states, created_at__gt=since)
+        found += sort._default_manager.filter(reduce(or_, lasting))
     return sorted(found, key=lambda one: (one.created_at, str(one.pk)))
 
 
@@ -220,7 +242,7 @@ def of(user: User, rows: type[Run], identifier: Any) -> Run:
 def seen(row: Run) -> Run:
     """The run as it is to be shown: one that nobody works on any more has broken off. While one
     waits, its page sees to it that workers know whose turn it is: one that died tells nobody."""
-    if row.open and timezone.now() - row.created_at > GIVEN_UP_AFTER:
+    if row.open and timezone.now() - row.created_at > _LASTS[JobState(row.state)]:
         row.state = JobState.FAILED
     elif row.state == JobState.QUEUED and first("operators:checks:turn", REMINDED_EVERY):
         _go_on()
@@ -237,7 +259,10 @@ def take(rows: type[Run], identifier: str) -> Run | None:
         locks.in_turn(_LOCK)
         turn = _next()
         waits = rows._default_manager.filter(pk__in=[one.pk for one in turn])
-        taken = waits.filter(pk=identifier).update(state=JobState.RUNNING)
+        # From here on its time counts, and no more when it was asked for.
+        taken = waits.filter(pk=identifier).update(
+            state=JobState.RUNNING, created_at=timezone.now()
+        )
     if taken:
         return rows._default_manager.select_related("user").get(pk=identifier)
     _tell(turn)
@@ -261,7 +286,7 @@ def _go_on() -> None:
 def _tell(turn: list[Job]) -> None:
     for one in turn[:1]:
         task = SETUP_TASK if isinstance(one, SetupRun) else SELF_TEST_TASK
-        queue.put(task, str(one.pk), expires=GIVEN_UP_AFTER.total_seconds())
+        queue.put(task, str(one.pk), expires=WAITS_AT_MOST.total_seconds())
 
 
 def subject_of(row: Job, values: Mapping[str, Any]) -> Subject:

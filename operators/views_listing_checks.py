@@ -67,9 +67,12 @@ def _parts(chosen: str) -> tuple[str, str, bool]:
     return kind, rest.removesuffix(f"{_BETWEEN}draft") if draft else rest, draft
 
 
-def _spend(request: HttpRequest) -> None:
-    """Checks and self-tests share what one network address may begin; raises Problem beyond it."""
-    limits.spend("operator-checks-from", limits.address(request), limit=30, seconds=600)
+def _spend(request: HttpRequest) -> str:
+    """Checks and self-tests share what one network address may begin, which is returned; raises
+    Problem beyond it."""
+    caller = limits.address(request)
+    limits.spend("operator-checks-from", caller, limit=30, seconds=600)
+    return caller
 
 
 @require_http_methods(["GET", "HEAD", "POST"])
@@ -82,9 +85,9 @@ def setup_page(request: HttpRequest) -> HttpResponse:
     if request.method == "POST":
         kind, name, draft = _parts(chosen)
         try:
-            _spend(request)
+            caller = _spend(request)
             key = request.POST.get("key", "")[:_LONGEST_KEY].strip()
-            run = setup.start(user, kind, name, draft=draft, key=key)
+            run = setup.start(user, kind, name, draft=draft, key=key, caller=caller)
             return HttpResponseRedirect(f"/operator/setup/{run.pk}")
         except Problem as error:
             problem, status = error.said, error.status
@@ -131,8 +134,9 @@ def self_test_page(request: HttpRequest) -> HttpResponse:
         kind, name, _draft = _parts(chosen)
         url, signer = (request.POST.get(field, "")[:2_100] for field in ("url", "signer"))
         try:
-            _spend(request)
-            run = selftest.start(user, kind or listing.INFERENCE, name, url, signer)
+            caller = _spend(request)
+            kind = kind or listing.INFERENCE
+            run = selftest.start(user, kind, name, url, signer, caller=caller)
             return HttpResponseRedirect(f"/operator/selftest/{run.pk}")
         except Problem as error:
             problem, status = error.said, error.status

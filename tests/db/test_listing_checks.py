@@ -14,6 +14,7 @@ from typing import Any
 import pytest
 from django.core.cache import cache
 from django.db import connection
+from django.db.models import F
 from django.test import Client
 from django.utils import timezone
 
@@ -235,8 +236,16 @@ def test_runs_are_private_bounded_and_never_hang(
     assert theirs.get(at).status_code == 404
     assert b"Connect the wallet of your service" in Client().get(at).content
     assert mine.get(f"/operator/setup/{uuid.uuid4()}").status_code == 404
-    SetupRun.objects.update(created_at=timezone.now() - dt.timedelta(minutes=6))
-    assert b"broke off" in mine.get(at).content
+    for state, minutes, broken in (
+        ("queued", 9, False),
+        ("queued", 11, True),
+        ("running", 6, True),
+    ):
+        # Waiting in line is not running.
+        SetupRun.objects.update(
+            state=state, created_at=timezone.now() - dt.timedelta(minutes=minutes)
+        )
+        assert (b"broke off" in mine.get(at).content) == broken
     for _ in range(setup.LIMIT - 2):
         SetupRun.objects.all().delete()
         setup.start(petra, "inference", NAME, draft=False)
@@ -276,8 +285,12 @@ def test_a_person_has_one_check_and_others_wait_in_the_order_they_came(
     rows = [first, *(ask(user, SelfTest) for user in crowd)]
     assert told == [str(row.pk) for row in rows]
     under_way, (fourth, fifth, sixth) = rows[: setup.MOST_AT_ONCE], rows[setup.MOST_AT_ONCE :]
+    # They wait for long, and have their five minutes all the same.
+    for sort in (SetupRun, SelfTest):
+        sort.objects.update(created_at=F("created_at") - dt.timedelta(minutes=4))
     for row in under_way:
-        assert setup.take(type(row), str(row.pk)) is not None
+        taken = setup.take(type(row), str(row.pk))
+        assert taken is not None and timezone.now() - taken.created_at < dt.timedelta(minutes=2)
         assert setup.take(type(row), str(row.pk)) is None  # the same task once more
     told.clear()
     assert setup.take(SelfTest, str(fifth.pk)) is None and told == []
@@ -297,6 +310,20 @@ def test_a_person_has_one_check_and_others_wait_in_the_order_they_came(
         assert setup.seen(SelfTest.objects.get(pk=sixth.pk)).open
     assert told == [str(fifth.pk)]
     assert setup.take(SelfTest, str(fifth.pk)) is not None
+
+
+def test_many_wallets_at_one_address_leave_places_to_others(petra: User) -> None:
+    def ask(number: int, caller: str) -> SetupRun:
+        user = User.objects.for_address(factories.address(f"crowd {number}"))
+        row = SetupRun(user=user, kind="inference", url="https://x.example")
+        return setup.queued(row, setup.SETUP_TASK, caller)
+
+    first, *_ = [ask(number, "198.51.100.7") for number in range(setup.MOST_FROM_ONE)]
+    with pytest.raises(Problem, match="Many checks"):
+        ask(8, "198.51.100.7")
+    ask(9, "198.51.100.8")
+    setup.end(first, JobState.DONE)
+    assert ask(8, "198.51.100.7").state == JobState.QUEUED
 
 
 @pytest.mark.django_db(transaction=True)
