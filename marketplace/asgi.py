@@ -7,7 +7,9 @@ import os
 from typing import Any
 
 from channels.routing import ProtocolTypeRouter, URLRouter
+from channels.security.websocket import WebsocketDenier
 from django.core.asgi import get_asgi_application
+from django.urls import re_path
 
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "marketplace.settings")
 http: Any = get_asgi_application()
@@ -53,10 +55,12 @@ async def living(scope: Scope, receive: Receive, send: Send) -> None:
         watching.cancel()
 
 
+#: A path that no socket has is refused (403); alone, the router would raise, a traceback each time.
+sockets = URLRouter([*websocket_urlpatterns, re_path("", WebsocketDenier.as_asgi())])
 application = ProtocolTypeRouter(
     {
         "http": Assets(web),
         "lifespan": living,
-        "websocket": presence.Counted(Guarded(Spoken(signed(URLRouter(websocket_urlpatterns))))),
+        "websocket": presence.Counted(Guarded(Spoken(signed(sockets)))),
     }
 )

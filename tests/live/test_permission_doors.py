@@ -105,6 +105,11 @@ async def test_every_socket_opens_for_whom_the_table_says(asgi_server: str, worl
     assert not (found := wrong(seen, lines("WS"), "WS")), f"not as in permissions.txt:\n{found}"
 
 
+async def test_where_no_socket_is_the_door_is_shut(asgi_server: str) -> None:
+    for path in ("/", "/ws/", "/ws/nothing", "/ws/chat/1", "/ws/live/", "/v1/models"):
+        assert await met(asgi_server, path) == "403", path
+
+
 @pytest.mark.parametrize("noise", [LONG, b"\x00" * 200_000, "\x00", "[" * 50_000])
 async def test_noise_closes_every_socket(
     asgi_server: str, world: World, noise: str | bytes
