@@ -30,20 +30,20 @@ def page(user: User, session_key: str | None, changing: str = "") -> pages_keys.
         for p in ledger.account(user.address).positions
         if p.kind == Kind.INFERENCE  # others know no keys
     }
-    lasting = [key for key in held if key.token_id != wire.EPHEMERAL_TOKEN_ID]
+    own, lasting = [], []
+    for key in held:
+        position = positions.get((key.serving, key.provider))
+        state = keys_lasting.state(key, position, now)
+        if key.token_id == wire.EPHEMERAL_TOKEN_ID:
+            own.append(pages_keys.KeyRow(key, state))
+        else:
+            lasting.append(pages_keys.KeyRow(key, state, _revoke(position, key.token_id)))
     slots = user.provider_keys.exclude(token_id=wire.EPHEMERAL_TOKEN_ID)
     given = Counter(slots.values_list("serving", "provider", "generation"))
     made = user.access_tokens.alias(ended=Q(revoked_at__isnull=False) | Q(expires_at__lte=now))
     return pages_keys.KeysPage(
-        own=tuple(key for key in held if key.token_id == wire.EPHEMERAL_TOKEN_ID),
-        lasting=tuple(
-            pages_keys.LastingRow(
-                key,
-                keys_lasting.state(key, positions.get((key.serving, key.provider)), now),
-                _revoke(positions.get((key.serving, key.provider)), key.token_id),
-            )
-            for key in lasting
-        ),
+        own=tuple(own),
+        lasting=tuple(lasting),
         slots=tuple(
             keys_lasting.slots(position, given[*pair, position.generation])
             for pair, position in positions.items()

@@ -104,10 +104,13 @@ def create(user: User, raw: str, signature: str, serving: str, label: str) -> Ma
 
 
 def state(key: ProviderKey, position: Position | None, now: datetime) -> str:
-    """`active`, `expired`, `revoked` (its own bit) or `outdated` (all keys were revoked since)."""
+    """`active`, `expired`, `revoked` (its own bit; short-lived keys have none, contracts.md 4.4) or
+    `outdated` (all keys were revoked since).
+    """
     if position is not None and key.generation < position.generation:
         return "outdated"
-    if position is not None and position.revoked_bitmap >> key.token_id & 1:
+    lasting = key.token_id != wire.EPHEMERAL_TOKEN_ID
+    if position is not None and lasting and position.revoked_bitmap >> key.token_id & 1:
         return "revoked"
     return "expired" if key.expired(now) else "active"
 

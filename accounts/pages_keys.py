@@ -13,12 +13,13 @@ from accounts.tokens import DAYS, DEFAULT_DAYS, DEFAULT_PER_MINUTE, MOST_PER_MIN
 
 
 @dataclass(frozen=True)
-class LastingRow:
-    """A key in a slot of its own; `state` as in `accounts.keys_lasting.state`."""
+class KeyRow:
+    """A provider key; `state` as in `accounts.keys_lasting.state`, `revoke` the form that ends it
+    alone, where there is one."""
 
     key: ProviderKey
     state: str
-    revoke: str
+    revoke: str = ""
 
 
 @dataclass(frozen=True)
@@ -55,8 +56,8 @@ class KeysPage:
     tokens, sessions.
     """
 
-    own: tuple[ProviderKey, ...]
-    lasting: tuple[LastingRow, ...]
+    own: tuple[KeyRow, ...]
+    lasting: tuple[KeyRow, ...]
     slots: tuple[Slots, ...]
     sessions: tuple[SessionRow, ...]
     tokens: tuple[TokenRow, ...] = ()

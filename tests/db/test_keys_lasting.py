@@ -204,15 +204,19 @@ def test_the_doors_show_the_secret_once_and_want_a_fresh_signature(
 def test_the_page_shows_what_the_chain_has_revoked(user: User, contracts: Contracts) -> None:
     make(user)
     make(user)
-    alice = signed_in()
-    SubAccount.objects.update(revoked_bitmap=1 << 1 | 1 << 200)
+    short = keys.prepare(user, PETRA)
+    keys.store(user, PETRA, short.raw, sign(short.digest), short.serving)
+    alice, own = signed_in(), f'data-testid="key-row" data-provider="{PETRA}" data-state='
+    # The bit of the slot that short-lived keys share ends none of them (contracts.md 4.4).
+    SubAccount.objects.update(revoked_bitmap=1 << 1 | 1 << 200 | 1 << 255)
     html = alice.get("/account/keys").content.decode()
-    assert 'data-slot="0" data-state="active"' in html
+    assert 'data-slot="0" data-state="active"' in html and own + '"active"' in html
     assert 'data-slot="1" data-state="revoked"' in html
-    assert 'data-revoked="1 200"' in html
+    assert 'data-revoked="1 200 255"' in html
     SubAccount.objects.update(revoked_bitmap=0, generation=1)
     html = alice.get("/account/keys").content.decode()
-    assert html.count('data-state="outdated"') == 2
+    assert html.count('data-state="outdated"') == html.count("revoked with all") == 3
+    assert own + '"outdated"' in html
     html = alice.get(
         f"/account?action=revoke_tokens&account=inference-v1.0:{PETRA}&slots=0,%207-9,999"
     ).content.decode()
