@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import Iterator
 from typing import Any
 
-from asgiref.sync import sync_to_async
 from django.conf import settings
-from django.core.handlers.asgi import ASGIRequest
-from django.db import connection
 from django.http import HttpRequest, HttpResponse, StreamingHttpResponse
 from django.utils import feedgenerator, timezone
 from django.views.decorators.http import require_safe
@@ -21,12 +18,8 @@ from attestation import selectors as attestation
 from attestation.selectors import ServiceKey, StandingView
 from ledger import selectors
 from ledger.records import Listing
-from marketplace import api_csv, cards, formats, parts, ranking, schemas, verdicts
-from marketplace.api_lists import (
-    PROBLEMS,
-    envelope,
-    revalidated_as_list,
-)
+from marketplace import api_csv, cards, feeds, formats, parts, ranking, schemas, verdicts
+from marketplace.api_lists import PROBLEMS, envelope, revalidated_as_list
 from marketplace.api_services import bodies
 from marketplace.filters import Filters
 from marketplace.schemas_listings import ServiceOut
@@ -35,7 +28,6 @@ from probes import selectors as probes
 from probes.selectors import HealthView
 
 router = Router(tags=["Services"])
-FEED_LENGTH = 50
 
 
 @router.get(
@@ -85,41 +77,23 @@ def export_services(request: HttpRequest, query: Query[FilteredIn]) -> Streaming
     token, image or second; `cached_price_per_million` neuron per million tokens; `month_cost`
     neuron for 30 days of the asked workload; verdict, uptime and latencies are our own.
     """
-    batches = _batches(query.filters)
+    filters = query.filters
 
-    def step() -> bytes | None:
-        batch = next(batches, None)
-        if not connection.in_atomic_block:
-            connection.close()  # a slow reader holds none of them
-        return batch
+    def source() -> Iterator[list[dict[str, Any]]]:
+        version = selectors.listings_version()
+        number: int | None = 1
+        while number is not None:
+            asked = filters.at(number)
+            page = ranking.services(asked, version, selectors.MAX_PAGE_SIZE, beyond=True)
+            keys = [ServiceKey.of(listing) for listing in page.items]
+            known, measured = attestation.standings(keys), probes.health_of(keys)
+            yield [
+                _line(listing, known[key], measured[key], filters)
+                for listing, key in zip(page.items, keys, strict=True)
+            ]
+            number = page.next_number
 
-    async def pieces() -> AsyncIterator[bytes]:
-        while (batch := await sync_to_async(step)()) is not None:
-            yield batch
-
-    content = pieces() if isinstance(request, ASGIRequest) else batches
-    answer = StreamingHttpResponse(content, content_type="text/csv; charset=utf-8; header=present")
-    answer["Content-Disposition"] = 'attachment; filename="services.csv"'
-    answer["Cache-Control"] = "no-store"
-    return answer
-
-
-def _batches(filters: Filters) -> Iterator[bytes]:
-    """The header, then pages of 200 services."""
-    yield api_csv.lines([COLUMNS])
-    version = selectors.listings_version()
-    number: int | None = 1
-    while number is not None:
-        asked = filters.at(number)
-        page = ranking.services(asked, version, selectors.MAX_PAGE_SIZE, beyond=True)
-        keys = [ServiceKey.of(listing) for listing in page.items]
-        known, measured = attestation.standings(keys), probes.health_of(keys)
-        bodies = [
-            _line(listing, known[key], measured[key], filters)
-            for listing, key in zip(page.items, keys, strict=True)
-        ]
-        yield api_csv.lines([[body.get(name) for name in COLUMNS] for body in bodies])
-        number = page.next_number
+    return api_csv.streamed(request, "services.csv", COLUMNS, source, lambda line: line)
 
 
 def _line(
@@ -168,7 +142,7 @@ def site_feed(request: HttpRequest) -> HttpResponse:
     no sense is what nobody asked for, as on the page."""
     filters = Filters.parse({**request.GET.dict(), "sort": "-updated", "page": "1", "watched": ""})
     version = selectors.listings_version()
-    page = ranking.services(filters, version, FEED_LENGTH)
+    page = ranking.services(filters, version, feeds.LENGTH)
     known = attestation.standings(map(ServiceKey.of, page.items))
     site = settings.SITE_URL
     feed = feedgenerator.Atom1Feed(
@@ -191,9 +165,7 @@ def site_feed(request: HttpRequest) -> HttpResponse:
             unique_id=f"tag:0g-market,2026:{place}/{listing.updated_at_unix}",
             categories=(listing.kind,),
         )
-    return HttpResponse(
-        feed.writeString("utf-8"), content_type="application/atom+xml; charset=utf-8"
-    )
+    return HttpResponse(feed.writeString("utf-8"), content_type=feeds.MEDIA)
 
 
 def _said(listing: Listing, standing: StandingView) -> str:

@@ -11,6 +11,7 @@ from django.http import HttpRequest, HttpResponse
 from django.utils.cache import get_conditional_response
 from django.utils.decorators import sync_only_middleware
 
+from accounts.limits import address
 from marketplace import limits, problems
 
 Door = Callable[[HttpRequest], HttpResponse]
@@ -29,7 +30,7 @@ def _ours(request: HttpRequest) -> bool:
 
 
 def _decide(request: HttpRequest) -> limits.Decision:
-    return limits.take(limits.API, limits.caller(request), _cost(request.path))
+    return limits.take(limits.API, address(request), _cost(request.path))
 
 
 def _cost(path: str) -> int:

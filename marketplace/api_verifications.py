@@ -52,10 +52,6 @@ def entry_body(entry: HistoryEntry) -> dict[str, Any]:
     return {name: getattr(entry, name) for name in names} | {"changed": list(entry.changed)}
 
 
-def report_body(run: Verification) -> dict[str, Any]:
-    return runs.document(run)
-
-
 @router.get(
     "/services/{kind}/{provider}/verifications",
     response={200: schemas.ListOf[shapes.VerificationEntry], **PROBLEMS_404},
@@ -93,7 +89,7 @@ def get_verification(request: HttpRequest, response: HttpResponse, id: uuid.UUID
     response["ETag"] = f'W/"{run.content_hash[:24]}"'
     response["Last-Modified"] = http_date(run.finished_at.timestamp())
     response["Cache-Control"] = f"public, max-age={_DAY}"
-    return report_body(run)
+    return runs.document(run)
 
 
 @router.get(

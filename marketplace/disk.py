@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import shutil
 from dataclasses import dataclass
+from pathlib import Path
 
 from django.conf import settings
 
@@ -16,7 +17,7 @@ LOW_PERCENT = 10
 
 @dataclass(frozen=True)
 class DiskSpace:
-    """Bytes of the disk that the site's own folder is on."""
+    """Bytes of a disk."""
 
     free: int
     total: int
@@ -31,6 +32,7 @@ class DiskSpace:
         return self.percent < LOW_PERCENT
 
 
-def space() -> DiskSpace:
-    found = shutil.disk_usage(settings.BASE_DIR)
+def space(folder: Path | None = None) -> DiskSpace:
+    """Of the disk that `folder` is on, or else the site's own."""
+    found = shutil.disk_usage(folder or settings.BASE_DIR)
     return DiskSpace(found.free, found.total)

@@ -41,6 +41,7 @@ from ledger.models import (
     Settlement,
     SubAccount,
 )
+from marketplace.disk import space
 from moderation import selectors as moderation
 
 log = logging.getLogger(__name__)
@@ -50,8 +51,6 @@ BATCH = 2_000
 SCHEMA, SUMS = "schema.json", "SHA256SUMS"
 #: One that is not whole after so long was left by a process that died (seconds).
 ABANDONED = 6 * 3600
-#: None is begun with less room than this (percent of the disk).
-ROOM = 10
 _DAY = re.compile(r"\d{4}-\d\d-\d\d")
 
 
@@ -166,9 +165,9 @@ def make(now: dt.datetime | None = None) -> Dump | None:
         return None
     root.mkdir(parents=True, exist_ok=True)
     _sweep(root, now)
-    disk = shutil.disk_usage(root)
-    if disk.free * 100 < disk.total * ROOM:
-        log.warning("no data dump: %d bytes are free in DATA_DIR", disk.free)
+    room = space(root)
+    if room.low:
+        log.warning("no data dump: %d bytes are free in DATA_DIR", room.free)
         return None
     making = root / f".making-{now:%Y-%m-%d}"
     try:

@@ -87,13 +87,11 @@ class Env:
             )
         return int(raw)
 
-    def boolean(self, name: str, default: bool = False) -> bool:
+    def boolean(self, name: str) -> bool:
         raw = self.text(name).lower()
-        if not raw:
-            return default
         if raw in ("1", "true", "yes", "on"):
             return True
-        if raw in ("0", "false", "no", "off"):
+        if raw in ("", "0", "false", "no", "off"):
             return False
         raise ImproperlyConfigured(f"{name}={said(raw)} is not a yes/no value; use 1 or 0")
 

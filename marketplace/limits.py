@@ -121,18 +121,13 @@ def take(limit: Limit, who: str, cost: int = 1) -> Decision:
 
 def spend(limit: Limit, request: HttpRequest) -> None:
     """Spend one unit of a page's reader. Raises TooMany."""
-    decision = take(limit, caller(request))
+    decision = take(limit, address(request))
     if not decision.allowed:
         raise TooMany(max(1, decision.retry_s), (limit.name, limit.per_minute, 60))
 
 
-def caller(request: HttpRequest) -> str:
-    """The network address to count. An IPv6 customer owns a /64, so its addresses count as one."""
-    return address(request)
-
-
 def caller_of_socket(scope: Mapping[str, Any]) -> str:
-    """The same for a websocket."""
+    """The network address to count of a websocket (`accounts.limits.address`)."""
     remote = (scope.get("client") or ("",))[0]
     name = b"x-forwarded-for"
     forwarded = b",".join(value for header, value in scope["headers"] if header.lower() == name)

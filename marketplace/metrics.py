@@ -49,15 +49,20 @@ def metrics(request: HttpRequest) -> HttpResponse:
 
 def _may_read(request: HttpRequest) -> bool:
     if settings.METRICS_TOKEN:
-        given = request.headers.get("Authorization", "")
-        wanted = f"Bearer {settings.METRICS_TOKEN}"
-        return secrets.compare_digest(given.encode(), wanted.encode())
+        return brings_token(request)
     if any(header in request.headers for header in PROXIED):
         return False
     try:
         return ip_address(request.META.get("REMOTE_ADDR", "")).is_loopback
     except ValueError:
         return False
+
+
+def brings_token(request: HttpRequest) -> bool:
+    """Whether METRICS_TOKEN is set, and this request has it."""
+    given, wanted = request.headers.get("Authorization", ""), f"Bearer {settings.METRICS_TOKEN}"
+    same = secrets.compare_digest(given.encode(), wanted.encode())
+    return bool(settings.METRICS_TOKEN) and same
 
 
 def _age(at: dt.datetime) -> float:

@@ -13,6 +13,7 @@ from typing import Any
 from django.utils.translation import gettext as _
 
 from ledger.records import ChangeEntry
+from ledger.stored import fields
 from marketplace import formats, tariffs
 from probes import charts
 
@@ -46,7 +47,7 @@ def steps(changes: Iterable[ChangeEntry], service_type: str) -> tuple[Step, ...]
     kind = _first("type", "service_type", entries, service_type)
     info = _first("additional_info", "additional_info", entries, "")
     for entry in entries:
-        before, after = _object(entry.before), _object(entry.after)
+        before, after = fields(entry.before), fields(entry.after)
         prices: tuple[formats.Price, ...] = ()
         if entry.change == "removed":
             known = {}
@@ -202,19 +203,15 @@ def _first(change: str, field: str, entries: Sequence[ChangeEntry], now: str) ->
     """What a field was before its first change that is known."""
     for entry in entries:
         if entry.change == change:
-            return str(_object(entry.before).get(field) or now)
+            return str(fields(entry.before).get(field) or now)
     return now
 
 
-def _object(value: Any) -> Mapping[str, Any]:
-    return value if isinstance(value, dict) else {}
-
-
-def _prices(fields: Mapping[str, Any]) -> dict[str, int]:
+def _prices(said: Mapping[str, Any]) -> dict[str, int]:
     return {
         name: int(text)
         for name in _FIELDS
-        if (text := str(fields.get(name, ""))).isascii() and text.isdigit() and len(text) < 80
+        if (text := str(said.get(name, ""))).isascii() and text.isdigit() and len(text) < 80
     }
 
 

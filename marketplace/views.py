@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from functools import wraps
 from typing import Any
 
 from django.conf import settings
@@ -37,20 +39,25 @@ def freshness(request: HttpRequest) -> HttpResponse:
     return response
 
 
-def canonical(request: HttpRequest, address: str) -> str | HttpResponse:
-    """The EIP-55 form of an address in the path; a redirect where it was spelled otherwise, 404
-    where it is none."""
-    spelled = selectors.address_of(address)
-    if spelled is None:
-        raise Http404(
-            _(
-                "This is not an address: 0x and 40 hex digits, with a right checksum if cases "
-                "are mixed."
+def at_address(view: Callable[..., HttpResponse]) -> Callable[..., HttpResponse]:
+    """A door whose path names an address: the view gets it in EIP-55; a redirect where it was
+    spelled otherwise, 404 where it is none."""
+
+    @wraps(view)
+    def door(request: HttpRequest, address: str, **given: str) -> HttpResponse:
+        spelled = selectors.address_of(address)
+        if spelled is None:
+            raise Http404(
+                _(
+                    "This is not an address: 0x and 40 hex digits, with a right checksum if cases "
+                    "are mixed."
+                )
             )
-        )
-    if spelled != address:
-        return HttpResponseRedirect(request.get_full_path().replace(address, spelled, 1))
-    return spelled
+        if spelled != address:
+            return HttpResponseRedirect(request.get_full_path().replace(address, spelled, 1))
+        return view(request, spelled, **given)
+
+    return door
 
 
 def language(request: HttpRequest) -> HttpResponse:

@@ -24,8 +24,8 @@ from marketplace.pages_changes import ChangesPage, ChangesTab, change_rows
 from marketplace.schemas import MAX_DEPTH
 from marketplace.schemas_changes import CHANGES, FEED_CHANGES
 from marketplace.twins import twinned
-from marketplace.views import canonical
-from marketplace.views_service import listing_of
+from marketplace.views import at_address
+from marketplace.views_service import of_service
 from operators import notes
 
 #: How many rows of the history a chart is made of at most.
@@ -126,15 +126,13 @@ def feed(request: HttpRequest) -> HttpResponse:
 
 @require_safe
 @revalidated_as_feed
+@at_address
 def provider_feed(request: HttpRequest, address: str) -> HttpResponse:
     """`/providers/{address}/changes.atom`: one provider over all contracts."""
-    spelled = canonical(request, address)
-    if isinstance(spelled, HttpResponse):
-        return spelled
-    found = history.changes(history.Asked(provider=spelled), 1, feeds.LENGTH)
-    page = links.provider_path(spelled)
-    about = feeds.Feed(f"Changes of provider {spelled}", page, f"{page}/changes.atom")
-    return feeds.answer(about, found.items, notes.of_feed(spelled, feeds.LENGTH))
+    found = history.changes(history.Asked(provider=address), 1, feeds.LENGTH)
+    page = links.provider_path(address)
+    about = feeds.Feed(f"Changes of provider {address}", page, f"{page}/changes.atom")
+    return feeds.answer(about, found.items, notes.of_feed(address, feeds.LENGTH))
 
 
 _TIMELINE = "/api/v1/services/{kind}/{address}/timeline"
@@ -142,11 +140,9 @@ _TIMELINE = "/api/v1/services/{kind}/{address}/timeline"
 
 @require_safe
 @twinned(json=_TIMELINE, csv=f"{_TIMELINE}.csv")
-def service_changes(request: HttpRequest, kind: str, address: str) -> HttpResponse:
+@of_service
+def service_changes(request: HttpRequest, listing: Listing) -> HttpResponse:
     """A service's tab Changes: its prices over time, then its timeline."""
-    listing = listing_of(request, kind, address)
-    if isinstance(listing, HttpResponse):
-        return listing
     change = chosen_sort(request, CHANGES)
     found = selectors.timeline(
         listing.provider, listing.serving, page=page_of(request), change=change

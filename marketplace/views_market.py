@@ -21,7 +21,7 @@ from marketplace.filters import WORKLOAD, Filters
 from marketplace.overviews import ModelsAsked, ProvidersAsked
 from marketplace.pages_changes import change_rows
 from marketplace.twins import twinned
-from marketplace.views import canonical, partial
+from marketplace.views import at_address, partial
 from moderation import selectors as moderation
 
 _OF_MODEL = "{}?model={{model}}"
@@ -100,21 +100,19 @@ def providers(request: HttpRequest) -> HttpResponse:
 
 @require_safe
 @twinned(json="/api/v1/providers/{address}", atom="/providers/{address}/changes.atom")
+@at_address
 def provider(request: HttpRequest, address: str) -> HttpResponse:
-    spelled = canonical(request, address)
-    if isinstance(spelled, HttpResponse):
-        return spelled
-    summary = statistics.provider(spelled)
-    changes = history.changes(history.Asked(provider=spelled), page_size=10)
-    decided = moderation.of_provider(spelled)
-    held, free, retrieve = own_money(request, spelled) if decided.hidden else (0, 0, "")
+    summary = statistics.provider(address)
+    changes = history.changes(history.Asked(provider=address), page_size=10)
+    decided = moderation.of_provider(address)
+    held, free, retrieve = own_money(request, address) if decided.hidden else (0, 0, "")
     page = pages.ProviderPage(
         summary=summary,
         known=bool(summary.services or changes.count),
         rows=parts.rows(summary.services, watching.of(request)),
-        findings=findings.open_rows(spelled),
+        findings=findings.open_rows(address),
         changes=change_rows(changes.items, alone=True),
-        account_path=links.account_path(spelled),
+        account_path=links.account_path(address),
         decided=decided,
         held=held,
         free=free,

@@ -4,17 +4,18 @@ from __future__ import annotations
 
 from django.conf import settings
 from django.core.exceptions import PermissionDenied
-from django.http import HttpRequest, HttpResponse
-from django.shortcuts import redirect, render
-from django.utils.http import url_has_allowed_host_and_scheme
+from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
+from django.shortcuts import render
 from django.utils.translation import gettext as _
 from django.views.decorators.http import require_POST, require_safe
 
+from accounts.http import own_path
 from inference.timings import timings
+from ledger.records import Listing
 from marketplace import pages
 from marketplace.pages_performance import performance as page_of
 from marketplace.twins import twinned
-from marketplace.views_service import listing_of
+from marketplace.views_service import of_service
 from probes import selectors, services
 from probes.history import DEFAULT, WINDOWS, history
 
@@ -23,11 +24,9 @@ _HEALTH = "/api/v1/services/{kind}/{address}/health"
 
 @require_safe
 @twinned(json=_HEALTH, csv=f"{_HEALTH}.csv")
-def performance(request: HttpRequest, kind: str, address: str) -> HttpResponse:
+@of_service
+def performance(request: HttpRequest, listing: Listing) -> HttpResponse:
     """`window`: 24h (default), 7d or 90d."""
-    listing = listing_of(request, kind, address)
-    if isinstance(listing, HttpResponse):
-        return listing
     window = request.GET.get("window", "")
     found = history(listing, window if window in WINDOWS else DEFAULT)
     head = pages.service_head(listing, "performance")
@@ -49,6 +48,4 @@ def sharing(request: HttpRequest) -> HttpResponse:
     if not request.user.is_authenticated:
         raise PermissionDenied(_("Sign in to choose what counts."))
     services.share(request.user.pk, request.POST.get("share") == "yes")
-    back = request.POST.get("next", "")
-    ours = url_has_allowed_host_and_scheme(back, {request.get_host()}) and back.startswith("/")
-    return redirect(back if ours else "/")
+    return HttpResponseRedirect(own_path(request, request.POST.get("next", ""), "/"))

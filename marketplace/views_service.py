@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from functools import wraps
 from typing import Any
 
 from django.conf import settings
@@ -33,25 +35,30 @@ from marketplace.context import head_of
 from marketplace.selectors import latest_changes
 from marketplace.settlements import Asked
 from marketplace.twins import twinned
-from marketplace.views import canonical
+from marketplace.views import at_address
 
 #: Characters of a raw value that a button copies; the JSON twin has all of it.
 MOST_COPIED = 20_000
 
 
-def listing_of(request: HttpRequest, kind: str, address: str) -> Listing | HttpResponse:
-    """The service a path names (removed ones stay reachable), or the redirect to its right
-    spelling."""
-    spelled = canonical(request, address)
-    if isinstance(spelled, HttpResponse):
-        return spelled
-    service_name = request.GET.get("service_name", "").replace("\x00", "")[:200]
-    found = None
-    if kind in selectors.KINDS:
-        found = selectors.service(kind, spelled, service_name, include_removed=True)
-    if found is None:
-        raise Http404(_("This address offers no such service."))
-    return found
+def of_service(
+    view: Callable[[HttpRequest, Listing], HttpResponse],
+) -> Callable[..., HttpResponse]:
+    """A door of `/services/{kind}/{address}`: the view gets the listing that the path names, or a
+    removed one; 404 where there is none."""
+
+    @at_address
+    @wraps(view)
+    def door(request: HttpRequest, address: str, kind: str) -> HttpResponse:
+        service_name = request.GET.get("service_name", "").replace("\x00", "")[:200]
+        found = None
+        if kind in selectors.KINDS:
+            found = selectors.service(kind, address, service_name, include_removed=True)
+        if found is None:
+            raise Http404(_("This address offers no such service."))
+        return view(request, found)
+
+    return door
 
 
 def show(request: HttpRequest, template: str, page: Any) -> HttpResponse:
@@ -60,10 +67,8 @@ def show(request: HttpRequest, template: str, page: Any) -> HttpResponse:
 
 @require_safe
 @twinned(json="/api/v1/services/{kind}/{address}")
-def overview(request: HttpRequest, kind: str, address: str) -> HttpResponse:
-    listing = listing_of(request, kind, address)
-    if isinstance(listing, HttpResponse):
-        return listing
+@of_service
+def overview(request: HttpRequest, listing: Listing) -> HttpResponse:
     key = ServiceKey.of(listing)
     latest = latest_changes(listing.provider, listing.serving, selectors.contracts())
     record = reputation.totals(listing.provider, listing.serving)
@@ -201,10 +206,8 @@ def declared(listing: Listing) -> tuple[tuple[str, str], ...]:
 
 
 @require_safe
-def settlements(request: HttpRequest, kind: str, address: str) -> HttpResponse:
-    listing = listing_of(request, kind, address)
-    if isinstance(listing, HttpResponse):
-        return listing
+@of_service
+def settlements(request: HttpRequest, listing: Listing) -> HttpResponse:
     at = account_links.service(listing, "settlements")
     asked = Asked.parse(request.GET.dict(), listing.provider, listing.serving)
     page = pages.SettlementsTab(
@@ -215,10 +218,8 @@ def settlements(request: HttpRequest, kind: str, address: str) -> HttpResponse:
 
 
 @require_safe
-def use(request: HttpRequest, kind: str, address: str) -> HttpResponse:
-    listing = listing_of(request, kind, address)
-    if isinstance(listing, HttpResponse):
-        return listing
+@of_service
+def use(request: HttpRequest, listing: Listing) -> HttpResponse:
     url = links.web_url(listing.url) or ""
     asked = bool(url) and not listing.is_fine_tuning
     given = (listing.service_type, listing.model, listing.provider)
@@ -233,10 +234,8 @@ def use(request: HttpRequest, kind: str, address: str) -> HttpResponse:
 
 
 @require_safe
-def raw(request: HttpRequest, kind: str, address: str) -> HttpResponse:
-    listing = listing_of(request, kind, address)
-    if isinstance(listing, HttpResponse):
-        return listing
+@of_service
+def raw(request: HttpRequest, listing: Listing) -> HttpResponse:
     known = selectors.contracts()
     page = pages.RawTab(
         service=pages.service_head(listing, "raw"),

@@ -15,10 +15,11 @@ from accounts.addresses import short
 from attestation.models import Verification
 from attestation.selectors import ServiceKey, StandingView, standing_of, standings
 from ledger import selectors
+from ledger.records import Listing
 from marketplace import formats, parts, social, verdicts
 from marketplace import pages_verification as shown
-from marketplace.views import canonical
-from marketplace.views_service import listing_of
+from marketplace.views import at_address
+from marketplace.views_service import of_service
 from moderation import selectors as moderation
 from net.cache import tried
 
@@ -53,10 +54,8 @@ def site(request: HttpRequest) -> HttpResponse:
 
 
 @require_safe
-def service(request: HttpRequest, kind: str, address: str) -> HttpResponse:
-    listing = listing_of(request, kind, address)
-    if isinstance(listing, HttpResponse):
-        return listing
+@of_service
+def service(request: HttpRequest, listing: Listing) -> HttpResponse:
     standing = standing_of(ServiceKey.of(listing))
     text, tone = _chip(standing.overall, standing.checked_at)
     if moderation.is_hidden(listing.serving, listing.provider):
@@ -79,11 +78,9 @@ def service(request: HttpRequest, kind: str, address: str) -> HttpResponse:
 
 
 @require_safe
+@at_address
 def provider(request: HttpRequest, address: str) -> HttpResponse:
-    spelled = canonical(request, address)
-    if isinstance(spelled, HttpResponse):
-        return spelled
-    listed = selectors.services_of(spelled)
+    listed = selectors.services_of(address)
     known = standings(map(ServiceKey.of, listed)).values()
     if not known:
         raise Http404("This address offers no service.")
@@ -95,7 +92,7 @@ def provider(request: HttpRequest, address: str) -> HttpResponse:
         ", ".join(dict.fromkeys(map(parts.service_title, listed))),
         f"{offered} · {formats.amount(stake)} 0G stake",
     )
-    title = f"Provider {short(spelled)}"
+    title = f"Provider {short(address)}"
     return answer(request, social.Card(settings.NETWORK.label, title, facts, text, tone, ""))
 
 

@@ -13,6 +13,7 @@ from django.utils.cache import get_conditional_response
 from django.utils.translation import gettext as _
 from django.views.decorators.http import require_http_methods, require_safe
 
+from accounts import limits as account_limits
 from accounts import links as account_links
 from accounts.http import number_of
 from accounts.pages_parts import pager
@@ -27,8 +28,8 @@ from ledger.records import Listing
 from marketplace import badge as badges
 from marketplace import findings, limits, links, pages
 from marketplace import pages_verification as shown
-from marketplace.views import canonical, partial
-from marketplace.views_service import listing_of
+from marketplace.views import at_address, partial
+from marketplace.views_service import of_service
 from probes.selectors import health_of
 
 SHOWN_HISTORY = 6
@@ -80,11 +81,9 @@ def _answered(run: Verification) -> str | None:
 
 
 @require_http_methods(["GET", "HEAD", "POST"])
-def verification(request: HttpRequest, kind: str, address: str) -> HttpResponse:
+@of_service
+def verification(request: HttpRequest, listing: Listing) -> HttpResponse:
     """The tab Verification; a POST asks for a check now, by anybody, and spends no money."""
-    listing = listing_of(request, kind, address)
-    if isinstance(listing, HttpResponse):
-        return listing
     if request.method == "POST":
         return _ask(request, listing)
     return _shown(request, _tab(request, listing))
@@ -92,7 +91,7 @@ def verification(request: HttpRequest, kind: str, address: str) -> HttpResponse:
 
 def _ask(request: HttpRequest, listing: Listing) -> HttpResponse:
     by = request.user.pk if request.user.is_authenticated else None
-    decision = limits.take(ASKED, limits.caller(request))
+    decision = limits.take(ASKED, account_limits.address(request))
     try:
         if not decision.allowed:
             raise TooSoon(decision.retry_s, _("You asked for many checks"))
@@ -139,13 +138,11 @@ def _tab(request: HttpRequest, listing: Listing, problem: str = "") -> shown.Ver
 
 
 @require_safe
+@at_address
 def badge(request: HttpRequest, address: str) -> HttpResponse:
     """A provider as a picture: the worst word of its services, or with `?show=uptime` the lowest
     uptime of 7 days (3 queries)."""
-    spelled = canonical(request, address)
-    if isinstance(spelled, HttpResponse):
-        return spelled
-    keys = [ServiceKey.of(listing) for listing in ledger.services_of(spelled)]
+    keys = [ServiceKey.of(listing) for listing in ledger.services_of(address)]
     if not keys:
         body, status = badges.draw(badges.LABEL, "Not listed", ""), 404
     elif request.GET.get("show") == "uptime":

@@ -16,6 +16,7 @@ from django.utils.translation import gettext as _
 from django.views.decorators.csrf import csrf_exempt, csrf_protect
 from django.views.decorators.http import require_http_methods
 
+from accounts.limits import address
 from attestation import services, uploads
 from attestation.errors import BadUpload
 from attestation.services import Upload
@@ -56,7 +57,7 @@ def verify(request: HttpRequest) -> HttpResponse:
 
 def _room(request: HttpRequest, length: int) -> limits.Decision:
     """Whether this caller may bring `length` bytes now; what is only answered is not kept."""
-    who, size = limits.caller(request), length // 1000 + 1
+    who, size = address(request), length // 1000 + 1
     decision = limits.take(CHECKS, who)
     if request.GET.get("what") == "answer":
         return decision

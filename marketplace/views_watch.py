@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from django.http import HttpRequest, HttpResponse, HttpResponseRedirect, JsonResponse
-from django.utils.http import url_has_allowed_host_and_scheme
 from django.utils.translation import gettext as _
 from django.views.decorators.http import require_http_methods
 
 from accounts import limits, watching
 from accounts.errors import TooMany
+from accounts.http import own_path
 from marketplace import views_errors
 from marketplace.selectors import listing_named
 
@@ -35,9 +35,7 @@ def watch(request: HttpRequest) -> HttpResponse:
         return _refused(request, scripted, 400, text)
     if scripted:
         return HttpResponse(status=204)
-    target = request.POST.get("next", "")
-    safe = url_has_allowed_host_and_scheme(target, {request.get_host()}, request.is_secure())
-    return HttpResponseRedirect(target if safe and target.startswith("/") else "/")
+    return HttpResponseRedirect(own_path(request, request.POST.get("next", ""), "/"))
 
 
 def _refused(request: HttpRequest, scripted: bool, status: int, text: str) -> HttpResponse:

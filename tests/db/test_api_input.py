@@ -16,6 +16,7 @@ from django.test import Client
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from accounts import limits as accounts_limits
 from marketplace import api_docs, bodies, limits
 from marketplace.api import api
 from net.callers import Proxies
@@ -281,7 +282,7 @@ def test_behind_a_proxy_each_visitor_is_counted_and_nobody_escapes(
 
 def test_callers_are_counted_by_what_they_own(rf: Any) -> None:
     def caller(address: str) -> str:
-        return limits.caller(rf.get("/", REMOTE_ADDR=address))
+        return accounts_limits.address(rf.get("/", REMOTE_ADDR=address))
 
     assert caller("2001:db8::1") == caller("2001:db8::ffff:2") != caller("2001:db8:0:1::1")
     assert caller("::ffff:192.0.2.1") == caller("192.0.2.1") != caller("192.0.2.2")
