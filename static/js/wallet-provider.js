@@ -1,5 +1,6 @@
 // The wallets of this browser (EIP-6963) and the one in use. Nothing is requested from a wallet until the person acts:
-// finding wallets is an event, and listening for changes asks for nothing.
+// finding wallets is an event, and listening for changes asks for nothing. Only the wallet that somebody is signed in with
+// is read, without a prompt.
 import { t } from './words.js';
 const element = document.getElementById('wallet');
 const chain = JSON.parse(element.dataset.chain);
@@ -52,7 +53,10 @@ function announce({ info, provider }) {
   const icon = String(info.icon || '');
   const wallet = { id, provider, name: String(info.name || 'Wallet').slice(0, 40), icon: icon.startsWith('data:image/') ? icon : '' };
   wallets.set(id, wallet);
-  if (id === recall(REMEMBERED)) use(wallet);
+  if (id === recall(REMEMBERED)) {
+    use(wallet);
+    if (config.session) look(wallet);
+  }
   dispatchEvent(new CustomEvent('wallet:found', { detail: wallet }));
 }
 
@@ -71,6 +75,15 @@ function use(wallet) {
   hear('accountsChanged', shows);
   hear('chainChanged', (chain) => on(Number(chain)));
   hear('disconnect', () => shows([]));
+}
+
+// The account may have been changed while none of our pages was there to hear of it.
+async function look(wallet) {
+  let accounts = [];
+  try { accounts = await wallet.provider.request({ method: 'eth_accounts' }); } catch { return; }
+  if (state.wallet !== wallet || state.account || !accounts?.length) return;
+  state.account = String(accounts[0]);
+  changed();
 }
 
 export function discover() {

@@ -18,6 +18,16 @@ function offer() {
   for (const other of document.querySelectorAll('[data-connect]')) Object.assign(other, { hidden: !button, textContent: label });
 }
 
+// Whoever keeps reading as another account has said so for this tab, whichever page comes next.
+const KEPT = 'kept';
+function kept(now) {
+  try { return sessionStorage.getItem(KEPT) === `${config.session} ${now}`; } catch { return false; }
+}
+function keep() {
+  banner.hidden = true;
+  try { sessionStorage.setItem(KEPT, `${config.session} ${account()}`); } catch { /* no storage: asked again */ }
+}
+
 function show() {
   const now = account();
   if (button) button.querySelector('[data-wallet-label]').textContent = now ? t('Sign in') : t('Connect');
@@ -27,7 +37,7 @@ function show() {
   const chain = strayed();
   chainBanner.hidden = !chain;
   if (chain) chainBanner.querySelector('[data-chain-text]').textContent = t('Your wallet is on chain {chain}. Reading works; to pay, switch.', { chain });
-  banner.hidden = !mismatch();
+  banner.hidden = !mismatch() || kept(now);
   if (banner.hidden) return;
   banner.querySelector('[data-wallet-mismatch]').textContent = t('You are signed in as {session}, your wallet shows {now}.', { session: brief(config.session), now: brief(now) });
   banner.querySelector('[data-wallet-sign-other]').textContent = t('Sign in as {now}', { now: brief(now) });
@@ -41,7 +51,7 @@ chainBanner.querySelector('[data-chain-switch]').addEventListener('click', () =>
 }));
 chainBanner.querySelector('[data-chain-keep]').addEventListener('click', () => { chainBanner.hidden = true; });
 banner.querySelector('[data-wallet-sign-other]').addEventListener('click', () => dialog(({ openSignIn }) => openSignIn()));
-banner.querySelector('[data-wallet-keep]').addEventListener('click', () => { banner.hidden = true; });
+banner.querySelector('[data-wallet-keep]').addEventListener('click', keep);
 document.addEventListener('click', (event) => {
   if (event.target.closest('[data-wallet-connect], [data-connect]')) dialog(({ openSignIn, openChooser }) => (account() ? openSignIn : openChooser)());
 });
