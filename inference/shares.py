@@ -24,7 +24,7 @@ from django.utils.translation import gettext_noop as N_
 from django.utils.translation import ngettext
 
 from accounts.models import User
-from inference import attachments, conversations, opening
+from inference import attachments, conversations, opening, words
 from inference.errors import BadPrompt
 from inference.formulas import Room
 from inference.models import Chat, Share, State, Turn
@@ -275,10 +275,14 @@ def _open() -> QuerySet[Share]:
 
 
 def _public(turn: Turn, chat: Chat, room: Room) -> TurnView:
-    """An answer without what is its owner's: no thinking, no cost, no provider's error, no act."""
+    """An answer without what is its owner's: no thinking, no cost, no provider's error, no reason
+    why it ended, no act."""
     turn.chat = chat
     view = TurnView.of(turn, room=room)
-    return replace(view, reasoning="", fee=0, failure_detail="", can_recheck=False)
+    ending = words.ENDED_FOR_OTHERS.get(turn.state)
+    return replace(
+        view, reasoning="", fee=0, failure="", failure_detail="", ending=ending, can_recheck=False
+    )
 
 
 def _path(token: str) -> str:

@@ -121,6 +121,13 @@ STOPPED = Explanation(
     N_("The provider may bill the whole answer, not only what you see."),
 )
 UNEXPLAINED = Explanation(N_("The answer did not come"), N_("What had arrived is kept."), "retry")
+#: What strangers read of an answer that ended early, by `models.State`: why is its owner's, who may
+#: have had too little money.
+ENDED_FOR_OTHERS: dict[str, Explanation] = {
+    "stopped": Explanation(N_("The answer was stopped before its end"), ""),
+    "cut_off": Explanation(N_("The answer stopped in the middle"), ""),
+    "failed": Explanation(N_("The answer did not come"), ""),
+}
 
 VERDICTS: dict[str, str] = {
     "pending": N_("Asking the provider for its signature of this answer."),

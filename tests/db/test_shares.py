@@ -23,6 +23,7 @@ from inference import conversations, formulas, opening, selectors, services, sha
 from inference.errors import BadPrompt
 from inference.models import Chat, Share, State, Turn, Verdict
 from inference.relay import Record
+from inference.words import ENDED_FOR_OTHERS
 from moderation import looking, phrases
 from moderation import services as services_of_staff
 from moderation.models import Act, Effect, Item, Report
@@ -94,6 +95,12 @@ def test_a_reader_gets_the_words_and_the_proof_and_nothing_of_the_person(
     row = Share.objects.get()
     token = link.removeprefix("/shared/")
     assert token not in f"{Share.objects.values().get()}" and row.leaf_id == turn.pk
+    # that an answer ended early, and not why
+    for state, why in (("stopped", ""), ("failed", "not_funded"), ("cut_off", "key_rejected")):
+        Turn.objects.update(state=state, failure=why)
+        text = client.get(link).content.decode().partition("<main")[2]
+        assert ENDED_FOR_OTHERS[state].title in text
+        assert not any(said in text for said in ("You ", "your ", "balance", why or "You stopped"))
 
 
 def test_a_link_ends_by_its_owner_by_time_by_the_host_and_with_the_conversation(
