@@ -1,7 +1,7 @@
 """`/ws/chat/{id}`: a thin reader and writer of one conversation. Answers belong to the hub.
 
 In:  {"type": "prompt", "key": uuid, "text", "provider"?, "also"?, "accept_signer"?, "again"?,
-      "called"?, "results"?, "options"?, "pictures"?, "had"?} (`inference.prompts`,
+      "called"?, "seen"?, "results"?, "options"?, "pictures"?, "had"?} (`inference.prompts`,
       `inference.options`) ·
      {"type": "stop", "turn"} ·
      {"type": "resume", "turn", "after"} (also as {"resume": turn, "after": seq})

@@ -54,6 +54,14 @@ class Busy(ChatError):
     code = "busy"
 
 
+class WentOn(ChatError):
+    """Another window or device asked meanwhile, or turned to another version: the question would
+    follow, and pay for, what the page that asks does not show.
+    """
+
+    code = "went_on"
+
+
 class BadPrompt(ChatError):
     """Empty, too long, or not text."""
 

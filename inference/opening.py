@@ -35,7 +35,7 @@ from inference import (
 from inference.abilities import Abilities
 from inference.context import Asked
 from inference.conversations import TITLE_CHARS
-from inference.errors import BadPrompt, Busy, NotReady, SignedOut, SignerChanged
+from inference.errors import BadPrompt, Busy, NotReady, SignedOut, SignerChanged, WentOn
 from inference.media.models import File
 from inference.models import Chat, State, Turn
 from inference.options import Options
@@ -94,6 +94,7 @@ def open_turn(
     accept_signer: str = "",
     again: int | None = None,
     called: int | None = None,
+    seen: int | None = None,
     results: tuple[str, ...] = (),
     options: Options | None = None,
     batch: UUID | None = None,
@@ -110,14 +111,14 @@ def open_turn(
     follows the shown branch; with `again` it is another version of that turn instead (with its
     question, where `text` is empty, the results it gave, and its pictures: those of `had`, None:
     all). With `called` it follows that turn and gives `results`, one for each function that its
-    answer calls. `pictures` were kept before (`inference.attachments`) and go to models only that
-    say they take some.
+    answer calls. With `seen` it follows that turn (0: nothing) or none. `pictures` were kept before
+    (`inference.attachments`) and go to models only that say they take some.
     Turns asked side by side share a `batch` and differ in `lane`. `adapter` names a tuned model of
     the provider, "" its base model; None: whichever the turn before was asked (or `again`).
     When the provider's signer changed within the chat, `accept_signer` must name the new one. The
     `session` that asks, where one is named, must live still. With `look`, Unknown is raised where
     pictures may go along and it is not known whether the model takes them.
-    Raises BadPrompt, NotReady (with the gate's code), SignerChanged, SignedOut or Busy.
+    Raises BadPrompt, NotReady (with the gate's code), SignerChanged, SignedOut, WentOn or Busy.
     """
     prompt_key = prompt_key or uuid4()
     provider = ledger.address_of(provider or chat.provider) or ""
@@ -133,8 +134,15 @@ def open_turn(
     if look and known.pictures and listing is not None and able is None:
         raise abilities.Unknown(listing)
     able = able or abilities.NOTHING
-    # The shown branch as it is now: another tab may have asked, or turned to another version.
     parent, question, given = _place(chat, text, again, called, results, known.leaf)
+    # Another tab may have asked, or turned to another version.
+    if seen is not None and again is called is None and not _is_shown_last(chat, seen, known.leaf):
+        raise WentOn(
+            _(
+                "This conversation went on in another window or on another device; that is shown "
+                "now. Nothing was sent: send your question again to ask it after that."
+            )
+        )
     spend_limit(chat.owner)
     options = options or chat.options
     files = attachments.wanted(chat, pictures, again, had)
@@ -229,6 +237,16 @@ def _place(
             % {"max_prompt_chars": f"{MAX_PROMPT_CHARS:,}"}
         )
     return parent, question, given
+
+
+def _is_shown_last(chat: Chat, seen: int, leaf: int | None) -> bool:
+    """Whether a page that shows `seen` last shows the branch that ends with `leaf`, in whichever of
+    its columns.
+    """
+    if seen == (leaf or 0):
+        return True
+    columns = chat.turns.filter(pk__in=(seen, leaf or 0), batch__isnull=False)
+    return columns.count() == 2 and columns.values("batch").distinct().count() == 1
 
 
 def _results(turn: Turn | None, texts: tuple[str, ...]) -> tuple[ToolResult, ...]:

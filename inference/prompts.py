@@ -29,7 +29,8 @@ class Malformed(BadPrompt):
 class Prompt:
     """`key` is the page's own id of it: the same key is the same question. `again` names the turn
     of which this is another version; `called` one whose answer calls functions, each of which has a
-    text in `results`. `also` is a second provider, `pictures` what was kept for it
+    text in `results`. `seen` is the question that the page shows last (0: none, None: it does not
+    say). `also` is a second provider, `pictures` what was kept for it
     (`inference.attachments`), `had` which pictures of `again` are sent once more (None: all).
     `options` None: as the last time. `adapter` is the provider's tuned model to ask, "" its base
     model, None: as the last time; with `also` the provider itself, its base model is asked beside.
@@ -42,6 +43,7 @@ class Prompt:
     accept_signer: str = ""
     again: int | None = None
     called: int | None = None
+    seen: int | None = None
     results: tuple[str, ...] = ()
     options: Options | None = None
     pictures: tuple[UUID, ...] = ()
@@ -68,6 +70,7 @@ class Prompt:
             accept_signer=_address(given, "accept_signer"),
             again=_turn(given, "again"),
             called=_turn(given, "called"),
+            seen=_turn(given, "seen", least=0),
             results=_results(given.get("results")),
             options=None if options is None else Options.of(options),
             pictures=_pictures(given.get("pictures")),
@@ -83,6 +86,7 @@ class Prompt:
             "accept_signer": self.accept_signer,
             "again": self.again,
             "called": self.called,
+            "seen": self.seen,
             "results": self.results,
             "options": self.options,
             "pictures": self.pictures,
@@ -126,11 +130,11 @@ def _address(given: Mapping[str, Any], name: str) -> str:
     return value
 
 
-def _turn(given: Mapping[str, Any], name: str) -> int | None:
+def _turn(given: Mapping[str, Any], name: str, *, least: int = 1) -> int | None:
     value = given.get(name)
     if value is None:
         return None
-    if isinstance(value, bool) or not isinstance(value, int) or not 0 < value < 2**63:
+    if isinstance(value, bool) or not isinstance(value, int) or not least <= value < 2**63:
         raise Malformed(_("No such question."))
     return value
 

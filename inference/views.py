@@ -127,6 +127,7 @@ async def _ask(request: HttpRequest, chat: Chat) -> list[opening.Opened]:
             "accept_signer": given.get("accept_signer", ""),
             "again": number_of(given.get("again")) or None,
             "called": number_of(given.get("called")) or None,
+            "seen": number_of(given["seen"]) if "seen" in given else None,
             # A form sends a line break as two characters.
             "results": [text.replace("\r\n", "\n") for text in given.getlist("result")],
             "options": settings or None,

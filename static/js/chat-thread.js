@@ -54,8 +54,7 @@ function countDown(element) {
 export class Thread {
   constructor() {
     this.turns = new Map(); // turn id → {element, text, seq, shown, work}
-    for (const element of root.querySelectorAll('[data-turn]')) this.adopt(Number(element.dataset.turn), element);
-    copyButtons(root);
+    this.adoptAll();
     if (this.turns.size && !location.hash && performance.getEntriesByType('navigation')[0]?.type === 'navigate') {
       toBottom(); // a conversation opens at its newest answer
       document.fonts.ready.then(() => { if (bottom()) toBottom(); });
@@ -74,6 +73,21 @@ export class Thread {
   }
 
   // Look again in a moment; asked twice, once.
+  adoptAll() {
+    for (const element of root.querySelectorAll('[data-turn]')) this.adopt(Number(element.dataset.turn), element);
+    copyButtons(root);
+  }
+
+  // The conversation went on elsewhere: what the server has stands in place of what was shown.
+  renew(turns) {
+    for (const { timer } of this.turns.values()) clearTimeout(timer);
+    this.turns.clear();
+    root.replaceChildren(...turns.childNodes);
+    this.adoptAll();
+    window.htmx?.process(root);
+    toBottom();
+  }
+
   later(id, turn) {
     clearTimeout(turn.timer);
     turn.timer = setTimeout(() => this.refresh(id), WATCH_EVERY);

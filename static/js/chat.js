@@ -84,7 +84,8 @@ const handlers = {
     estimate();
     offerSigner(signer);
     fail(sentence, href);
-    if (code !== 'busy') refresh();
+    if (code === 'went_on') renew();
+    else if (code !== 'busy') refresh();
     update();
   },
 };
@@ -92,13 +93,23 @@ const handlers = {
 // What stands around the thread: the list of conversations, and what can be done with this one (not while that is open).
 async function around() {
   const response = await fetch(location.pathname, { credentials: 'same-origin' }).catch(() => null);
-  if (!response?.ok) return;
+  if (!response?.ok) return null;
   const fresh = new DOMParser().parseFromString(await response.text(), 'text/html');
   for (const part of ['.conversations', '[data-acts]']) {
     const old = document.querySelector(part);
     const made = fresh.querySelector(part);
     if (made && !old.querySelector('[open]') && !old.contains(document.activeElement)) old.replaceWith(document.adoptNode(made));
   }
+  return fresh;
+}
+
+// Asked in another window: that stands between what is shown here and the question.
+async function renew() {
+  const turns = (await around())?.getElementById('turns');
+  if (!turns || writing()) return;
+  thread.renew(turns);
+  for (const [turn, after] of thread.open()) socket.send({ type: 'resume', turn, after });
+  update();
 }
 
 // A conversation of its own, once there is something to ask.
@@ -141,6 +152,7 @@ async function ask({ text, again = null, called = null, results = [], at = provi
       provider: at,
       again,
       ...(called && { called, results }),
+      seen: thread.last(),
       ...how(),
       accept_signer: acceptedSigner(),
       ...(written && named(pictures)),

@@ -102,9 +102,12 @@ def answers(page: Page) -> Any:
 
 
 def test_from_an_empty_page_to_a_verified_answer(alice: Page, asgi_server: str) -> None:
+    pagecheck.hearing(alice)
     alice.goto(f"{asgi_server}/playground/chat?provider={factories.PETRA}")
     ask(alice, "What is a ledger?")
     expect(alice.get_by_test_id("message-verdict")).to_have_attribute("data-verdict", "verified")
+    pagecheck.hears(alice, "Verified")
+    expect(alice.get_by_test_id("chat-send")).to_be_focused()  # after Stop, which was in its place
     expect(alice).to_have_url(re.compile(r"/playground/chat/[0-9a-f-]{36}$"))
     expect(answers(alice)).to_contain_text("A ledger holds your money.")
     expect(answers(alice).locator("li")).to_have_count(2)
@@ -128,6 +131,17 @@ def test_from_an_empty_page_to_a_verified_answer(alice: Page, asgi_server: str) 
     verdict = alice.get_by_test_id("message-verdict")
     expect(verdict).to_have_attribute("data-verdict", "verified")
     expect(verdict).to_be_in_viewport()
+    # At 400 % of a small window what sticks to it would leave no room for the answer.
+    alice.set_viewport_size({"width": 320, "height": 256})
+    heading = answers(alice).get_by_role("heading").first
+    heading.evaluate("e => e.scrollIntoView({block: 'center'})")
+    assert heading.evaluate(
+        """e => {
+          const { left, top } = e.getBoundingClientRect();
+          return e.contains(document.elementFromPoint(left + 8, top + 8));
+        }"""
+    )
+    alice.set_viewport_size({"width": 390, "height": 780})
     # where fingers write, Enter makes a new line, as no other key there does
     pointer = alice.context.new_cdp_session(alice)
     pointer.send("Emulation.setTouchEmulationEnabled", {"enabled": True})
@@ -172,6 +186,17 @@ def test_stop_reload_and_a_second_window(alice: Page, asgi_server: str, chat: Ch
     assert words == [f"word{i}" for i in range(len(words))] and 5 < len(words) < 300
     expect(answers(alice).locator(".prose")).to_have_text(turn.answer.strip())
     expect(answers(alice)).to_contain_text("until settled")
+    # What the other window asks now would follow, and pay for, what only this one shows.
+    ask(alice, "And here?")
+    expect(alice.get_by_test_id("message-verdict")).to_have_count(2)
+    ask(other, "And there?")
+    expect(other.locator("[data-error]")).to_contain_text("went on in another window")
+    expect(other.locator(".question")).to_have_text(["Count slowly", "And here?"])
+    expect(other.get_by_test_id("chat-input")).to_have_value("And there?")
+    assert Turn.objects.count() == 2
+    other.get_by_test_id("chat-send").click()
+    expect(other.get_by_test_id("message-verdict")).to_have_count(3)
+    assert [t.question for t in Turn.objects.order_by("pk")][2:] == ["And there?"]
 
 
 def test_a_lost_connection_resumes_without_gap_or_duplicate(

@@ -20,7 +20,7 @@ from hypothesis import strategies as st
 from accounts.models import AccessToken, User
 from inference import consumers, context, conversations, opening, requests, services
 from inference.branches import Node, Tree
-from inference.errors import BadPrompt
+from inference.errors import BadPrompt, WentOn
 from inference.failures import Failure
 from inference.models import Chat, State, Turn
 from inference.opening import MAX_PROMPT_CHARS
@@ -78,6 +78,11 @@ def test_an_edited_question_is_another_branch_and_nothing_is_lost(chat: Chat) ->
     assert sent(three) == ["one", "1", "two", "2", "three"]
     other = said(chat, "two, otherwise", "2b", again=two.pk)
     assert sent(other) == ["one", "1", "two, otherwise"]
+    # A page that still shows the first version: what it shows last is not what would be sent.
+    for seen in (three.pk, two.pk, 0, 2**62):
+        with pytest.raises(WentOn):
+            opening.open_turn(chat, "on", process="p", seen=seen)
+    assert Turn.objects.count() == 4
     again = said(chat, "", "the second again", again=two.pk)
     assert (again.question, again.parent_id) == ("two", one.pk)
     page = alice().get(f"/playground/chat/{chat.pk}").content.decode()
@@ -86,7 +91,7 @@ def test_an_edited_question_is_another_branch_and_nothing_is_lost(chat: Chat) ->
     alice().post(f"/playground/chat/turns/{two.pk}/show")
     page = alice().get(f"/playground/chat/{chat.pk}").content.decode()
     assert "1/3" in page and ">three<" in page and "the second again" not in page
-    four = said(Chat.objects.get(pk=chat.pk), "four", "4")
+    four = said(Chat.objects.get(pk=chat.pk), "four", "4", seen=three.pk)
     assert four.parent_id == three.pk
     with pytest.raises(BadPrompt):
         opening.open_turn(chat, "x", process="p", again=10**9)
