@@ -158,8 +158,8 @@ def _hint(action: str, account: Account, least: tuple[int, int] | None) -> str:
         }
     if action == "transfer":
         return _(
-            "At least %(amount)s 0G opens an account at a provider. "
-            "Providers keep 1 0G in reserve, so hold more than that."
+            "At least %(amount)s 0G opens an account at a provider. Inference providers keep 1 0G "
+            "of it in reserve, so hold more than that there."
         ) % {"amount": money.exact(least[1])}
     if action == "withdraw" and account.ledger is not None:
         return _("Withdraw everything, or leave at least %(amount)s 0G.") % {

@@ -6,6 +6,7 @@ import datetime as dt
 import hashlib
 from dataclasses import dataclass
 from decimal import Decimal
+from uuid import UUID
 
 from django.utils.translation import gettext as _
 from django.utils.translation import gettext_noop as N_
@@ -200,6 +201,7 @@ class WizardPage:
     standing: StandingView | None = None
     offers: tuple[OfferRow, ...] = ()
     datasets: tuple[DatasetView, ...] = ()
+    chosen: UUID | None = None
     fields: tuple[Field, ...] = ()
     text: str = ""
     as_json: bool = False

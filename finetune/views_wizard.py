@@ -14,14 +14,16 @@ from django.utils.translation import gettext_noop as N_
 from django.views.decorators.cache import never_cache
 from django.views.decorators.http import require_http_methods
 
-from accounts import limits, links
+from accounts import limits, links, money
+from accounts import selectors as funds
 from accounts.errors import Problem
 from accounts.http import signed_out, user_of, uuid_of
 from accounts.pages_transaction import Link
 from attestation import selectors as attestation
 from attestation.selectors import ServiceKey
 from finetune import offers, pages, problems, selectors, wizard
-from finetune.models import Draft, Place, Way
+from finetune.models import DatasetState, Draft, Place, Way
+from finetune.pricing import Price
 from ledger import selectors as ledger
 from ledger.records import Listing, Position
 from protocol import tuning
@@ -100,8 +102,7 @@ def _written(request: HttpRequest) -> str:
     and `tuning` says what is too long."""
     if request.POST.get("form") == "json":
         return request.POST.get("text", "").replace("\r\n", "\n")
-    values = {key: request.POST.get(key, "").strip() for key in tuning.PARAMETERS}
-    return wizard.as_text({key: value or "null" for key, value in values.items()})
+    return wizard.as_text({key: request.POST.get(key, "") for key in tuning.PARAMETERS})
 
 
 def _turned(request: HttpRequest, draft: Draft) -> HttpResponse:
@@ -164,11 +165,19 @@ def _show_model(request: HttpRequest, draft: Draft, problem: Refusal) -> pages.W
 
 
 def _show_dataset(request: HttpRequest, draft: Draft, problem: Refusal) -> pages.WizardPage:
+    views = selectors.dataset_views(draft.user)
+    good = (view.dataset for view in views if view.dataset.state == DatasetState.GOOD)
+    newest = next(good, None)
+    chosen = draft.dataset_id
+    # What was brought since the last step was saved was brought for this.
+    if newest is not None and newest.created_at > draft.updated_at:
+        chosen = newest.pk
     return pages.WizardPage(
         draft,
         "dataset",
         _links(draft, "dataset"),
-        datasets=selectors.dataset_views(draft.user),
+        datasets=views,
+        chosen=chosen,
         error=_words(problem),
     )
 
@@ -214,16 +223,26 @@ def _show_price(request: HttpRequest, draft: Draft, problem: Refusal) -> pages.W
         listing=listing,
         price=price,
         position=held,
-        top_up=_top_up(listing, held),
+        top_up=_top_up(listing, held, price),
     )
 
 
-def _top_up(listing: Listing | None, held: Position | None) -> str:
-    return links.form("transfer", held or listing) if listing else ""
+def _top_up(listing: Listing | None, held: Position | None, price: Price | None) -> str:
+    """The form of the transfer that is missing. The sum is filled in where it is enough whatever
+    the provider adds: that which opens an account.
+    """
+    if listing is None:
+        return ""
+    if held is not None:
+        return links.form("transfer", held)
+    least = funds.limits()
+    amount = max(price.missing if price else 0, least[1]) if least else 0
+    return links.form("transfer", listing, **({"amount": money.exact(amount)} if amount else {}))
 
 
 def _show_sign(request: HttpRequest, draft: Draft, problem: Refusal) -> pages.WizardPage:
     listing, held = wizard.listing_of(draft), wizard.position_of(draft)
+    price = wizard.price_of(draft, listing, held) if listing else None
     sending = None
     if draft.dataset is not None:
         rows = Place.objects.filter(dataset=draft.dataset, way=Way.TEE, provider=draft.provider)
@@ -234,11 +253,11 @@ def _show_sign(request: HttpRequest, draft: Draft, problem: Refusal) -> pages.Wi
         _links(draft, "sign"),
         listing=listing,
         standing=attestation.standing_of(ServiceKey.of(listing)) if listing else None,
-        price=wizard.price_of(draft, listing, held) if listing else None,
+        price=price,
         position=held,
         place=wizard.place_of(draft),
         sending=sending,
-        top_up=_top_up(listing, held),
+        top_up=_top_up(listing, held, price),
         acknowledged=bool(held and held.acknowledged),
         storage=bool(settings.STORAGE_INDEXER_URL),
     )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import time
 from contextlib import suppress
 from dataclasses import dataclass
@@ -36,6 +37,8 @@ MOST_DRAFTS = 20
 KEPT_FOR = timedelta(hours=18)
 #: nonce = milliseconds × 10,000 + this (provider-protocol.md 6.5).
 _NONCE_TAIL = 40
+#: A number of JSON.
+_NUMBER = re.compile(r"-?(0|[1-9][0-9]*)(\.[0-9]+)?([eE][+-]?[0-9]+)?")
 
 
 def default_parameters() -> str:
@@ -44,8 +47,14 @@ def default_parameters() -> str:
 
 
 def as_text(values: dict[str, str]) -> str:
-    """JSON with the numbers exactly as they were written: `0.0002` never becomes `2e-4`."""
-    lines = [f'  "{key}": {values[key]}' for key in tuning.PARAMETERS]
+    """JSON with the numbers exactly as they were written: `0.0002` never becomes `2e-4`. What JSON
+    has no number for is a string there, so that its own setting is found wrong, and no other."""
+    typed = {key: values[key].strip() for key in tuning.PARAMETERS}
+    numbers = {
+        key: text if _NUMBER.fullmatch(text) else json.dumps(text, ensure_ascii=False) if text
+        else "null" for key, text in typed.items()
+    }  # fmt: skip
+    lines = [f'  "{key}": {number}' for key, number in numbers.items()]
     return "{\n" + ",\n".join(lines) + "\n}"
 
 

@@ -26,6 +26,7 @@ from attestation.models import Verification
 from devnet import accounts as cast
 from finetune import files, follow, results, selectors, services, wizard
 from finetune.models import Dataset, Draft, Piece, Task
+from net.cache import keep
 from protocol.storage import hash_file
 from tests import factories
 from tests.db import report_world
@@ -147,7 +148,7 @@ def test_what_a_worker_is_at_is_not_lost_however_slow_it_is(alice: User) -> None
     assert [row.result_state for row in tasks] == ["fetching", "failed"]
 
 
-def test_a_draft_is_saved_step_by_step_and_typed_text_is_kept(alice: User) -> None:
+def test_a_draft_is_saved_step_by_step_and_typed_text_is_kept(alice: User, settings: Any) -> None:
     mine, other = signed_in(cast.user(1)), signed_in(cast.user(2))
     factories.head()
     factories.contract(kind="fine-tuning", address=factories.FINE_TUNING)
@@ -170,11 +171,34 @@ def test_a_draft_is_saved_step_by_step_and_typed_text_is_kept(alice: User) -> No
     assert mine.get(f"{base}/sign")["Location"] == path  # nothing can be skipped
     assert mine.get(f"{base}/nothing").status_code == 404
     draft = Draft.objects.get()
-    Draft.objects.update(provider=ALICE, model="m", dataset_hash="0x" + "ab" * 32)
+    raw = b'{"text": "a row"}\n' * 10
+    dataset = Dataset.objects.create(
+        user=alice, name="rows", size=len(raw), state="good", tokens=50,
+        file=stored(alice, raw),
+    )  # fmt: skip
+    # What was uploaded for this draft stands chosen, what was there before it does not.
+    Draft.objects.update(provider=factories.PETRA, model="m")
+    chosen = r'name="dataset" value="([^"]+)" checked'
+    for since, expected in ((timedelta(0), []), (timedelta(hours=1), [str(dataset.pk)])):
+        Draft.objects.update(updated_at=timezone.now() - since)
+        assert re.findall(chosen, mine.get(f"{base}/dataset").content.decode()) == expected
+    # The transfer that opens the account has its sum, the contract's least one.
+    Draft.objects.update(dataset=dataset)
+    known = f"ledger-limits:{settings.CHAIN_ID}:{settings.LEDGER_ADDRESS}"
+    keep(known, (3 * 10**18, 10**18), 60)
+    way = html.unescape(mine.get(f"{base}/price").content.decode())
+    assert re.search(r"/account\?action=transfer&account=[^&]+&amount=1&then=", way)
+    Draft.objects.update(provider=ALICE, model="m", dataset=None, dataset_hash="0x" + "ab" * 32)
     wrong = {**dict.fromkeys(wizard.values_of(draft.parameters), "1"), "learning_rate": "2e-4"}
     answer = mine.post(f"{base}/config", wrong)
     text = answer.content.decode()
     assert answer.status_code == 400 and 'value="2e-4"' in text and "without an exponent" in text
+    # Whatever is typed into a field, the field says what is wrong with it.
+    for odd_number in ("0,0002", "05", ".5", "2 ", "1, 2", 'a"b', "NaN", "٣"):
+        answer = mine.post(f"{base}/config", {**wrong, "neftune_noise_alpha": odd_number})
+        text = html.unescape(answer.content.decode())
+        assert "valid JSON" not in text and "without an exponent" in text, odd_number
+        assert ("expected a plain number" in text) is (odd_number.strip() != "2"), odd_number
     good = {**wrong, "learning_rate": "0.00002"}
     assert mine.post(f"{base}/config", good)["Location"] == f"{base}/price"
     assert '"learning_rate": 0.00002' in Draft.objects.get().parameters
