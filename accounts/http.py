@@ -18,16 +18,23 @@ from accounts.models import User
 from ledger.selectors import MAX_PAGE
 
 
+class NotSignedIn(Http404):
+    """A door to one's own things, without a session. A form that a page of ours sent there is kept
+    and can be sent again (`marketplace.views_errors`)."""
+
+
 def user_of(request: HttpRequest) -> User:
     """The signed-in user; a door without one shows no private thing (404)."""
     if not isinstance(request.user, User):
-        raise Http404("not signed in")
+        raise NotSignedIn("not signed in")
     sessions.seen(request)
     return request.user
 
 
 def signed_out(request: HttpRequest, title: str) -> HttpResponse:
-    """The page for somebody without a session."""
+    """The page for somebody without a session. Raises NotSignedIn for a form of ours."""
+    if own_form(request):
+        raise NotSignedIn("not signed in")
     return render(request, "accounts/signed_out.html", {"page": pages_parts.SignedOut(title)})
 
 
@@ -89,6 +96,23 @@ def typed(request: HttpRequest) -> tuple[tuple[str, str], ...]:
         for name, values in request.POST.lists()
         for value in values
         if name != "csrfmiddlewaretoken" and not name.startswith(PROOF)
+    )
+
+
+def own_form(request: HttpRequest) -> bool:
+    """Whether a page of ours sent this form, by the browser's word, which no other site can change.
+    Files cannot be sent again, what proves a person should not stand in a page, and scripts show
+    none: but a form that HTMX sent goes once more by itself (app.js).
+    """
+    headers = request.headers
+    return (
+        request.method == "POST"
+        and headers.get("Origin") == f"{request.scheme}://{request.get_host()}"
+        and headers.get("Sec-Fetch-Site", "same-origin") == "same-origin"
+        and ("X-CSRFToken" not in headers or "HX-Request" in headers)
+        and request.content_type in ("application/x-www-form-urlencoded", "multipart/form-data")
+        and not request.FILES
+        and not any("password" in name or name == "code" for name in request.POST)
     )
 
 

@@ -17,7 +17,7 @@ from django.utils.translation import gettext_noop
 from redis.exceptions import RedisError
 
 from accounts.errors import Problem
-from accounts.http import typed
+from accounts.http import NotSignedIn, own_form, typed
 from accounts.models import User
 from accounts.problems import problem
 from accounts.roles import RoleNeeded
@@ -95,6 +95,8 @@ def bad_request(request: HttpRequest, exception: Exception) -> HttpResponse:
 
 
 def forbidden(request: HttpRequest, exception: Exception) -> HttpResponse:
+    if isinstance(exception, RoleNeeded) and _lost_its_session(request):
+        return _kept(request, _(_SIGNED_OUT), _(_SIGN_IN))
     return error(request, 403, str(exception), sign_in=isinstance(exception, RoleNeeded))
 
 
@@ -102,17 +104,12 @@ def csrf_failure(request: HttpRequest, reason: str = "") -> HttpResponse:
     """Expired form or foreign origin: the usual cause is a page left open over a sign-in. What was
     typed into a page of ours is kept, and sent again where the person says so.
     """
-    if _is_ours(request):
-        sender = request.user.address if isinstance(request.user, User) else ""
-        again = pages.Again(sender, request.get_full_path(), typed(request))
-        page = pages.ErrorPage(
-            403,
+    if own_form(request):
+        return _kept(
+            request,
             _("This form was older than your sign-in"),
             _("It was not accepted, and nothing was changed. What you typed is kept."),
-            again=again,
         )
-        body = render_to_string("marketplace/error.html", {"page": page}, request)
-        return HttpResponse(body, status=403, headers={"Cache-Control": "no-store"})
     if "X-CSRFToken" in request.headers and "HX-Request" not in request.headers:
         title = _("This page is older than your sign-in, so nothing was done.")
         fix = _("Copy what you typed, and reload the page.")
@@ -127,24 +124,29 @@ def csrf_failure(request: HttpRequest, reason: str = "") -> HttpResponse:
     )
 
 
-def _is_ours(request: HttpRequest) -> bool:
-    """Whether a page of ours sent this form, by the browser's word, which no other site can change.
-    Files cannot be sent again, what proves a person should not stand in a page, and scripts show
-    none.
-    """
-    headers = request.headers
-    return (
-        request.method == "POST"
-        and headers.get("Origin") == f"{request.scheme}://{request.get_host()}"
-        and headers.get("Sec-Fetch-Site", "same-origin") == "same-origin"
-        and "X-CSRFToken" not in headers
-        and request.content_type in ("application/x-www-form-urlencoded", "multipart/form-data")
-        and not request.FILES
-        and not any("password" in name or name == "code" for name in request.POST)
-    )
+_SIGNED_OUT = gettext_noop("Your session is over")
+_SIGN_IN = gettext_noop(
+    "Sign in, then send the form again. Nothing was changed, and what you typed is kept."
+)
+
+
+def _lost_its_session(request: HttpRequest) -> bool:
+    """Whether somebody who is not signed in sent a form that only a session may have shown."""
+    return not isinstance(request.user, User) and own_form(request)
+
+
+def _kept(request: HttpRequest, title: str, text: str) -> HttpResponse:
+    """The page of a form that was refused for its age alone: what was typed, to be sent again."""
+    sender = request.user.address if isinstance(request.user, User) else ""
+    again = pages.Again(sender, request.get_full_path(), typed(request))
+    page = pages.ErrorPage(403, title, text, again=again)
+    body = render_to_string("marketplace/error.html", {"page": page}, request)
+    return HttpResponse(body, status=403, headers={"Cache-Control": "no-store"})
 
 
 def not_found(request: HttpRequest, exception: Exception) -> HttpResponse:
+    if isinstance(exception, NotSignedIn) and _lost_its_session(request):
+        return _kept(request, _(_SIGNED_OUT), _(_SIGN_IN))
     said = exception.args[0] if isinstance(exception, Http404) and exception.args else ""
     # A resolver's 404 carries a debug structure, get_object_or_404 and some of ours a note for
     # programmers; readers get whole sentences, which are translated where they are raised.

@@ -16,7 +16,7 @@ from django.views.decorators.http import require_GET, require_http_methods
 
 from accounts import actions, follow, funds, limits, links, selectors
 from accounts import pages_transaction as shown
-from accounts.http import user_of
+from accounts.http import NotSignedIn, own_form, user_of
 from accounts.models import Intent, State, User
 from attestation.selectors import ServiceKey
 from ledger import selectors as ledger
@@ -38,7 +38,9 @@ _HERE = "/operator/listing"
 
 
 def outside(request: HttpRequest) -> HttpResponse:
-    """What somebody sees who is not signed in."""
+    """What somebody sees who is not signed in. Raises NotSignedIn for a form of ours."""
+    if own_form(request):
+        raise NotSignedIn("not signed in")
     return render(request, "operators/outside.html", {"page": Outside(False)})
 
 

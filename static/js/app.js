@@ -62,8 +62,11 @@ document.body.addEventListener("htmx:configRequest", (event) => {
 // A fragment that could not be fetched is said in words; what was shown stays. The footer says its own (freshness.js); the header asks again.
 for (const failure of ["htmx:responseError", "htmx:sendError", "htmx:timeout"]) {
   document.body.addEventListener(failure, (event) => {
-    if (["freshness", "waiting"].includes(event.detail.elt?.id)) return;
-    const id = event.detail.xhr?.getResponseHeader?.("X-Request-ID");
+    const { elt, xhr, requestConfig } = event.detail;
+    if (["freshness", "waiting"].includes(elt?.id)) return;
+    // A form that is older than the session goes once more as a page, which keeps what was typed.
+    if (xhr?.status === 403 && requestConfig?.triggeringEvent?.type === "submit") return elt.submit();
+    const id = xhr?.getResponseHeader?.("X-Request-ID");
     const text = t("This part could not be refreshed; what you see is the earlier state.") + (id ? ` ${t("Request id {id}.", { id })}` : "");
     warn(text);
   });

@@ -10,7 +10,7 @@ const at = (name) => dialog.querySelector(`[data-wallet-${name}]`);
 const say = (text) => { at('status').textContent = text; };
 let pending = null;
 let connected = () => openSignIn();
-const anew = () => location.reload();
+const anew = () => { const kept = document.querySelector('form[data-kept]'); if (kept) kept.submit(); else location.reload(); };
 let signed = anew; // what follows the signature
 
 function pane(name) {

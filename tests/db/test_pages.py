@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 from django.contrib.auth.models import AnonymousUser
 from django.contrib.sessions.backends.db import SessionStore
+from django.contrib.sessions.models import Session
 from django.db import connection
 from django.test import Client, RequestFactory
 from django.test.utils import CaptureQueriesContext
@@ -316,6 +317,19 @@ def test_a_form_older_than_the_sign_in_is_kept_and_sent_again_by_one_click() -> 
     by_script = browser.post(path, old, headers={**own, "X-CSRFToken": "x" * 64}).json()
     assert "older than your sign-in" in by_script["title"] and "reload" in by_script["fix"]
     assert not kept(file=io.BytesIO(b"a"))
+    by_htmx = {**own, "HX-Request": "true", "X-CSRFToken": "x" * 64}
+    assert kept(by_htmx), "app.js then sends it as a page"
+    # A session that ended by itself loses nothing either, and shows nothing.
+    Session.objects.all().delete()
+    browser.get("/")
+    old["csrfmiddlewaretoken"] = browser.cookies["csrftoken"].value
+    doors = ("/account/alerts/add", "/account/alerts/hooks/new", "/operator/setup")
+    for path in (*doors, "/moderation/decide"):
+        assert "Your session is over" in kept() and "data-kept" in kept(), path
+        assert "Your session is over" in kept({**by_htmx, "X-CSRFToken": ""}), path
+        for other in ({}, {"Origin": "http://evil.example"}):
+            answer = browser.post(path, old, headers=other)
+            assert b"Send again" not in answer.content, path
 
 
 @pytest.mark.parametrize("status", [400, 403, 405, 429, 500, 503])
