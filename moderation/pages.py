@@ -58,7 +58,6 @@ class QueuePage:
     can_decide: bool
     me: str
     done: Act | None
-    undo_seconds: int
 
     @property
     def templates(self) -> tuple[Template, ...]:

@@ -43,8 +43,7 @@ from moderation.subjects import Subject
 
 #: A proposal that nobody confirms ends by itself.
 PROPOSAL_FOR = dt.timedelta(hours=72)
-#: The page offers an undo for 8 seconds; a slow connection gets a little more.
-UNDO_SHOWN_SECONDS = 8
+#: How long the page offers an undo, and others are not told.
 UNDO_FOR = dt.timedelta(seconds=60)
 
 

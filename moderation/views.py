@@ -75,7 +75,6 @@ def _show(
         can_decide=services.may_decide(user),
         me=audit.name_of(user),
         done=_undoable(given.get("done", ""), audit.name_of(user), now),
-        undo_seconds=services.UNDO_SHOWN_SECONDS,
     )
     return render(request, "moderation/queue.html", {"page": page}, status=status)
 

@@ -183,8 +183,5 @@ startDraft(input, root.dataset.chat);
 const estimate = startEstimates();
 startPictures(conversation);
 startFilling();
-// A deleted conversation can be brought back for a few seconds.
-const undo = document.querySelector('[data-undo]');
-if (undo) setTimeout(() => undo.remove(), 8000);
 if (root.dataset.chat) socket.open(root.dataset.chat);
 update();

@@ -54,7 +54,3 @@ document.addEventListener("keydown", (event) => {
 }, { capture: true });
 
 document.querySelector("[data-keys]")?.removeAttribute("hidden");
-
-// The offer to undo goes after a while; the server keeps to its own time.
-const undo = document.querySelector("[data-undo]");
-if (undo) setTimeout(() => undo.querySelector("button")?.remove(), Number(undo.dataset.undo) * 1000);

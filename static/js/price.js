@@ -78,8 +78,6 @@ export function startSending(form, prepare = () => {}) {
     button.removeAttribute('aria-busy');
     if (persisted) renew();
   });
-  const undo = document.querySelector('[data-undo]');
-  if (undo) setTimeout(() => undo.remove(), 8000);
 }
 
 // What the chosen option costs per unit; neuron.

@@ -100,7 +100,6 @@ SAID: dict[str, tuple[str, ...]] = {
     ),
     "moderation": (
         "within {moderation.services.PROPOSAL_FOR:hours} hours",
-        "For {moderation.services.UNDO_SHOWN_SECONDS} seconds",
         "{moderation.reports.SHORTEST} to {moderation.reports.LONGEST} characters",
         "{moderation.reports.PER_WALLET} reports a day",
         "a network address {moderation.reports.PER_ADDRESS};",
