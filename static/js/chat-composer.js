@@ -1,4 +1,5 @@
 // The composer at the bottom of the chat: what is written, to whom, how, and what stands in the way.
+import { heed } from './toast.js';
 import { t } from './words.js';
 
 export const form = document.getElementById('composer');
@@ -22,7 +23,10 @@ export function fail(sentence, href = '') {
   errorBox.hidden = !sentence;
 }
 
-export function lost(yes) { offline.hidden = !yes; }
+export function lost(yes) {
+  offline.hidden = !yes;
+  heed();
+}
 
 // Whether everything that can be done before asking is done (the server's word about the chosen provider, refreshed by htmx;
 // about any other it is heard when the question arrives there).
@@ -57,11 +61,14 @@ export async function choose(other) {
   await heard;
 }
 
-// Send becomes Stop in the same place while an answer is written.
+// Send becomes Stop in the same place while an answer is written, and back; the focus goes along.
 export function show({ writing, preparing }) {
-  sendButton.hidden = writing;
-  stopButton.hidden = !writing;
-  sendButton.disabled = preparing;
+  const [gone, come] = writing ? [sendButton, stopButton] : [stopButton, sendButton];
+  const held = document.activeElement === gone;
+  gone.hidden = true;
+  come.hidden = false;
+  if (held) come.focus({ preventScroll: true });
+  sendButton.ariaDisabled = preparing; // what is disabled cannot keep the focus
   sendButton.toggleAttribute('aria-busy', preparing);
 }
 
@@ -88,6 +95,7 @@ export function edit(turn, text = '') {
   form.elements.again.value = turn || '';
   form.dispatchEvent(new Event('unedit')); // pictures of a question that was being edited go with it
   editing.hidden = !turn;
+  heed();
   if (turn) { input.value = text; input.focus(); input.dispatchEvent(new Event('input', { bubbles: true })); }
 }
 

@@ -1,6 +1,7 @@
 // The turns on the page. While an answer streams, text is only ever appended: closed blocks as the server's HTML, the
 // tail behind them as text. At its end it is replaced by what the server stored.
 import { speak, whole } from './chat-reading.js';
+import { heed } from './toast.js';
 import { t } from './words.js';
 
 const WATCH_EVERY = 4000;
@@ -72,7 +73,6 @@ export class Thread {
     return turn;
   }
 
-  // Look again in a moment; asked twice, once.
   adoptAll() {
     for (const element of root.querySelectorAll('[data-turn]')) this.adopt(Number(element.dataset.turn), element);
     copyButtons(root);
@@ -88,6 +88,7 @@ export class Thread {
     toBottom();
   }
 
+  // Look again in a moment; asked twice, once.
   later(id, turn) {
     clearTimeout(turn.timer);
     turn.timer = setTimeout(() => this.refresh(id), WATCH_EVERY);
@@ -279,6 +280,7 @@ export class Thread {
       (field ?? answer.querySelectorAll(ACTIONS)[within])?.focus({ preventScroll: true });
       countDown(answer);
       window.htmx?.process(answer);
+      heed();
       if (follow) toBottom();
       this.watch(id, turn);
     }).catch(() => this.later(id, turn));

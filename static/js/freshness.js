@@ -1,5 +1,6 @@
 // The footer asks every ten seconds how old the page's facts are (templates/ui/freshness.html). While nobody answers it says
 // since when, so that "4 s ago" does not stand there for hours; two questions without an answer are worth a banner.
+import { heed } from "./toast.js";
 import { t } from "./words.js";
 
 const FAILURES = 2;
@@ -17,6 +18,7 @@ function ago(seconds) {
 
 function show() {
   for (const banner of document.querySelectorAll("[data-no-answer]")) banner.hidden = failures < FAILURES;
+  heed();
   const line = document.getElementById("freshness");
   if (!failures || !line) return;
   if (line.dataset.state !== "unanswered") said = line.textContent;

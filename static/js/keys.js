@@ -4,6 +4,7 @@ import { freshly, sessionWallet } from './wallet-signin.js';
 import { post } from './wallet-http.js';
 import { ask } from './providerkey.js';
 import { reveal } from './reveal.js';
+import { pressed } from './timing.js';
 import { t } from './words.js';
 
 async function run(form, say) {
@@ -27,8 +28,6 @@ const form = document.querySelector('[data-key-form]');
 form?.addEventListener('submit', async (event) => {
   event.preventDefault();
   const button = form.querySelector('[type="submit"]');
-  button.disabled = true;
   const line = form.querySelector('[data-key-message]');
-  await run(form, (text) => { line.textContent = text; });
-  button.disabled = false;
+  await pressed(button, () => run(form, (text) => { line.textContent = text; }));
 });

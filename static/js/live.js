@@ -2,6 +2,7 @@
 // Messages carry no facts (ledger/topics.py); the footer is asked again, at most every three seconds.
 // On opening, the page says as of which block it shows what: changes since then are told at once.
 import { openLine } from "./line.js";
+import { heed } from "./toast.js";
 
 const SETTLE = 1000;
 const FOOTER_EVERY = 3000;
@@ -42,6 +43,7 @@ function hear(message) {
 // A page that can show the news by itself says so by preventing the default.
 function tell(notice) {
   if (notice.dispatchEvent(new CustomEvent("live:news", { bubbles: true, cancelable: true }))) notice.hidden = false;
+  heed();
 }
 
 function greet(socket) {
@@ -54,6 +56,7 @@ function greet(socket) {
 function count(number) {
   failures = number;
   for (const banner of document.querySelectorAll("[data-live-off]")) banner.hidden = failures < FAILURES;
+  heed();
 }
 
 function closed(code, opened) {

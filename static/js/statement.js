@@ -3,6 +3,7 @@
 import { account, declined, prompt } from './wallet-provider.js';
 import { sessionWallet } from './wallet-signin.js';
 import { post, toHex } from './wallet-http.js';
+import { pressed } from './timing.js';
 import { t } from './words.js';
 
 const button = document.querySelector('[data-statement]');
@@ -10,9 +11,7 @@ if (button) {
   const line = document.querySelector('[data-statement-status]');
   const say = (text) => { line.textContent = text; };
   button.hidden = false;
-  button.addEventListener('click', async () => {
-    button.disabled = true;
-    button.setAttribute('aria-busy', 'true');
+  button.addEventListener('click', () => pressed(button, async () => {
     try {
       await sessionWallet();
       say(t('Confirm in your wallet. It is a message, not a transaction.'));
@@ -22,7 +21,5 @@ if (button) {
     } catch (error) {
       say(declined(error) ? t('You declined. Nothing was published.') : error.message);
     }
-    button.disabled = false;
-    button.removeAttribute('aria-busy');
-  });
+  }));
 }

@@ -1,4 +1,4 @@
-// What is said at the foot of the page. `announce` is for the ear alone; `warn` stays until it is dismissed.
+// What is said at the foot of the page. `announce` and `heed` are for the ear alone; `warn` stays until it is dismissed.
 import { t } from "./words.js";
 
 const MOST = 3;
@@ -21,6 +21,8 @@ function paragraph(text, name = "") {
 }
 
 export function announce(text) {
+  // Several things may notice the same at once.
+  if ([...region.children].some((said) => said.className === "visually-hidden" && said.textContent === text)) return;
   const words = paragraph(text, "visually-hidden");
   region.append(words);
   setTimeout(() => words.remove(), SPOKEN);
@@ -37,3 +39,19 @@ export function warn(text) {
   region.append(toast);
   for (const old of [...toasts, toast].slice(0, -MOST)) old.remove();
 }
+
+// A live region that comes together with its words is not heard, one that is replaced is heard as a whole. So what tells a state,
+// [data-said], is announced here as soon as it is shown with other words than its part of the page had before.
+const saying = () => new Map([...document.querySelectorAll("[data-said]")].filter((one) => one.checkVisibility()).map((one) => {
+  const text = one.innerText.trim();
+  return [`${one.closest("[id]")?.id} ${text}`, text];
+}));
+let said = saying();
+
+export function heed() {
+  const now = saying();
+  for (const [key, text] of now) if (text && !said.has(key)) announce(text);
+  said = now;
+}
+
+document.addEventListener("htmx:afterSettle", heed);

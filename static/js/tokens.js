@@ -2,6 +2,7 @@
 import { post } from './wallet-http.js';
 import { freshly } from './wallet-signin.js';
 import { reveal } from './reveal.js';
+import { pressed } from './timing.js';
 import { t } from './words.js';
 
 const form = document.querySelector('[data-token-form]');
@@ -40,16 +41,12 @@ form?.addEventListener('submit', async (event) => {
   const changed = form.dataset.tokenChange;
   if (!changed && !body.scopes.length) { line.textContent = t('Choose what it may do.'); form.elements.scopes[0].focus(); return; }
   const button = form.querySelector('[type="submit"]');
-  button.disabled = true;
-  if (changed) await tried(changed, body, () => location.replace('/account/keys#tokens'));
-  else await secretOf('/account/tokens/create', body, t('This is the only time it is shown; what is kept here cannot be turned back into it.'));
-  button.disabled = false;
+  await pressed(button, () => (changed
+    ? tried(changed, body, () => location.replace('/account/keys#tokens'))
+    : secretOf('/account/tokens/create', body, t('This is the only time it is shown; what is kept here cannot be turned back into it.'))));
 });
 
 for (const button of document.querySelectorAll('[data-token-rotate]')) {
-  button.addEventListener('click', async () => {
-    button.disabled = true; // twice would end the secret that is shown first
-    await secretOf(button.dataset.tokenRotate, {}, t('A new secret for the same token, shown once. The old one works for another 24 hours, then it ends.'));
-    button.disabled = false;
-  });
+  // Twice would end the secret that is shown first.
+  button.addEventListener('click', () => pressed(button, () => secretOf(button.dataset.tokenRotate, {}, t('A new secret for the same token, shown once. The old one works for another 24 hours, then it ends.'))));
 }

@@ -2,7 +2,7 @@
 import { oneAtATime, pause } from './timing.js';
 import { count } from './waiting.js';
 import { markup } from './wallet-http.js';
-import { announce } from './toast.js';
+import { announce, heed } from './toast.js';
 import { t } from './words.js';
 const watched = new Set();
 const BACKOFF = 5000;
@@ -17,7 +17,6 @@ function tell(section, before) {
   const state = section.querySelector('[data-testid="tx-state"]');
   const after = state?.dataset.state;
   if (after === before) return;
-  announce(state.textContent);
   document.dispatchEvent(new CustomEvent('tx:changed', { detail: { id: section.dataset.tx, state: after, before } }));
   if (['included', 'indexed', 'final'].includes(after)) refresh();
 }
@@ -82,6 +81,7 @@ async function look(id, before) {
     current.replaceWith(next);
     if (inside) next.querySelector('h2').focus({ preventScroll: true });
   }
+  heed();
   tell(next.isConnected ? next : current, before);
   return true;
 }

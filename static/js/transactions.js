@@ -1,16 +1,20 @@
 // The transaction centre of a page: confirm a review, go on with a stored transaction, watch until it is settled.
 import { reportKept, send } from './transactions-send.js';
 import './funds.js';
+import { pressed } from './timing.js';
 import './transactions-next.js';
 import { told, watch } from './transactions-watch.js';
-import { warn } from './toast.js';
+import { announce, heed, warn } from './toast.js';
 import { markup } from './wallet-http.js';
 
 const area = () => document.getElementById('review');
 const say = (text, near) => {
   const place = near?.isConnected ? near.closest('.tx') : area();
   const line = place?.querySelector('[data-tx-message]');
-  if (line) line.textContent = text;
+  if (!line) return;
+  line.textContent = text;
+  announce(text);
+  heed();
 };
 
 // Put the server's fragment of a transaction where its review was, and follow it.
@@ -19,6 +23,7 @@ async function show(id) {
   if (!text) return; // what is under way goes on: only its picture is missing
   area().replaceChildren(document.createRange().createContextualFragment(text));
   watch(area());
+  heed();
   reveal(); // it is shorter than the review was, and would lie above what a phone shows
   if (document.activeElement === document.body) area().querySelector('h2')?.focus({ preventScroll: true });
   // What is in our numbers already, or has ended, came without a step between: whoever waits for it hears of it now.
@@ -28,10 +33,8 @@ async function show(id) {
 
 // One press at a time: the button stays off until this attempt has ended.
 async function attempt(button, work) {
-  button.disabled = true;
-  button.setAttribute('aria-busy', 'true');
   try {
-    await work();
+    await pressed(button, work);
   } catch (error) {
     const form = error.reason === 'numbers_changed' && document.querySelector('[data-tx-form]');
     if (form) {
@@ -40,9 +43,6 @@ async function attempt(button, work) {
     } else {
       say(error.message, button);
     }
-  } finally {
-    button.disabled = false;
-    button.removeAttribute('aria-busy');
   }
 }
 
@@ -70,6 +70,10 @@ let asked = false;
 document.querySelector('[data-tx-form]')?.addEventListener('submit', ({ submitter }) => { asked ||= Boolean(submitter); });
 document.addEventListener('htmx:afterSettle', ({ detail }) => {
   if (detail.target.id !== 'review') return;
+  const amount = document.getElementById('tx-amount');
+  const wrong = document.getElementById('tx-wrong');
+  amount?.setAttribute('aria-invalid', Boolean(wrong));
+  amount?.setAttribute('aria-describedby', wrong ? 'tx-wrong' : 'tx-amount-note');
   if (asked) reveal();
   asked = false;
 });

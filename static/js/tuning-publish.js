@@ -1,5 +1,5 @@
 // Publishing a dataset: the announcement goes to the wallet, then the page follows how far the bytes are.
-import { pause } from './timing.js';
+import { pause, pressed } from './timing.js';
 import { announce } from './toast.js';
 import { reportKept, send } from './transactions-send.js';
 
@@ -7,7 +7,10 @@ const box = document.getElementById('publish');
 const BASE = '/fine-tuning/datasets';
 const PAUSE = 1500;
 const part = () => document.getElementById('publish-state');
-const say = (text) => { part().querySelector('[data-tx-message]').textContent = text; };
+const say = (text) => {
+  part().querySelector('[data-tx-message]').textContent = text;
+  announce(text);
+};
 const moving = () => ['waiting', 'sending'].includes(part().dataset.state);
 
 async function show() {
@@ -18,7 +21,9 @@ async function show() {
   const fresh = document.createRange().createContextualFragment(await answer.text()).querySelector('#publish-state');
   const before = part().dataset.state;
   if (!fresh || fresh.outerHTML === part().outerHTML) return;
+  const inside = part().contains(document.activeElement);
   part().replaceWith(fresh);
+  if (inside) fresh.querySelector('h2').focus({ preventScroll: true });
   if (before !== fresh.dataset.state) announce(fresh.querySelector('h2').textContent);
 }
 
@@ -32,16 +37,16 @@ async function follow() {
 box.addEventListener('click', async (event) => {
   const go = event.target.closest('[data-publish-go]');
   if (!go) return;
-  go.disabled = true;
   const allowed = [part().dataset.flow];
+  const again = 'again' in go.dataset;
   try {
-    await send({ id: box.dataset.dataset, again: 'again' in go.dataset, base: BASE }, { allowed, show, tell: say });
+    await pressed(go, () => send({ id: box.dataset.dataset, again, base: BASE }, { allowed, show, tell: say }));
     await follow();
   } catch (error) {
     await show();
     say(error.message);
   }
-  go.disabled = false;
+  if (document.activeElement === document.body) part().querySelector('h2').focus({ preventScroll: true });
 });
 
 reportKept().then(follow);

@@ -1,15 +1,13 @@
 // The wizard's last page: send the dataset, then create the task.
 import { get, post } from "./wallet-http.js";
 import { reload } from "./reload.js";
-import { pause } from "./timing.js";
+import { pause, pressed } from "./timing.js";
 import { signed } from "./tuning-wallet.js";
 import { t } from "./words.js";
 
-async function guarded(button, line, work) {
-  button.disabled = true;
+function guarded(button, line, work) {
   const say = (text) => { line.textContent = text; };
-  try { await work(say); } catch (error) { say(error.message); }
-  button.disabled = false;
+  return pressed(button, () => work(say)).catch((error) => say(error.message));
 }
 
 const sending = document.querySelector("[data-send]");

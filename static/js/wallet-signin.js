@@ -122,6 +122,7 @@ async function sign() {
     if (error.refusal) await openSignIn(signed);
     say(declined(error) ? t('You declined. You can still browse.') : error.message);
     at('sign').disabled = false;
+    at('sign').focus();
   }
 }
 

@@ -97,6 +97,12 @@ if (!window.catchUp) {
 }
 """
 
+_HEARD = """
+window.heard = [];
+addEventListener("DOMContentLoaded", () => new MutationObserver((changes) => {
+  for (const { addedNodes } of changes) for (const one of addedNodes) heard.push(one.textContent);
+}).observe(document.querySelector("[data-toasts]"), { childList: true }));
+"""
 
 _SHAPE = """
 () => [
@@ -315,6 +321,18 @@ def sound(
     faults += [f"asked a third party: {target}" for target in watch.strangers]
     faults += [f"opened a dialog: {text}" for text in watch.dialogs]
     assert not faults, f"{url}\n  " + "\n  ".join(faults)
+
+
+def hearing(page: Page) -> None:
+    """From the next page on, `window.heard` has what is announced there, in order."""
+    page.add_init_script(_HEARD)
+
+
+def hears(page: Page, text: str, times: int = 1) -> None:
+    """Wait until it was announced, so many times and no more."""
+    count = "(text) => window.heard.filter((said) => said === text).length"
+    page.wait_for_function(f"([text, times]) => ({count})(text) >= times", arg=[text, times])
+    assert page.evaluate(count, text) == times, page.evaluate("window.heard")
 
 
 def drawn(page: Page) -> None:

@@ -72,7 +72,9 @@ def test_what_comes_later_is_german_too(asgi_server: str, german: Page) -> None:
     with sockets[0].expect_event("framereceived"), ThreadPoolExecutor(1) as pool:
         touched = [factories.address(0)]
         pool.submit(topics.publish_ledger, 4_512_340, 4_512_330, [], touched).result()
-    notice = german.get_by_text("Etwas hier Gezeigtes hat sich auf der Chain geändert.")
+    notice = german.get_by_role("main").get_by_text(
+        "Etwas hier Gezeigtes hat sich auf der Chain geändert."
+    )
     expect(notice).to_be_visible()
     expect(footer).to_contain_text("indexiert bis Block 4,512,340")
     german.get_by_role("button", name="Zeigen").click()

@@ -50,12 +50,14 @@ def test_filters_search_sort_and_pages_live_in_the_url_and_keep_the_focus(
         page.get_by_test_id("filter-type"),
         page.get_by_role("columnheader", name="Output"),
     )
+    pagecheck.hearing(page)
     with pagecheck.watching(page, asgi_server) as watch:
         page.goto(asgi_server)
         expect(count).to_have_attribute("data-count", "60")
         expect(rows).to_have_count(25)
         page.get_by_test_id("filter-q").press_sequentially("whisper")
         expect(count).to_have_text("10 services")
+        pagecheck.hears(page, "10 services")
         expect(page).to_have_url(re.compile(r"/\?q=whisper$"))
         expect(page.get_by_test_id("filter-q")).to_be_focused()
         # Links to other forms of the list follow the filters, and a choice of columns keeps them.

@@ -94,6 +94,7 @@ def test_a_chain_out_of_reach_keeps_the_list_and_dates_it(asgi_server: str, page
 def test_a_site_that_answers_no_more_is_said_on_every_page(asgi_server: str, page: Page) -> None:
     factories.market(1)
     factories.head()
+    pagecheck.hearing(page)
     page.goto(f"{asgi_server}/network")
     line, banner = page.get_by_test_id("freshness"), page.locator("[data-no-answer]")
     ask = "htmx.trigger('#freshness', 'live')"
@@ -103,6 +104,7 @@ def test_a_site_that_answers_no_more_is_said_on_every_page(asgi_server: str, pag
     expect(banner).to_be_hidden()
     page.evaluate(ask)
     expect(banner).to_contain_text("This site does not answer")
+    pagecheck.hears(page, banner.inner_text().strip())
     expect(line).to_have_text(re.compile("^(?:(?!not refreshed).)*not refreshed for[^·]*$"))
     page.unroute("**/freshness")
     page.evaluate(ask)
@@ -251,6 +253,25 @@ def test_copy_theme_and_search_keys(asgi_server: str, page: Page) -> None:
     expect(page).to_have_url(f"{asgi_server}/providers/{factories.address(0)}")
 
 
+def test_what_is_chosen_can_be_told_where_the_system_chooses_the_colours(
+    asgi_server: str, page: Page
+) -> None:
+    page.emulate_media(forced_colors="active")
+    page.goto(f"{asgi_server}/styleguide")
+    look = "es => es.map(e => { const s = getComputedStyle(e); return [%s].join(); })"
+    edges = page.locator("main .tabs a").evaluate_all(look % "s.borderBottomColor, s.outlineStyle")
+    assert len(set(edges)) == 2 and edges.count(edges[0]) == 1
+    options = page.locator(".segmented label").evaluate_all(look % "s.outlineStyle, s.outlineColor")
+    assert len(set(options)) == 2
+    steps = page.locator(".stepper li").evaluate_all(look % "s.outlineStyle")
+    assert steps.count("solid") == 1
+    factories.market(3)
+    page.goto(f"{asgi_server}/?view=cards")
+    sort = page.locator("#by-provider")
+    sort.focus()  # in the head of a table that shows as cards
+    assert sort.evaluate("e => getComputedStyle(e.closest('thead')).clipPath") == "none"
+
+
 def test_a_change_on_chain_is_offered_not_forced(asgi_server: str, page: Page) -> None:
     factories.market(3)
     row = page.get_by_test_id("service-row").filter(has_text="qwen/qwen")
@@ -258,6 +279,7 @@ def test_a_change_on_chain_is_offered_not_forced(asgi_server: str, page: Page) -
         pagecheck.watching(page, asgi_server) as watch,
         listening(page) as sockets,
     ):
+        pagecheck.hearing(page)
         page.goto(asgi_server)
     expect(row).to_contain_text("0.42 0G / 1M")
     Service.objects.filter(provider=factories.address(0)).update(input_price=390_000_000_000)
@@ -268,13 +290,14 @@ def test_a_change_on_chain_is_offered_not_forced(asgi_server: str, page: Page) -
         with ThreadPoolExecutor(1) as pool:
             pool.submit(said).result()
 
-    notice = page.get_by_text("Something shown here changed on chain.")
+    notice = page.get_by_role("main").get_by_text("Something shown here changed on chain.")
     with sockets[0].expect_event("framereceived"):
         publish(factories.CHARLIE)
     expect(notice).to_be_hidden()
     with sockets[0].expect_event("framereceived"):
         publish(factories.CHARLIE, factories.address(0))
     expect(notice).to_be_visible()
+    pagecheck.hears(page, "Something shown here changed on chain.")
     expect(row).to_contain_text("0.42 0G / 1M")
     page.get_by_role("button", name="Show it").click()
     expect(row).to_contain_text("0.39 0G / 1M")
@@ -287,7 +310,7 @@ def test_a_change_on_chain_is_offered_not_forced(asgi_server: str, page: Page) -
     publish(factories.CHARLIE)
     expect(notice).to_be_visible()
     # A list of every listing: news are those of listings, not of who holds money where.
-    notice = page.get_by_text("Listings changed on chain.")
+    notice = page.get_by_role("main").get_by_text("Listings changed on chain.")
     with listening(page) as sockets:
         page.goto(f"{asgi_server}/changes")
     with sockets[0].expect_event("framereceived"):
@@ -300,7 +323,7 @@ def test_a_change_on_chain_is_offered_not_forced(asgi_server: str, page: Page) -
     page.goto(asgi_server)
     Service.objects.filter(provider=factories.address(0)).update(block=5_000_001)
     factories.head(indexed_block=5_000_001, head_block=5_000_001)
-    expect(page.get_by_text("Something shown here changed on chain.")).to_be_visible()
+    expect(page.get_by_role("main").get_by_text("Something shown here")).to_be_visible()
 
 
 def test_the_live_socket_only_listens(asgi_server: str, page: Page) -> None:

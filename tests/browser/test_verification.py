@@ -140,10 +140,10 @@ def test_the_tab_follows_a_check_until_it_is_done(site: str, page: Page) -> None
     expect(page.get_by_text("One machine behind two providers")).to_be_visible()
     asked = int(timezone.now().timestamp())
     page.goto(f"{site}{TAB}?asked={asked}")
-    expect(page.get_by_text("waits for its turn")).to_be_visible()
+    expect(page.locator("#standing").get_by_text("waits for its turn")).to_be_visible()
     expect(page.get_by_test_id("verify-now")).to_be_disabled()
     world.stand(KEY, development(), tried_at=timezone.now(), unreachable_since=None)
-    expect(page.get_by_text("Checked just now")).to_be_visible(timeout=6_000)
+    expect(page.locator("#standing").get_by_text("Checked just now")).to_be_visible(timeout=6_000)
     expect(page.get_by_test_id("verify-now")).to_be_enabled()
 
 

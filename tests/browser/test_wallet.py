@@ -12,7 +12,7 @@ from devnet import accounts as cast
 from devnet.deploy import Contracts
 from tests.browser.live import before_script, listening
 from tests.browser.money import funded
-from tests.browser.pagecheck import inaccessible, sound
+from tests.browser.pagecheck import hearing, hears, inaccessible, sound
 from tests.browser.wallet import Wallet, neuron, shows, sign_in, to_final
 
 NEURON = 10**18
@@ -155,6 +155,7 @@ def test_another_account_in_the_wallet_changes_nothing_but_a_banner(
 def test_a_deposit_is_refused_declined_and_sent_from_another_chain(
     asgi_server: str, wallet: Wallet, contracts: Contracts, page: Page, errors: list[str]
 ) -> None:
+    hearing(page)
     sign_in(page, asgi_server)
     amount, confirm = page.get_by_test_id("tx-amount"), page.get_by_test_id("tx-confirm")
     review, state = page.get_by_test_id("tx-review"), page.get_by_test_id("tx-state")
@@ -164,6 +165,8 @@ def test_a_deposit_is_refused_declined_and_sent_from_another_chain(
     expect(review).to_contain_text("At least 3 0G is needed, you entered 1.")
     amount.fill("1,5")
     expect(page.locator("#review")).to_contain_text("Write the amount with a point")
+    expect(amount).to_have_attribute("aria-invalid", "true")
+    expect(amount).to_have_accessible_description(re.compile("Write the amount with a point"))
     page.goto(f"{asgi_server}/account?action=withdraw&amount=1")
     expect(review).to_contain_text("You have no compute account yet.")
     # The page refuses an address outside its closed list.
@@ -193,9 +196,14 @@ def test_a_deposit_is_refused_declined_and_sent_from_another_chain(
     expect(review.locator('[data-effect="available"]')).to_have_attribute(
         "data-after", str(5 * NEURON)
     )
+    hears(page, "Deposit 5 0G")  # the review in a few words, not as a whole
+    hears(page, "Checked, not sent")
     confirm.click()
     expect(state).to_have_attribute("data-state", "rejected")
     expect(page.locator("[data-tx-message]")).to_have_text("You declined. Nothing was sent.")
+    hears(page, "Declined")
+    hears(page, "You declined. Nothing was sent.")
+    assert page.locator("#review [aria-live], #review[aria-live]").count() == 0
     asked = wallet.methods()
     assert asked.index("wallet_switchEthereumChain") < asked.index("eth_sendTransaction")
     assert wallet.chain_id == 31337
