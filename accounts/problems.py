@@ -26,14 +26,17 @@ def answer(body: dict[str, Any], *, status: int = 200) -> HttpResponse:
 
 
 def problem(request: HttpRequest, error: Problem) -> HttpResponse:
-    """The problem document of a refusal; `fix` and `arguments` are extension members."""
+    """The problem document of a refusal; `fix` and `arguments` are extension members, left out
+    where there is nothing to say. `about:blank` would promise the status's own phrase as the title
+    (RFC 9457, 4.2.1).
+    """
     body: dict[str, Any] = {
-        "type": "about:blank",
+        "type": f"/api/docs#{error.code}",
         "title": error.title,
         "status": error.status,
         "detail": error.said,
         "code": error.code,
-        "fix": error.fix,
+        **({"fix": error.fix} if error.fix else {}),
         "request_id": getattr(request, "request_id", ""),
     }
     arguments = getattr(error, "arguments", ())

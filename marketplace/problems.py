@@ -40,16 +40,25 @@ CODES: dict[str, Code] = {
     code.code: code
     for code in (
         Code("bad_request", 400, "Bad request", "The request could not be read."),
+        Code("malformed_json", 400, "Not JSON", "A preview's body is no JSON object."),
+        Code("unknown_action", 400, "Unknown action", "A preview's `action`: `detail` lists all."),
+        Code("invalid_request", 400, "Invalid request", "A preview's body: `detail` says what."),
+        Code("cannot_estimate_gas", 400, "No gas estimate", "The node tells no gas for a preview."),
         Code("unauthorized", 401, "Token needed", "Send a personal access token (/account/keys)."),
         Code("forbidden", 403, "Forbidden", "You may not do this, or the page's token is stale."),
         Code("not_found", 404, "Not found", "Nothing lies under this path, or it is not listed."),
         Code("method_not_allowed", 405, "Method not allowed", "`Allow` names what is allowed."),
         Code("too_large", 413, "Request too large", "Send less."),
+        Code("body_too_large", 413, "Request too large", "A preview's body: at most 64 KB."),
         Code("invalid_parameter", 422, "Invalid parameter", "`errors` names each parameter."),
         Code("invalid_address", 422, "Invalid address", "0x, 40 hex digits, right checksum."),
+        Code("insufficient_wallet_balance", 422, "Wallet too poor", "`detail` says what it needs."),
         Code("rate_limited", 429, "Too many requests", "Wait for `Retry-After` seconds."),
         Code("internal_error", 500, "Internal error", "Our fault; quote `request_id`."),
+        Code("preview_disagrees", 500, "No preview", "Rules and contract differ; report it."),
         Code("unavailable", 503, "Unavailable", "A store does not answer; try again shortly."),
+        Code("chain_unreachable", 503, "Chain silent", "No preview now; try again in a minute."),
+        Code("wrong_chain", 503, "Wrong chain", "The host's node is on another chain."),
     )
 }
 _BY_STATUS = {
@@ -145,7 +154,7 @@ def _validation(request: HttpRequest, error: ValidationError) -> HttpResponse:
     """Each refused parameter by name; what was sent is not repeated (it may be hostile or huge)."""
     errors = [
         {
-            "field": str(entry["loc"][-1] if entry.get("loc") else ""),
+            "field": _field(entry),
             "message": str(entry.get("msg", "invalid")),
             "code": str(entry.get("type", "invalid")),
         }
@@ -155,6 +164,15 @@ def _validation(request: HttpRequest, error: ValidationError) -> HttpResponse:
     code = next((one for one in codes if one in CODES), "invalid_parameter")
     detail = "; ".join(f"{entry['field']}: {entry['message']}" for entry in errors)
     return document(request, Problem(code, detail, errors))
+
+
+def _field(entry: Mapping[str, Any]) -> str:
+    """The parameter that is meant: what a rule about several names itself (`ctx`), or the innermost
+    name of the place; within a repeated parameter the place ends with a number.
+    """
+    named = entry.get("ctx", {}).get("field")
+    names = [part for part in entry.get("loc", ()) if isinstance(part, str)]
+    return str(named or (names[-1] if names else ""))
 
 
 def _http_error(request: HttpRequest, error: HttpError) -> HttpResponse:

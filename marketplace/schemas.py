@@ -151,7 +151,7 @@ class HistoryIn(PageIn):
             raise PydanticCustomError(
                 "page_too_deep",
                 "pages reach {depth} items deep; follow `next` beyond",
-                {"depth": MAX_DEPTH},
+                {"depth": MAX_DEPTH, "field": "page"},
             )
         return self
 

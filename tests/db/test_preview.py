@@ -22,6 +22,7 @@ from devnet.anvil import Anvil
 from devnet.client import Reverted
 from devnet.deploy import Contracts, connect, deploy
 from finetune import problems
+from marketplace.problems import CODES
 from tests.contract_wallets import owned_by
 
 NEURON = 10**18
@@ -378,7 +379,11 @@ def test_refusals_are_problem_documents(
     answer = ask(client, {"action": action, "from": CHARLIE.address, "params": params})
     assert (answer.status_code, answer.json()["code"]) == (status, code)
     assert answer["Content-Type"] == "application/problem+json"
-    assert {"type", "title", "status", "detail", "code", "request_id"} <= set(answer.json())
+    document = answer.json()
+    assert {"type", "title", "status", "detail", "code", "request_id"} <= set(document)
+    assert document["type"] == f"/api/docs#{code}" and document.get("fix") != ""
+    ours = CODES.get(code)  # else the contract's error name
+    assert ours.status == status if ours else code[0].isupper()
 
 
 @pytest.mark.django_db
