@@ -25,6 +25,7 @@ from provider.http import Answer, ClientGone, Receive, Request, Scope, Send
 MAX_BODY_BYTES = 8 * 1024 * 1024
 MAX_ANSWER_TOKENS = 4096
 BYTES_PER_TOKEN = 4
+MAX_STOPS = 4
 
 
 @dataclass(frozen=True)
@@ -36,6 +37,8 @@ class Ask:
     stream: bool
     with_usage: bool
     max_tokens: int
+    stops: tuple[str, ...]
+    as_json: bool
     picture_tokens: int
     offer: Offer
 
@@ -99,6 +102,8 @@ class AnswererApp:
         call = choose(ask.offer, ask.turns)
         if call is None:
             text = quoted(ask.turns) or await asyncio.to_thread(answer, self._index, ask.turns)
+            text = orjson.dumps({"answer": text}).decode() if ask.as_json else text
+            text = min((text.partition(stop)[0] for stop in ask.stops), key=len, default=text)
         else:
             text = call.arguments
         pieces = tokens(text)
@@ -207,6 +212,10 @@ def read_ask(body: bytes, model: str) -> Ask:
     limit = MAX_ANSWER_TOKENS if limit is None else limit
     if type(limit) is not int or limit < 1:
         raise Refused(400, "max_tokens must be a whole number above zero")
+    if document.get("n") not in (None, 1):
+        raise Refused(400, "n must be 1: this stand-in has one answer to a question")
+    if document.get("logprobs"):
+        raise Refused(400, "logprobs are not offered: this stand-in counts no probabilities")
     check_results(document["messages"])
     options = document.get("stream_options")
     name = document.get("model")
@@ -225,8 +234,31 @@ def read_ask(body: bytes, model: str) -> Ask:
         stream=document.get("stream") is True,
         with_usage=isinstance(options, dict) and options.get("include_usage") is True,
         max_tokens=min(limit, MAX_ANSWER_TOKENS),
+        stops=_stops(document.get("stop")),
+        as_json=_as_json(document.get("response_format")),
         offer=read_offer(document),
     )
+
+
+def _stops(given: object) -> tuple[str, ...]:
+    """The texts before which the answer ends."""
+    stops = [given] if isinstance(given, str) else given if given is not None else []
+    if not isinstance(stops, list) or len(stops) > MAX_STOPS:
+        raise Refused(400, f"stop must be a text, or a list of at most {MAX_STOPS}")
+    texts = tuple(stop for stop in stops if isinstance(stop, str) and stop)
+    if len(texts) < len(stops):
+        raise Refused(400, "every stop must be a text that is not empty")
+    return texts
+
+
+def _as_json(given: object) -> bool:
+    """Whether the answer is wanted as JSON: it is then the one text of an object."""
+    form = given.get("type") if isinstance(given, dict) else given
+    if form not in (None, "text", "json_object"):
+        raise Refused(
+            400, "response_format must be text or json_object: no schema is followed here"
+        )
+    return form == "json_object"
 
 
 def _turn(message: object, room: int) -> tuple[Turn, list[Seen]]:

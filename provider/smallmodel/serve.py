@@ -117,6 +117,8 @@ class SmallModelApp:
         network = self._tuned.get(ask.model)
         if network is None and ask.model != MODEL_NAME:
             raise Refused(404, f"The model `{ask.model}` does not exist.")
+        if ask.stops or ask.as_json:
+            raise Refused(400, "stop and response_format are not offered by this model")
         question = next((t.content for t in reversed(ask.turns) if t.role == "user"), "")
         prompt = prompt_tokens(self._tokenizer, question, self._base.shape.context // 2)
         pieces = Pieces(network or self._base, self._tokenizer, prompt, ask, _temperature(body))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import subprocess
@@ -76,6 +77,28 @@ def test_max_tokens_cuts_and_says_so(client: openai.OpenAI) -> None:
     cut = client.chat.completions.create(model="x", messages=[QUESTION], max_tokens=5)
     assert cut.choices[0].finish_reason == "length"
     assert cut.usage is not None and cut.usage.completion_tokens == 5
+
+
+def test_what_is_asked_of_an_answers_form_is_done_or_refused(client: openai.OpenAI) -> None:
+    """Never ignored: whoever asked for JSON or an end would take what came for it."""
+
+    def said(**wanted: Any) -> str:
+        made = client.chat.completions.create(model="x", messages=[QUESTION], **wanted)
+        assert made.choices[0].finish_reason == "stop" and made.usage
+        assert made.usage.completion_tokens == len(tokens(made.choices[0].message.content or ""))
+        return made.choices[0].message.content or ""
+
+    text = said(n=1, logprobs=False, response_format={"type": "text"}, stop=None)
+    assert json.loads(said(response_format={"type": "json_object"})) == {"answer": text}
+    assert said(stop="project") == text.partition("project")[0]
+    assert said(stop=["\n\n", "project"]) == text.partition("project")[0]
+    schema = {"type": "json_schema", "json_schema": {"name": "a", "schema": {"type": "object"}}}
+    for wanted in (
+        {"n": 2}, {"logprobs": True}, {"response_format": schema}, {"response_format": "json"},
+        {"stop": ["a"] * 5}, {"stop": [""]}, {"stop": 7},
+    ):  # fmt: skip
+        with pytest.raises(openai.BadRequestError, match=next(iter(wanted))):
+            said(**wanted)
 
 
 def test_functions_are_called_whole_and_streamed(client: openai.OpenAI) -> None:
