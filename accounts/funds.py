@@ -54,8 +54,9 @@ def page(user: User, query: Mapping[str, str], *, whole: bool = True) -> pages.F
         here = forms.next_step("/account?" + urlencode(query))
         before = selectors.led_to(user, here) if here else None
         form = replace(form, done=shown.title(before.action, before.params) if before else "")
-    current = selectors.under_way(user)
-    left = whole and current is not None and _left(current, form)
+    moving = selectors.under_way(user)
+    left = next((one for one in moving if whole and _left(one, form)), None)
+    current = left or next(iter(moving), None)
     review = None if form.error or left else _review(user, form, least)
     current = None if review else current
     return pages.FundsPage(

@@ -20,6 +20,7 @@ _MANAGER = abi.LEDGER_MANAGER
 RESUMABLE_FOR = timedelta(hours=24)
 #: How long the funds page keeps showing a transaction that has ended.
 SHOWN_AFTER = timedelta(minutes=2)
+MOVING = (State.SUBMITTED, State.INCLUDED)
 ENDED = (State.INDEXED, State.FINAL, State.REVERTED, State.REPLACED, State.DROPPED)
 
 
@@ -33,24 +34,25 @@ def intents_of(user: User) -> QuerySet[Intent]:
     )
 
 
-def under_way(user: User) -> Intent | None:
-    """The newest transaction that is under way, that still waits to be sent or for its second step
-    ("continue where you left off"), or that ended a moment ago.
+def under_way(user: User) -> list[Intent]:
+    """What the wallet has sent and is not in our numbers yet, also from another tab; then what
+    still waits to be sent or for its second step ("continue where you left off"), or ended a moment
+    ago; of each the newest first.
     """
     now = timezone.now()
     waiting = Q(state__in=RESUMABLE, updated_at__gt=now - RESUMABLE_FOR)
-    moving = Q(state__in=[State.SUBMITTED, State.INCLUDED])
     just_ended = Q(state__in=ENDED, updated_at__gt=now - SHOWN_AFTER)
     arrived = [State.INDEXED, State.FINAL]
     # What leads back to another page only needs nobody to continue it here.
     more = Q(then__startswith="/account?")
     first_step = more & Q(state__in=arrived, created_at__gt=now - RESUMABLE_FOR)
-    found = intents_of(user).filter(waiting | moving | just_ended | first_step).first()
-    if found is None or not found.then or found.state not in ENDED:
-        return found
+    rows = intents_of(user)
+    found = list(rows.filter(waiting | Q(state__in=MOVING) | just_ended | first_step))
     # Its second step was begun, or something else was: the first needs no more showing.
-    later = intents_of(user).filter(created_at__gt=found.created_at).exists()
-    return None if later and found.updated_at < now - SHOWN_AFTER else found
+    steps = [one for one in found if one.state in ENDED and one.updated_at < now - SHOWN_AFTER]
+    newest = rows.first() if steps else None
+    shown = (one for one in found if one not in steps or one == newest)
+    return sorted(shown, key=lambda one: one.state not in MOVING)
 
 
 def led_to(user: User, path: str) -> Intent | None:

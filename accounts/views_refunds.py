@@ -59,8 +59,8 @@ def collect(request: HttpRequest) -> HttpResponse:
         if intent.state in FOLLOWED:
             follow.look(intent)
     current = next((i for i in collections if i.state in ("submitted", "included")), None)
-    waits = selectors.under_way(user)
-    if current is None and waits is not None and waits.action == "retrieve":
+    waits = next((one for one in selectors.under_way(user) if one.action == "retrieve"), None)
+    if current is None and waits is not None:
         current = waits if shown.transaction(waits).may_send else None
     review = None
     if left and current is None:

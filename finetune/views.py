@@ -220,9 +220,9 @@ def _queue(task: Task, listing: Listing | None) -> int | None:
 
 def _acknowledgement(task: Task) -> tuple[shown.Transaction | None, shown.Review | None]:
     """The transaction that acknowledges the result: under way, or to be reviewed."""
-    waits = accounts.under_way(task.user)
-    if waits is not None and waits.action == "acknowledge_deliverable":
-        return shown.transaction(waits), None
+    for waits in accounts.under_way(task.user):
+        if waits.action == "acknowledge_deliverable":
+            return shown.transaction(waits), None
     params = {"provider": task.provider, "deliverable_id": str(task.remote_id)}
     return None, funds.reviewed(task.user, "acknowledge_deliverable", params)
 

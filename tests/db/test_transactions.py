@@ -15,7 +15,7 @@ from django.test import Client
 from django.utils import timezone, translation
 from eth_account.signers.local import LocalAccount
 
-from accounts import follow, intents, pages_transaction, selectors, services
+from accounts import follow, funds, intents, pages_transaction, selectors, services
 from accounts.errors import Problem, Refused
 from accounts.models import Intent, State, User
 from accounts.tasks import follow_intents
@@ -283,9 +283,19 @@ def test_only_a_step_of_money_waits_to_be_continued(then: str) -> None:
         state=State.FINAL,
         then=then,
     )
-    assert selectors.under_way(user) == intent, "it has just ended"
+    assert selectors.under_way(user) == [intent], "it has just ended"
     Intent.objects.update(updated_at=timezone.now() - selectors.SHOWN_AFTER)
-    assert selectors.under_way(user) == (intent if then.startswith("/account") else None)
+    assert selectors.under_way(user) == ([intent] if then.startswith("/account") else [])
+    # What was sent stands before what somebody prepared, or gave up, later in another tab.
+    Intent.objects.update(state=State.SUBMITTED)
+    later = Intent.objects.get()
+    later.pk, later.state, later.then = None, State.PRECHECKED, ""
+    later.params = {"amount": str(2 * NEURON)}
+    later.save(force_insert=True)
+    assert selectors.under_way(user) == [intent, later]
+    for asked, shown in (({}, intent), ({"action": "deposit", "amount": "2"}, later)):
+        current = funds.page(user, asked).current
+        assert current is not None and current.intent == shown, asked
 
 
 def test_a_retrieval_says_what_it_began_and_what_it_brought() -> None:
