@@ -155,7 +155,7 @@ def default_contract(action: str) -> str:
 
 def providers_of(params: dict[str, Any]) -> list[str]:
     """The providers an action looks at, each once, in order."""
-    named = params.get("providers") or [params[n] for n in ("provider",) if n in params]
+    named = [params["provider"]] if "provider" in params else params.get("providers", ())
     return list(dict.fromkeys(named))
 
 

@@ -130,7 +130,7 @@ def spending(user: str, window: str, now: dt.datetime) -> Spending:
     )
 
 
-def _by_key(settled: dict[own_use.Pair, int], found: list[own_use.Use]) -> ByKey:
+def _by_key(settled: dict[Pair, int], found: list[own_use.Use]) -> ByKey:
     used = own_use.by_pair(found)
     own = {pair: min(settled.get(pair, 0), use.counted) for pair, use in used.items()}
     uses = used.values()

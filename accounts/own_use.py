@@ -10,8 +10,7 @@ import datetime as dt
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 
-#: (serving, provider)
-Pair = tuple[str, str]
+from ledger.spending import Pair
 
 
 @dataclass(frozen=True)

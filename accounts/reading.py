@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 from django.conf import settings
-from eth_abi.abi import encode
-from eth_utils.crypto import keccak
 
 from accounts import actions, node
 from accounts.errors import NodeUnavailable, RpcError
@@ -26,12 +25,6 @@ from accounts.facts import (
 from protocol import abi
 
 _CONTRACTS = {"inference": INFERENCE, "fine-tuning": FINE_TUNING}
-#: Storage slot of the mapping provider → stake (contracts.md 2: base + offset); there is no view
-#: for it.
-_STAKE_SLOTS = {
-    INFERENCE: 0xDFD123095CDEDB1CECBC229B30F7CF8745FB3D3951645AC4A8FA4C0895F89500 + 11,
-    FINE_TUNING: 0x5DCAAA00D1D3FAE8CD5D66ACECA789AEC54970049AC35CB62A7ADEFCA50A6800 + 12,
-}
 #: The most a list view gives at once; also the most pairs a user may have in one contract
 #: (contracts.md 6.7).
 PAGE = 50
@@ -190,14 +183,7 @@ def _positions(
     accounts, listings = entries[: len(named)], entries[len(named) :]
     return {
         **found,
-        "serving": Serving(
-            serving.address,
-            serving.contract,
-            serving.name,
-            serving.recommended,
-            lock_time,
-            stake or 0,
-        ),
+        "serving": replace(serving, lock_time=lock_time, min_stake=stake or 0),
         "pairs": len(pairs or ()),
         "accounts": {p: _account(a) for p, a in zip(named, accounts, strict=True)},
         "listings": {p: _listing(s) for p, s in zip(named, listings, strict=True)},
@@ -228,7 +214,5 @@ def _listing(raw: dict[str, Any] | None) -> Listing | None:
 
 
 def _stake(serving: Serving, provider: str, block: int) -> int:
-    slot = keccak(encode(["address", "uint256"], [provider, _STAKE_SLOTS[serving.contract]]))
-    return node.quantity(
-        node.call("eth_getStorageAt", serving.address, "0x" + slot.hex(), hex(block))
-    )
+    slot = abi.stake_slot(serving.contract, provider)
+    return node.quantity(node.call("eth_getStorageAt", serving.address, slot, hex(block)))

@@ -85,30 +85,27 @@ def forgotten(session_key: str | None) -> None:
 
 def require_fresh(request: HttpRequest) -> None:
     """Raises Problem `step_up_required` unless the wallet signed in within the last ten minutes."""
-    proved = request.session.get(_PROVED)
-    if not isinstance(proved, int) or abs(time.time() - proved) > FRESH_SECONDS:
-        if isinstance(request.user, User) and request.user.has_usable_password():
-            raise Problem(
-                STALE_PASSWORD,
-                _("This needs a password and a code that are at most 10 minutes old."),
-                _("Give them at /ops/sign-in/again, in another tab; what you typed here stays."),
-                status=403,
-            )
+    if is_fresh(request):
+        return
+    if isinstance(request.user, User) and request.user.has_usable_password():
         raise Problem(
-            STALE,
-            _("This needs a signature that is at most 10 minutes old."),
-            _("Sign in once more; you stay where you are."),
+            STALE_PASSWORD,
+            _("This needs a password and a code that are at most 10 minutes old."),
+            _("Give them at /ops/sign-in/again, in another tab; what you typed here stays."),
             status=403,
         )
+    raise Problem(
+        STALE,
+        _("This needs a signature that is at most 10 minutes old."),
+        _("Sign in once more; you stay where you are."),
+        status=403,
+    )
 
 
 def is_fresh(request: HttpRequest) -> bool:
     """Whether `require_fresh` would pass."""
-    try:
-        require_fresh(request)
-    except Problem:
-        return False
-    return True
+    proved = request.session.get(_PROVED)
+    return isinstance(proved, int) and abs(time.time() - proved) <= FRESH_SECONDS
 
 
 def _end(found: QuerySet[SignIn]) -> int:

@@ -19,9 +19,8 @@ from accounts.addresses import short
 from accounts.models import Intent, State
 from ledger.models import Movement, Service, ServiceChange
 from ledger.records import Position
+from ledger.spending import Pair
 
-#: (serving, provider)
-Pair = tuple[str, str]
 _SETTLED = (State.INCLUDED, State.INDEXED, State.FINAL)
 
 

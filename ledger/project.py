@@ -358,8 +358,8 @@ class Projector:
 
     def _append(self, state: State, *, pending: bool) -> None:
         made = (
-            [rows.movement(row, pending) for row in state.movements],
-            [rows.settlement(row, pending) for row in state.settlements],
+            [rows.entry(row, pending) for row in state.movements],
+            [rows.entry(row, pending) for row in state.settlements],
             [rows.change(row, pending) for row in state.changes],
         )
         for (model, columns), new in zip(rows.APPENDED, made, strict=True):

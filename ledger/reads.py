@@ -8,8 +8,6 @@ from __future__ import annotations
 
 from typing import Any
 
-from eth_utils.crypto import keccak
-
 from chain.facts import Call
 from ledger.state import State
 from protocol import abi
@@ -26,12 +24,6 @@ CONTRACT_OF = {
     Emitter.LEDGER.value: LEDGER_MANAGER,
     Emitter.INFERENCE.value: INFERENCE_SERVING,
     Emitter.FINE_TUNING.value: FINE_TUNING_SERVING,
-}
-
-#: ERC-7201 base slot plus the offset of `providerStake` (contracts.md 2).
-_STAKE_SLOT = {
-    "inference": 0xDFD123095CDEDB1CECBC229B30F7CF8745FB3D3951645AC4A8FA4C0895F89500 + 11,
-    "fine-tuning": 0x5DCAAA00D1D3FAE8CD5D66ACECA789AEC54970049AC35CB62A7ADEFCA50A6800 + 12,
 }
 
 
@@ -87,9 +79,7 @@ def balance(contract: str) -> Call:
 
 
 def stake(serving: str, kind: str, provider: str) -> Call:
-    """The storage slot keccak256(abi.encode(provider, base + offset)) (contracts.md 4.2)."""
-    encoded = abi.CODEC.encode(["address", "uint256"], [provider, _STAKE_SLOT[kind]])
-    return Call(serving, "storage:0x" + keccak(encoded).hex())
+    return Call(serving, f"storage:{abi.stake_slot(CONTRACT_OF[kind], provider)}")
 
 
 def registration(contract: str, serving: str) -> list[Call]:

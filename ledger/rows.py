@@ -148,12 +148,7 @@ def _place(place: Place, pending: bool) -> tuple[Any, ...]:
     return (block, _moment(timestamp), tx_hash, log_index, sequence, pending)
 
 
-def movement(row: Movement, pending: bool) -> tuple[Any, ...]:
-    place, *rest = row
-    return (*_place(place, pending), *rest)
-
-
-def settlement(row: Settlement, pending: bool) -> tuple[Any, ...]:
+def entry(row: Movement | Settlement, pending: bool) -> tuple[Any, ...]:
     place, *rest = row
     return (*_place(place, pending), *rest)
 

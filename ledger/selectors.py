@@ -32,7 +32,6 @@ from ledger.models import (
     ServiceChange,
     ServiceTotal,
     ServingContract,
-    Settlement,
     SubAccount,
 )
 from ledger.records import (
@@ -44,7 +43,6 @@ from ledger.records import (
     Page,
     Position,
     Purse,
-    SettlementEntry,
 )
 
 Row = TypeVar("Row")
@@ -294,27 +292,6 @@ def movements(
     known = contracts()
     rows = Movement.objects.filter(user=user)
     return history(rows, page, page_size, after, lambda row: MovementEntry.of(row, known))
-
-
-def settlements(
-    provider: str = "",
-    user: str = "",
-    serving: str = "",
-    page: int = 1,
-    page_size: int = PAGE_SIZE,
-    count: int | None = None,
-    *,
-    after: Place | None = None,
-) -> Page[SettlementEntry]:
-    """Settlement items of a provider, of a user, or of both (3 queries; 2 where the caller knows
-    the `count` of all)."""
-    known = contracts()
-    given = {"provider": provider, "user": user, "serving": serving}
-    where = Q(**{k: v for k, v in given.items() if v})
-    rows = Settlement.objects.filter(where)
-    if count is None and not user:
-        count = counted("items", where & Q(provider=provider))
-    return history(rows, page, page_size, after, lambda row: SettlementEntry.of(row, known), count)
 
 
 def counted(column: str, where: Q) -> int:

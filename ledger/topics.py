@@ -31,6 +31,7 @@ from typing import Any
 
 from asgiref.sync import async_to_sync
 from channels.layers import get_channel_layer
+from redis.exceptions import RedisError
 
 GROUP = "live"
 LEDGER = "ledger"
@@ -75,10 +76,5 @@ def publish_ledger(
     }
     try:
         async_to_sync(layer.group_send)(GROUP, message)
-    except (OSError, RuntimeError, ValueError) as error:
-        logger.warning("live message not sent", extra={"error": str(error)})
-    except Exception as error:
-        # redis-py's errors share no base with the standard library; pages poll as well.
-        if type(error).__module__.split(".")[0] != "redis":
-            raise
+    except (OSError, RuntimeError, ValueError, RedisError) as error:  # pages poll as well
         logger.warning("live message not sent", extra={"error": str(error)})

@@ -13,7 +13,7 @@ from chain import selectors as chain
 from ledger import selectors, statistics
 from ledger.models import Settlement
 from ledger.records import SettlementEntry
-from marketplace import api_csv, schemas
+from marketplace import api_csv, schemas, settlements
 from marketplace.api_lists import (
     PROBLEMS,
     PROBLEMS_404,
@@ -26,6 +26,7 @@ from marketplace.api_services import bodies
 from marketplace.memo import at_block
 from marketplace.problems import not_found
 from marketplace.schemas_providers import EarningsOut, ProviderOut, SettlementOut
+from marketplace.settlements import Asked
 from operators import notes
 
 router = Router(tags=["Providers"])
@@ -97,9 +98,8 @@ def list_settlements(
     request: HttpRequest, address: schemas.AddressIn, query: Query[schemas.HistoryIn]
 ) -> dict[str, Any]:
     """Every item with its outcome, refused ones too: what was paid and what was not."""
-    page = selectors.settlements(
-        address, page=query.page, page_size=query.page_size, after=query.after
-    )
+    asked = Asked(provider=address, page=query.page)
+    page = settlements.items(asked, query.page_size, query.after)
     return envelope(request, page, settlement_body)
 
 

@@ -63,6 +63,17 @@ def _codec() -> ABICodec:
 
 
 CODEC = _codec()
+#: ERC-7201 base slot plus the offset of the mapping provider → stake, for which there is no view
+#: (contracts.md 2, 4.2).
+_STAKES = {
+    INFERENCE_SERVING: 0xDFD123095CDEDB1CECBC229B30F7CF8745FB3D3951645AC4A8FA4C0895F89500 + 11,
+    FINE_TUNING_SERVING: 0x5DCAAA00D1D3FAE8CD5D66ACECA789AEC54970049AC35CB62A7ADEFCA50A6800 + 12,
+}
+
+
+def stake_slot(contract: str, provider: str) -> str:
+    """Where a serving contract stores what a provider staked: 0x-hex of a storage slot."""
+    return "0x" + keccak(CODEC.encode(["address", "uint256"], [provider, _STAKES[contract]])).hex()
 
 
 @dataclass(frozen=True, slots=True)

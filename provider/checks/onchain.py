@@ -9,13 +9,12 @@ from typing import Any
 from urllib.parse import urlsplit
 
 import aiohttp
-from eth_abi.abi import encode
-from eth_utils.crypto import keccak
 
+from protocol.abi import stake_slot
 from provider.amounts import in_0g
 from provider.chain import batch_cost
 from provider.checks.findings import Finding, State
-from provider.checks.subject import STAKE_SLOTS, Subject
+from provider.checks.subject import Subject
 from provider.errors import ChainError
 from provider.node import Node
 
@@ -105,8 +104,8 @@ async def _stake(subject: Subject, node: Node, *, registered: bool) -> Finding:
     if not registered:
         said = f"none yet: the first start pays {in_0g(subject.stake)} 0G"
         return Finding("stake", "ok", said)
-    slot = keccak(encode(["address", "uint256"], [node.provider, STAKE_SLOTS[subject.kind]]))
-    held = await node.number("eth_getStorageAt", subject.contract, "0x" + slot.hex(), "latest")
+    slot = stake_slot(subject.kind, node.provider)
+    held = await node.number("eth_getStorageAt", subject.contract, slot, "latest")
     if held != subject.stake:
         said = f"the contract holds {in_0g(held)} 0G, the file says {in_0g(subject.stake)} 0G"
         fix = "a stake cannot be changed: write what is held, or remove the service and begin anew"

@@ -17,11 +17,6 @@ from provider.server import url_of
 from provider.tuning import options as tuning
 from provider.tuning.chain import listing as tuning_listing
 
-#: Where the contracts keep stakes; they have no view for it (contracts.md 3 and 4.1).
-STAKE_SLOTS = {
-    INFERENCE_SERVING: 0xDFD123095CDEDB1CECBC229B30F7CF8745FB3D3951645AC4A8FA4C0895F89500 + 11,
-    FINE_TUNING_SERVING: 0x5DCAAA00D1D3FAE8CD5D66ACECA789AEC54970049AC35CB62A7ADEFCA50A6800 + 12,
-}
 #: A change of these withdraws the owner's acknowledgement (contracts.md 6.6).
 RESETS = ("serviceType", "model", "verifiability", "additionalInfo", "teeSignerAddress")
 

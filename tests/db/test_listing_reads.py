@@ -16,6 +16,8 @@ from ledger import selectors
 from ledger.models import ACCEPTED, Service, ServiceChange, ServiceTotal, Settlement
 from ledger.selectors import ServiceQuery
 from ledger.statistics import paid_since
+from marketplace import settlements
+from marketplace.settlements import Asked
 from tests.db import api_rows as rows
 
 pytestmark = pytest.mark.django_db
@@ -85,11 +87,11 @@ def test_kept_sums_are_those_of_the_rows_whatever_is_added_and_deleted() -> None
         Settlement.objects.filter(pending=True).delete()
         ServiceChange.objects.filter(pending=True).delete()
         assert kept() == counted_anew()
-    assert selectors.settlements(provider=rows.PAUL).count == (
+    assert settlements.items(Asked(provider=rows.PAUL)).count == (
         Settlement.objects.filter(provider=rows.PAUL).count()
     )
     assert selectors.timeline().count == selectors.timeline(rows.PETRA).count == 4
-    assert selectors.settlements().count == Settlement.objects.count()
+    assert settlements.items(Asked()).count == Settlement.objects.count()
     Settlement.objects.all().delete()
     ServiceChange.objects.all().delete()
     assert kept() == {}
@@ -196,5 +198,5 @@ def test_windows_start_at_their_moment_and_not_at_their_block() -> None:
 
 def test_an_unknown_listing_has_no_history(django_assert_num_queries: Any) -> None:
     with django_assert_num_queries(2):
-        page = selectors.settlements(provider=rows.BOB)
+        page = settlements.items(Asked(provider=rows.BOB))
     assert (page.items, page.count) == ((), 0)
