@@ -10,7 +10,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
-from django.core.exceptions import ImproperlyConfigured
+from django.core.exceptions import ImproperlyConfigured, ValidationError
+from django.core.validators import validate_email
 
 from marketplace import scrub
 
@@ -33,6 +34,8 @@ _MAIL_PORTS = {"smtp": 25, "smtp+tls": 587, "smtps": 465}
 _MOST_WHOLE = 10**18 - 1
 #: Of a wrong value a message repeats at most so much (characters).
 _MOST_REPEATED = 60
+#: A mail's sender: `Name <address>`, or the address alone.
+_ADDRESS = re.compile(r"^[^<>\r\n]*<([^<>\s]+)>$|^([^<>\s]+)$")
 _HOST = re.compile(r"\*|\.?[A-Za-z0-9][A-Za-z0-9.-]*|\[[0-9A-Fa-f:.]+\]")
 
 
@@ -295,6 +298,21 @@ class Env:
             starttls=parts.scheme == "smtp+tls",
             tls=parts.scheme == "smtps",
         )
+
+    def sender(self, name: str, default: str) -> str:
+        """Whom mails come from: an address, or a name with one in angle brackets."""
+        value = self.text(name)
+        if not value:
+            return default
+        plain = _ADDRESS.search(value)
+        try:
+            validate_email(plain[1] or plain[2] if plain else "")
+        except ValidationError:
+            raise ImproperlyConfigured(
+                f"{name}={said(value)} holds no mail address; write it like "
+                "0G Market <no-reply@market.example.org>, or unset it"
+            ) from None
+        return value
 
     def dsn(self, name: str) -> str:
         """Where Sentry (or a server that speaks its protocol) listens: `https://key@host/project`.

@@ -422,7 +422,7 @@ EMAIL_HOST_USER, EMAIL_HOST_PASSWORD = _mail.user, _mail.password
 EMAIL_USE_TLS, EMAIL_USE_SSL = _mail.starttls, _mail.tls
 EMAIL_TIMEOUT = 10
 EMAIL_BACKEND = "net.smtp.Backend"
-DEFAULT_FROM_EMAIL = env.text("EMAIL_FROM", f"0G Market <no-reply@{urlsplit(SITE_URL).hostname}>")
+DEFAULT_FROM_EMAIL = env.sender("EMAIL_FROM", f"0G Market <no-reply@{urlsplit(SITE_URL).hostname}>")
 
 #: The bot of alerts by Telegram, and where its API is asked; without one the site has none.
 TELEGRAM_BOT_TOKEN = env.bot_token("TELEGRAM_BOT_TOKEN")

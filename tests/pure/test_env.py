@@ -34,6 +34,7 @@ READS: tuple[Callable[[Env], Any], ...] = (
     lambda env: env.subset("X", ("a", "b")),
     lambda env: env.private_key("X"),
     lambda env: env.neuron("X", 1),
+    lambda env: env.sender("X", ""),
 )
 
 
@@ -80,3 +81,20 @@ def test_a_private_key_is_one_of_the_curve() -> None:
     for value in ("0" * 64, "f" * 64):
         with pytest.raises(ImproperlyConfigured, match=r"^SITE_WALLET_KEY"):
             Env({"SITE_WALLET_KEY": value}).private_key("SITE_WALLET_KEY")
+
+
+def test_a_sender_holds_an_address() -> None:
+    """Else the first mail of an alert finds out."""
+    for value in ("a@b.example", "0G Market <no-reply@market.example>", "Ä, Ö <x@localhost>"):
+        assert Env({"X": value}).sender("X", "") == value
+    for value in (
+        "bad value",
+        "0G Market",
+        "no-reply@",
+        "M <a@b.example> x",
+        "<>",
+        "a@b c@d.example",
+    ):
+        with pytest.raises(ImproperlyConfigured, match=r"^X='.*' holds no mail address; write it"):
+            Env({"X": value}).sender("X", "")
+    assert Env({}).sender("X", "a@127.0.0.1") == "a@127.0.0.1"
