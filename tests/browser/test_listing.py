@@ -94,6 +94,20 @@ def test_an_operator_registers_changes_and_says_something(
         to_final(page)
         expect(now).to_have_attribute("data-acknowledged", "no")
 
+        # What is typed outlives the session: the refused form comes as a page, and is sent again.
+        page.context.clear_cookies(name="sessionid")
+        page.locator("#listing-model").fill("llama-5")
+        page.get_by_role("button", name="Review", exact=True).click()
+        expect(page.get_by_role("heading", name="Your session is over")).to_be_visible()
+        page.get_by_test_id("connect-wallet").click()
+        page.get_by_test_id("wallet-option").first.click()
+        page.get_by_test_id("sign-in").click()
+        expect(page.get_by_text(f"sent as {SELLER.address}")).to_be_visible()
+        page.get_by_role("button", name="Send again").click()
+        expect(page.locator("#listing-model")).to_have_value("llama-5")
+        fill(page, model="llama-4")
+        errors[:] = [text for text in errors if "Error Code 403" not in text]  # htmx says so, too
+
         page.goto(f"{asgi_server}/operator/setup")
         page.get_by_test_id("setup-start").click()
         run = page.get_by_test_id("setup-run")
