@@ -11,11 +11,22 @@ from collections.abc import Iterable
 from functools import lru_cache
 
 from django.utils.translation import gettext as _
+from django.utils.translation import gettext_noop as N_
 
 #: No sentence of ours is longer with its gaps filled; what a stranger said may be, and looking for
 #: several gaps in it takes the square of its length.
 LONGEST = 1_000
 
+
+#: What 0.1.0 stored in other words than are made now: such rows are read in every language, too.
+FORMER = (
+    N_("its chain entry names another key than its evidence"),
+    N_("The provider can now charge the full fee and releases the key to the model."),
+    N_("Compose file is one we reviewed"),
+    N_("This site was restarted while it waited"),
+    N_("This site was restarted while the answer was written"),
+    N_("Ask it from another wallet in the playground: your own cannot be its customer."),
+)
 
 #: What a message leaves open: `{name}`, or `%(name)s`.
 _GAP = re.compile(r"\{(\w+)\}|%\((\w+)\)s")

@@ -14,6 +14,7 @@ from django.db import connection
 from django.test import Client
 from django.utils import timezone, translation
 
+from accounts import stored_sentences
 from accounts.errors import Problem
 from accounts.models import User
 from alerts import conditions, listing_changes, services, tasks, words
@@ -124,6 +125,10 @@ def test_changes_are_read_from_final_blocks_once_and_only_from_where_money_lies(
             "Eingabepreis: 0.1 → 0.08 0G pro 1 Mio. Token (-20.00 %). "
             "Ausgabepreis: 0.1 → 0.15 0G pro 1 Mio. Token (+50.00 %)."
         )
+        # What earlier versions said of a finding, in other words than now.
+        for sentence in stored_sentences.FORMER:
+            told = f"0xF7…32: {sentence}"
+            assert sentence not in words.translated(told), told
     assert any("The last of 2 such changes" in text for text in texts)
     assert not bob.notifications.exists()
 
