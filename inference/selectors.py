@@ -283,8 +283,8 @@ def _oldest(turn: Turn) -> tuple[Turn, ...]:
 def alternatives(turn: Turn, listings: list[Listing]) -> tuple[Other, ...]:
     """Whom else one could ask after an answer that did not come: where the person's money pays for
     it, then the same model, then by price, with what each would cost at most and what is known
-    about its machine; only verified ones where those alone are asked (3 queries, and up to 24
-    there).
+    about its machine. None whose evidence failed, and only verified ones where those alone are
+    asked (3 queries, and up to 24 there).
     """
     if turn.state not in (State.FAILED, State.CUT_OFF):
         return ()
@@ -297,10 +297,10 @@ def alternatives(turn: Turn, listings: list[Listing]) -> tuple[Other, ...]:
         x.provider for x in choosing.paid_for(turn.chat.owner, found, lambda x: prices[x.provider])
     }
     found.sort(key=lambda x: (x.provider not in funded, x.model != turn.model, prices[x.provider]))
+    known = attestation.standings([ServiceKey.of(x) for x in found])
+    found = [x for x in found if known[ServiceKey.of(x)].overall != "fail"]
     if turn.chat.options.verified:
         found = [x for x in found[:LOOKED_AT_OTHERS] if not guard.doubt(x, guard.signer_of(x))]
-    found = found[:SHOWN_OTHERS]
-    known = attestation.standings([ServiceKey.of(x) for x in found])
     return tuple(
         Other(
             provider=x.provider,
@@ -310,7 +310,7 @@ def alternatives(turn: Turn, listings: list[Listing]) -> tuple[Other, ...]:
             verdict=known[ServiceKey.of(x)].overall,
             funded=x.provider in funded,
         )
-        for x in found
+        for x in found[:SHOWN_OTHERS]
     )
 
 

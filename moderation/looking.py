@@ -12,7 +12,9 @@ from django.db.models import Count, Exists, OuterRef, Q, QuerySet, Sum, TextFiel
 from django.db.models.functions import Cast, Concat
 from django.utils import timezone
 
+from attestation import selectors as attestation
 from attestation.models import Fact, Finding
+from attestation.selectors import ServiceKey
 from ledger import selectors as ledger
 from ledger.models import Service, ServiceChange, SubAccount
 from moderation import above, risk, selectors
@@ -184,7 +186,7 @@ def _end_with_subject(waiting: QuerySet[Item], kind: str, now: dt.datetime) -> N
 
 
 def weigh() -> None:
-    """The risk of everything open, by the rule of `moderation.risk` (3 queries)."""
+    """The risk of everything open, by the rule of `moderation.risk` (5 queries)."""
     items = list(
         Item.objects.filter(closed_at=None).annotate(
             persons=Count("reports__reporter", distinct=True, filter=Q(reports__closed_at=None))
@@ -196,10 +198,18 @@ def weigh() -> None:
         .values_list("provider")
         .annotate(Sum("balance"))
     )
+    contracts = ledger.contracts()
+    keys = {
+        item.pk: ServiceKey(contract.kind, item.concerns.address, contract.service_name)
+        for item in items
+        if (contract := contracts.get(item.concerns.serving)) is not None
+    }
+    judged = attestation.standings(keys.values())
+    failed = {pk for pk, key in keys.items() if judged[key].overall == "fail"}
     changed = []
     for item in items:
         there = 0 if item.subject_kind == SubjectKind.USER else held.get(item.concerns.address, 0)
-        found = risk.of(item.kind, int(there), item.persons)
+        found = risk.of(item.kind, int(there), item.persons, failed=item.pk in failed)
         if (item.risk, item.why) != (found.points, list(found.why)):
             item.risk, item.why = found.points, list(found.why)
             changed.append(item)

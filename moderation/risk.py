@@ -1,7 +1,8 @@
 """How urgent an item of the queue is: a stated rule, each part of which is shown. Pure.
 
-Points of the kind, plus points for the money that users hold at the provider, plus points for each
-further person who reported the same; at most 100. The time to decide follows from the points.
+Points of the kind, plus points for evidence that failed, plus points for the money that users hold
+at the provider, plus points for each further person who reported the same; at most 100. The time to
+decide follows from the points.
 """
 
 from __future__ import annotations
@@ -27,6 +28,8 @@ POINTS: dict[str, tuple[int, str]] = {
     ItemKind.WORDS: (30, N_("it says something new about itself")),
     ItemKind.NEW: (20, N_("nobody looked at it yet")),
 }
+#: A listing that failed from its first check on never became worse.
+FAILED = (25, N_("its evidence failed our check"))
 #: What users hold there, neuron, and the points of that.
 MONEY = ((1_000 * ONE, 15), (100 * ONE, 10), (ONE, 5))
 EACH_REPORTER, MOST_REPORTERS = 8, 24
@@ -57,10 +60,11 @@ def spoken(part: str) -> str:
     return f"{points}: {_(said)}" if said else part
 
 
-def of(kind: str, held: int, reporters: int = 0) -> Risk:
-    """`held`: neuron of users at the provider; `reporters`: persons who reported the same."""
+def of(kind: str, held: int, reporters: int = 0, *, failed: bool = False) -> Risk:
+    """`held`: neuron of users at the provider; `reporters`: persons who reported the same;
+    `failed`: our verdict on its evidence is that."""
     points, said = POINTS[kind]
-    parts = [(points, said)]
+    parts = [(points, said), *([FAILED] if failed else [])]
     for least, more in MONEY:
         if held >= least:
             parts.append((more, _HELD % {"amount": f"{least // ONE:,}"}))

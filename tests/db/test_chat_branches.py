@@ -18,6 +18,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from accounts.models import AccessToken, User
+from attestation.models import Standing
+from attestation.selectors import BASIS
 from inference import consumers, context, conversations, opening, requests, services
 from inference.branches import Node, Tree
 from inference.errors import BadPrompt, WentOn
@@ -35,7 +37,7 @@ from inference.options import (
 )
 from inference.prompts import MAX_PICTURES, Prompt
 from inference.relay import Record
-from ledger.models import Settlement
+from ledger.models import Service, Settlement
 from protocol import fees
 from tests import factories
 from tests.db.chat_world import make_key, world
@@ -83,6 +85,15 @@ def test_an_edited_question_is_another_branch_and_nothing_is_lost(chat: Chat) ->
         with pytest.raises(WentOn):
             opening.open_turn(chat, "on", process="p", seen=seen)
     assert Turn.objects.count() == 4
+    beside = {"batch": uuid4(), "again": other.pk}
+    columns = [said(chat, "", "b", lane=lane, **beside) for lane in (0, 1)]
+    for column in columns:  # whichever of two columns a page names, it shows both
+        seen = opening.open_turn(chat, "on", process="p", seen=column.pk)
+        assert Turn.objects.get(pk=seen.turn).parent_id == columns[0].pk
+        Turn.objects.filter(pk=seen.turn).delete()
+        conversations.show(columns[0])
+        chat.refresh_from_db()
+    Turn.objects.filter(pk__in=[column.pk for column in columns]).delete()
     again = said(chat, "", "the second again", again=two.pk)
     assert (again.question, again.parent_id) == ("two", one.pk)
     page = alice().get(f"/playground/chat/{chat.pk}").content.decode()
@@ -279,6 +290,12 @@ def test_another_provider_is_offered_with_price_and_verdict_and_never_asked(chat
     offers = [x.split("</form>", 1)[0] for x in page.split('data-testid="chat-other"')[1:]]
     assert factories.BOB in offers[0] and "0G more, needs a transfer first" in offers[0]
     assert factories.CHARLIE in offers[1] and "data-verdict=" in offers[1]
+    # where the evidence failed nobody is sent
+    stands = {"provider": factories.BOB, "kind": "inference", "service_name": "inference-v1.0"}
+    found = Service.objects.filter(provider=factories.BOB).values(*BASIS).get()
+    Standing.objects.create(**stands, overall="fail", checked_at=timezone.now(), basis=found)
+    page = alice().get(f"/playground/chat/{chat.pk}").content.decode()
+    assert page.count('data-testid="chat-other"') == len(offers) - 1
     # without a script the question stands in the composer, with what is missing there
     asked: Any = {"edit": failed.pk, "provider": factories.CHARLIE}
     page = alice().get(f"/playground/chat/{chat.pk}", asked).content.decode()

@@ -24,7 +24,8 @@ from alerts import services as alerts
 from alerts import words
 from alerts.kinds import Kind
 from alerts.services import Wish
-from attestation.models import Fact, Finding
+from attestation.models import Fact, Finding, Standing
+from attestation.selectors import BASIS
 from inference import readiness
 from inference.conversations import create_chat
 from inference.errors import NotReady
@@ -325,6 +326,13 @@ def test_the_sweep_finds_once_and_lets_go() -> None:
     waiting = Item.objects.filter(closed_at=None, subject=SERVICE.key).order_by("-risk")
     assert [item.kind for item in waiting] == ["url", "signer", "hardware", "regression", "new"]
     assert waiting[0].risk == 60 + 5, "users hold 3 0G there"
+    Standing.objects.create(
+        provider=PETRA, kind="inference", service_name="inference-v1.0", overall="fail",
+        checked_at=timezone.now(),
+        basis=Service.objects.filter(provider=PETRA).values(*BASIS).get(),
+    )  # fmt: skip
+    assert looking.sweep() == 0
+    assert [item.risk for item in waiting.filter(kind="new")] == [20 + 25 + 5]
     assert (waiting[1].about["before"], waiting[1].about["after"]) == ("a", "b")
     Finding.objects.update(closed_at=timezone.now())
     ledger_rows = Service.objects.filter(provider=PETRA)

@@ -94,6 +94,7 @@ def test_the_rule_of_risk_says_its_parts() -> None:
     found = risk.of(ItemKind.REPORT, held=150 * risk.ONE, reporters=3)
     assert found.points == 40 + 10 + 16 == sum(int(part.split(":")[0]) for part in found.why)
     assert risk.of(ItemKind.PROPOSAL, held=10**30, reporters=99).points == 100
+    assert risk.of(ItemKind.NEW, held=0, failed=True).points == 20 + 25
     assert [risk.tone(NOW, 50, NOW + dt.timedelta(hours=h)) for h in (1, 12, 24)] == [
         "ok", "warn", "bad",
     ]  # fmt: skip
