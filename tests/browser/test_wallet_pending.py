@@ -122,7 +122,11 @@ def test_a_reload_while_it_is_sent_goes_on_where_it_was(
         expect(page).to_have_title(re.compile(r"^\(1\) Models"))
         header = page.get_by_role("link", name="1 transaction waits for a block")
         expect(header).to_have_attribute("href", "/account/transactions")
+        elsewhere = page.context.new_page()
+        elsewhere.goto(f"{asgi_server}/account")
+        expect(elsewhere.locator("#act")).to_have_text("Open your account")
     expect(header).to_be_hidden(timeout=15_000)
+    expect(elsewhere.locator("#act")).to_have_text("Deposit")  # it is open now
     expect(page).to_have_title(re.compile(r"^Models"))
     page.goto(f"{asgi_server}/account")
     expect(state).to_have_attribute("data-state", "final", timeout=30_000)
