@@ -188,10 +188,11 @@ def test_an_exported_conversation_is_checked_answer_by_answer(client: Client) ->
         assert words in client.post("/verify", {"file": file}).content.decode()
 
 
-def test_a_stopped_answer_accuses_nobody(client: Client) -> None:
-    def packed(data: bytes) -> str:
-        return base64.b64encode(zlib.compress(data, 9)).decode()
+def packed(data: bytes) -> str:
+    return base64.b64encode(zlib.compress(data, 9)).decode()
 
+
+def test_a_stopped_answer_accuses_nobody(client: Client) -> None:
     cut = {
         "provider": factories.PETRA, "answer_id": ID, "request_shared": 0, "complete": False,
         "request_packed": packed(REQUEST), "response_packed": packed(ANSWER[:20]),
@@ -300,9 +301,6 @@ def test_the_pictures_of_an_archive_count_by_their_own_bytes(client: Client) -> 
 
 
 def test_files_that_swell_or_lie_are_ended(client: Client) -> None:
-    def packed(data: bytes) -> str:
-        return base64.b64encode(zlib.compress(data, 9)).decode()
-
     def told(*turns: dict[str, Any]) -> str:
         document = {"format": FORMAT, "version": 2, "turns": [*turns]}
         file = SimpleUploadedFile("chat.json", json.dumps(document).encode())

@@ -14,7 +14,6 @@ import jsonschema  # type: ignore[import-untyped]
 import pytest
 from django.db import connection
 from django.test import Client
-from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
 
 from ledger.models import Movement, ServiceChange, ServingContract, Settlement, SubAccount
@@ -22,6 +21,7 @@ from marketplace import api_csv
 from marketplace.api import api
 from tests.db import api_rows as rows
 from tests.db import report_world
+from tests.db.test_pages import queries
 
 pytestmark = pytest.mark.django_db
 
@@ -429,12 +429,6 @@ def test_changes_and_their_feed_survive_hostile_words(network: None, client: Cli
         ids = {entry.findtext("{http://www.w3.org/2005/Atom}id") for entry in entries}
         assert len(ids) == 2
     assert client.get("/changes.atom?kind=nothing").status_code == 404
-
-
-def queries(client: Client, path: str) -> int:
-    with CaptureQueriesContext(connection) as captured:
-        assert client.get(path).status_code == 200
-    return len(captured)
 
 
 def test_query_counts_do_not_grow(network: None, client: Client) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from io import StringIO
 from pathlib import Path
 from typing import Any
 
@@ -13,17 +12,10 @@ from django.core.management import CommandError, call_command
 from attestation import bundle
 from attestation.engine.evidence import Evidence
 from provider.tee.development.report import Machine
+from tests.db.test_attestation_commands import run
 from tests.pure.attestation_lab import ADDRESS, NOW, lab
 
 MACHINE = Machine(ADDRESS)
-
-
-def run(*arguments: str) -> tuple[int, dict[str, Any]]:
-    output = StringIO()
-    with pytest.raises(SystemExit) as ended:
-        call_command(*arguments, "--json", stdout=output)
-    assert isinstance(ended.value.code, int)
-    return ended.value.code, json.loads(output.getvalue())
 
 
 @pytest.fixture

@@ -10,11 +10,12 @@ import pytest
 from django.utils import timezone
 from eth_utils.address import to_checksum_address
 
-from accounts import carriers, follow, intents, services
+from accounts import carriers, intents, services
 from accounts.models import Intent, State, User
 from devnet import accounts as cast
 from devnet.client import Chain
 from devnet.deploy import Contracts, connect
+from tests.db.test_transactions import looked
 
 pytestmark = pytest.mark.django_db
 NEURON = 10**18
@@ -49,11 +50,6 @@ def carry(chain: Chain, intent: Intent, *, value: int | None = None, to: str = "
     amount = (int(intent.value) if value is None else value).to_bytes(32, "big")
     data = target + amount + bytes.fromhex(intent.data[2:])
     return str(chain.send(OWNER, SAFE, data, gas=500_000).tx_hash)
-
-
-def looked(intent: Intent) -> Intent:
-    Intent.objects.filter(pk=intent.pk).update(checked_at=None)
-    return follow.look(intent)
 
 
 def test_a_call_that_the_wallet_contract_carried_out_is_its_own(contracts: Contracts) -> None:

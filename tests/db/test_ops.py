@@ -19,7 +19,7 @@ from django.test import Client
 from django.utils import timezone
 from pytest_django import DjangoAssertNumQueries
 
-from accounts import limits, roles
+from accounts import limits
 from accounts.errors import TooMany
 from accounts.models import User
 from accounts.roles import Role
@@ -32,15 +32,9 @@ from moderation.models import Act
 from ops import alarms, failures, jobs
 from ops.models import Job, JobState
 from tests import factories
+from tests.db.test_admin import member
 
 pytestmark = pytest.mark.django_db
-
-
-def member(role: Role | None, seed: str) -> User:
-    user = User.objects.for_address(factories.address(seed))
-    if role is not None:
-        roles.give(user, role)
-    return user
 
 
 @pytest.fixture

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Iterator
 from dataclasses import replace
 from typing import Any
 
@@ -18,15 +17,17 @@ from accounts.facts import Facts
 from accounts.models import User
 from accounts.preview import Predicted
 from devnet import accounts as cast
-from devnet.anvil import Anvil
 from devnet.client import Reverted
-from devnet.deploy import Contracts, connect, deploy
+from devnet.deploy import Contracts
 from finetune import problems
 from marketplace.problems import CODES
 from tests.contract_wallets import owned_by
+from tests.db.test_funds import contracts as contracts  # fixtures
+from tests.db.test_funds import site as site
 
 NEURON = 10**18
 ALICE, BOB, CHARLIE = (cast.user(number) for number in (1, 2, 3))
+pytestmark = pytest.mark.usefixtures("site")
 PETRA, PAUL = (cast.provider(number).address for number in (1, 2))
 INFERENCE, FINE_TUNING = "inference-v1.0", "fine-tuning-v1.0"
 LISTING = {
@@ -34,20 +35,6 @@ LISTING = {
     **dict.fromkeys(("input_price", "output_price"), "1"),
     "tee_signer": PAUL,
 }
-
-
-@pytest.fixture(scope="module")
-def contracts() -> Iterator[Contracts]:
-    """A chain of this module's own: these tests turn its clock."""
-    with Anvil(args=()) as node:
-        yield connect(node.url, deploy(node.url))
-
-
-@pytest.fixture(autouse=True)
-def site(contracts: Contracts, settings: Any) -> Iterator[None]:
-    settings.CHAIN_RPC_URLS = (contracts.chain.rpc.url,)
-    with contracts.chain.rollback():
-        yield
 
 
 def facts_of(action: str, params: dict[str, Any], user: LocalAccount) -> Facts:

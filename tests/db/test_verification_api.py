@@ -7,12 +7,10 @@ import hashlib
 import io
 import json
 import zipfile
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
-from django.core.cache import cache
 from django.core.management import CommandError, call_command
 from django.db import connection
 from django.test import Client
@@ -27,19 +25,11 @@ from provider.tee.development.report import Machine
 from tests.db import api_rows
 from tests.db.api_rows import BOB, INFERENCE, PAUL, PETRA, address
 from tests.db.test_api import get
-from tests.db.verification_world import KEY, always, evidence, listed, provider, run, vendors
+from tests.db.verification_world import KEY, always, evidence, listed, provider, run
+from tests.db.verification_world import market as market  # a fixture
 from tests.pure.attestation_lab import ADDRESS
 
 pytestmark = pytest.mark.django_db
-
-
-@pytest.fixture(autouse=True)
-def market(db: None, settings: Any, tmp_path: Path) -> Iterator[None]:
-    cache.clear()
-    api_rows.head()
-    api_rows.contracts()
-    with vendors(settings, tmp_path):
-        yield
 
 
 def standing(provider: str, overall: str, hours: float = 0, **fields: Any) -> Standing:
