@@ -50,6 +50,7 @@ const handlers = {
     if ('untitled' in title.dataset) {
       delete title.dataset.untitled;
       title.textContent = entry.message.text.trim().slice(0, 80);
+      document.title = `${title.textContent} · 0G Market`;
       around();
     }
     offerSigner();

@@ -1,4 +1,5 @@
 // Where a picture is to be changed: a brush and rectangles, by pointer or keys. Thousandths of the picture, as the server reads them.
+import { announce } from './toast.js';
 import { t, tn } from './words.js';
 
 const WHOLE = 1000;
@@ -114,11 +115,17 @@ export function startMask(form) {
     const [axis, by] = moves[event.key];
     const side = sides[axis + (event.shiftKey ? 2 : 0)];
     side.value = Math.min(100, Math.max(0, Number(side.value) + by));
+    announce(`${side.labels[0].textContent.trim()} ${side.value} %`);
     draw();
   });
 
-  undo.addEventListener('click', () => { shapes.pop(); update(); });
-  clear.addEventListener('click', () => { shapes = []; update(); });
+  const take = (rest) => {
+    shapes = rest;
+    update();
+    if (!shapes.length) canvas.focus(); // a button that is off keeps no focus
+  };
+  undo.addEventListener('click', () => take(shapes.slice(0, -1)));
+  clear.addEventListener('click', () => take([]));
   add.addEventListener('click', () => mark(typed()));
   for (const field of [...sides, ...form.querySelectorAll('[name=tool]')]) field.addEventListener('input', draw);
   const { picture: field } = form.elements;

@@ -109,6 +109,7 @@ def test_from_an_empty_page_to_a_verified_answer(alice: Page, asgi_server: str) 
     pagecheck.hears(alice, "Verified")
     expect(alice.get_by_test_id("chat-send")).to_be_focused()  # after Stop, which was in its place
     expect(alice).to_have_url(re.compile(r"/playground/chat/[0-9a-f-]{36}$"))
+    expect(alice).to_have_title("What is a ledger? · 0G Market")
     expect(answers(alice)).to_contain_text("A ledger holds your money.")
     expect(answers(alice).locator("li")).to_have_count(2)
     turn = Turn.objects.get()

@@ -165,6 +165,15 @@ def test_writing_to_a_page_is_refused(client: Client) -> None:
     assert client.post("/").status_code == 405
 
 
+def test_every_tab_has_a_title_of_its_own(client: Client) -> None:
+    factories.market(1)
+    tabs = ("", "/verification", "/changes", "/settlements", "/use", "/raw")
+    pages = (f"/services/inference/{PROVIDER}{tab}" for tab in tabs)
+    paths = (*pages, "/verify", "/verify?what=answer")
+    titles = [client.get(path).content.decode().split("title>")[1] for path in paths]
+    assert len(set(titles)) == len(paths), titles
+
+
 def test_a_removed_service_stays_readable(client: Client) -> None:
     factories.market(0)
     factories.service(removed=True)
