@@ -27,12 +27,13 @@ def svg(overall: str, checked_at: dt.datetime | None) -> str:
     return draw(LABEL, text, said.tone)
 
 
-def uptime(share: int | None, days: int, checked_at: dt.datetime | None, example: bool) -> str:
-    """The badge of a measured uptime, `share` in 1/10000; None where nothing was measured."""
+def uptime(share: int | None, probes: int, checked_at: dt.datetime | None, example: bool) -> str:
+    """The badge of an uptime of 7 days, `share` in 1/10000, measured by so many `probes`; None
+    where nothing was."""
     if share is None or checked_at is None:
         return draw(LABEL, "Uptime not measured", "")
     tone = "ok" if share >= 9_900 else "warn" if share >= 9_500 else "bad"
-    text = f"Up {share // 100}.{share % 100:02d} % of {days} d"
+    text = f"Up {share // 100}.{share % 100:02d} % of {probes:,} probes, 7 d"
     text += f" · {checked_at.astimezone(dt.UTC):%d %b %H:%M} UTC"
     return draw(LABEL, f"{text} (example data)" if example else text, tone)
 

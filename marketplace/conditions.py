@@ -173,8 +173,10 @@ class Proven:
 
 
 def proven(part: str, now: dt.datetime | None = None) -> Exists:
-    """A key of `PROVEN` as a condition on a `Service` row."""
-    answer = {f"questions__{PROVEN[part]}__in": ("pass", "warn")}
+    """A key of `PROVEN` as a condition on a `Service` row. A GPU too only beside genuine hardware:
+    its evidence is tied to a machine by the quote alone, and anybody can show another's."""
+    good = ("pass", "warn")
+    answer = {f"questions__{PROVEN[part]}__in": good, "questions__hardware__in": good}
     since = (now or timezone.now()) - attestation.EXPIRED_AFTER
     return Exists(attestation.judged_since(since).filter(**answer))
 

@@ -87,6 +87,7 @@ def _at_least(filters: Filters) -> dict[str, dict[str, int]]:
         "uptime": {v: Q(up__gte=given.hundredths(v)) for v in given.UPTIMES},
         "context": {v: Q(declared__gte=int(v)) for v in given.CONTEXTS},
         "stake": {v: Q(stake__gte=int(v) * formats.ONE) for v in given.STAKES},
+        "answers": {"1": Q(answering=True)},
         "acknowledged": {"1": conditions.Acknowledged().q()},
         "free": {"1": conditions.Free().q()},
         "label": {word: Q(**{column: True}) for word, column in labels.items()},
@@ -94,6 +95,7 @@ def _at_least(filters: Filters) -> dict[str, dict[str, int]]:
     columns: dict[str, dict[str, Any]] = {
         "proven": {part: conditions.proven(part) for part in conditions.PROVEN},
         "uptime": {"up": probes.measured("uptime")},
+        "answers": {"answering": Case(When(probes.answering().q(), then=True), default=False)},
         "context": {"declared": conditions.CONTEXT},
         "label": {
             column: Case(When(moderation.Labelled(word, ()).q(), then=True), default=False)
@@ -127,7 +129,7 @@ def ticks(filters: Filters, known: Counts, version: str) -> dict[str, int]:
     parts = (query.where, conditions.Watched(filters.mine))
     query = replace(query, where=conditions.every(tuple(part for part in parts if part)))
     watched = ranking.count_of(query, version) if filters.mine else 0
-    counted = {name: known.by[name]["1"] for name in ("acknowledged", "free")}
+    counted = {name: known.by[name]["1"] for name in ("answers", "acknowledged", "free")}
     return {**counted, "watched": watched}
 
 

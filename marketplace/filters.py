@@ -48,7 +48,7 @@ _TEE = re.compile(r"[a-z0-9_.-]{1,40}")
 #: Filters that decide which services are listed, in the order in which they are said.
 SELECTING = (
     "q", "kind", "type", "model", "verified", "proven", "tee", "uptime", "max_in", "max_out",
-    "context", "stake", "acknowledged", "free", "label", "watched",
+    "context", "stake", "answers", "acknowledged", "free", "label", "watched",
 )  # fmt: skip
 WORKLOAD = ("requests", "tokens_in", "tokens_out", "tokens_cached")
 PRICES = ("max_in", "max_out")
@@ -86,6 +86,7 @@ class Filters:
     max_out: str = ""
     context: str = ""
     stake: str = ""
+    answers: str = ""
     acknowledged: str = ""
     free: str = ""
     label: str = ""
@@ -128,6 +129,7 @@ class Filters:
             max_out=price_text(text("max_out")),
             context=number_text(text("context"), 10**9 - 1),
             stake=number_text(text("stake"), 10**12),
+            answers="1" if text("answers") == "1" else "",
             acknowledged="1" if text("acknowledged") == "1" else "",
             free="1" if text("free") == "1" else "",
             label=label_text(text("label")),
@@ -211,7 +213,7 @@ class Filters:
 
     @cached_property
     def _conditions(self) -> dict[str, Condition]:
-        """By filter (at most 4 queries: what the named apps know changes without the chain)."""
+        """By filter (at most 5 queries: what the named apps know changes without the chain)."""
         found: dict[str, Condition | None] = {
             "verified": _verified(self.verified),
             "proven": conditions.Proven(self.proven, attestation.state()) if self.proven else None,
@@ -223,6 +225,7 @@ class Filters:
             "max_out": conditions.OutputUpTo(neuron_of(self.max_out)) if self.max_out else None,
             "context": conditions.ContextFrom(int(self.context)) if self.context else None,
             "stake": conditions.StakeFrom(int(self.stake) * formats.ONE) if self.stake else None,
+            "answers": probes.answering() if self.answers else None,
             "acknowledged": conditions.Acknowledged() if self.acknowledged else None,
             "free": conditions.Free() if self.free else None,
             "label": Labelled(self.label, moderation.state()) if self.label else None,
@@ -289,6 +292,7 @@ class Filters:
             "max_out": _("Output up to %(amount)s 0G") % {"amount": self.max_out},
             "context": context_label(self.context),
             "stake": stake_label(self.stake),
+            "answers": _("Answers now"),
             "acknowledged": _("Signer acknowledged"),
             "free": _("Free for fine-tuning"),
             "label": label_said(self.label),

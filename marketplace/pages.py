@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime as dt
 from dataclasses import dataclass
 
 from django.utils import timezone
@@ -87,7 +88,9 @@ class ServiceHead:
     """What all tabs of a service share. `id` names it in `/compare` and `/watch`; `others_path`
     lists what it could be compared with; `json_path` is the same for programs. `try_path` is empty
     where the playground cannot ask it; `warning` is set where the endpoint moved after the owner's
-    last acknowledgement. `decided`: by moderators; `report_key` names it in a report to them."""
+    last acknowledgement. `described`: the summary with the moment of the check, for those who keep
+    it: a preview of a link is shown for weeks. `decided`: by moderators; `report_key` names it in
+    a report to them."""
 
     listing: records.Listing
     id: str
@@ -105,6 +108,7 @@ class ServiceHead:
     try_icon: str
     tabs: tuple[Link, ...]
     summary: str
+    described: str
     warning: str
     warning_tone: str
     decided: Decided
@@ -128,6 +132,9 @@ def service_head(
     # A fine-tuning begins with a model: named where there is no choice.
     model = listing.models[0] if len(listing.models) == 1 else ""
     move = moved([listing]).get((listing.serving, listing.provider))
+    at, now = known.checked_at, timezone.now()
+    ago = formats.relative(at, now) if at else ""
+    moment = f"{formats.date(at.astimezone(dt.UTC).date())} {at:%H:%M} UTC" if at else ""
     return ServiceHead(
         listing=listing,
         id=service_id(listing),
@@ -149,7 +156,8 @@ def service_head(
             Link(_(label), account_links.service(listing, slug), slug == tab)
             for slug, label in TABS
         ),
-        summary=_sentence(listing, known, health, payers),
+        summary=_sentence(listing, _checked(known, ago), health, payers),
+        described=_sentence(listing, _checked(known, moment), health, payers),
         warning=move.said(known) if move else "",
         warning_tone="" if move and move.attested(known) else "bad",
         decided=moderation.of_listing(listing),
@@ -163,9 +171,31 @@ def _json_path(listing: records.Listing) -> str:
     return links.with_query(f"{path}.json", service_name=other)
 
 
-def _sentence(
-    listing: records.Listing, standing: StandingView, health: HealthView, payers: int
-) -> str:
+def _checked(standing: StandingView, when: str) -> str:
+    """What the last look at its evidence came to; "" where nobody has looked."""
+    if standing.checked_at is None:
+        return ""
+    text = {
+        "fail": _("Evidence failed our check %(when)s"),
+        "not_provided": _("No evidence to check was given %(when)s"),
+        "not_checked": _("Evidence could not be checked %(when)s"),
+    }.get(standing.overall.removeprefix(DEVELOPMENT), _("Evidence checked %(when)s"))
+    return text % {"when": when}
+
+
+def _up(health: HealthView) -> str:
+    """The uptime with the probes that it is of: two of them are no week."""
+    if health.uptime_7d is None:
+        return ""
+    share, probes = health.uptime_7d.text, health.uptime_7d.probes
+    up = ngettext(
+        "Up %(share)s of %(n)s probe in 7 days", "Up %(share)s of %(n)s probes in 7 days", probes
+    )
+    text = up % {"share": share, "n": f"{probes:,}"}
+    return _("%(text)s (example data)") % {"text": text} if health.example else text
+
+
+def _sentence(listing: records.Listing, checked: str, health: HealthView, payers: int) -> str:
     """One line (ux.md 5): what we checked and measured, what it costs, who pays."""
     offered = listed_prices(listing)
     cost = (
@@ -173,19 +203,7 @@ def _sentence(
         if len(offered) == 2
         else _("%(amounts)s 0G per %(unit)s")
     )
-    parts = []
-    if standing.checked_at is not None:
-        checked = formats.relative(standing.checked_at, timezone.now())
-        passed = standing.overall.removeprefix(DEVELOPMENT) != "fail"
-        text = _("Evidence checked %(when)s") if passed else _("Evidence failed our check %(when)s")
-        parts.append(text % {"when": checked})
-    if health.uptime_7d is not None:
-        up = (
-            _("Up %(share)s of the last 7 days (example data)")
-            if health.example
-            else _("Up %(share)s of the last 7 days")
-        )
-        parts.append(up % {"share": health.uptime_7d.text})
+    parts = [text for text in (checked, _up(health)) if text]
     amounts = " / ".join(formats.amount(price.neuron) for price in offered)
     parts.append(cost % {"amounts": amounts, "unit": offered[0].unit})
     paying = ngettext("%(n)s payer in 30 days", "%(n)s payers in 30 days", payers)

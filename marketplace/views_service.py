@@ -171,7 +171,7 @@ def price_notes(listing: Listing) -> tuple[str, ...]:
 
 _DECLARED = (
     ("TEEVerifier", gettext_noop("Evidence format")),
-    ("TargetSeparated", gettext_noop("Model runs in its own enclave")),
+    ("TargetSeparated", gettext_noop("Where the model runs")),
     ("TargetTeeAddress", gettext_noop("Signer of the model's enclave")),
     ("ProviderType", gettext_noop("Provider type")),
     ("ProviderIdentity", gettext_noop("Upstream host")),
@@ -196,7 +196,9 @@ def declared(listing: Listing) -> tuple[tuple[str, str], ...]:
         ]
     for key, label in _DECLARED:
         value = info.get(key)
-        if isinstance(value, bool):
+        if key == "TargetSeparated" and isinstance(value, bool):
+            found.append((_(label), _("apart from the broker") if value else _("with the broker")))
+        elif isinstance(value, bool):
             found.append((_(label), _("yes") if value else _("no")))
         elif isinstance(value, (str, int)) and value != "":
             found.append((_(label), str(value)))

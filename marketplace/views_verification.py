@@ -162,11 +162,9 @@ def badge(request: HttpRequest, address: str) -> HttpResponse:
 def _uptime_badge(keys: list[ServiceKey]) -> str:
     """Of the services that were measured, the one that was reachable least."""
     measured = [
-        (found.share, view)
-        for view in health_of(keys).values()
-        if (found := view.uptime_7d) is not None
+        (found, view) for view in health_of(keys).values() if (found := view.uptime_7d) is not None
     ]
-    share, view = min(measured, key=lambda one: one[0], default=(None, None))
-    if view is None:
-        return badges.uptime(None, 7, None, False)
-    return badges.uptime(share, 7, view.checked_at, view.example)
+    if not measured:
+        return badges.uptime(None, 0, None, False)
+    worst, view = min(measured, key=lambda one: one[0].share)
+    return badges.uptime(worst.share, worst.probes, view.checked_at, view.example)

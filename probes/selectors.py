@@ -210,6 +210,28 @@ class Reliable:
         return Q(Exists(rows))
 
 
+@dataclass(frozen=True)
+class Answering:
+    """`answers=` as a `ledger.selectors.Condition`: up or degraded at the last probe, which is not
+    older than STALE_AFTER; `state` as above."""
+
+    state: tuple[Any, ...]
+
+    def q(self) -> Q:
+        rows = Health.objects.filter(
+            serving=OuterRef("serving"),
+            provider=OuterRef("provider"),
+            state__in=(State.UP, State.DEGRADED),
+            checked_at__gt=timezone.now() - STALE_AFTER,
+        )
+        return Q(Exists(rows))
+
+
+def answering() -> Answering:
+    """The condition "answered our last probe" (1 query)."""
+    return Answering(state())
+
+
 def reliable(share: int) -> Reliable:
     """The condition "up at least `share`/10000 of the last 7 days" (1 query)."""
     return Reliable(share, state())

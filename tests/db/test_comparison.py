@@ -12,14 +12,17 @@ import pytest
 from django.test import Client
 from django.utils import timezone
 
+from attestation.selectors import ServiceKey
 from ledger import selectors
 from ledger.models import Service
 from marketplace import catalogue, compare, labels
 from marketplace.filters import SELECTING, Filters
 from marketplace.parts import ServiceRow
 from marketplace.tariffs import Workload
+from probes import selectors as probes
 from probes.models import Health
 from tests import factories
+from tests.db import report_world
 from tests.db.test_discovery import head, health, named, shown, world
 
 __all__ = ["world"]
@@ -254,8 +257,8 @@ def test_every_filter_survives_the_way_through_the_url() -> None:
     given = {
         "q": "a b&c=d", "kind": "inference", "type": "chatbot", "model": "x/y?z#", "uptime": "99",
         "verified": "warn", "proven": "gpu", "tee": "dstack", "max_in": "0.5", "max_out": "2",
-        "context": "8000", "stake": "100", "acknowledged": "1", "free": "1", "label": "official",
-        "watched": "1", "requests": "5",
+        "context": "8000", "stake": "100", "answers": "1", "acknowledged": "1", "free": "1",
+        "label": "official", "watched": "1", "requests": "5",
         "tokens_in": "1000", "tokens_out": "10", "tokens_cached": "7", "view": "cards",
         "exact": "1", "sort": "-cost", "page": "3",
     }  # fmt: skip
@@ -302,3 +305,33 @@ def test_embeddings_are_ordered_by_the_one_price_that_they_have(client: Client) 
 
 def _shown(**asked: str) -> tuple[ServiceRow, ...]:
     return catalogue.catalogue_page(Filters.parse(asked), head()).rows
+
+
+def test_what_answers_now_did_so_at_a_probe_of_now(client: Client) -> None:
+    factories.market(12)
+    up, slow, down, silent, *_ = Service.current.filter(kind="inference")
+    for service, state in ((up, "up"), (slow, "degraded"), (down, "down"), (silent, "up")):
+        health(service, state=state)
+    Health.objects.filter(provider=silent.provider).update(
+        checked_at=timezone.now() - probes.STALE_AFTER
+    )
+    items = client.get("/api/v1/services?answers=1").json()["items"]
+    assert {item["provider"] for item in items} == {up.provider, slow.provider}
+    assert "Answers now" in client.get("/?answers=1").content.decode()
+    said = client.get(f"/services/inference/{up.provider}").content.decode()
+    assert "Up 99.90 % of 600 probes in 7 days." in said
+
+
+def test_a_gpu_is_proven_only_beside_genuine_hardware(client: Client) -> None:
+    """Its evidence names no machine: whoever forges a quote can put another's GPU beside it."""
+    factories.market(12)
+    forger, honest, *_ = Service.current.filter(kind="inference")
+    run = report_world.development()
+    for service, word in ((forger, "fail"), (honest, "pass")):
+        key = ServiceKey("inference", service.provider, "inference-v1.0")
+        report_world.stand(key, run, questions={"hardware": word, "gpu": "pass"})
+    (item,) = client.get("/api/v1/services?proven=gpu").json()["items"]
+    assert item["provider"] == honest.provider
+    both = "&".join(f"s=inference/{row.provider}" for row in (forger, honest))
+    rows = client.get(f"/compare?{both}").content.decode().split("GPU proven")[1].split("</tr>")[0]
+    assert rows.count("not tied to a genuine machine") == 1

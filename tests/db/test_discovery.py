@@ -80,7 +80,14 @@ def world() -> list[Service]:
         service.input_price *= chance.choice([1, 2, 3])
         if number % 3:
             up = chance.choice([10_000, 9_920, 9_600, 4_000])
-            health(service, uptime_7d=up, first_token_p50=chance.randint(90, 900), first_token_n=50)
+            state = chance.choice(["up", "degraded", "down"])
+            health(
+                service,
+                state=state,
+                uptime_7d=up,
+                first_token_p50=chance.randint(90, 900),
+                first_token_n=50,
+            )
         if number % 4 == 0 and service.kind == "inference":
             key = ServiceKey("inference", service.provider, "inference-v1.0")
             word = chance.choice(["dev-pass", "dev-warn", "fail"])
@@ -135,6 +142,7 @@ def test_a_choices_count_is_what_choosing_it_shows(
             asked += 1
     assert asked > 18 and "dubious" in offered["label"] and "pass,warn" in offered["verified"]
     assert other or (offered["label"]["dubious"] == 4 and offered["free"]["1"])
+    assert 0 < offered["answers"]["1"] < len(world)
 
 
 def test_the_database_reads_declarations_as_the_page_does(world: list[Service]) -> None:
@@ -176,7 +184,7 @@ def head() -> Any:
         "tokens_in=2000000&tokens_out=500000&tokens_cached=1000000&requests=2000&sort=cost",
         "kind=inference&verified=pass&acknowledged=1",
         "q=qwen&proven=cpu",
-        "free=1&sort=-created",
+        "answers=1&free=1&sort=-created",
         "model=qwen/qwen-2.5-7b-instruct&sort=-uptime",
     ],
 )

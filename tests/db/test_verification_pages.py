@@ -420,11 +420,15 @@ def test_a_good_word_does_not_hide_that_no_gpu_was_shown(client: Client) -> None
     development(machine(gpus=0))
     for url in places:
         assert "no GPU shown" in shown(client, url), url
-    assert "Evidence checked" in shown(client, places[1])
+    # A preview keeps its words for weeks: the moment, not how long ago.
+    kept = re.search('og:description" content="([^"]*)"', shown(client, places[1]))
+    assert kept and re.search(r"Evidence checked \d+ \w+ \d{4} \d\d:\d\d UTC\.", kept[1])
     Standing.objects.update(overall="fail")
     assert not any("no GPU shown" in shown(client, url) for url in places)
     # The sentence at the head of the page does not say less than its badge.
     assert "Evidence failed our check" in shown(client, places[1])
+    Standing.objects.update(overall="not_provided")
+    assert "No evidence to check was given" in shown(client, places[1])
 
 
 def test_three_facts_stay_three(client: Client) -> None:
@@ -633,6 +637,8 @@ def test_a_badge_says_the_measured_uptime_and_is_embedded_as_printed(client: Cli
         assert (again.status_code, again.content) == (304, b"")
     assert said.count("](http") >= 2
     noon = dt.datetime(2026, 5, 1, 12, tzinfo=dt.UTC)
-    assert "Up 98.76 % of 7 d · 01 May 12:00 UTC" in badges.uptime(9_876, 7, noon, False)
-    assert badges._TONES["warn"] in badges.uptime(9_876, 7, noon, False)
-    assert "(example data)" in badges.uptime(10_000, 7, noon, True)
+    assert "Up 98.76 % of 600 probes, 7 d · 01 May 12:00 UTC" in badges.uptime(
+        9_876, 600, noon, False
+    )
+    assert badges._TONES["warn"] in badges.uptime(9_876, 600, noon, False)
+    assert "(example data)" in badges.uptime(10_000, 600, noon, True)
