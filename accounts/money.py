@@ -9,8 +9,10 @@ import re
 from django.utils.translation import gettext as _
 
 NEURON = 10**18
+#: What is less is only said to be less.
+LEAST = 10**12
 # Plain digits only: other scripts' digits look like other numbers to most readers.
-_WRITTEN = re.compile(r"([0-9]{1,12})(?:\.([0-9]{0,18}))?|\.([0-9]{1,18})")
+WRITTEN = re.compile(r"([0-9]{1,12})(?:\.([0-9]{0,18}))?|\.([0-9]{1,18})")
 
 
 def parse(text: str) -> int:
@@ -18,7 +20,7 @@ def parse(text: str) -> int:
     a person.
     """
     written = text.strip().removesuffix("0G").strip() if text.strip() != "0G" else ""
-    match = _WRITTEN.fullmatch(written)
+    match = WRITTEN.fullmatch(written)
     if match is None:
         if "," in written:
             raise ValueError(
@@ -46,9 +48,10 @@ def short(neuron: int) -> str:
         return "-" + short(-neuron)
     if neuron == 0:
         return "0"
-    if neuron < 10**12:
-        return "<0.000001"
-    if neuron >= NEURON:
-        return exact(neuron // 10**14 * 10**14)
-    unit = 10 ** max(0, len(str(neuron)) - 4)
-    return exact(neuron // unit * unit)
+    return "<0.000001" if neuron < LEAST else exact(cut(neuron))
+
+
+def cut(neuron: int) -> int:
+    """A positive amount without the digits that `short` leaves out."""
+    unit = 10**14 if neuron >= NEURON else 10 ** max(0, len(str(neuron)) - 4)
+    return neuron // unit * unit

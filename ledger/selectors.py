@@ -300,6 +300,32 @@ def counted(column: str, where: Q) -> int:
     return ServiceTotal.objects.filter(where).aggregate(found=Sum(column))["found"] or 0
 
 
+def moved_since_acknowledged(
+    listings: Iterable[Listing],
+) -> dict[tuple[str, str], tuple[ServiceChange, ServiceChange]]:
+    """By serving contract and provider: the newest change of URL and the owner's acknowledgement,
+    of acknowledged listings where the URL changed after it (1 query, none where nothing is
+    acknowledged)."""
+    agreed = {(row.serving, row.provider) for row in listings if row.tee_signer_acknowledged}
+    if not agreed:
+        return {}
+    rows = (
+        ServiceChange.objects.filter(
+            provider__in={provider for _, provider in agreed},
+            change__in=("url", "acknowledged"),
+        )
+        .order_by("provider", "serving", "change", "-block", "-sequence", "-pk")
+        .distinct("provider", "serving", "change")
+    )
+    newest = {(row.serving, row.provider, row.change): row for row in rows}
+    found = {}
+    for key in agreed:
+        url, consent = newest.get((*key, "url")), newest.get((*key, "acknowledged"))
+        if url and consent and (url.block, url.sequence) > (consent.block, consent.sequence):
+            found[key] = url, consent
+    return found
+
+
 # --- accounts -----------------------------------------------------------------------------------
 
 

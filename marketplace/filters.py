@@ -11,6 +11,7 @@ from functools import cached_property
 from django.utils.translation import gettext as _
 from django.utils.translation import gettext_noop
 
+from accounts import money
 from accounts.http import page_number
 from attestation import selectors as attestation
 from ledger import selectors
@@ -43,7 +44,6 @@ COLUMNS = ("provider", "input", "output", "ttft", "speed", "uptime", "verificati
 #: How the same list is shown: nothing for programs.
 SHOWING = ("view", "exact", "columns", "rows")
 
-_PRICE = re.compile(r"[0-9]{1,12}(?:\.[0-9]{0,18})?|\.[0-9]{1,18}")
 _TEE = re.compile(r"[a-z0-9_.-]{1,40}")
 #: Filters that decide which services are listed, in the order in which they are said.
 SELECTING = (
@@ -221,8 +221,8 @@ class Filters:
             if self.tee
             else None,
             "uptime": probes.reliable(hundredths(self.uptime)) if self.uptime else None,
-            "max_in": conditions.InputUpTo(neuron_of(self.max_in)) if self.max_in else None,
-            "max_out": conditions.OutputUpTo(neuron_of(self.max_out)) if self.max_out else None,
+            "max_in": conditions.InputUpTo(money.parse(self.max_in)) if self.max_in else None,
+            "max_out": conditions.OutputUpTo(money.parse(self.max_out)) if self.max_out else None,
             "context": conditions.ContextFrom(int(self.context)) if self.context else None,
             "stake": conditions.StakeFrom(int(self.stake) * formats.ONE) if self.stake else None,
             "answers": probes.answering() if self.answers else None,
@@ -371,7 +371,7 @@ def _number(text: str) -> int:
 
 def price_text(text: str) -> str:
     """A price in 0G as plain decimals; empty for anything else."""
-    return text if _PRICE.fullmatch(text) else ""
+    return text if money.WRITTEN.fullmatch(text) else ""
 
 
 def columns_text(text: str) -> str:
@@ -387,12 +387,6 @@ def columns_text(text: str) -> str:
 def tee_text(text: str) -> str:
     """A kind of TEE in lower case; empty for anything else."""
     return text.lower() if _TEE.fullmatch(text.lower()) else ""
-
-
-def neuron_of(text: str) -> int:
-    """Neuron of a `price_text`, exact."""
-    whole, _, rest = text.partition(".")
-    return int(whole or 0) * formats.ONE + int(rest.ljust(18, "0"))
 
 
 def hundredths(percent: str) -> int:

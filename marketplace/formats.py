@@ -19,10 +19,11 @@ from django.utils.formats import date_format
 from django.utils.translation import get_language
 from django.utils.translation import gettext as _
 
+from accounts import money
 from net.words import kept_by_language
 from protocol import fees
 
-ONE = 10**18
+ONE = money.NEURON
 MILLION = 10**6
 _DECIMALS = 18
 
@@ -44,15 +45,7 @@ def amount(neuron: int) -> str:
     """An amount in 0G as people read it: from 1 on 4 decimals, below 4 significant digits, cut;
     `<0.000001` below."""
     size = abs(neuron)
-    if size == 0:
-        return "0"
-    if size < ONE // MILLION:
-        return _sign(neuron) + "<0.000001"
-    if size >= ONE:
-        kept = size - size % 10 ** (_DECIMALS - 4)
-    else:
-        kept = size - size % 10 ** max(0, len(str(size)) - 4)
-    return _sign(neuron) + exact(kept)
+    return _sign(neuron) + ("<0.000001" if 0 < size < money.LEAST else exact(money.cut(size)))
 
 
 def signed(neuron: int) -> str:

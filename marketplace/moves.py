@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from django.utils.translation import gettext as _
 
 from attestation.selectors import DEVELOPMENT, StandingView
-from ledger.models import ServiceChange
+from ledger import selectors
 from ledger.records import Listing
 
 #: Words of a verdict that speak for the endpoint it was made at.
@@ -56,27 +56,5 @@ def moved(listings: Iterable[Listing]) -> dict[tuple[str, str], Move]:
     """By serving contract and provider, those whose endpoint moved without consent (1 query, none
     where nothing is acknowledged).
     """
-    agreed = {(row.serving, row.provider) for row in listings if row.tee_signer_acknowledged}
-    if not agreed:
-        return {}
-    rows = (
-        ServiceChange.objects.filter(
-            provider__in={provider for _, provider in agreed},
-            change__in=("url", "acknowledged"),
-        )
-        .order_by("provider", "serving", "change", "-block", "-sequence", "-pk")
-        .distinct("provider", "serving", "change")
-    )
-    newest = {(row.serving, row.provider, row.change): row for row in rows}
-    found: dict[tuple[str, str], Move] = {}
-    for key in agreed:
-        url, consent = newest.get((*key, "url")), newest.get((*key, "acknowledged"))
-        if url is None or consent is None:
-            continue
-        if (url.block, url.sequence, url.log_index or 0) > (
-            consent.block,
-            consent.sequence,
-            consent.log_index or 0,
-        ):
-            found[key] = Move(url.block, url.at, consent.block)
-    return found
+    found = selectors.moved_since_acknowledged(listings)
+    return {key: Move(url.block, url.at, consent.block) for key, (url, consent) in found.items()}

@@ -15,7 +15,7 @@ from attestation import selectors as attestation
 from attestation.models import Fact
 from attestation.selectors import FindingView, ServiceKey, StandingView
 from chain.selectors import Freshness
-from ledger.models import ServiceChange
+from ledger import selectors as ledger
 from ledger.records import Listing
 from moderation.models import EffectKind
 from moderation.selectors import Decided, Said
@@ -59,7 +59,7 @@ def of_services(
     """About listed services (1 query, 2 where a key failed); removed ones earn nothing and need
     nothing."""
     present = [one for one in listings if not one.removed]
-    moved = urls_moved(present)
+    moved = ledger.moved_since_acknowledged(present)
     replaced = {view.service for view in findings if view.kind == Fact.SIGNER_DIFFERS}
     wrong = _wrong_keys(standings)
     found: list[Banner] = []
@@ -208,16 +208,3 @@ def _moved(name: str, one: Listing) -> Banner:
         "but users see a warning until the owner acknowledges again."
     ) % {"name": name}
     return Banner("moved", "warn", text, _("Changes"), links.service(one, "changes"))
-
-
-def urls_moved(listings: Iterable[Listing]) -> set[tuple[str, str]]:
-    """By serving contract and provider: acknowledged listings whose URL changed afterwards (1
-    query)."""
-    agreed = {(one.serving, one.provider) for one in listings if one.tee_signer_acknowledged}
-    rows = ServiceChange.objects.filter(
-        provider__in={provider for _, provider in agreed}, change__in=("url", "acknowledged")
-    )
-    last: dict[tuple[str, str], list[str]] = {}
-    for row in rows.order_by("block", "sequence", "pk").values("serving", "provider", "change"):
-        last.setdefault((row["serving"], row["provider"]), []).append(row["change"])
-    return {key for key in agreed if "acknowledged" in last.get(key, ()) and last[key][-1] == "url"}

@@ -10,6 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from accounts import money
 from marketplace import cards, filters, formats, tariffs
 from marketplace.tariffs import Workload
 from protocol import fees
@@ -117,7 +118,7 @@ def test_no_text_of_a_provider_breaks_a_card_or_a_price(info: str) -> None:
     [("0.42", 42 * 10**16), (".5", 5 * 10**17), ("3.", 3 * 10**18), ("0.000000000000000001", 1)],
 )
 def test_a_price_in_a_filter_is_exact(text: str, neuron: int) -> None:
-    assert filters.price_text(text) == text and filters.neuron_of(text) == neuron
+    assert filters.price_text(text) == text and money.parse(text) == neuron
 
 
 @pytest.mark.parametrize("text", ["", ".", "1e5", "-1", "1,5", "NaN", "0x1", "1" * 13, "٣"])
