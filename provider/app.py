@@ -14,7 +14,9 @@ from protocol.abi import checksum
 from protocol.fees import EMBEDDING
 from provider import proof
 from provider.adapters import Adapters
+from provider.admission import Reader
 from provider.amounts import in_0g
+from provider.asks import PictureAsk, read_edit, read_generation
 from provider.config import CHAT, EDITING, IMAGES, SPEECH, Config
 from provider.debts import Debts
 from provider.errors import Refused
@@ -35,7 +37,10 @@ _ADAPTERS = "/v1/lora/adapters"
 _ADAPTER_PATHS = (_ADAPTERS, HANDOVER_PATH)
 _PICTURE = re.compile(r"/v1/proxy/images/([0-9a-fA-F-]{36})/([0-9]{1,3})\Z")
 _JOB = re.compile(r"/v1/async/jobs/([^/]+)\Z")
-_SUBMIT = {"/v1/async/images/generations": "generation", "/v1/async/images/edits": "edit"}
+_SUBMIT: dict[str, Reader[PictureAsk]] = {
+    "/v1/async/images/generations": read_generation,
+    "/v1/async/images/edits": read_edit,
+}
 # Methods that no door has, not even one that does not exist: TRACE would repeat a stranger's
 # headers, CONNECT would ask for a tunnel.
 _NEVER = ("TRACE", "CONNECT")
@@ -148,10 +153,10 @@ class App:
             await self._sharing.show(answer)
         elif request.method == "GET" and (match := _FEE_PATH.match(path)):
             await self._unsettled_fee(match[1], request, answer)
-        elif request.method == "POST" and path in _SUBMIT:
-            await self._submit(_SUBMIT[path], request, answer)
-        elif request.method == "GET" and (match := _JOB.match(path)):
-            await self._job(match[1], request, answer)
+        elif (request.method == "POST" and path in _SUBMIT) or (
+            request.method == "GET" and _JOB.match(path)
+        ):
+            await self._job(path, request, answer)
         elif self._adapters is not None and path.startswith(_ADAPTER_PATHS):
             await self._adapter(self._adapters, path, request, answer)
         else:
@@ -172,19 +177,14 @@ class App:
         else:
             await answer.not_found()
 
-    async def _submit(self, kind: str, request: Request, answer: Answer) -> None:
+    async def _job(self, path: str, request: Request, answer: Answer) -> None:
+        """One is handed in, or asked after."""
         if self._jobs is None:
-            await _not_enabled(answer)
-        elif kind == "generation":
-            await self._jobs.generation(request, answer)
+            await answer.json(503, {"error": "async processing is not enabled"})
+        elif match := _JOB.match(path):
+            await self._jobs.show(request, match[1], answer)
         else:
-            await self._jobs.edit(request, answer)
-
-    async def _job(self, id_: str, request: Request, answer: Answer) -> None:
-        if self._jobs is None:
-            await _not_enabled(answer)
-        else:
-            await self._jobs.show(request, id_, answer)
+            await self._jobs.submit(request, answer, _SUBMIT[path])
 
     async def _unsettled_fee(self, address: str, request: Request, answer: Answer) -> None:
         user = await self._gate.session(request.headers.get("authorization"))
@@ -246,10 +246,6 @@ def _doors(kind: str, relay: Relay, pictures: Pictures) -> dict[str, Door]:
     }
     chosen = doors[IMAGES if kind == EDITING else kind]
     return {f"/v1/proxy/{path}": door for path, door in chosen.items()}
-
-
-async def _not_enabled(answer: Answer) -> None:
-    await answer.json(503, {"error": "async processing is not enabled"})
 
 
 def _canonical(path: str) -> str:

@@ -21,6 +21,7 @@ MAX_INFO_BYTES = 4096
 CHAT, IMAGES, EDITING, SPEECH = "chatbot", "text-to-image", "image-editing", "speech-to-text"
 SERVICE_TYPES = (CHAT, IMAGES, EDITING, SPEECH, EMBEDDING)
 
+SPEECH_RULES: tuple[DurationRule, ...] = ("sdk", "broker")
 TCB_WORDS = ("UpToDate", "OutOfDate")
 LAYOUTS = ("legacy", "v1")
 MAX_GPUS = 8
@@ -127,10 +128,10 @@ class Settlement:
     minimum: int
     low_balance: int
     at_shutdown: bool
-    max_gas_price: int = 0
-    urgent_gas_price: int = 0
-    confirmations: int = 5
-    watch_seconds: float = 60
+    max_gas_price: int
+    urgent_gas_price: int
+    confirmations: int
+    watch_seconds: float
 
     def gas_limit(self, *, urgent: bool) -> int | None:
         """The highest gas price to pay, None for any."""
@@ -231,7 +232,7 @@ def _service(section: Section) -> Service:
         output_price=section.neuron("output_price"),
         stake=section.neuron("stake", 100 * 10**18),
         additional_info=_additional_info(section),
-        speech_rule=_speech_rule(section),
+        speech_rule=section.choice("speech_rule", SPEECH_RULES),
         takes_pictures=section.flag("takes_pictures", False),
     )
     section.done()
@@ -248,15 +249,6 @@ def _check_prices(section: Section, service: Service) -> None:
     zero = not getattr(service, charged)
     if service.type != CHAT and zero and service.input_price + service.output_price:
         raise section.fail(charged, f"{service.type} is charged by this price, it cannot be zero")
-
-
-def _speech_rule(section: Section) -> DurationRule:
-    rule = section.text("speech_rule", "sdk", "sdk or broker")
-    if rule == "broker":
-        return "broker"
-    if rule == "sdk":
-        return "sdk"
-    raise section.fail("speech_rule", "expected sdk or broker")
 
 
 def _additional_info(section: Section) -> str:
@@ -372,8 +364,6 @@ def _jobs(section: Section) -> Jobs:
 
 
 def _adapters(section: Section) -> Adapters:
-    adapters = Adapters(section.secret("secret"), section.url("indexer"))
-    if not adapters.secret:
-        raise section.fail("secret", "is missing (or give secret_file or secret_env)")
+    adapters = Adapters(section.needed_secret("secret"), section.url("indexer"))
     section.done()
     return adapters

@@ -15,7 +15,7 @@ from uuid import uuid4
 import orjson
 
 from provider.admission import Admission, Reader
-from provider.asks import PictureAsk, read_edit, read_generation
+from provider.asks import PictureAsk
 from provider.config import Jobs as Options
 from provider.debts import Debts
 from provider.errors import Refused
@@ -63,15 +63,8 @@ class Jobs:
 
     # ---- the doors -------------------------------------------------------------------------
 
-    async def generation(self, request: Request, answer: Answer) -> None:
-        """`POST /v1/async/images/generations`. Raises Refused."""
-        await self._submit(request, answer, read_generation)
-
-    async def edit(self, request: Request, answer: Answer) -> None:
-        """`POST /v1/async/images/edits`. Raises Refused."""
-        await self._submit(request, answer, read_edit)
-
-    async def _submit(self, request: Request, answer: Answer, read: Reader[PictureAsk]) -> None:
+    async def submit(self, request: Request, answer: Answer, read: Reader[PictureAsk]) -> None:
+        """`POST /v1/async/images/…`, whose body `read` reads. Raises Refused."""
         user = await self._admission.customer(request)
         if request.headers.get("content-length") == "0":
             raise Refused(400, "request body is required")

@@ -50,18 +50,14 @@ class Windows:
         return headers
 
 
-class Gatekeeper:
+class Gatekeeper(Windows):
     """A user's requests per minute, and answers under way."""
 
     def __init__(self, limits: Limits) -> None:
+        super().__init__(limits.requests_per_minute)
         self._limits = limits
-        self._windows = Windows(limits.requests_per_minute)
         self._running: defaultdict[str, int] = defaultdict(int)
         self._total = 0
-
-    def count(self, user: str, now: float) -> dict[str, str]:
-        """Count one request; the X-RateLimit headers. Raises Refused 429 beyond the limit."""
-        return self._windows.count(user, now)
 
     @contextmanager
     def running(self, user: str) -> Iterator[None]:

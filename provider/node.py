@@ -26,6 +26,7 @@ CALL_SECONDS = 10
 MAX_ANSWER_BYTES = 16 * 1024 * 1024
 RECEIPT_POLL_SECONDS = 0.1
 RECEIPT_SECONDS = 60
+_FAR_FUTURE = 2**53  # seconds; what a node says beyond it is no number for a clock
 #: A view of each contract that the other ones lack, and what it takes (contracts.md 4 and 5).
 _OWN_VIEW = {
     abi.INFERENCE_SERVING: ("serviceExists", "provider"),
@@ -56,7 +57,7 @@ class Node:
         wallet_key: bytes,
     ) -> None:
         self._session = session
-        self._url = url
+        self.url = url
         self._key = wallet_key
         self._ids = count(1)
         self.kind = kind
@@ -68,7 +69,7 @@ class Node:
         body = {"jsonrpc": "2.0", "id": next(self._ids), "method": method, "params": params}
         try:
             async with self._session.post(
-                self._url,
+                self.url,
                 data=orjson.dumps(body),
                 headers={"Content-Type": "application/json"},
                 timeout=aiohttp.ClientTimeout(total=CALL_SECONDS),
@@ -223,6 +224,14 @@ class Node:
         """The hash of the block at that height, None above the head."""
         found = await self.rpc("eth_getBlockByNumber", hex(number), False)
         return str(found["hash"]) if isinstance(found, dict) and "hash" in found else None
+
+    async def now(self) -> int:
+        """The chain's clock, in unix seconds. Raises ChainError."""
+        block = await self.rpc("eth_getBlockByNumber", "latest", False)
+        try:
+            return min(int(block["timestamp"], 16), _FAR_FUTURE)
+        except (TypeError, KeyError, ValueError) as error:
+            raise ChainError("eth_getBlockByNumber: the block has no time") from error
 
     async def wait(self, tx_hash: str, seconds: float) -> dict[str, Any] | None:
         """The receipt, or None if there is none after `seconds`."""

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from provider.chain import Chain
-from provider.config import Config, Service
+from provider.config import Service
 from provider.errors import ChainError, ConfigError, Reverted
 from provider.node import Node
 from provider.store import Store
@@ -19,28 +19,24 @@ from provider.store import Store
 log = logging.getLogger("provider.register")
 
 
-async def check_network(chain: Chain, config: Config) -> int:
-    """The chain id, after making sure that this is the chain and the contract that was meant.
-
-    Raises ConfigError.
+async def check_network(node: Node, wanted: int | None, *, setting: str) -> int:
+    """The chain id, after making sure that this is the chain that is `wanted` (None: any), and that
+    the contract of `setting` is there and the one that was meant. Raises ConfigError.
     """
-    network = config.network
     try:
-        chain_id = await chain.number("eth_chainId")
-        code = await chain.rpc("eth_getCode", network.inference, "latest")
+        chain_id = await node.number("eth_chainId")
+        code = await node.rpc("eth_getCode", node.contract, "latest")
     except ChainError as error:
-        raise ConfigError(f"chain.rpc: no node answers at {network.rpc} ({error})") from error
-    if network.chain_id is not None and chain_id != network.chain_id:
-        raise ConfigError(
-            f"chain.chain_id: {network.rpc} is chain {chain_id}, not {network.chain_id}"
-        )
+        raise ConfigError(f"chain.rpc: no node answers at {node.url} ({error})") from error
+    if wanted is not None and chain_id != wanted:
+        raise ConfigError(f"chain.chain_id: {node.url} is chain {chain_id}, not {wanted}")
     if code in ("0x", None):
-        raise ConfigError(f"chain.inference: there is no contract at {network.inference}")
+        raise ConfigError(f"{setting}: there is no contract at {node.contract}")
     try:
         # Before the state folder is: it then belongs to that contract for good.
-        await chain.recognise()
+        await node.recognise()
     except ChainError as error:
-        raise ConfigError(f"chain.inference: {error}") from error
+        raise ConfigError(f"{setting}: {error}") from error
     return chain_id
 
 

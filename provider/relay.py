@@ -23,7 +23,7 @@ from provider.http import Answer, Request
 from provider.meter import AnswerMeter, Meter, SpeechMeter, VectorMeter
 from provider.receipts import Receipts
 from provider.store import Charge
-from provider.upstream import FAILURES, Broken, Upstream, content_type, pass_on
+from provider.upstream import FAILURES, Broken, Upstream, content_type
 
 MAX_WHOLE_BYTES = 10 * 1024 * 1024
 MAX_STREAM_BYTES = 64 * 1024 * 1024
@@ -41,7 +41,7 @@ class Relay:
         admission: Admission,
         upstream: Upstream,
         receipts: Receipts,
-        adapters: Adapters | None = None,
+        adapters: Adapters | None,
     ) -> None:
         self._admission = admission
         self._upstream = upstream
@@ -104,7 +104,8 @@ class Relay:
         answer: Answer,
     ) -> None:
         if reply.status != 200:
-            await pass_on(self._upstream, reply, answer)
+            body = await self._upstream.refusal(reply)  # free of charge
+            await answer.whole(reply.status, body, content_type(reply))
         elif meter.streams and content_type(reply).startswith("text/event-stream"):
             await self._stream(admitted, meter, reply, request, answer)
         else:

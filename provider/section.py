@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from difflib import get_close_matches
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn, TypeVar
 from urllib.parse import urlsplit
 
 from protocol.abi import checksum
@@ -17,6 +17,7 @@ from protocol.digests import address_of_key
 from provider.errors import ConfigError
 from provider.keyfiles import is_keystore, open_keystore
 
+Word = TypeVar("Word", bound=str)
 _HEX32 = re.compile(r"(0x)?[0-9a-fA-F]{64}\Z")
 
 
@@ -122,12 +123,13 @@ class Section:
             raise self.fail(key, "expected a number of seconds above zero")
         return float(value)
 
-    def choice(self, key: str, words: tuple[str, ...]) -> str:
+    def choice(self, key: str, words: tuple[Word, ...]) -> Word:
         """One of `words`, the first of them by default."""
         value = self.text(key, words[0], " or ".join(words))
-        if value not in words:
-            raise self.fail(key, f"expected one of {', '.join(words)}")
-        return value
+        for word in words:
+            if word == value:
+                return word
+        raise self.fail(key, f"expected one of {', '.join(words)}")
 
     def flag(self, key: str, default: bool) -> bool:
         self.note(key, "true or false", default)
@@ -203,10 +205,13 @@ class Section:
         return raw
 
     def needed_private_key(self, key: str) -> bytes:
-        found = self.private_key(key)
-        if found is None:
-            raise self.fail(key, f"is missing (or give {key}_file or {key}_env)")
-        return found
+        return self.private_key(key) or self._missing(key)
+
+    def needed_secret(self, key: str) -> str:
+        return self.secret(key) or self._missing(key)
+
+    def _missing(self, key: str) -> NoReturn:
+        raise self.fail(key, f"is missing (or give {key}_file or {key}_env)")
 
     def section(self, key: str, *, required: bool = False) -> Section:
         if required and not self.has(key):

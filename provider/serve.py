@@ -20,7 +20,7 @@ from provider.app import App
 from provider.chain import Chain
 from provider.config import Config
 from provider.debts import Debts
-from provider.errors import ChainError, ConfigError
+from provider.errors import ChainError
 from provider.gate import Gate
 from provider.jobs import Jobs
 from provider.metrics import Metrics
@@ -32,7 +32,7 @@ from provider.relay import Relay
 from provider.server import background, listen, serve_app, serve_beside, url_of
 from provider.settle import Settler
 from provider.sharing import Sharing
-from provider.store import Store
+from provider.store import Store, opened
 from provider.switch import Switch
 from provider.upstream import Upstream
 from provider.watch import Watch
@@ -47,14 +47,8 @@ log = logging.getLogger("provider.serve")
 
 async def run(config: Config) -> None:
     """Register, serve, settle, until told to stop. Raises ConfigError and ChainError at start."""
-    sock = listen(config.host, config.port)
-    host, port = sock.getsockname()[:2]
-    url = config.service.url or url_of(host, port)
-    try:
-        store = Store(config.state)
-    except (sqlite3.Error, OSError) as error:
-        raise ConfigError(f"state: {config.state} cannot be used ({error})") from error
-    try:
+    with listen(config.host, config.port) as sock, opened(config.state) as store:
+        url = config.service.url or url_of(*sock.getsockname()[:2])
         async with (
             aiohttp.ClientSession() as node,
             aiohttp.ClientSession(
@@ -65,9 +59,6 @@ async def run(config: Config) -> None:
             ) as upstream,
         ):
             await _run(config, sock, url, store, node, upstream)
-    finally:
-        store.close()
-        sock.close()
 
 
 async def _run(
@@ -79,7 +70,7 @@ async def _run(
     upstream: aiohttp.ClientSession,
 ) -> None:
     chain = Chain(node, config.network.rpc, config.network.inference, config.wallet_key)
-    chain_id = await check_network(chain, config)
+    chain_id = await check_network(chain, config.network.chain_id, setting="chain.inference")
     await check_state(store, chain, chain_id, state=config.state, holds="debts")
     tee = tees.load(config.tee, config.state)
     await register(chain, config.service, url=url, signer=tee.address)

@@ -51,15 +51,15 @@ class Settler:
         options: SettlementOptions,
         *,
         chain_id: int,
-        metrics: Metrics | None = None,
+        metrics: Metrics,
     ) -> None:
         self._store = store
         self._chain = chain
         self._tee = tee
         self._chain_id = chain_id
         self._options = options
-        self._metrics = metrics or Metrics()
-        self._confirmations = Confirmations(store, chain, debts, options, self._metrics)
+        self._metrics = metrics
+        self._confirmations = Confirmations(store, chain, debts, options, metrics)
         self._wake = asyncio.Event()
         self._urgent: set[str] = set()
         self._everything = False

@@ -16,13 +16,14 @@ import threading
 import time
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from protocol.digests import Settlement
 from provider.chain import SignedItem
+from provider.errors import ConfigError
 from provider.node import Transaction
 from provider.schema import migrate
 
@@ -377,6 +378,17 @@ class Store:
                 (WRITTEN_OFF, item.id),
             )
             return bool(cursor.rowcount)
+
+
+@contextmanager
+def opened(path: Path) -> Iterator[Store]:
+    """The store in the folder `path`, for as long as the block runs. Raises ConfigError."""
+    try:
+        store = Store(path)
+    except (sqlite3.Error, OSError) as error:
+        raise ConfigError(f"state: {path} cannot be used ({error})") from error
+    with closing(store):
+        yield store
 
 
 def record_answer(db: sqlite3.Connection, charge: Charge, receipt: Receipt | None) -> None:

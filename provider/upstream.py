@@ -10,7 +10,6 @@ import aiohttp
 
 from provider.asks import Ask
 from provider.config import Upstream as Options
-from provider.http import Answer
 from provider.meter import Meter
 from provider.metrics import Metrics
 
@@ -19,40 +18,18 @@ LONG_BYTES = 256 * 1024
 PIECE_BYTES = 64 * 1024
 LINGER_SECONDS = 1  # after [DONE], for upstreams that do not close the body
 
-# Never forwarded: what addresses the broker (provider-protocol.md 1.2), what belongs to one
-# connection (RFC 9110 7.6.1), and what would tell the upstream who asks.
+# Never forwarded.
 STRIPPED = frozenset(
     {
-        "address",
-        "fee",
-        "input-fee",
-        "nonce",
-        "request-hash",
-        "signature",
-        "session-token",
-        "session-signature",
-        "authorization",
-        "host",
-        "content-length",
-        "accept-encoding",
-        "connection",
-        "keep-alive",
-        "te",
-        "trailer",
-        "transfer-encoding",
-        "upgrade",
-        "expect",
-        "proxy-authorization",
-        "proxy-authenticate",
-        "proxy-connection",
-        "cookie",
-        "forwarded",
-        "x-forwarded-for",
-        "x-forwarded-host",
-        "x-forwarded-proto",
-        "x-real-ip",
-        "origin",
-        "referer",
+        # What addresses the broker (provider-protocol.md 1.2).
+        *("address", "fee", "input-fee", "nonce", "request-hash", "signature", "session-token"),
+        *("session-signature", "authorization", "host", "content-length", "accept-encoding"),
+        # What belongs to one connection (RFC 9110 7.6.1).
+        *("connection", "keep-alive", "te", "trailer", "transfer-encoding", "upgrade", "expect"),
+        *("proxy-authorization", "proxy-authenticate", "proxy-connection"),
+        # What would tell the upstream who asks.
+        *("cookie", "forwarded", "x-forwarded-for", "x-forwarded-host", "x-forwarded-proto"),
+        *("x-real-ip", "origin", "referer"),
     }
 )
 
@@ -164,12 +141,6 @@ async def _pieces(body: bytes) -> AsyncIterator[memoryview]:
 def content_type(reply: aiohttp.ClientResponse) -> str:
     """What the upstream calls its answer."""
     return reply.headers.get("content-type", "application/json")
-
-
-async def pass_on(upstream: Upstream, reply: aiohttp.ClientResponse, answer: Answer) -> None:
-    """Answer with the upstream's own refusal, free of charge."""
-    body = await upstream.refusal(reply)
-    await answer.whole(reply.status, body, content_type(reply))
 
 
 def _passed_on(given: Mapping[str, str]) -> dict[str, str]:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import sqlite3
 from collections.abc import Callable
 from hmac import compare_digest
 from urllib.parse import parse_qs
@@ -15,7 +14,7 @@ from provider.admin import page
 from provider.admin.guard import COOKIE, SESSION_SECONDS, Guard
 from provider.admin.status import Status
 from provider.errors import Refused
-from provider.http import Answer, ClientGone, Receive, Request, Scope, Send
+from provider.http import Answer, Receive, Request, Scope, Send, answered
 from provider.metrics import Metrics
 from provider.settle import Settler
 from provider.switch import Switch
@@ -49,20 +48,10 @@ class AdminApp:
             return
         request = Request(scope, receive)
         answer = Answer(send, {"x-content-type-options": "nosniff", **page.HEADERS})
-        try:
-            self._guard.near(request)
-            await self._route(request, answer)
-        except Refused as refused:
-            if not answer.started:
-                await answer.refuse(refused)
-        except ClientGone:
-            pass
-        except sqlite3.Error as error:
-            log.error("%s: %s", request.path, error)
-            if not answer.started:
-                await answer.refuse(Refused(500, str(error)))
+        await answered(request, answer, self._route(request, answer), log)
 
     async def _route(self, request: Request, answer: Answer) -> None:
+        self._guard.near(request)
         door = (request.method, request.path)
         if door == ("GET", "/metrics"):
             await answer.whole(200, self._metrics.text(), CONTENT_TYPE_LATEST)

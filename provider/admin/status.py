@@ -130,15 +130,8 @@ def _last_batches(store: Store) -> tuple[Sent, ...]:
 
 
 _NEURON = {
-    "owed",
-    "balance",
-    "pending",
-    "reserved",
-    "asked",
-    "settled",
-    "gas_fee",
-    "wallet",
-    "gas_price",
+    *("owed", "balance", "pending", "reserved", "asked", "settled"),
+    *("gas_fee", "wallet", "gas_price", "gas_limits"),
 }
 
 
@@ -147,6 +140,6 @@ def _texts(value: Any, name: str = "") -> Any:
         return {key: _texts(inner, key) for key, inner in value.items()}
     if isinstance(value, list | tuple):
         return [_texts(inner, name) for inner in value]
-    if type(value) is int and (name in _NEURON or name == "gas_limits"):
+    if type(value) is int and name in _NEURON:
         return str(value)
     return value

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Iterator
+from collections.abc import Awaitable, Iterator
 from dataclasses import dataclass
 from hmac import compare_digest
 from itertools import count
@@ -60,15 +60,7 @@ class AnswererApp:
         if scope["type"] != "http":
             return
         request, reply = Request(scope, receive), Answer(send, {})
-        try:
-            await self._route(request, reply)
-        except Refused as refused:
-            await reply.json(
-                refused.status,
-                {"error": {"message": refused.text, "type": "invalid_request_error", "code": None}},
-            )
-        except ClientGone:
-            pass
+        await answered(reply, self._route(request, reply))
 
     async def _route(self, request: Request, reply: Answer) -> None:
         door = (request.method, request.path.rstrip("/"))
@@ -149,6 +141,18 @@ class AnswererApp:
             await reply.write(b"", more=False)
         finally:
             gone.cancel()
+
+
+async def answered(reply: Answer, route: Awaitable[None]) -> None:
+    """Do `route`; what it refuses becomes the answer, as OpenAI's API says it."""
+    try:
+        await route
+    except Refused as refused:
+        if not reply.started:
+            error = {"message": refused.text, "type": "invalid_request_error", "code": None}
+            await reply.json(refused.status, {"error": error})
+    except ClientGone:
+        pass
 
 
 @dataclass(frozen=True)

@@ -67,21 +67,13 @@ async def look(subject: Subject, session: aiohttp.ClientSession) -> list[Finding
 
 async def _clock(subject: Subject, session: aiohttp.ClientSession, node: Node) -> Finding:
     """Nonces of settlements and the life of keys are told by this machine's clock."""
-    skew = max(await _behind_block(node), await _beside_node(subject.rpc, session))
+    # The newest block may be old, but not of the future.
+    skew = max(await node.now() - time.time(), await _beside_node(subject.rpc, session))
     if skew > SKEW_SECONDS:
         said = f"this machine's clock differs by {skew:.0f} seconds from the node's"
         state: State = "fail" if skew > BAD_SKEW_SECONDS else "warn"
         return Finding("clock", state, said, "let NTP set the clock (timedatectl set-ntp true)")
     return Finding("clock", "ok", "agrees with the node's")
-
-
-async def _behind_block(node: Node) -> float:
-    """Seconds by which the newest block is of the future. Raises ChainError."""
-    block = await node.rpc("eth_getBlockByNumber", "latest", False)
-    try:
-        return max(0.0, int(block["timestamp"], 16) - time.time())
-    except (TypeError, KeyError, ValueError, OverflowError) as error:
-        raise ChainError("eth_getBlockByNumber: the block has no time") from error
 
 
 async def _beside_node(rpc: str, session: aiohttp.ClientSession) -> float:

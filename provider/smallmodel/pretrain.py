@@ -1,4 +1,4 @@
-"""`python -m provider.smallmodel.pretrain MARKDOWN…`: make the base model anew from texts.
+"""`python -m provider.smallmodel.pretrain SECONDS MARKDOWN…`: make the base model anew from texts.
 
 Its answers to questions are what follows a heading; so it learns to sound like the documentation
 and knows nothing else. Takes some minutes; the result in `base/` is checked in.

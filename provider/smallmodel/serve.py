@@ -23,9 +23,9 @@ from typing import Any
 import numpy as np
 import orjson
 
-from provider.answerer.app import MAX_BODY_BYTES, Ask, read_ask
+from provider.answerer.app import MAX_BODY_BYTES, Ask, answered, read_ask
 from provider.errors import ConfigError, Refused
-from provider.http import Answer, ClientGone, Receive, Request, Scope, Send
+from provider.http import Answer, Receive, Request, Scope, Send
 from provider.server import listen, serve_app
 from provider.smallmodel import MODEL_NAME, tune
 from provider.smallmodel.examples import prompt_tokens
@@ -53,15 +53,7 @@ class SmallModelApp:
         if scope["type"] != "http":
             return
         request, reply = Request(scope, receive), Answer(send, {})
-        try:
-            await self._route(request, reply)
-        except Refused as refused:
-            if not reply.started:
-                kind = "invalid_request_error"
-                error = {"message": refused.text, "type": kind, "code": None}
-                await reply.json(refused.status, {"error": error})
-        except ClientGone:
-            pass
+        await answered(reply, self._route(request, reply))
 
     async def _route(self, request: Request, reply: Answer) -> None:
         door = (request.method, request.path.rstrip("/"))

@@ -12,7 +12,7 @@ from typing import Any
 import aiohttp
 
 from protocol.abi import FINE_TUNING_SERVING
-from provider.errors import ChainError, ConfigError, Reverted
+from provider.errors import ChainError, Reverted
 from provider.node import RECEIPT_POLL_SECONDS, Node, Transaction
 from provider.register import put
 from provider.store import Store
@@ -119,14 +119,6 @@ class TuningChain(Node):
             time=found["timestamp"],
         )
 
-    async def now(self) -> int:
-        """The chain's clock, in unix seconds."""
-        block = await self.rpc("eth_getBlockByNumber", "latest", False)
-        try:
-            return int(block["timestamp"], 16)
-        except (TypeError, KeyError, ValueError) as error:
-            raise ChainError("eth_getBlockByNumber: the block has no time") from error
-
     async def transact(self, function: str, *args: Any, value: int = 0) -> str:
         """`Node.transact`, and EarlierWaits."""
         async with self._sending:
@@ -230,25 +222,6 @@ def _unacknowledged(deliverables: list[dict[str, Any]]) -> str:
     if deliverables and not deliverables[-1]["acknowledged"]:
         return str(deliverables[-1]["id"])
     return ""
-
-
-async def check_network(chain: TuningChain, options: Options) -> int:
-    """The chain id, after making sure that this is the chain and the contract that was meant.
-
-    Raises ConfigError.
-    """
-    try:
-        chain_id = await chain.number("eth_chainId")
-        await chain.view("penaltyPercentage")
-    except ChainError as error:
-        raise ConfigError(
-            f"chain: no FineTuningServing at {options.fine_tuning} on {options.rpc} ({error})"
-        ) from error
-    if options.chain_id is not None and chain_id != options.chain_id:
-        raise ConfigError(
-            f"chain.chain_id: {options.rpc} is chain {chain_id}, not {options.chain_id}"
-        )
-    return chain_id
 
 
 def listing(options: Options, *, url: str, signer: str) -> dict[str, Any]:

@@ -197,9 +197,7 @@ def _storage(section: Section) -> StorageChoice:
 
 
 def _handover(section: Section) -> Handover:
-    choice = Handover(section.url("url"), section.secret("secret"))
-    if not choice.secret:
-        raise section.fail("secret", "is missing (or give secret_file or secret_env)")
+    choice = Handover(section.url("url"), section.needed_secret("secret"))
     section.done()
     return choice
 

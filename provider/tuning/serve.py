@@ -11,13 +11,12 @@ import time
 import aiohttp
 
 from provider import tee as tees
-from provider.errors import ConfigError
-from provider.register import check_state
+from provider.register import check_network, check_state
 from provider.server import background, listen, serve_app, url_of
-from provider.store import Store
+from provider.store import Store, opened
 from provider.tuning.announcements import Announcements
 from provider.tuning.app import App
-from provider.tuning.chain import TuningChain, check_network, register
+from provider.tuning.chain import TuningChain, register
 from provider.tuning.endpoints import Endpoints
 from provider.tuning.files import Folders
 from provider.tuning.handover import Receiver
@@ -33,14 +32,8 @@ log = logging.getLogger("provider.tuning.serve")
 
 async def run(options: Options) -> None:
     """Register, serve, work, until told to stop. Raises ConfigError and ChainError at start."""
-    sock = listen(options.host, options.port)
-    host, port = sock.getsockname()[:2]
-    url = options.url or url_of(host, port)
-    try:
-        store = Store(options.state)
-    except (sqlite3.Error, OSError) as error:
-        raise ConfigError(f"state: {options.state} cannot be used ({error})") from error
-    try:
+    with listen(options.host, options.port) as sock, opened(options.state) as store:
+        url = options.url or url_of(*sock.getsockname()[:2])
         async with (
             aiohttp.ClientSession() as node,
             aiohttp.ClientSession(
@@ -48,9 +41,6 @@ async def run(options: Options) -> None:
             ) as outside,
         ):
             await _run(options, sock, url, store, node, outside)
-    finally:
-        store.close()
-        sock.close()
 
 
 async def _run(
@@ -62,7 +52,7 @@ async def _run(
     outside: aiohttp.ClientSession,
 ) -> None:
     chain = TuningChain(node, options.rpc, options.fine_tuning, options.wallet_key, store)
-    chain_id = await check_network(chain, options)
+    chain_id = await check_network(chain, options.chain_id, setting="chain.fine_tuning")
     await check_state(store, chain, chain_id, state=options.state, holds="tasks")
     tee = tees.load(options.tee, options.state)
     await register(chain, options, url=url, signer=tee.address)

@@ -29,9 +29,9 @@ from provider.tuning.chain import TuningChain
 from provider.tuning.executor import OUTPUT, ExecutorFailed, TaskLog
 from provider.tuning.files import Folders
 from provider.tuning.handover import HandoverError, Receiver
-from provider.tuning.options import Options
+from provider.tuning.options import Model, Options
 from provider.tuning.storage import NotStored, Storage, StorageError
-from provider.tuning.tasks import Task, Tasks
+from provider.tuning.tasks import PENDING, Task, Tasks
 
 MAX_DATASET_BYTES = 512 * 1024 * 1024
 ATTEMPTS = 12
@@ -107,8 +107,7 @@ class Work:
     # ---- until it is trained ---------------------------------------------------------------
 
     async def _train_next(self) -> bool:
-        stages = (tuning.INIT, tuning.SETTING_UP, tuning.SET_UP, tuning.TRAINING)
-        waiting = await asyncio.to_thread(self._tasks.in_stages, *stages)
+        waiting = await asyncio.to_thread(self._tasks.in_stages, *PENDING)
         if not waiting:
             return False
         # What had begun before a restart goes first.
@@ -136,7 +135,7 @@ class Work:
 
     async def _until_trained(self, task: Task) -> None:
         current = await asyncio.to_thread(self._tasks.get, task.id)
-        if current is None or current.progress not in (*tuning.CANCELLABLE, tuning.TRAINING):
+        if current is None or current.progress not in PENDING:
             return
         if current.progress != tuning.TRAINING:
             job = asyncio.create_task(self._set_up(current))
@@ -156,9 +155,7 @@ class Work:
         """Dataset, tokens, fee: Init to SetUp."""
         if not await self._move(task, (tuning.INIT, tuning.SETTING_UP), tuning.SETTING_UP):
             return  # set up already, or cancelled
-        model = self._options.model(task.model_hash)
-        if model is None:
-            raise Failure(f"the model {task.model} is not offered any more")
+        model = self._model(task)
         note, folder = self._log(task), self._folders.task(task.id)
         await self._fetch_dataset(task, folder / "dataset", note)
         await asyncio.to_thread(executor.prepare, folder, task)
@@ -201,9 +198,7 @@ class Work:
         started = await self._move(task, (tuning.SET_UP, tuning.TRAINING), tuning.TRAINING)
         if started is None:
             return
-        model = self._options.model(task.model_hash)
-        if model is None:
-            raise Failure(f"the model {task.model} is not offered any more")
+        model = self._model(task)
         note = self._log(task)
         note.info("training starts")
         folder = self._folders.task(task.id)
@@ -369,6 +364,12 @@ class Work:
             self._complaints[task.id] = words
             self._log(task).warning(words)
             log.warning("%s: %s: %s (%r)", task.id, what, error, error.__cause__)
+
+    def _model(self, task: Task) -> Model:
+        model = self._options.model(task.model_hash)
+        if model is None:
+            raise Failure(f"the model {task.model} is not offered any more")
+        return model
 
     def _log(self, task: Task) -> TaskLog:
         return self._folders.log(task.id)

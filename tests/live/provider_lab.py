@@ -34,6 +34,7 @@ from provider import config as configs
 from provider import tee as tees
 from provider.chain import Chain
 from provider.debts import Debts
+from provider.metrics import Metrics
 from provider.settle import Settler
 from provider.store import Store
 from runner.processes import free_port
@@ -304,7 +305,8 @@ async def settling(broker: Broker) -> AsyncIterator[tuple[Settler, Store, Debts]
     async with aiohttp.ClientSession() as session:
         chain = Chain(session, config.network.rpc, config.network.inference, config.wallet_key)
         debts, tee = Debts(store.owed()), tees.load(config.tee, config.state)
-        yield Settler(store, chain, tee, debts, config.settlement, chain_id=31337), store, debts
+        given = (store, chain, tee, debts, config.settlement)
+        yield Settler(*given, chain_id=31337, metrics=Metrics()), store, debts
     store.close()
 
 

@@ -6,7 +6,7 @@ from __future__ import annotations
 import asyncio
 import signal
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, closing
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +14,8 @@ import aiohttp
 import pytest
 
 from provider import node as node_module
-from provider.errors import ChainError
+from provider.errors import ChainError, ConfigError
+from provider.register import check_network
 from provider.store import Store
 from provider.tuning import chain as chain_module
 from provider.tuning.announcements import Announcements
@@ -288,3 +289,23 @@ async def test_an_announcement_whose_receipt_is_late_is_not_paid_again(
             assert await storage.upload(result) == root and sent() == 1
     finally:
         store.close()
+
+
+async def test_what_of_the_chain_is_not_what_was_meant_is_named(
+    lab: TuningLab, tmp_path: Path
+) -> None:
+    ours, other = lab.contracts.fine_tuning.address, lab.contracts.inference.address
+    nobody = "0x" + "22" * 20
+    with closing(Store(tmp_path)) as store:
+        async with aiohttp.ClientSession() as node:
+            for rpc, contract, chain_id, said in (
+                ("http://127.0.0.1:9", ours, None, "chain.rpc: no node answers at http://127.0.0"),
+                (lab.rpc, ours, 5, f"chain.chain_id: {lab.rpc} is chain 31337, not 5"),
+                (lab.rpc, nobody, None, f"chain.fine_tuning: there is no contract at {nobody}"),
+                (lab.rpc, other, None, f"chain.fine_tuning: {other} is another contract than Fine"),
+            ):
+                chain = TuningChain(node, rpc, contract, lab.person().key, store)
+                with pytest.raises(ConfigError, match=said):
+                    await check_network(chain, chain_id, setting="chain.fine_tuning")
+            chain = TuningChain(node, lab.rpc, ours, lab.person().key, store)
+            assert await check_network(chain, 31337, setting="chain.fine_tuning") == 31337

@@ -65,7 +65,7 @@ def test_additional_info_is_always_the_same_bytes(document: dict[str, Any]) -> N
         ("service", [], "service: expected a mapping"),
         ("service.model", "", "service.model: expected a text"),
         ("service.type", "oracle", "service.type: expected one of chatbot"),
-        ("service.speech_rule", "words", "service.speech_rule: expected sdk or broker"),
+        ("service.speech_rule", "words", "service.speech_rule: expected one of sdk, broker"),
         ("jobs.queue", -1, "jobs.queue: expected a whole number"),
         ("service.input_price", -1, "service.input_price: expected a whole number"),
         ("service.input_price", 1.5, "service.input_price: expected a whole number"),
