@@ -29,7 +29,7 @@ LOCK_TIME_FOR_ALL = N_("This counts for refunds that wait already, too.")
 WORSE = N_("It was “{before}” and is “{after}”.")
 TASKS = {
     tuning.DELIVERED: N_("Fine-tuning of {model} is delivered: acknowledge it in time"),
-    tuning.FINISHED: N_("Fine-tuning of {model} is finished: the key is released"),
+    tuning.FINISHED: N_("Fine-tuning of {model} is finished"),
     tuning.FAILED: N_("Fine-tuning of {model} failed"),
 }
 READY = {

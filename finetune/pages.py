@@ -42,6 +42,12 @@ STAGES = {
     tuning.FINISHED: N_("Settled. The key is on the chain, sealed for your wallet."),
     tuning.FAILED: N_("The task failed."),
 }
+#: "Finished" is the provider's word, and said of a result that was never acknowledged as well.
+LOST = N_(
+    "You did not acknowledge the result in time: the penalty was charged, and the key to the model "
+    "is not released."
+)
+ITS_WORD = N_("The provider says that it is settled; the chain does not say so yet.")
 
 
 @dataclass(frozen=True)
@@ -294,6 +300,10 @@ class TaskPage:
         return self.fetchable and self.task.result_state not in ("fetching", "here")
 
     @property
+    def lost(self) -> bool:
+        return lost(self.deliverable)
+
+    @property
     def per_million(self) -> int:
         return self.task.price_per_token * 10**6
 
@@ -328,7 +338,22 @@ def times(task: Task) -> tuple[tuple[str, dt.datetime | None], ...]:
     return tuple(reversed(found))
 
 
-def steps(task: Task) -> tuple[Step, ...]:
+def lost(named: Deliverable | None) -> bool:
+    """Whether nobody will ever have the model: settled without an acknowledgement."""
+    return named is not None and named.settled and not named.acknowledged
+
+
+def meaning(task: Task, named: Deliverable | None) -> str:
+    """What the stage means for the person, where it stands by the chain; `named`: its result there.
+    A chain keeps the newest results alone."""
+    if lost(named):
+        return LOST
+    if task.progress == tuning.FINISHED and named is not None and not named.acknowledged:
+        return ITS_WORD
+    return STAGES.get(task.progress, "")
+
+
+def steps(task: Task, named: Deliverable | None) -> tuple[Step, ...]:
     """The whole way, with where it stands; a failed task shows how far it came."""
     passed = dict(times(task))
     last = max((tuning.STAGES.index(s) for s in passed if s in tuning.STAGES), default=0)
@@ -337,6 +362,8 @@ def steps(task: Task) -> tuple[Step, ...]:
         state = "done" if at < last or task.progress == tuning.FINISHED else "next"
         if at == last and task.progress != tuning.FINISHED:
             state = "failed" if task.progress == tuning.FAILED else "current"
+        if stage == tuning.USER_ACKNOWLEDGED and lost(named):
+            state = "failed"
         found.append(Step(stage, state, passed.get(stage)))
     return tuple(found)
 

@@ -16,7 +16,7 @@ from attestation.selectors import ServiceKey
 from finetune import offers as offered
 from finetune import reading, services
 from finetune.models import Task
-from finetune.pages import STAGES, DatasetView, Deadline, OfferRow, TaskRow, bars
+from finetune.pages import DatasetView, Deadline, OfferRow, TaskRow, bars, meaning
 from ledger import selectors as ledger
 from ledger.models import Kind, ServingContract, Settlement
 from ledger.records import Deliverable, Position
@@ -94,10 +94,11 @@ def task_rows(user: User, most: int) -> tuple[TaskRow, ...]:
     found = list(tasks(user).select_related("dataset")[:most])
     positions = ledger.account(user.address).positions if found else ()
     named = {(p.provider, p.serving, one.id): one for p in positions for one in p.deliverables}
-    left = deadlines(
+    pairs = [
         (task, named.get((task.provider, task.serving, str(task.remote_id)))) for task in found
-    )
-    return tuple(TaskRow(task, STAGES.get(task.progress, ""), left.get(task.pk)) for task in found)
+    ]
+    left = deadlines(pairs)
+    return tuple(TaskRow(task, meaning(task, one), left.get(task.pk)) for task, one in pairs)
 
 
 def _deadline(task: Task, named: Deliverable, contract: ServingContract, lead: int) -> Deadline:

@@ -156,8 +156,8 @@ def _page(task: Task, level: str) -> pages.TaskPage:
     parameters = _parameters(task)
     return pages.TaskPage(
         task=task,
-        means=pages.STAGES.get(task.progress, ""),
-        steps=pages.steps(task),
+        means=pages.meaning(task, named),
+        steps=pages.steps(task, named),
         passages=pages.times(task),
         listing=listing,
         deliverable=named,
@@ -172,7 +172,7 @@ def _page(task: Task, level: str) -> pages.TaskPage:
         price=_price(task, parameters),
         readable=parameters is not None,
         cancellable=task.progress in tuning.CANCELLABLE,
-        fetchable=named is not None or task.progress in results.READY,
+        fetchable=not pages.lost(named) and (named is not None or task.progress in results.READY),
         from_storage=bool(settings.STORAGE_INDEXER_URL) and named is not None,
         settlement=(paid.tx_hash or "") if paid else "",
         charged=paid.settled if paid else None,

@@ -344,7 +344,7 @@ def test_a_task_that_was_found_has_its_models_name_and_no_made_up_times(
     task = Task.objects.get()
     assert task.model == "small" and task.model_hash == HASH
     # What lay between was heard of today, and had been over in May.
-    known = {step.label for step in pages.steps(task) if step.at}
+    known = {step.label for step in pages.steps(task, None) if step.at}
     assert known == {tuning.INIT, tuning.FINISHED}
 
 

@@ -4,6 +4,7 @@ a real broker, chain and storage; and what goes wrong on the way."""
 from __future__ import annotations
 
 import json
+import re
 import subprocess
 import sys
 import time
@@ -266,6 +267,10 @@ def test_a_missed_deadline_costs_the_penalty_and_the_model(lab: TuningLab) -> No
     indexed()
     page = alice.client.get(f"/fine-tuning/tasks/{task.pk}").content.decode()
     assert "the penalty was charged" in page
+    mine = page + alice.client.get("/fine-tuning").content.decode()
+    assert mine.count("You did not acknowledge the result in time") == 2
+    assert "sealed for your wallet" not in mine and "data-fetch=" not in mine
+    assert re.search(r'<li data-state="failed">UserAcknowledged', page)
     left = lab.account(person, broker)["balance"]
     assert task.fee is not None
     assert ONE - left == tuning.penalty(task.fee, 30)
