@@ -164,12 +164,15 @@ async def test_what_is_no_transcript_is_said(body: bytes, kind: str) -> None:
 
 
 async def test_a_restart_ends_what_was_being_transcribed_and_never_asks_again() -> None:
+    asked_it = asyncio.Event()
+
     async def provider(reply: Reply, asked: Asked) -> None:
+        asked_it.set()
         await asyncio.sleep(60)
 
     async with stage(provider, **WITH) as s:
         opened = await s.transcribe()
-        await asyncio.sleep(0.3)
+        await asyncio.wait_for(asked_it.wait(), 20)
         client = AsyncClient()
         await client.aforce_login(s.alice)
         page = (await client.get(f"/playground/audio/{opened.chat}")).content.decode()

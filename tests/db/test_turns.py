@@ -167,16 +167,24 @@ async def test_a_page_that_leaves_while_it_asks_leaves_no_turn_that_nobody_write
         assert await in_db(s.chat.turns.count)() >= 3
 
 
+async def _ticked(turn_id: int) -> None:
+    """The answer has begun, however long that takes."""
+    async with aclosing(turnlog.follow(turn_id)) as entries:
+        async for entry in entries:
+            if entry.seq == 5:
+                return
+
+
 async def test_stop_keeps_the_text_and_closes_the_connection() -> None:
     async with stage(endless) as s:
         turn_id = await s.ask()
-        async with aclosing(turnlog.follow(turn_id)) as entries:
-            async for entry in entries:
-                if entry.seq == 5:
-                    break
+        await _ticked(turn_id)
         await s.hub.stop(turn_id, s.hub.process)
         turn = await s.ended(turn_id)
-        await asyncio.sleep(0.05)
+        for _ in range(500):
+            if s.upstream.closed_early:
+                break
+            await asyncio.sleep(0.02)
         assert s.upstream.closed_early == 1
         sent = len(s.upstream.chats)
     assert turn.state == State.STOPPED
@@ -193,7 +201,7 @@ async def test_another_process_can_stop_it() -> None:
     async with stage(endless) as s:
         other = Hub()
         turn_id = await s.ask()
-        await asyncio.sleep(0.1)
+        await _ticked(turn_id)
         await other.stop(turn_id, s.hub.process)
         turn = await s.ended(turn_id)
         assert turn.state == State.STOPPED
@@ -202,7 +210,7 @@ async def test_another_process_can_stop_it() -> None:
 async def test_a_process_that_is_told_to_end_leaves_no_open_turn() -> None:
     async with stage(endless) as s:
         turn_id = await s.ask()
-        await asyncio.sleep(0.2)
+        await _ticked(turn_id)
         await s.hub.close()
         turn = await s.turn(turn_id)
         assert (turn.state, turn.failure) == (State.CUT_OFF, "interrupted")
@@ -214,7 +222,7 @@ async def test_a_process_that_is_told_to_end_leaves_no_open_turn() -> None:
 async def test_a_killed_process_loses_no_prefix_and_sends_nothing_again() -> None:
     async with stage(endless) as s:
         turn_id = await s.ask()
-        await asyncio.sleep(0.2)
+        await _ticked(turn_id)
         # SIGKILL: nothing of the process runs any more, and its heartbeat runs out
         task = s.hub._turns[turn_id]
         assert await hubs.reap() == 0, "it lives"
