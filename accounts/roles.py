@@ -89,7 +89,8 @@ _NAMES = {
 
 def needed(*wanted: Role) -> str:
     """Why the door is closed, as a sentence."""
-    words = _(" or ").join(_(_NAMES[role]) for role in wanted)
+    *rest, last = (_(_NAMES[role]) for role in wanted)
+    words = _(" or ").join([", ".join(rest), last] if rest else [last])
     return _("This needs the role of %(words)s. Sign in with a wallet that has it.") % {
         "words": words
     }

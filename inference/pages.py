@@ -13,7 +13,7 @@ from django.conf import settings
 from django.utils.translation import gettext as _
 from django.utils.translation import gettext_noop as N_
 
-from accounts import money
+from accounts import links, money
 from attestation.selectors import DEVELOPMENT, StandingView
 from inference.abilities import NOTHING, Abilities
 from inference.media.models import File
@@ -84,10 +84,6 @@ MEDIA = {
 }
 
 
-def _funds(**query: str) -> str:
-    return "/account?" + urlencode({name: value for name, value in query.items() if value})
-
-
 @dataclass(frozen=True)
 class SidePage:
     """What depends on the chosen provider: its facts, the person's balance there, what to do
@@ -148,15 +144,21 @@ class SidePage:
     @property
     def transfer_path(self) -> str:
         """The form that transfers to the provider what it needs, and leads back here."""
-        amount = money.exact(self.readiness.transfer) if self.readiness.transfer else ""
-        return _funds(action="transfer", provider=self.provider, amount=amount, then=self.back_path)
+        return self._transfer(self.readiness.transfer)
 
     @property
     def deposit_path(self) -> str:
         """Where to deposit what a transfer to this provider still lacks; the transfer follows."""
-        amount = money.exact(self.readiness.wanted)
-        then = _funds(action="transfer", provider=self.provider, amount=amount, then=self.back_path)
-        return _funds(action="deposit", amount=money.exact(self.deposit), then=then)
+        then = self._transfer(self.readiness.wanted)
+        form = {"action": "deposit", "amount": money.exact(self.deposit), "then": then}
+        return "/account?" + urlencode(form)
+
+    def _transfer(self, amount: int) -> str:
+        """The service in its contract: a provider may have one of the same kind in another."""
+        if self.service is None:
+            return "/account?action=transfer"
+        filled = {"amount": money.exact(amount)} if amount else {}
+        return links.form("transfer", self.service, **filled, then=self.back_path)
 
     @property
     def deposit(self) -> int:

@@ -376,11 +376,12 @@ def _row(
 
 @dataclass(frozen=True)
 class ComparePage:
-    """`/compare`. `unsaid`: what no provider declares; `unknown`: names that no listing has;
-    `dropped`: more than four were asked. `filters`: the workload; `kept`: what else the address
-    says."""
+    """`/compare`. `tries`: `pages.try_of` each service; `unsaid`: what no provider declares;
+    `unknown`: names that no listing has; `dropped`: more than four were asked. `filters`: the
+    workload; `kept`: what else the address says."""
 
     services: tuple[ServiceRow, ...]
+    tries: tuple[tuple[str, str, str], ...]
     sections: tuple[Section, ...]
     unsaid: tuple[str, ...]
     without: tuple[str, ...]

@@ -127,10 +127,7 @@ def service_head(
     known, health = standing or standing_of(key), health_of([key])[key]
     if payers is None:
         payers = payers_30d(listing.provider, listing.serving)
-    path, label, icon = _TRY.get(service_type(listing), ("", "", ""))
-    can_try = path and not listing.removed and links.exists(path)
-    # A fine-tuning begins with a model: named where there is no choice.
-    model = listing.models[0] if len(listing.models) == 1 else ""
+    path, label, icon = try_of(listing)
     move = moved([listing]).get((listing.serving, listing.provider))
     at, now = known.checked_at, timezone.now()
     ago = formats.relative(at, now) if at else ""
@@ -149,8 +146,8 @@ def service_head(
         standing=known,
         provider_path=links.provider_path(listing.provider),
         model_path=links.model_path(listing.model),
-        try_path=links.with_query(path, provider=listing.provider, model=model) if can_try else "",
-        try_label=_(label),
+        try_path=path,
+        try_label=label,
         try_icon=icon,
         tabs=tuple(
             Link(_(label), account_links.service(listing, slug), slug == tab)
@@ -163,6 +160,16 @@ def service_head(
         decided=moderation.of_listing(listing),
         report_key=Subject.service(listing.serving, listing.provider).key,
     )
+
+
+def try_of(listing: records.Listing) -> tuple[str, str, str]:
+    """Where the playground asks a service ("": it cannot), what that does, and its icon."""
+    path, label, icon = _TRY.get(service_type(listing), ("", "", ""))
+    if not path or listing.removed or not links.exists(path):
+        return "", _(label) if label else "", icon
+    # A fine-tuning begins with a model: named where there is no choice.
+    model = listing.models[0] if len(listing.models) == 1 else ""
+    return links.with_query(path, provider=listing.provider, model=model), _(label), icon
 
 
 def _json_path(listing: records.Listing) -> str:

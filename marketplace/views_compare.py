@@ -12,6 +12,7 @@ from django.views.decorators.http import require_safe
 
 from accounts.pages_transaction import Link
 from marketplace import compare as sides
+from marketplace import pages
 from marketplace.filters import Filters
 from marketplace.twins import twinned
 
@@ -40,6 +41,7 @@ def compare(request: HttpRequest) -> HttpResponse:
     said_by_some, unsaid = sides.without_unsaid(every)
     page = sides.ComparePage(
         services=tuple(one.row for one in found),
+        tries=tuple(pages.try_of(one.row.listing) for one in found),
         sections=sides.only_differences(every) if only else said_by_some,
         unsaid=() if only else unsaid,
         without=tuple(path([other for other in kept if other != id], only) for id in kept),

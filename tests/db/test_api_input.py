@@ -179,7 +179,9 @@ def test_the_docs_page(client: Client) -> None:
     assert page.status_code == 200
     for path, methods in api.get_openapi_schema(path_prefix="/api/v1/")["paths"].items():
         for operation in methods.values():
-            assert path in html and f'id="{operation["operationId"]}"' in html
+            assert path in html
+            # folded, with its name in the content: a browser opens what a link leads to
+            assert f'</summary>\n          <div id="{operation["operationId"]}"' in html
             said = {one["name"]: one for one in operation.get("parameters", ())}
             unsaid = {name for name, one in said.items() if not one.get("description")}
             # What a path names is in its sentence; an address is described with its pattern.

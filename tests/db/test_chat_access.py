@@ -298,7 +298,7 @@ def test_the_way_to_the_money_leads_back_to_the_conversation(chat: Chat, availab
         then = forms.next_step(dict(parse_qsl(urlsplit(link).query))["then"])
         if not available:  # a deposit first, the transfer then
             assert "action=deposit&amount=2&" in link and "action=transfer" in then
-            assert "&amount=2&" in then
+            assert f"&account=inference-v1.0%3A{factories.PETRA}&amount=2&" in then
             then = forms.next_step(dict(parse_qsl(urlsplit(then).query))["then"])
         return then
 

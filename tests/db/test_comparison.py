@@ -162,6 +162,8 @@ def test_a_comparison_is_its_url(client: Client) -> None:
     factories.market(8)
     ids = [named(service) for service in Service.current.order_by("created_block")[:6]]
     page = client.get("/compare", {"s": ids[:3]})
+    for id in ids[:3]:  # where a choice leads
+        assert f"?provider={id.split('/')[1]}".encode() in page.content
     text = page.content.decode()
     assert text.count('data-testid="compare-row"') > 15 and "wins" in text
     fewer = client.get("/compare", {"s": ids[:3], "only": "differences"}).content.decode()

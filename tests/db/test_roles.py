@@ -42,6 +42,10 @@ def test_a_role_opens_its_door_only(django_assert_num_queries: DjangoAssertNumQu
     assert roles.of(user) == roles.NOBODY
 
 
+def test_a_door_names_the_roles_as_a_list() -> None:
+    assert "role of moderator, admin or auditor." in roles.needed(*Role)
+
+
 def test_the_command_gives_and_takes() -> None:
     said = StringIO()
     call_command("create_moderator", ADDRESS.lower(), stdout=said)
