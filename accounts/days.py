@@ -33,3 +33,8 @@ def moment_of(text: str) -> dt.datetime | None:
     except ValueError:
         return None
     return None if found.utcoffset() else found.replace(tzinfo=dt.UTC)
+
+
+def utc(at: dt.datetime) -> str:
+    """A moment in UTC, to the minute, as English texts have it: `2026-05-01 12:00 UTC`."""
+    return f"{at:%Y-%m-%d %H:%M} UTC"

@@ -26,7 +26,7 @@ from django.utils.html import escape
 from django.utils.translation import gettext as _
 from django.views.decorators.http import require_safe
 
-from accounts.days import moment_of
+from accounts.days import moment_of, utc
 from accounts.errors import Problem
 from accounts.feeds import xml_text
 from marketplace import feeds, presence
@@ -201,7 +201,11 @@ def banner(now: dt.datetime | None = None) -> Banner | None:
             return Banner("bad", text, PAGE)
         if starts - AHEAD <= now:
             text = _("Maintenance from %(start)s to %(end)s: %(title)s.")
-            said = {"start": _said(starts), "end": _said(ends), "title": row["title"].rstrip(".")}
+            said = {
+                "start": utc(starts),
+                "end": utc(ends),
+                "title": row["title"].rstrip("."),
+            }
             return Banner("warn", text % said, PAGE)
     return None
 
@@ -221,10 +225,6 @@ def _time(unix: int) -> dt.datetime:
     return dt.datetime.fromtimestamp(unix, dt.UTC)
 
 
-def _said(at: dt.datetime) -> str:
-    return f"{at:%Y-%m-%d %H:%M} UTC"
-
-
 # --- feed -----------------------------------------------------------------------------------------
 
 
@@ -241,12 +241,12 @@ def feed(request: HttpRequest) -> HttpResponse:
     )
     for row in shown(timezone.now()):
         updates = list(row.updates.all())
-        said = "".join(f"<p>{_said(one.at)}: {escape(one.text)}</p>" for one in updates)
-        until = _said(row.ends_at) if row.ends_at else "not known yet"
+        said = "".join(f"<p>{utc(one.at)}: {escape(one.text)}</p>" for one in updates)
+        until = utc(row.ends_at) if row.ends_at else "not known yet"
         made.add_item(
             title=xml_text(f"{row.get_kind_display()}: {row.title}"),
             link=f"{page}#announcement-{row.pk}",
-            description=xml_text(f"<p>{_said(row.starts_at)} to {until}</p>{said}"),
+            description=xml_text(f"<p>{utc(row.starts_at)} to {until}</p>{said}"),
             unique_id=f"tag:0g-market,2026:{settings.CHAIN_ID}/announcement/{row.pk}",
             pubdate=row.starts_at,
             updateddate=max((one.at for one in updates), default=row.starts_at),

@@ -11,6 +11,7 @@ from django.http import HttpResponse
 from django.utils import feedgenerator
 
 from accounts import links as account_links
+from accounts.days import utc
 from accounts.feeds import xml_text
 from ledger.records import ChangeEntry
 from marketplace import links
@@ -99,8 +100,8 @@ def _change(entry: ChangeEntry, types: Mapping[tuple[str, str], str]) -> dict[st
 
 def _note(note: Note) -> dict[str, Any]:
     """Maintenance or an incident, as its provider signed it."""
-    until = f"{note.ends_at:%Y-%m-%d %H:%M} UTC" if note.ends_at else "an end not known yet"
-    when = f"From {note.starts_at:%Y-%m-%d %H:%M} UTC to {until}"
+    until = utc(note.ends_at) if note.ends_at else "an end not known yet"
+    when = f"From {utc(note.starts_at)} to {until}"
     return {
         "title": f"{note.provider} announced {NOTES[note.kind]}",
         "link": f"{settings.SITE_URL}{links.provider_path(note.provider)}",

@@ -76,49 +76,42 @@ PLANS = (
 )
 
 
-class Seed:
-    """One run against one chain and one site."""
+def seed(
+    rpc_urls: Sequence[str], site: str, ledger: str, at_least: int, leave_out: Collection[str]
+) -> int:
+    """Carry out every plan whose account has no ledger yet, at `at_least` chat services; returns
+    how many were. `leave_out`: models that nobody asks, as their providers do not always answer.
+    """
+    services = listed(site, "kind=inference&type=chatbot", at_least, leave_out)
 
-    def __init__(
-        self, rpc_urls: Sequence[str], site: str, ledger: str, leave_out: Collection[str] = ()
-    ) -> None:
-        """`leave_out`: models that nobody asks, because their providers do not always answer."""
-        self.rpc_urls = rpc_urls
-        self.site = site
-        self.ledger = ledger
-        self.leave_out = leave_out
+    def carry_out(plan: Plan) -> bool:
+        with Rpc(rpc_urls, DEVNET_CHAIN_ID) as rpc:
+            return User(rpc, ledger, plan.account).carry_out(plan, services)
 
-    def run(self, at_least: int = 1) -> int:
-        """Carry out every plan whose account has no ledger yet; returns how many were.
+    with ThreadPoolExecutor(len(PLANS)) as pool:
+        return sum(pool.map(carry_out, PLANS))
 
-        Waits up to a minute for the site to list `at_least` chat services.
-        """
-        services = self.services(at_least)
-        with ThreadPoolExecutor(len(PLANS)) as pool:
-            return sum(pool.map(lambda plan: self.carry_out(plan, services), PLANS))
 
-    def carry_out(self, plan: Plan, services: list[dict[str, Any]]) -> bool:
-        with Rpc(self.rpc_urls, DEVNET_CHAIN_ID) as rpc:
-            return User(rpc, self.ledger, plan.account).carry_out(plan, services)
-
-    def services(self, at_least: int) -> list[dict[str, Any]]:
-        # On this machine: other listings of a devnet may be made up.
-        wanted = "kind=inference&type=chatbot&q=127.0.0.1&page_size=50"
-        url = f"{self.site}/api/v1/services?{wanted}"
-        deadline = time.monotonic() + 60
-        while True:
-            try:
-                with urllib.request.urlopen(url, timeout=10) as response:
-                    found: list[dict[str, Any]] = json.load(response)["items"]
-                items = [item for item in found if item["model"] not in self.leave_out]
-                problem = f"lists {len(items)} chat services, {at_least} are needed"
-                if len(items) >= at_least:
-                    return sorted(items, key=lambda i: (i["created_block"], i["provider"]))
-            except (OSError, ValueError, KeyError) as error:
-                problem = f"does not answer: {error}"
-            if time.monotonic() > deadline:
-                raise SeedError(f"{url} {problem}")
-            time.sleep(0.1)
+def listed(
+    site: str, wanted: str, at_least: int, leave_out: Collection[str] = ()
+) -> list[dict[str, Any]]:
+    """What the site lists of this machine (other listings of a devnet may be made up), the oldest
+    first; waited for up to a minute. Raises SeedError."""
+    url = f"{site}/api/v1/services?{wanted}&q=127.0.0.1&page_size=50"
+    deadline = time.monotonic() + 60
+    while True:
+        try:
+            with urllib.request.urlopen(url, timeout=10) as response:
+                found: list[dict[str, Any]] = json.load(response)["items"]
+            items = [item for item in found if item.get("model") not in leave_out]
+            problem = f"lists {len(items)} services, {at_least} are needed"
+            if len(items) >= at_least:
+                return sorted(items, key=lambda i: (i["created_block"], i["provider"]))
+        except (OSError, ValueError, KeyError) as error:
+            problem = f"does not answer: {error}"
+        if time.monotonic() > deadline:
+            raise SeedError(f"{url} {problem}")
+        time.sleep(0.1)
 
 
 class User:

@@ -14,7 +14,7 @@ from typing import Any
 from eth_typing import Hash32
 
 from chain.rpc import Rpc
-from marketplace.seed import DEVNET_CHAIN_ID, ZEROG, SeedError, User
+from marketplace.seed import DEVNET_CHAIN_ID, ZEROG, SeedError, User, listed
 from protocol import tuning
 from protocol.abi import FINE_TUNING_SERVING, LEDGER_MANAGER, decode_result, encode_call
 from protocol.digests import personal_digest
@@ -48,34 +48,12 @@ LESSON = {
 PATIENCE_SECONDS = 300
 
 
-class TuningSeed:
-    """One run against one chain and one site."""
-
-    def __init__(self, rpc_urls: Sequence[str], site: str, ledger: str) -> None:
-        self._rpc_urls = rpc_urls
-        self._site = site
-        self._ledger = ledger
-
-    def run(self) -> bool:
-        """Have the model tuned, take it over, wait until it is settled; False where this user has
-        a task at the provider already. Raises SeedError."""
-        service = self._service()
-        with Rpc(self._rpc_urls, DEVNET_CHAIN_ID) as rpc:
-            return _Customer(rpc, self._ledger, service).run()
-
-    def _service(self) -> dict[str, Any]:
-        url = f"{self._site}/api/v1/services?kind=fine-tuning&q=127.0.0.1&page_size=50"
-        deadline = time.monotonic() + 60
-        while time.monotonic() < deadline:
-            try:
-                with urllib.request.urlopen(url, timeout=10) as response:
-                    items: list[dict[str, Any]] = json.load(response)["items"]
-                if items:
-                    return items[0]
-            except (OSError, ValueError, KeyError):
-                pass
-            time.sleep(0.5)
-        raise SeedError(f"{url} lists nobody who fine-tunes")
+def tune(rpc_urls: Sequence[str], site: str, ledger: str) -> bool:
+    """Have the model tuned, take it over, wait until it is settled; False where this user has a
+    task at the provider already. Raises SeedError."""
+    service = listed(site, "kind=fine-tuning", 1)[0]
+    with Rpc(rpc_urls, DEVNET_CHAIN_ID) as rpc:
+        return _Customer(rpc, ledger, service).run()
 
 
 class _Customer:

@@ -16,7 +16,7 @@ from django.utils import timezone
 from django.utils.translation import gettext as _
 
 from accounts import limits
-from accounts.days import moment_of
+from accounts.days import moment_of, utc
 from accounts.errors import Problem
 from accounts.models import User
 from ledger import listed
@@ -97,19 +97,15 @@ def prepare(request: HttpRequest, user: User, note: Written, typed: Mapping[str,
     limits.spend("operator-statements", user.address, limit=20, seconds=600)
     profile_signing.require_provider(user)
     _require_room(user)
-    until = _said(note.ends_at) if note.ends_at else "not known yet"
+    until = utc(note.ends_at) if note.ends_at else "not known yet"
     said = (
         ("Kind", note.kind.value),
-        ("From", _said(note.starts_at)),
+        ("From", utc(note.starts_at)),
         ("To", until),
         ("Text", note.text),
     )
     title = f"a note of {note.kind.value}"
     return profile_signing.prepare(request, user, WHAT, title, said, dict(typed))
-
-
-def _said(moment: dt.datetime) -> str:
-    return f"{moment:%Y-%m-%d %H:%M} UTC"
 
 
 def _require_room(user: User) -> None:

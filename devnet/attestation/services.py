@@ -39,6 +39,15 @@ class Reply:
     headers: Mapping[str, str] = field(default_factory=dict)
 
 
+def anchors_document(intel: IntelServices, nvidia: NvidiaServices) -> dict[str, str]:
+    """What vouches for everything that these vendors sign, for ATTESTATION_ANCHORS."""
+    roots = {"intel": intel.root, "nvidia": nvidia.root, "rim": nvidia.rim_root}
+    return {
+        **{name: base64.b64encode(pki.der(root)).decode() for name, root in roots.items()},
+        "nras_issuer": ISSUER,
+    }
+
+
 class Services:
     """All four services of one seed. `tcb`: what Intel says of a platform that is up to date."""
 
@@ -49,15 +58,7 @@ class Services:
 
     def anchors(self) -> dict[str, str]:
         """The document of ATTESTATION_ANCHORS (interfaces.md 1)."""
-        roots = {
-            "intel": self.intel.root,
-            "nvidia": self.nvidia.root,
-            "rim": self.nvidia.rim_root,
-        }
-        return {
-            **{name: base64.b64encode(pki.der(root)).decode() for name, root in roots.items()},
-            "nras_issuer": ISSUER,
-        }
+        return anchors_document(self.intel, self.nvidia)
 
     def answer(self, method: str, target: str, body: bytes, now: int) -> Reply:
         """The reply to one request at `now` (unix seconds)."""

@@ -57,9 +57,8 @@ EXEMPT = {
     "provider/checks/__init__.py:look": "a session, opened here and used below",
     "provider/checks/outside.py:_tls": "a handshake with its own public URL, within SECONDS",
     "marketplace/seed.py:ask": "the demo at its own devnet",
-    "marketplace/seed.py:services": "the demo at its own devnet",
+    "marketplace/seed.py:listed": "the demo at its own devnet",
     "marketplace/seed_tuning.py:_call": "the demo at its own devnet",
-    "marketplace/seed_tuning.py:_service": "the demo at its own devnet",
 }
 #: Words that open a connection, or look a name up.
 OPENS = re.compile(

@@ -12,10 +12,10 @@ from typing import Any
 from attestation.engine import anchors, reports
 from attestation.engine.evidence import Context
 from attestation.engine.verdicts import Report
-from devnet.attestation.vendors import ISSUER, IntelServices, NvidiaServices, Tcb
+from devnet.attestation.services import anchors_document
+from devnet.attestation.vendors import IntelServices, NvidiaServices, Tcb
 from protocol import quotes
 from protocol.digests import address_of_key
-from provider.tee.development import pki
 from provider.tee.development.report import Machine, report
 
 NOW = 1_795_132_800
@@ -31,15 +31,7 @@ class Lab:
 
     @property
     def anchors_document(self) -> dict[str, str]:
-        roots = {
-            "intel": self.intel.root,
-            "nvidia": self.nvidia.root,
-            "rim": self.nvidia.rim_root,
-        }
-        return {
-            **{name: base64.b64encode(pki.der(root)).decode() for name, root in roots.items()},
-            "nras_issuer": ISSUER,
-        }
+        return anchors_document(self.intel, self.nvidia)
 
     @property
     def anchors(self) -> anchors.Anchors:

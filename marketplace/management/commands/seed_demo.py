@@ -6,8 +6,8 @@ from django.conf import settings
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 
 from chain.errors import ChainError
-from marketplace.seed import DEVNET_CHAIN_ID, Seed, SeedError
-from marketplace.seed_tuning import TuningSeed
+from marketplace.seed import DEVNET_CHAIN_ID, SeedError, seed
+from marketplace.seed_tuning import tune
 from probes import examples, services
 
 
@@ -45,20 +45,13 @@ class Command(BaseCommand):
             rows = examples.seed(listings)
             self.stdout.write(f"{rows:,} rows of example data for {len(listings)} services")
             return
+        where = settings.CHAIN_RPC_URLS, settings.SITE_URL, settings.LEDGER_ADDRESS
         try:
             if options["tuning"]:
-                tuned = TuningSeed(
-                    settings.CHAIN_RPC_URLS, settings.SITE_URL, settings.LEDGER_ADDRESS
-                ).run()
+                tuned = tune(*where)
                 self.stdout.write("one model fine-tuned" if tuned else "was fine-tuned before")
                 return
-            seed = Seed(
-                settings.CHAIN_RPC_URLS,
-                settings.SITE_URL,
-                settings.LEDGER_ADDRESS,
-                options["leave_out"],
-            )
-            done = seed.run(options["services"])
+            done = seed(*where, options["services"], options["leave_out"])
         except (SeedError, ChainError) as error:
             raise CommandError(str(error)) from None
         self.stdout.write(f"{done} accounts seeded")
