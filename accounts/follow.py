@@ -8,6 +8,7 @@ at for a day, less often.
 
 from __future__ import annotations
 
+from contextlib import suppress
 from datetime import timedelta
 from typing import Any
 
@@ -18,7 +19,7 @@ from django.utils import timezone, translation
 from django.utils.translation import gettext_noop
 
 from accounts import carriers, node, refusals
-from accounts.errors import NodeError, RpcError
+from accounts.errors import NodeError, Problem, RpcError
 from accounts.intents import move, submitted
 from accounts.models import FOLLOWED, RECONSIDERED, Intent, State
 from chain import selectors as chain
@@ -122,7 +123,8 @@ def _adopt(intent: Intent) -> None:
             continue
         tx_hash = str(found.get("hash")).lower()
         if not Intent.objects.filter(user=intent.user_id, tx_hash=tx_hash).exists():
-            submitted(intent, tx_hash)
+            with suppress(Problem):  # its page has told a hash meanwhile
+                submitted(intent, tx_hash)
             return
 
 

@@ -134,6 +134,7 @@ def test_a_transaction_whose_page_died_is_found_by_its_nonce(chain: Chain) -> No
     assert follow.look(orphaned(intent)).state == State.AWAITING_WALLET
     tx_hash = broadcast(chain, ALICE, intent)
     chain.mine()
+    stale = Intent.objects.get(pk=intent.pk)
     follow.look_at_all()  # it was asked about a moment ago
     intent.refresh_from_db()
     assert intent.state == State.AWAITING_WALLET
@@ -142,6 +143,10 @@ def test_a_transaction_whose_page_died_is_found_by_its_nonce(chain: Chain) -> No
     intent.refresh_from_db()
     assert (intent.state, intent.tx_hash) == (State.SUBMITTED, tx_hash)
     assert looked(intent).state == State.INCLUDED
+    # Meanwhile its page has told another hash, which its wallet had: that one stays.
+    Intent.objects.update(tx_hash="0x" + "ab" * 32)
+    follow._adopt(stale)
+    assert Intent.objects.get().tx_hash == "0x" + "ab" * 32
 
 
 def test_only_what_was_reviewed_and_only_once_is_adopted(chain: Chain) -> None:
