@@ -270,8 +270,9 @@ async def _left(receive: Receive) -> None:
 
 
 def _require(visit: _Visit, method: str) -> None:
-    if visit.method != method:
-        visit.reply.add({"allow": method})
+    allowed = ("GET", "HEAD") if method == "GET" else (method,)  # the server drops HEAD's body
+    if visit.method not in allowed:
+        visit.reply.add({"allow": ", ".join(allowed)})
         raise ApiError(405, "method_not_allowed", f"Use {method} here.")
 
 

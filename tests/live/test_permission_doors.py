@@ -171,6 +171,11 @@ def test_every_door_of_the_relay_answers_as_the_table_says(asgi_server: str, wor
             other = "GET" if method == "POST" else "POST"
             turned = requests.request(other, f"{asgi_server}/v1/{path}", timeout=20)
             assert turned.status_code == 405, name
+            assert turned.headers["allow"] == method.replace("GET", "GET, HEAD")
+            if method == "GET":  # HEAD is the same without a body (RFC 9110, 9.3.2)
+                url = f"{asgi_server}/v1/{path}"
+                head = requests.head(url, headers=headers, timeout=20)
+                assert (head.status_code, head.content) == (answer.status_code, b""), name
             # A session is nobody's here, and no page of another site may read an answer.
             cookie = {"sessionid": world.cookies["user"]["sessionid"].value}
             asked = requests.request(method, f"{asgi_server}/v1/{path}", cookies=cookie, timeout=20)
