@@ -268,7 +268,9 @@ CHANGES: dict[Kind, tuple[str, ...]] = {
 
 def sentence(kind: str, where: str, number: str) -> str:
     """The rule in words; the first letter is a capital even where it is an address."""
-    text = _(SORTS[Kind(kind)].sentence).format(where=where, number=number)
+    every = kind == Kind.PRICE and number == "0"
+    said = _("A price of {where} changes") if every else _(SORTS[Kind(kind)].sentence)
+    text = said.format(where=where, number=number)
     return text[:1].upper() + text[1:] if not text.startswith("0x") else text
 
 

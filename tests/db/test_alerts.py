@@ -397,6 +397,8 @@ def test_pages_belong_to_their_owner_and_forms_work_without_a_script(alice: User
     assert answer.status_code == 400 and "whole number of percent" in answer.content.decode()
     past = mine.get("/account/alerts?kind=url&preview=1").content.decode()
     assert "this would have told you" in past and "changed its URL" in past
+    every = mine.get("/account/alerts?kind=price&number=0&preview=1").content.decode()
+    assert "A price of each provider" in every and "changes by 0 %" not in every
     assert alice.alert_rules.count() == 6  # a preview makes no rule
 
 
