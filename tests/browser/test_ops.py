@@ -136,7 +136,13 @@ def test_operations(page: Page, context: BrowserContext, rows: str) -> None:
     page.set_viewport_size({"width": 1280, "height": 900})
     expect(page.locator("[data-alarm=drift]")).to_contain_text("2 values differ")
     expect(page.get_by_test_id("failure-row")).to_have_count(2)
-    # It asks again by itself.
+    # It asks again by itself, and takes the focus from nobody.
+    link = page.locator("[data-alarm=drift] a")
+    link.focus()
+    with page.expect_response("**/ops?part=live"):
+        pass
+    page.wait_for_function("!document.querySelector('#live.htmx-request, .htmx-settling')")
+    expect(link).to_be_focused()
     Reconciliation.objects.create(
         at=timezone.now(), scope="sample", block=4_512_321, compared={"ledgers": 40}
     )
