@@ -83,15 +83,17 @@ def one_window(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture(autouse=True)
 def nothing_is_believed() -> None:
-    """A test that took Redis away leaves no pause behind for the next one, and one with a chain
-    neither its pace nor that its node kept silent."""
+    """A test that took Redis away leaves no pause behind for the next one, one with a chain neither
+    its pace nor that its node kept silent, and none a sum: their blocks have the same hashes."""
     from accounts import node
     from chain import selectors
+    from marketplace.memo import at_block, at_listing
     from net import cache
 
     node._local.__dict__.pop("silent_until", None)
     cache._asked_again = 0.0
     selectors._pace = (0.0, None)
+    at_block.state = at_listing.state = ""
 
 
 @pytest.fixture
