@@ -22,6 +22,7 @@ from accounts.preview_types import Effect
 from accounts.services import Preview
 from attestation.models import Verification
 from attestation.selectors import DEVELOPMENT, EXPIRED, NEVER, ServiceKey, StandingView, standing_of
+from ledger import listed
 from ledger import selectors as ledger
 from ledger.models import Kind
 
@@ -76,13 +77,14 @@ def ago(age: timedelta) -> str:
 
 
 def with_words(preview: Preview) -> Preview:
-    """The preview with what is known about the keys that it acknowledges (5 queries at most)."""
+    """The preview with what is known about the keys that it acknowledges (6 queries at most)."""
     acknowledges = preview.action == "transfer" or (
         preview.action == "acknowledge_signer" and preview.params["acknowledged"]
     )
     if not acknowledges:
         return preview
-    words = (*_change(preview.params, preview.facts), *_evidence(preview.params, preview.facts))
+    given = preview.params, preview.facts
+    words = (*_left_out(*given), *_change(*given), *_evidence(*given))
     return replace(
         preview,
         warnings=(*preview.warnings, *(word.text for word in words)),
@@ -98,6 +100,19 @@ class Word:
     text: str
     grave: bool = False
     effect: Effect | None = None
+
+
+def _left_out(params: dict[str, Any], facts: Facts) -> Iterable[Word]:
+    """Lists leave the service out (`ledger.listed`): whoever comes by a link has to be told."""
+    if facts.serving is None:
+        return
+    there = {"provider": params["provider"], "serving": facts.serving.address}
+    here = listed.rows(everything=True).filter(**there)
+    if here.exclude(pk__in=listed.rows().filter(**there)).exists():
+        yield Word(
+            _("Moderators hid this provider from lists: read why on its page before you do this."),
+            grave=True,
+        )
 
 
 def _change(params: dict[str, Any], facts: Facts) -> Iterable[Word]:

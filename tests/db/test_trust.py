@@ -21,6 +21,8 @@ from devnet.deploy import Contracts, connect
 from devnet.owner import acknowledge_signer
 from ledger.models import Service
 from ledger.selectors import account
+from moderation.models import Effect
+from moderation.subjects import Subject
 from tests import factories
 from tests.db.test_refunds import moved, pair
 from tests.factories import ALICE, ONE
@@ -145,6 +147,15 @@ def test_a_transfer_says_whether_the_key_it_acknowledges_was_verified(
     judged(contracts, "fail")
     html = review(alice)
     assert "12 minutes ago and it FAILED" in html and '"notice bad"' in html
+    factories.service(PETRA, serving=contracts.inference.address)
+    assert "Moderators hid" not in review(alice)
+    subject = Subject.service(contracts.inference.address, PETRA)
+    Effect.objects.create(
+        number=1, kind="hidden", subject_kind=subject.kind, subject=subject.key,
+        provider=PETRA, serving=contracts.inference.address, at=NOW,
+    )  # fmt: skip
+    assert "Moderators hid this provider from lists" in review(alice)
+    assert "Moderators hid" not in review(alice, "retrieve", "")
     judged(contracts, "pass", signer=OTHER)
     assert f"was of another signing key ({OTHER})" in review(alice)
     # What was reviewed is kept with the transaction, and programs are told the same.
