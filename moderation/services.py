@@ -159,16 +159,7 @@ def by_host(action: Action, subject: Subject, public_text: str, *, by: str, reas
         _require_living(action, subject)
         force = state.in_force(subject, now)
         _fits(action, force, "")
-        act = _append(
-            by,
-            action,
-            subject,
-            reason,
-            public_text=text,
-            data={},
-            force=force,
-            now=now,
-        )
+        act = _append(by, action, subject, reason, public_text=text, data={}, force=force, now=now)
         _close(_settled(act), act, Decision(action, reason, text), now)
     return act
 
@@ -188,10 +179,7 @@ def decline(actor: User, number: int, reason: str, *, request: HttpRequest | Non
             Action.DECLINE,
             proposal.about,
             above.cleaned(proposal.about, reason[:REASON]),
-            data={
-                "answers": proposal.number,
-                "label": proposal.action.removeprefix("propose_"),
-            },
+            data={"answers": proposal.number, "label": proposal.action.removeprefix("propose_")},
             force=force,
             request=request,
             now=now,
@@ -425,10 +413,7 @@ def _settled(act: Act) -> QuerySet[Item]:
     """Whatever is reported about a link is settled once it has ended; an appeal is not."""
     about = Item.objects.filter(closed_at=None, subject_kind=act.subject_kind, subject=act.subject)
     ended = act.action in (Action.END, Action.END_BY_HOST)
-    return about.filter(kind__in=_REPORTED) if ended else about.none()
-
-
-_REPORTED = (ItemKind.REPORT, ItemKind.PROPOSAL)
+    return about.filter(kind__in=(ItemKind.REPORT, ItemKind.PROPOSAL)) if ended else about.none()
 
 
 def _close(items: Iterable[Item], act: Act, decision: Decision, now: dt.datetime) -> None:
