@@ -131,7 +131,7 @@ def bar_row(row: Bar, of: str) -> SafeString:
     return SafeString(
         f'<tr role="row" data-testid="spent-row" data-of="{escape(of)}" '
         f'data-amount="{row.amount:d}"><th role="rowheader" scope="row">{name}</th>'
-        '<td role="cell" class="stacked"><svg viewBox="0 0 10000 100" '
+        '<td role="cell" class="stacked wide"><svg viewBox="0 0 10000 100" '
         'preserveAspectRatio="none" aria-hidden="true"><rect data-part="1" x="0" y="0" '
         f'width="{row.share:d}" height="100"></rect></svg></td>'
         f'<td role="cell" class="number" data-label="{_("Spent")}">{amount(row.amount)}</td>'
