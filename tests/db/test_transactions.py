@@ -298,18 +298,6 @@ def test_only_a_step_of_money_waits_to_be_continued(then: str) -> None:
         assert current is not None and current.intent == shown, asked
 
 
-def test_a_retrieval_says_what_it_began_and_what_it_brought() -> None:
-    def shown(*effects: tuple[str, int, int]) -> tuple[bool, bool]:
-        rows = [{"what": w, "before": str(a), "after": str(b)} for w, a, b in effects]
-        intent = Intent(action="retrieve", params={}, state=State.FINAL, effects=rows)
-        tx = pages_transaction.transaction(intent)
-        return tx.retrieved, tx.collected
-
-    assert shown(("locked", 2, 0), ("refunding", 0, 2), ("gas", 0, 1)) == (True, False)
-    assert shown(("available", 1, 3), ("refunding", 2, 0)) == (False, True)
-    assert shown(("available", 1, 3), ("locked", 2, 0)) == (True, True)
-
-
 def test_a_reverted_transaction_says_why(chain: Chain, contracts: Contracts) -> None:
     chain.rpc.call("evm_setAutomine", True)
     contracts.ledger.send(ALICE, "depositFund", value=5 * NEURON)

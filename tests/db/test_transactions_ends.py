@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from django.utils import timezone
 
-from accounts import carriers, follow, intents
+from accounts import carriers, follow, intents, pages_transaction
 from accounts.errors import Refused
 from accounts.models import Intent, State
 from devnet.anvil import Anvil
@@ -295,3 +295,15 @@ def test_the_number_of_unsent_transactions_is_bounded(chain: Chain, monkeypatch:
     intents.reject(last)
     opened(person(ALICE))
     assert Intent.objects.count() == 3
+
+
+def test_a_retrieval_says_what_it_began_and_what_it_brought() -> None:
+    def shown(*effects: tuple[str, int, int]) -> tuple[bool, bool]:
+        rows = [{"what": w, "before": str(a), "after": str(b)} for w, a, b in effects]
+        intent = Intent(action="retrieve", params={}, state=State.FINAL, effects=rows)
+        tx = pages_transaction.transaction(intent)
+        return tx.retrieved, tx.collected
+
+    assert shown(("locked", 2, 0), ("refunding", 0, 2), ("gas", 0, 1)) == (True, False)
+    assert shown(("available", 1, 3), ("refunding", 2, 0)) == (False, True)
+    assert shown(("available", 1, 3), ("locked", 2, 0)) == (True, True)
