@@ -12,6 +12,7 @@ import pytest
 from django.db import connection, transaction
 
 from accounts.models import User
+from runner.__main__ import shared_out
 from runner.environment import secrets_of
 from runner.postgres import find_binaries
 from runner.tree import Stop
@@ -110,6 +111,12 @@ def test_secrets_are_made_once_and_never_again(tmp_path: Path) -> None:
         with pytest.raises(Stop, match=r"^configuration: .*secrets\.json cannot be read") as stop:
             secrets_of(tmp_path)
         assert stop.value.code == 2 and made["SECRET_KEY"] not in str(stop.value)
+
+
+def test_what_is_no_test_is_looked_for_by_one_process() -> None:
+    """Four said after minutes that no tests ran, and never named what was not there."""
+    assert shared_out(["tests/nothing"]) == [] == shared_out(["tests/pure/test_run.py"])
+    assert shared_out(["tests/db", "-x"]) == shared_out(["-x"]) == shared_out([]) != []
 
 
 def test_what_is_no_port_is_said_in_one_line() -> None:
