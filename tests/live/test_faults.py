@@ -28,8 +28,8 @@ from runner.postgres import EmbeddedPostgres
 from runner.processes import free_port
 from runner.valkey import EmbeddedValkey
 from tests import database, factories
+from tests.db.test_admin import member
 from tests.db.test_keys_lasting import signed_in
-from tests.db.test_ops import member
 from tests.forks import SITE
 
 ROOT = Path(__file__).resolve().parent.parent.parent
