@@ -6,7 +6,7 @@ from __future__ import annotations
 
 from uuid import UUID
 
-from django.db.models import Q, QuerySet
+from django.db.models import QuerySet
 
 from accounts.models import User
 from inference.models import Chat, Medium, Turn
@@ -14,15 +14,15 @@ from inference.models import Chat, Medium, Turn
 
 def chats_of(user: User, session_key: str | None, medium: Medium = Medium.CHAT) -> QuerySet[Chat]:
     """All conversations that `user` may read in this session, newest first."""
-    mine = Q(session_key="") | Q(session_key=session_key or "")
-    rows = Chat.objects.filter(mine, owner=user, deleted_at=None, medium=medium)
+    here = ("", session_key or "")
+    rows = Chat.objects.filter(session_key__in=here, owner=user, deleted_at=None, medium=medium)
     return rows.select_related("owner").order_by("-updated_at")
 
 
 def turns_of(user: User, session_key: str | None) -> QuerySet[Turn]:
     """All turns of a person, of every medium, newest first, with their chats."""
-    mine = Q(chat__session_key="") | Q(chat__session_key=session_key or "")
-    rows = Turn.objects.filter(mine, chat__owner=user, chat__deleted_at=None)
+    here = ("", session_key or "")
+    rows = Turn.objects.filter(chat__session_key__in=here, chat__owner=user, chat__deleted_at=None)
     return rows.select_related("chat__owner").order_by("-pk")
 
 
@@ -37,11 +37,10 @@ def deleted_chat_for(
     user: User, chat_id: UUID, session_key: str | None = None, medium: Medium = Medium.CHAT
 ) -> Chat:
     """A conversation the user has just deleted. Raises Chat.DoesNotExist."""
-    mine = Q(session_key="") | Q(session_key=session_key or "")
-    rows = Chat.objects.exclude(deleted_at=None).filter(mine, owner=user, medium=medium)
-    return rows.get(pk=chat_id)
+    rows = Chat.objects.exclude(deleted_at=None).filter(owner=user, medium=medium)
+    return rows.get(pk=chat_id, session_key__in=("", session_key or ""))
 
 
-def turn_for(user: User, turn_id: int, session_key: str | None = None) -> Turn:
+def turn_for(user: User, turn_id: int, session_key: str | None) -> Turn:
     """A turn of one of the user's chats. Raises Turn.DoesNotExist."""
     return turns_of(user, session_key).get(pk=turn_id, chat__medium=Medium.CHAT)

@@ -166,7 +166,7 @@ def open_turn(
     )
     if listing is None or not state.ready:
         raise NotReady(state.code, _(NOT_READY[state.code]))
-    _check_signer(known.signer, signer, accept_signer)
+    check_signer(known.signer, signer, accept_signer)
     header = _header(chat.owner, provider, known.key)
     turn = _turn(chat, question, given, body, listing, signer, model)
     turn.process, turn.prompt_key = process, prompt_key
@@ -291,8 +291,9 @@ def _header(user: User, provider: str, key: ProviderKey | None) -> str:
     raise NotReady("no_key", _(NOT_READY["no_key"]))
 
 
-def _check_signer(before: str, signer: verify.Signer | None, accepted: str) -> None:
-    """A new signer may be a new machine: the person decides before anything is sent to it."""
+def check_signer(before: str, signer: verify.Signer | None, accepted: str) -> None:
+    """A new signer may be a new machine: the person decides before anything is sent to it. Raises
+    SignerChanged."""
     now = signer.address if signer else ""
     if before and now.lower() not in (before.lower(), accepted.lower()):
         raise SignerChanged(before, now)

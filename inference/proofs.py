@@ -51,12 +51,7 @@ def judge(data: bytes) -> tuple[Checked, ...]:
         )
     known = Known()
     found = [_judged(request, known, pictures="files" in given) for request in requests]
-    judged = tuple(one for one in found if one is not None)
-    if not judged:
-        raise Unusable(
-            _("No request in this file has a signature of a provider that is listed now.")
-        )
-    return judged
+    return _some([one for one in found if one is not None])
 
 
 def is_archive(data: bytes) -> bool:
@@ -94,6 +89,10 @@ def archive(data: bytes) -> tuple[Checked, ...]:
         ) from None
     except _BROKEN:
         raise Unusable(_("This archive is damaged, or no archive of pictures from here.")) from None
+    return _some(found)
+
+
+def _some(found: list[Checked]) -> tuple[Checked, ...]:
     if not found:
         raise Unusable(
             _("No request in this file has a signature of a provider that is listed now.")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Literal
 
@@ -150,3 +151,13 @@ def check(
 def chat_service(provider: str) -> Listing | None:
     """The chat service of a provider: in the recommended serving contract, else the newest."""
     return ledger.service(Kind.INFERENCE.value, provider)
+
+
+def one_each(listings: Iterable[Listing]) -> list[Listing]:
+    """One service of each provider, in their order: in the recommended contract, else the first."""
+    found: dict[str, Listing] = {}
+    for listing in listings:
+        known = found.get(listing.provider)
+        if known is None or (listing.recommended and not known.recommended):
+            found[listing.provider] = listing
+    return list(found.values())

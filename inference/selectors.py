@@ -377,14 +377,9 @@ def chat_listings(service_type: str = CHAT_TYPE, also: str = "") -> list[Listing
     price; one per provider. `also`: a provider that somebody named, even if moderators hid it.
     """
     query = ServiceQuery(kind=Kind.INFERENCE.value, type=service_type, sort="price")
-    found = ledger.services(query, page_size=ledger.MAX_PAGE_SIZE).items
-    best: dict[str, Listing] = {}
-    for listing in found:
-        known = best.get(listing.provider)
-        if known is None or (listing.recommended and not known.recommended):
-            best[listing.provider] = listing
-    if also and also not in best:
+    found = readiness.one_each(ledger.services(query, page_size=ledger.MAX_PAGE_SIZE).items)
+    if also and also not in {x.provider for x in found}:
         named = readiness.chat_service(also)
         if named is not None and named.service_type == service_type:
-            best[also] = named
-    return sorted(best.values(), key=lambda x: not x.tee_signer_acknowledged)
+            found.append(named)
+    return sorted(found, key=lambda x: not x.tee_signer_acknowledged)

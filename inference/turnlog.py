@@ -13,7 +13,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import AsyncGenerator, Iterable
-from contextlib import aclosing, asynccontextmanager
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import Any
 from weakref import WeakKeyDictionary
@@ -250,19 +250,13 @@ async def watching(turn: int) -> AsyncGenerator[None, None]:
             del counts[turn]
 
 
-async def follow(turn: int, after: int = 0) -> AsyncGenerator[Entry, None]:
-    """Entries after number `after`, as they come, until the turn's verdict; then it ends.
-
-    Never ends where the stream was left without it (`inference.watching`). Raises RedisError.
-    """
-    async with aclosing(batches(turn, after)) as found:
-        async for entries in found:
-            for entry in entries:
-                yield entry
-
-
 async def batches(turn: int, after: int = 0) -> AsyncGenerator[list[Entry], None]:
-    """`follow`, with those together that are there together; none after some seconds of silence."""
+    """Entries after number `after`, as they come, until the turn's verdict: those together that are
+    there together; none after some seconds of silence.
+
+    Never ends where the stream was left without a verdict (`inference.watching`). Raises
+    RedisError.
+    """
     with subscribers.subscribed(turn, after) as subscriber:
         behind = subscriber.behind
         while True:

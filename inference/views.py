@@ -4,11 +4,13 @@ does asking (by form).
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Callable
+from typing import Any, TypeVar
 from urllib.parse import urlsplit
 from uuid import UUID, uuid4
 
 from asgiref.sync import sync_to_async
+from django.core.exceptions import ObjectDoesNotExist
 from django.core.files.uploadedfile import UploadedFile
 from django.http import (
     Http404,
@@ -41,6 +43,7 @@ from inference.selectors import Visit
 from ledger import selectors as ledger
 from probes import exchange
 
+Own = TypeVar("Own")
 #: So often one may ask for older conversations; search finds what is older still.
 MAX_OLDER = 1_000
 
@@ -303,22 +306,20 @@ def _shown_again(given: dict[str, str]) -> Options | None:
         return Options(verified="verified" in given)
 
 
-def chat_of(request: HttpRequest, chat: UUID) -> Chat:
-    """The person's chat, or 404: strangers do not even learn that it exists."""
+def own(request: HttpRequest, read: Callable[..., Own], pk: UUID | int, *more: Medium) -> Own:
+    """What the person may `read` (`access`), or 404: strangers do not even learn that it exists."""
     user = user_of(request)
     try:
         if user is not None:
-            return access.chat_for(user, chat, session_of(request))
-    except Chat.DoesNotExist:
+            return read(user, pk, session_of(request), *more)
+    except (ObjectDoesNotExist, OverflowError):
         pass
-    raise Http404("no such conversation")
+    raise Http404("no such conversation or answer")
+
+
+def chat_of(request: HttpRequest, chat: UUID) -> Chat:
+    return own(request, access.chat_for, chat)
 
 
 def turn_of(request: HttpRequest, turn: int) -> Turn:
-    user = user_of(request)
-    try:
-        if user is not None:
-            return access.turn_for(user, turn, session_of(request))
-    except (Turn.DoesNotExist, OverflowError):
-        pass
-    raise Http404("no such answer")
+    return own(request, access.turn_for, turn)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from uuid import UUID
 
-from django.http import Http404, HttpRequest, HttpResponse, HttpResponseRedirect
+from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
 from django.shortcuts import render
 from django.urls import reverse
 from django.utils.text import slugify
@@ -17,7 +17,7 @@ from accounts.models import User
 from inference import access, conversations, export, selectors
 from inference.errors import ChatError
 from inference.models import Chat
-from inference.views import as_file, chat_of, session_of, user_of, visit_of
+from inference.views import as_file, chat_of, own, visit_of
 
 
 @require_POST
@@ -45,14 +45,7 @@ def delete(request: HttpRequest, chat: UUID) -> HttpResponse:
 @require_POST
 def undo(request: HttpRequest, chat: UUID) -> HttpResponse:
     """Bring back a conversation that was just deleted."""
-    user = user_of(request)
-    try:
-        if user is None:
-            raise Chat.DoesNotExist
-        found = access.deleted_chat_for(user, chat, session_of(request))
-    except Chat.DoesNotExist:
-        raise Http404("no such conversation") from None
-    conversations.bring_back(found)
+    conversations.bring_back(own(request, access.deleted_chat_for, chat))
     return HttpResponseRedirect(reverse("inference:chat", args=[chat]))
 
 

@@ -172,7 +172,7 @@ async def _at_once(
 
 async def _sifted(answer: Answer) -> Sieve:
     """An answer that may hold pictures; at no time is it whole in memory."""
-    sieve = pictures.sieve()
+    sieve = Sieve(pictures.MAX_PICTURE_BYTES)
     async for piece in answer.chunks():
         sieve.feed(piece)
     return sieve

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from uuid import UUID, uuid4
 
 from django.core.files.uploadedfile import UploadedFile
-from django.http import Http404, HttpRequest, HttpResponse, HttpResponseRedirect, JsonResponse
+from django.http import HttpRequest, HttpResponse, HttpResponseRedirect, JsonResponse
 from django.utils.translation import gettext as _
 
 from accounts.models import User
@@ -15,7 +14,7 @@ from inference.errors import BadPrompt
 from inference.media import services
 from inference.media.services import Ask
 from inference.models import Chat, Medium
-from inference.views import read_upload, session_of, user_of
+from inference.views import own, read_upload, session_of
 from ledger import selectors as ledger
 
 
@@ -72,18 +71,8 @@ def taken(request: HttpRequest, path: str) -> HttpResponse:
 
 def work_of(request: HttpRequest, chat: UUID, medium: Medium) -> Chat:
     """The person's request, or 404: strangers do not even learn that it exists."""
-    return _found(request, chat, medium, access.chat_for)
+    return own(request, access.chat_for, chat, medium)
 
 
 def deleted_work_of(request: HttpRequest, chat: UUID, medium: Medium) -> Chat:
-    return _found(request, chat, medium, access.deleted_chat_for)
-
-
-def _found(request: HttpRequest, chat: UUID, medium: Medium, read: Callable[..., Chat]) -> Chat:
-    user = user_of(request)
-    try:
-        if user is not None:
-            return read(user, chat, session_of(request), medium)
-    except Chat.DoesNotExist:
-        pass
-    raise Http404("no such request")
+    return own(request, access.deleted_chat_for, chat, medium)

@@ -13,8 +13,6 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any, Self
 
-import orjson
-
 from inference import costs
 from inference.abilities import Abilities
 from inference.errors import BadPrompt
@@ -161,11 +159,6 @@ def most(output_price: int, count: int) -> int:
     return min(fees.image_fee(output_price, count), costs.MOST)
 
 
-def sieve() -> Sieve:
-    """What an answer with pictures is read through."""
-    return Sieve(MAX_PICTURE_BYTES)
-
-
 def sent(document: object, sifted: Sieve) -> tuple[Sent, ...]:
     """The entries of `data[]` of an answer, at most MOST, each taken out of the sieve that the
     document came from. Raises NoPictures."""
@@ -215,8 +208,3 @@ def remote(document: object) -> Remote:
         raise NoPictures("a job in no known state")
     words = why.replace("\x00", "\ufffd")[:500] if isinstance(why, str) else ""
     return Remote(id_, state, words, document.get("data"))
-
-
-def body(fields: Mapping[str, Any]) -> bytes:
-    """The exact bytes of a generation."""
-    return orjson.dumps(dict(fields))

@@ -21,7 +21,7 @@ from accounts.models import User
 from attestation import verify
 from inference import costs, guard, readiness, seals
 from inference.conversations import give_key
-from inference.errors import BadPrompt, Busy, NotReady, SignerChanged
+from inference.errors import BadPrompt, Busy, NotReady
 from inference.media import forms, pictures, quota, recordings, transcripts, uploads, vectors
 from inference.media.asking import Call
 from inference.media.forms import Part
@@ -29,7 +29,7 @@ from inference.media.models import File, Job, Role
 from inference.media.recordings import Piece
 from inference.media.uploads import Picture
 from inference.models import Chat, Medium, State, Turn
-from inference.opening import NOT_READY, authorization, title_of
+from inference.opening import NOT_READY, authorization, check_signer, title_of
 from inference.services import of_service
 from ledger import selectors as ledger
 from ledger.models import Kind
@@ -139,7 +139,7 @@ def open_pictures(
                 File.keep(chat, turn, role, 0, picture)
         fields = wish.wire(turn.model, takes)
         if source is None:
-            call = _call(turn, checked, pictures.GENERATIONS, pictures.body(fields))
+            call = _call(turn, checked, pictures.GENERATIONS, orjson.dumps(fields))
         else:
             fields.pop("size", None)  # it stays as large as it is
             parts = [Part(name, str(value).encode()) for name, value in fields.items()]
@@ -289,9 +289,7 @@ def _checked(
         chat__owner=ask.user, chat__medium=medium, provider=listing.provider
     ).exclude(state=State.FAILED)
     before = turns.order_by("-pk").values_list("expected_signer", flat=True).first()
-    now = signer.address if signer else ""
-    if before and now.lower() not in (before.lower(), ask.accept_signer.lower()):
-        raise SignerChanged(before, now)
+    check_signer(before or "", signer, ask.accept_signer)
     return _Checked(listing, signer, authorization(ask.user, listing.provider))
 
 

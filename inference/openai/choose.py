@@ -196,15 +196,13 @@ def candidates(
     )
     rows = ledger.services(query, page_size=ledger.MAX_PAGE_SIZE).items
     allowed = set(providers)
-    best: dict[str, Listing] = {}
-    for row in rows:
-        fits = row.service_type in asks.TYPES[endpoint] and row.tee_signer_acknowledged
-        if not fits or (allowed and row.provider not in allowed):
-            continue
-        known = best.get(row.provider)
-        if known is None or (row.recommended and not known.recommended):
-            best[row.provider] = row
-    return list(best.values())
+    return readiness.one_each(
+        row
+        for row in rows
+        if row.service_type in asks.TYPES[endpoint]
+        and row.tee_signer_acknowledged
+        and (not allowed or row.provider in allowed)
+    )
 
 
 def assured(listings: Sequence[Listing]) -> list[tuple[Listing, Assurance]]:

@@ -18,7 +18,7 @@ from eth_account import Account
 
 from accounts import crypto, limits
 from accounts.models import ProviderKey, User
-from inference import conversations
+from inference import conversations, turnlog
 from inference.hub import Hub
 from inference.models import Chat, State, Turn, Verdict
 from inference.relay import Timeouts
@@ -36,6 +36,11 @@ QUICK = Timeouts(connect=2, first_token=5, between_tokens=5, whole=20, after_don
 def in_db(call: Callable[P, T]) -> Callable[P, Any]:
     wrapped: Callable[P, Any] = database_sync_to_async(call)
     return wrapped
+
+
+async def watched(turn: int, after: int = 0) -> list[turnlog.Entry]:
+    """All that a watcher of an answer is told, to its verdict."""
+    return [entry async for entries in turnlog.batches(turn, after) for entry in entries]
 
 
 def make_key(user: User, provider: str = factories.PETRA) -> ProviderKey:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import json
-from contextlib import aclosing
 from dataclasses import replace
 from html import unescape
 from typing import Any
@@ -34,7 +33,7 @@ from inference.prompts import Malformed, Prompt
 from inference.relay import Record, Timeouts
 from protocol import fees
 from tests import factories
-from tests.db.chat_world import Stage, in_db, stage, world
+from tests.db.chat_world import Stage, in_db, stage, watched, world
 from tests.db.personal_world import prove, sign_in
 from tests.live.chat_upstream import Asked, Reply
 from tests.pure.test_tools import WEATHER
@@ -86,8 +85,7 @@ async def ask(s: Stage, text: str, **given: Any) -> Turn:
 async def test_calls_are_kept_and_their_results_go_back() -> None:
     async with stage(calling) as s:
         turn = await ask(s, "How is the weather?")
-        async with aclosing(turnlog.follow(turn.pk)) as entries:
-            events = [entry.event async for entry in entries]
+        events = [entry.event for entry in await watched(turn.pk)]
         done = await ask(s, "", called=turn.pk, results=("wet\n", "noon"))
         again = await ask(s, "", again=done.pk)
         first, second, third = [json.loads(asked.body) for asked in s.upstream.chats]

@@ -268,7 +268,7 @@ async def test_forms_ask_where_no_script_runs(
         asked = await Turn.objects.order_by("-pk").afirst()
         assert asked is not None
         async with asyncio.timeout(20):
-            async for _ in turnlog.follow(asked.pk):
+            async for _ in turnlog.batches(asked.pk):
                 pass
         return await Turn.objects.aget(pk=asked.pk)
 

@@ -209,7 +209,7 @@ def test_pictures_taken_out_of_an_answer_are_those_that_are_in_it() -> None:
         document = {"a": 'quote " and \\', "data": rows, "long": "\u00e4" * 70_000, "z": [None, ""]}
         text = json.dumps(document)
         text = text.replace("/", "\\/") if rng.random() < 0.5 else text
-        body, at, sieve = text.encode(), 0, pictures.sieve()
+        body, at, sieve = text.encode(), 0, Sieve(pictures.MAX_PICTURE_BYTES)
         while at < len(body):
             step = rng.choice((1, 2, 3, 1_000, 65_536))
             sieve.feed(body[at : at + step])
@@ -261,7 +261,7 @@ def test_escapes_and_crumbs_cost_the_sieve_no_more_than_other_pictures() -> None
     ],
 )
 def test_what_is_no_answer_with_pictures_is_told_by_the_sieve(text: str, words: str) -> None:
-    sieve = pictures.sieve()
+    sieve = Sieve(pictures.MAX_PICTURE_BYTES)
     with pytest.raises((NoPictures, BadAnswer), match=words):
         for at in range(0, len(text), 65_536):
             sieve.feed(text[at : at + 65_536].encode())
