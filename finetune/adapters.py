@@ -11,12 +11,11 @@ from urllib.parse import quote
 import orjson
 from django.utils.translation import gettext_noop as N_
 
+from attestation import trust
 from finetune import broker
 from finetune.errors import BrokerRefused, BrokerSilent
-from net import strictjson
 from net.client import Client
-from net.errors import BadStatus, NetError
-from net.limits import JsonLimits, Limits
+from net.limits import Limits
 
 _LIMITS = Limits(connect=5, first_byte=10, between=5, total=15, max_bytes=64 << 10)
 _ADAPTERS = "/v1/lora/adapters"
@@ -57,19 +56,15 @@ class Server:
 
     async def _call(self, method: str, path: str, body: bytes | None = None) -> Any:
         headers = {"Authorization": self._authorization, "Content-Type": "application/json"}
-        try:
-            async with self._client.open(
-                method, self._url + path, headers=headers, body=body, accept=(200, 201, 202)
-            ) as answer:
-                return strictjson.loads(await answer.read(), JsonLimits(max_bytes=64 << 10))
-        except BadStatus as error:
-            raise BrokerRefused(error.status, broker.words(error)) from None
-        except NetError as error:
-            raise BrokerSilent(f"The provider gives no answer: {error}.") from None
+        url, accept = self._url + path, (200, 201, 202)
+        async with broker.opened(
+            self._client, method, url, headers=headers, body=body, accept=accept
+        ) as answer:
+            return broker.document(await broker.read(answer))
 
 
 @asynccontextmanager
 async def connected(url: str, authorization: str) -> AsyncIterator[Server]:
     """The provider at a listing's URL, under the site's address policy."""
-    async with Client(broker.policy(), _LIMITS) as client:
+    async with Client(trust.provider_policy(), _LIMITS) as client:
         yield Server(client, url, authorization)

@@ -10,7 +10,7 @@ import datetime as dt
 import re
 import secrets
 from collections.abc import AsyncIterator, Iterator
-from contextlib import asynccontextmanager
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass
 from typing import Any
 from urllib.parse import quote
@@ -23,7 +23,6 @@ from django.utils.translation import gettext_noop as N_
 from attestation import trust
 from finetune.errors import BrokerRefused, BrokerSilent
 from net import strictjson
-from net.addresses import Policy
 from net.client import Answer, Client
 from net.errors import BadStatus, NetError
 from net.limits import JsonLimits, Limits
@@ -90,7 +89,7 @@ class Broker:
 
     async def models(self) -> list[Model]:
         """Models of its own; the well-known ones are in its listing on the chain."""
-        found = _json(await self._get("/v1/model"))
+        found = document(await self._get("/v1/model"))
         if found is None:
             return []
         if not isinstance(found, list):
@@ -104,24 +103,24 @@ class Broker:
     async def create(self, user: str, body: dict[str, Any]) -> UUID:
         """Hand in a task; its id there."""
         raw = await self._post(f"/v1/user/{user}/task", orjson.dumps(body), accept=(200, 201))
-        found = _json(raw)
+        found = document(raw)
         try:
             return UUID(str(found["id"]))
         except (TypeError, KeyError, ValueError):
             raise BrokerSilent(N_("It took the task and gave no id for it.")) from None
 
     async def task(self, user: str, id_: UUID) -> Said:
-        return _said(_json(await self._get(f"/v1/user/{user}/task/{id_}")))
+        return _said(document(await self._get(f"/v1/user/{user}/task/{id_}")))
 
     async def tasks(self, user: str) -> list[Said]:
         """The newest first, at most a hundred."""
-        found = _json(await self._get(f"/v1/user/{user}/task?order=desc"))
+        found = document(await self._get(f"/v1/user/{user}/task?order=desc"))
         return [_said(one) for one in found[:100]] if isinstance(found, list) else []
 
     async def log(self, user: str, id_: UUID) -> bytes:
         """Its log from the beginning, at most MOST_LOG_BYTES of it; the rest is not asked for."""
         path, raw = f"/v1/user/{user}/task/{id_}/log", bytearray()
-        async with self._open("GET", path, None, {}, _LOG) as answer:
+        async with self._open("GET", path, limits=_LOG) as answer:
             # Not `beginning`: a log that broke off must not look like one that became shorter.
             async for part in answer.chunks():
                 raw += part
@@ -162,8 +161,10 @@ class Broker:
             "Content-Length": str(len(first) + size + len(last)),
         }
         path = f"/v1/user/{user}/dataset"
-        async with self._open("POST", path, body(), headers, _SENDING) as answer:
-            found = _json(await _read(answer))
+        async with self._open(
+            "POST", path, body=body(), headers=headers, limits=_SENDING
+        ) as answer:
+            found = document(await read(answer))
         hash_ = found.get("datasetHash") if isinstance(found, dict) else None
         if not isinstance(hash_, str) or not tuning.is_hash(hash_.lower()):
             raise BrokerSilent(N_("It took the dataset and gave no hash for it."))
@@ -177,44 +178,36 @@ class Broker:
         body = orjson.dumps({"signature": signed[0], "timestamp": signed[1]})
         path = f"/v1/user/{user}/task/{id_}/lora"
         headers = {"Content-Type": "application/json", **from_byte(start)}
-        async with self._open("POST", path, body, headers, _FETCHING, (200, 206)) as answer:
+        async with self._open(
+            "POST", path, body=body, headers=headers, limits=_FETCHING, accept=(200, 206)
+        ) as answer:
             yield answer
 
     # ---- how it is asked -------------------------------------------------------------------
 
     async def _get(self, path: str) -> bytes:
-        async with self._open("GET", path, None, {}, _QUICK) as answer:
-            return await _read(answer)
+        async with self._open("GET", path) as answer:
+            return await read(answer)
 
     async def _post(self, path: str, body: bytes, *, accept: tuple[int, ...] = (200,)) -> bytes:
         headers = {"Content-Type": "application/json"}
-        async with self._open("POST", path, body, headers, _QUICK, accept) as answer:
-            return await _read(answer)
+        async with self._open("POST", path, body=body, headers=headers, accept=accept) as answer:
+            return await read(answer)
 
-    @asynccontextmanager
-    async def _open(
-        self,
-        method: str,
-        path: str,
-        body: bytes | AsyncIterator[bytes] | None,
-        headers: dict[str, str],
-        limits: Limits,
-        accept: tuple[int, ...] = (200,),
-    ) -> AsyncIterator[Answer]:
-        try:
-            async with self._client.open(
-                method,
-                self._url + path,
-                headers=headers,
-                body=body,
-                limits=limits,
-                accept=accept,
-            ) as answer:
-                yield answer
-        except BadStatus as error:
-            raise BrokerRefused(error.status, words(error)) from None
-        except NetError as error:
-            raise BrokerSilent(f"The provider gives no answer: {error}.") from None
+    def _open(self, method: str, path: str, **given: Any) -> AbstractAsyncContextManager[Answer]:
+        return opened(self._client, method, self._url + path, **given)
+
+
+@asynccontextmanager
+async def opened(client: Client, method: str, url: str, **given: Any) -> AsyncIterator[Answer]:
+    """`Client.open` at a provider, whose trouble is a BrokerError."""
+    try:
+        async with client.open(method, url, **given) as answer:
+            yield answer
+    except BadStatus as error:
+        raise BrokerRefused(error.status, words(error)) from None
+    except NetError as error:
+        raise BrokerSilent(f"The provider gives no answer: {error}.") from None
 
 
 def from_byte(start: int) -> dict[str, str]:
@@ -222,26 +215,23 @@ def from_byte(start: int) -> dict[str, str]:
     return {"Range": f"bytes={start}-"} if start else {}
 
 
-def policy() -> Policy:
-    """Where a provider may be."""
-    return trust.provider_policy()
-
-
 @asynccontextmanager
 async def connected(url: str) -> AsyncIterator[Broker]:
     """The broker at a listing's URL, under the site's address policy."""
-    async with Client(policy(), _QUICK) as client:
+    async with Client(trust.provider_policy(), _QUICK) as client:
         yield Broker(client, url)
 
 
-async def _read(answer: Answer) -> bytes:
+async def read(answer: Answer) -> bytes:
+    """The whole body. Raises BrokerSilent."""
     try:
         return await answer.read()
     except NetError as error:
         raise BrokerSilent(f"The provider's answer broke off: {error}.") from None
 
 
-def _json(raw: bytes) -> Any:
+def document(raw: bytes) -> Any:
+    """The JSON in it. Raises BrokerSilent."""
     try:
         return strictjson.loads(raw, JsonLimits(max_bytes=4 << 20))
     except NetError as error:

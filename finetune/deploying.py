@@ -127,10 +127,10 @@ def want(task: Task, provider: str) -> Deployment:
     return row
 
 
-def look_at_due(now: dt.datetime | None = None) -> int:
+def look_at_due() -> int:
     """Ask after every deployment that is due; how many. Two at once share them."""
     rows = Deployment.objects.select_related("task__user")
-    found = follow.claimed(rows, now or timezone.now(), BATCH)
+    found = follow.claimed(rows, timezone.now(), BATCH)
     follow.together(map(_look, found))
     return len(found)
 

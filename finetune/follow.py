@@ -55,9 +55,9 @@ _TOO_OFTEN = "Its log was rewritten too often: it is not read any more."
 _AFTERWARDS = dt.timedelta(minutes=2)
 
 
-def look_at_due(now: dt.datetime | None = None) -> int:
+def look_at_due() -> int:
     """Ask after every task that is due; how many. Two at once share them."""
-    found = claimed(Task.objects.select_related("user"), now or timezone.now(), BATCH)
+    found = claimed(Task.objects.select_related("user"), timezone.now(), BATCH)
     together(map(_look, found))
     return len(found)
 
@@ -95,7 +95,7 @@ def look(task: Task) -> None:
 async def _look(task: Task) -> None:
     now = timezone.now()
     try:
-        said, raw, unread = await _ask(task, task.user.address)
+        said, raw, unread = await _ask(task)
     except BrokerRefused as error:
         await sync_to_async(_unanswered)(task, f"The provider says: {error}.", now)
     except BrokerError as error:
@@ -120,9 +120,10 @@ def _answered(task: Task, said: Said, raw: bytes | None, unread: str, now: dt.da
         tell(task)
 
 
-async def _ask(task: Task, user: str) -> tuple[Said, bytes | None, str]:
+async def _ask(task: Task) -> tuple[Said, bytes | None, str]:
     """What it says of the task, its log, and why there is none: reminders of deadlines rest on how
     far the task is, so a log that cannot be read costs nothing but itself."""
+    user = task.user.address
     async with broker.connected(task.url) as connection:
         said = await connection.task(user, task.remote_id)
         if task.log_taken >= MOST_TAKEN:
@@ -222,14 +223,14 @@ def _unanswered(task: Task, why: str, now: dt.datetime) -> None:
 def cancel(task: Task, signature: str) -> None:
     """Cancel at the provider, with the person's signature over `tuning.cancel_hash`. Raises
     BrokerError with its words."""
-    async_to_sync(_cancel)(task, task.user.address, signature)
+    async_to_sync(_cancel)(task, signature)
     Task.objects.filter(pk=task.pk).update(cancelled_at=timezone.now())
     look(task)
 
 
-async def _cancel(task: Task, user: str, signature: str) -> None:
+async def _cancel(task: Task, signature: str) -> None:
     async with broker.connected(task.url) as connection:
-        await connection.cancel(user, task.remote_id, signature)
+        await connection.cancel(task.user.address, task.remote_id, signature)
 
 
 def adopt(user: User, listing: Listing) -> int:

@@ -16,6 +16,7 @@ import orjson
 from django.conf import settings
 from django.utils.translation import gettext_noop as N_
 
+from attestation import trust
 from finetune import broker
 from finetune.errors import StorageRefused, StorageSilent
 from net import strictjson
@@ -104,5 +105,5 @@ async def connected() -> AsyncIterator[Gateway]:
     """The indexer of this site. Raises StorageSilent where there is none."""
     if not settings.STORAGE_INDEXER_URL:
         raise StorageSilent(N_("This site knows no storage indexer."))
-    async with Client(broker.policy(), _LIMITS) as client:
+    async with Client(trust.provider_policy(), _LIMITS) as client:
         yield Gateway(client, settings.STORAGE_INDEXER_URL)

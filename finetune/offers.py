@@ -64,9 +64,9 @@ def pending(listing: Listing) -> int | None:
     return found.pending if found else None
 
 
-def refresh_due(now: dt.datetime | None = None) -> int:
+def refresh_due() -> int:
     """Ask the providers whose answer is a minute old, all at once; how many."""
-    now = now or timezone.now()
+    now = timezone.now()
     query = ledger.ServiceQuery(kind=Kind.FINE_TUNING.value)
     listings = ledger.services(query, page_size=50).items
     known = {

@@ -4,12 +4,16 @@
 
 from __future__ import annotations
 
+import time
+
 from django.utils.translation import gettext as _
 from django.utils.translation import gettext_noop as N_
 
 from accounts import keys, node, stored_sentences
 from accounts.errors import NodeError, Problem
 from finetune.errors import BrokerRefused
+from protocol import tuning
+from protocol.digests import BadSignature
 
 #: All that `protocol.tuning` and `protocol.datasets` say without values, so that it is translated.
 KNOWN = (
@@ -84,6 +88,19 @@ def said(error: BrokerRefused, code: str = "provider_refused", fix: str = "") ->
 def silent(code: str, error: Exception, fix: str) -> Problem:
     """Somebody whom we asked gave no answer, or none that can be read."""
     return Problem(code, told(str(error)), fix, status=502)
+
+
+def require_signed(
+    address: str, hash_: bytes, signature: str, signed_at: int | None = None
+) -> None:
+    """Raises Problem unless `address` signed the 32-byte hash, and lately where it says when (unix
+    seconds)."""
+    if signed_at is not None and not tuning.timely(signed_at, time.time()):
+        raise Problem("signature_old", _("The signature is too old."), _("Sign once more."))
+    try:
+        tuning.signed_by(address, hash_, signature)
+    except BadSignature:
+        raise wrong_signature(address) from None
 
 
 def wrong_signature(address: str) -> Problem:

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import datetime as dt
 import logging
-import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -30,7 +29,7 @@ from finetune import files, gateway, problems
 from finetune.errors import StorageError, StorageRefused, StorageSilent
 from finetune.gateway import Info
 from finetune.models import Dataset, DatasetState, Place, PlaceState, StoredFile, Way
-from protocol import abi, storage
+from protocol import abi, storage, tuning
 from protocol.storage import SEGMENT_BYTES, FileTree
 
 FLOW = "Flow"
@@ -43,7 +42,6 @@ GIVE_UP = dt.timedelta(hours=1)
 UNKNOWN_LOOKS = 24
 #: Until `GIVE_UP` a given-up hash is asked for so often: it may come into a block after all.
 LATE = dt.timedelta(minutes=1)
-_HASH = re.compile(r"0x[0-9a-f]{64}")
 
 log = logging.getLogger(__name__)
 
@@ -198,7 +196,7 @@ def _may_still_count(place: Place) -> bool:
 def submitted(dataset: Dataset, tx_hash: str) -> Place:
     """The wallet has sent it: a worker goes on. Raises Problem."""
     tx_hash = tx_hash.lower()
-    if not _HASH.fullmatch(tx_hash):
+    if not tuning.is_hash(tx_hash):
         raise Problem("invalid_request", "`tx_hash` must be 0x and 64 hex digits.")
     place = place_of(dataset)
     if place is None:

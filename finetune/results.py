@@ -20,8 +20,7 @@ from django.utils.translation import gettext_noop as N_
 
 from accounts.crypto import Unreadable
 from accounts.errors import Problem
-from accounts.models import User
-from attestation import leases
+from attestation import leases, trust
 from finetune import broker, files, follow, problems
 from finetune.errors import BrokerError, BrokerRefused, BrokerSilent
 from finetune.models import Place, PlaceState, StoredFile, Task, Way
@@ -32,7 +31,6 @@ from net.client import Answer, Client
 from net.errors import NetError
 from net.limits import Limits
 from protocol import model_file, tuning
-from protocol.digests import BadSignature
 
 _FROM_STORAGE = Limits(
     connect=10, first_byte=60, between=60, total=1_800, max_bytes=200 << 20, max_redirects=0
@@ -82,13 +80,8 @@ def ask(task: Task, signature: str, signed_at: int) -> None:
     Problem."""
     if task.progress not in READY and deliverable_of(task) is None:
         raise Problem("not_ready", _("There is no result yet."), status=409)
-    if not tuning.timely(signed_at, timezone.now().timestamp()):
-        raise Problem("signature_old", _("The signature is too old."), _("Sign once more."))
-    try:
-        digest = tuning.download_hash(str(task.remote_id), signed_at)
-        tuning.signed_by(task.user.address, digest, signature)
-    except BadSignature:
-        raise problems.wrong_signature(task.user.address) from None
+    hash_ = tuning.download_hash(str(task.remote_id), signed_at)
+    problems.require_signed(task.user.address, hash_, signature, signed_at)
     _begin(task)
 
 
@@ -165,7 +158,7 @@ def fetch(task: Task, signature: str, signed_at: int) -> None:
     if token is None:
         return
     try:
-        judge(task, async_to_sync(_fetch)(task, task.user, (signature, signed_at), token))
+        judge(task, async_to_sync(_fetch)(task, (signature, signed_at), token))
     except Unreadable as error:
         # Nothing will ever open what came: the next try must not go on with it.
         StoredFile.objects.filter(part_of=task).delete()
@@ -208,19 +201,19 @@ def judge(task: Task, file: StoredFile) -> None:
     _end(task, State.WRONG if problem else State.HERE, problem)
 
 
-async def _fetch(task: Task, user: User, signed: tuple[str, int], token: str) -> StoredFile:
+async def _fetch(task: Task, signed: tuple[str, int], token: str) -> StoredFile:
     async with leases.renewed(f"result:{task.pk}", token):
         part: StoredFile | None = await database_sync_to_async(_part)(task)
         start = await database_sync_to_async(files.begun)(part) if part else 0
         if part is not None and start == part.size:
             return part  # it came whole, and was not judged
         if not signed[0]:
-            return await _fetch_storage(task, user, start)
+            return await _fetch_storage(task, start)
         async with (
             broker.connected(task.url) as connection,
-            connection.download(user.address, task.remote_id, signed, start) as answer,
+            connection.download(task.user.address, task.remote_id, signed, start) as answer,
         ):
-            return await _keep(task, user, answer, start)
+            return await _keep(task, answer, start)
 
 
 def _part(task: Task) -> StoredFile | None:
@@ -228,25 +221,25 @@ def _part(task: Task) -> StoredFile | None:
     return StoredFile.objects.filter(part_of=task).first()
 
 
-async def _fetch_storage(task: Task, user: User, start: int) -> StoredFile:
+async def _fetch_storage(task: Task, start: int) -> StoredFile:
     named = await database_sync_to_async(deliverable_of)(task)
     if named is None:
         raise BrokerSilent(_NOT_NAMED)
     url = f"{settings.STORAGE_INDEXER_URL}/file?root={named.model_root_hash}"
     # The operator names the indexer, so its address is no stranger's.
     async with (
-        Client(broker.policy(), _FROM_STORAGE) as client,
+        Client(trust.provider_policy(), _FROM_STORAGE) as client,
         client.open("GET", url, headers=broker.from_byte(start), accept=(200, 206)) as answer,
     ):
         if "json" in answer.header("Content-Type"):
             raise BrokerRefused(404, N_("0G storage has no file of this root"))
-        return await _keep(task, user, answer, start)
+        return await _keep(task, answer, start)
 
 
-async def _keep(task: Task, user: User, answer: Answer, start: int) -> StoredFile:
+async def _keep(task: Task, answer: Answer, start: int) -> StoredFile:
     """Take it in; `start` is what was asked for, and not every server can go on there."""
     size, start = _extent(answer, start)
-    file: StoredFile = await database_sync_to_async(_room)(task, user, size, start)
+    file: StoredFile = await database_sync_to_async(_room)(task, size, start)
     held, number = bytearray(), start // files.PIECE_BYTES
     async for part in answer.chunks():
         held += part
@@ -282,7 +275,7 @@ def _extent(answer: Answer, start: int) -> tuple[int, int]:
     return int(length), 0
 
 
-def _room(task: Task, user: User, size: int, start: int) -> StoredFile:
+def _room(task: Task, size: int, start: int) -> StoredFile:
     """The file that an earlier try began, if this answer goes on with it; else a new one."""
     part = _part(task)
     if part is not None and start and part.size == size:
@@ -292,7 +285,7 @@ def _room(task: Task, user: User, size: int, start: int) -> StoredFile:
     if start:
         raise BrokerSilent(N_("Its size has changed. Fetch it again."))
     with transaction.atomic():  # a file that no task names would fill the quota for a day
-        file = files.create(user, size)
+        file = files.create(task.user, size)
         Task.objects.filter(pk=task.pk).update(result_part=file, result_sent=0)
     return file
 

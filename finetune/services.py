@@ -22,7 +22,6 @@ from finetune import broker, checking, files, problems, publishing, results
 from finetune.errors import BrokerError
 from finetune.models import Dataset, DatasetState, Place, PlaceState, StoredFile, Way
 from protocol import datasets, tuning
-from protocol.digests import BadSignature
 
 log = logging.getLogger(__name__)
 
@@ -155,14 +154,8 @@ def send_to(dataset: Dataset, provider: str, url: str, signature: str, signed_at
     `tuning.upload_hash`. Raises Problem."""
     if dataset.state != DatasetState.GOOD:
         raise Problem("dataset_not_ready", _("Only a dataset without problems can be sent."))
-    if not tuning.timely(signed_at, timezone.now().timestamp()):
-        raise Problem("signature_old", _("The signature is too old."), _("Sign once more."))
-    try:
-        tuning.signed_by(
-            dataset.user.address, tuning.upload_hash(dataset.user.address, signed_at), signature
-        )
-    except BadSignature:
-        raise problems.wrong_signature(dataset.user.address) from None
+    owner = dataset.user.address
+    problems.require_signed(owner, tuning.upload_hash(owner, signed_at), signature, signed_at)
     named: dict[str, Any] = {"dataset": dataset, "way": Way.TEE, "provider": provider}
     with transaction.atomic():
         place = Place.objects.select_for_update().filter(**named).first()
@@ -210,7 +203,7 @@ def _send(place: Place, token: str) -> None:
         _failed(place, N_("Its bytes were deleted here."))
         return
     try:
-        hash_ = async_to_sync(_upload)(place, dataset, dataset.user.address, token)
+        hash_ = async_to_sync(_upload)(place, dataset.file, token)
     except (BrokerError, crypto.Unreadable) as error:
         _failed(place, str(error))
         return
@@ -222,17 +215,17 @@ def _send(place: Place, token: str) -> None:
     )
 
 
-async def _upload(place: Place, dataset: Dataset, user: str, token: str) -> str:
-    assert dataset.file is not None
+async def _upload(place: Place, file: StoredFile, token: str) -> str:
+    dataset = place.dataset
     async with (
         leases.renewed(f"place:{place.pk}", token),
         broker.connected(place.url) as connection,
     ):
         return await connection.upload(
-            user,
+            dataset.user.address,
             dataset.name,
             dataset.size,
-            _counted(place, dataset.file),
+            _counted(place, file),
             (place.signature, place.signed_at),
         )
 

@@ -17,6 +17,7 @@ from django.http import (
     HttpRequest,
     HttpResponse,
     HttpResponseRedirect,
+    QueryDict,
     StreamingHttpResponse,
 )
 from django.http.response import HttpResponseBase
@@ -110,8 +111,7 @@ def adopt(request: HttpRequest) -> HttpResponse:
     """Look for tasks of this wallet at one provider that were made with other programs."""
     user = user_of(request)
     limits.spend("tuning-adopt", user.address, limit=20, seconds=300)
-    provider = ledger.address_of(request.POST.get("provider", ""))
-    listing = ledger.service(Kind.FINE_TUNING, provider) if provider else None
+    listing = _listing(request.POST)
     found = 0
     if listing is not None:
         try:
@@ -119,6 +119,12 @@ def adopt(request: HttpRequest) -> HttpResponse:
         except BrokerError:
             return HttpResponseRedirect("/fine-tuning?found=no")
     return HttpResponseRedirect(f"/fine-tuning?found={found}")
+
+
+def _listing(given: QueryDict) -> Listing | None:
+    """What the named provider offers for fine-tuning."""
+    provider = ledger.address_of(given.get("provider", ""))
+    return ledger.service(Kind.FINE_TUNING, provider) if provider else None
 
 
 def task_of(request: HttpRequest, task_id: UUID) -> Task:
@@ -365,8 +371,7 @@ def usage(request: HttpRequest) -> HttpResponse:
     own. A stranger's file: bounded, never opened here, and only ever saved."""
     user = user_of(request)
     limits.spend("tuning-usage", user.address, limit=20, seconds=300)
-    provider = ledger.address_of(request.GET.get("provider", ""))
-    listing = ledger.service(Kind.FINE_TUNING, provider) if provider else None
+    listing = _listing(request.GET)
     model = request.GET.get("model", "")[:200]
     if listing is None or not model:
         raise Http404("no such model")

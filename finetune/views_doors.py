@@ -19,7 +19,7 @@ from accounts.http import user_of
 from accounts.problems import answer, body_of, json_door, signed_in, text_of
 from finetune import deploying, files, follow, problems, results, services, tasks, wizard
 from finetune.errors import BrokerError, BrokerRefused
-from finetune.models import Dataset, Draft, Place, Task, Way
+from finetune.models import Dataset, Draft, Task
 from finetune.views import task_of
 from ledger import selectors as ledger
 from net import queue
@@ -186,8 +186,7 @@ def _timestamp(body: dict[str, Any]) -> int:
 def sending(request: HttpRequest, draft_id: UUID) -> HttpResponse:
     """How far the dataset has come: `{state, sent, size, error}`."""
     draft = _draft(request, draft_id)
-    rows = Place.objects.filter(dataset=draft.dataset, way=Way.TEE, provider=draft.provider)
-    place = rows.first() if draft.dataset else None
+    place = wizard.sending_of(draft)
     if place is None or draft.dataset is None:
         return answer({"state": "", "sent": 0, "size": 0, "error": ""})
     return answer(

@@ -22,7 +22,7 @@ from accounts.pages_transaction import Link
 from attestation import selectors as attestation
 from attestation.selectors import ServiceKey
 from finetune import offers, pages, problems, selectors, wizard
-from finetune.models import DatasetState, Draft, Place, Way
+from finetune.models import DatasetState, Draft
 from finetune.pricing import Price
 from ledger import selectors as ledger
 from ledger.records import Listing, Position
@@ -94,7 +94,7 @@ def _save_dataset(request: HttpRequest, draft: Draft) -> None:
 
 def _save_config(request: HttpRequest, draft: Draft) -> None:
     draft.parameters, draft.wait = _written(request), request.POST.get("wait") == "on"
-    wizard.configure(draft, draft.parameters, wait=draft.wait)
+    wizard.configure(draft)
 
 
 def _written(request: HttpRequest) -> str:
@@ -243,10 +243,6 @@ def _top_up(listing: Listing | None, held: Position | None, price: Price | None)
 def _show_sign(request: HttpRequest, draft: Draft, problem: Refusal) -> pages.WizardPage:
     listing, held = wizard.listing_of(draft), wizard.position_of(draft)
     price = wizard.price_of(draft, listing, held) if listing else None
-    sending = None
-    if draft.dataset is not None:
-        rows = Place.objects.filter(dataset=draft.dataset, way=Way.TEE, provider=draft.provider)
-        sending = rows.first()
     return pages.WizardPage(
         draft,
         "sign",
@@ -256,7 +252,7 @@ def _show_sign(request: HttpRequest, draft: Draft, problem: Refusal) -> pages.Wi
         price=price,
         position=held,
         place=wizard.place_of(draft),
-        sending=sending,
+        sending=wizard.sending_of(draft),
         top_up=_top_up(listing, held, price),
         acknowledged=bool(held and held.acknowledged),
         storage=bool(settings.STORAGE_INDEXER_URL),

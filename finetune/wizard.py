@@ -20,7 +20,7 @@ from accounts.errors import Problem
 from accounts.models import User
 from attestation import selectors as attestation
 from attestation.selectors import ServiceKey
-from finetune import broker, pricing, problems, selectors
+from finetune import broker, pages, pricing, problems, selectors
 from finetune.errors import BrokerError, BrokerRefused
 from finetune.models import Dataset, DatasetState, Draft, Passage, Place, PlaceState, Task, Way
 from finetune.pricing import Price
@@ -28,10 +28,9 @@ from ledger import selectors as ledger
 from ledger.models import Kind
 from ledger.records import Listing, Position
 from protocol import tuning
-from protocol.digests import BadSignature
 from protocol.tuning import BadParameters
 
-STEPS = ("model", "dataset", "config", "price", "sign")
+STEPS = tuple(name for name, _label in pages.STEPS)
 MOST_DRAFTS = 20
 #: Brokers keep a dataset that no task has used for about a day: before that it is sent once more.
 KEPT_FOR = timedelta(hours=18)
@@ -103,10 +102,10 @@ def choose_dataset(draft: Draft, dataset: Dataset | None, root: str) -> None:
     draft.save()
 
 
-def configure(draft: Draft, text: str, *, wait: bool) -> None:
-    """Step 3. Raises tuning.BadParameters with every problem at once."""
-    tuning.parse_parameters(text)
-    draft.parameters, draft.wait, draft.pending = text, wait, None
+def configure(draft: Draft) -> None:
+    """Step 3: its parameters. Raises tuning.BadParameters with every problem at once."""
+    tuning.parse_parameters(draft.parameters)
+    draft.pending = None
     draft.save()
 
 
@@ -187,6 +186,12 @@ def place_of(draft: Draft) -> Place | None:
     return tee or there.filter(way=Way.STORAGE).first()
 
 
+def sending_of(draft: Draft) -> Place | None:
+    """How far the dataset is on its way into the provider's machine."""
+    rows = Place.objects.filter(dataset=draft.dataset, way=Way.TEE, provider=draft.provider)
+    return rows.first() if draft.dataset else None
+
+
 def hash_of(draft: Draft) -> str:
     """What the task calls its dataset. Raises Problem while the provider could not find it."""
     if draft.dataset is None:
@@ -246,11 +251,8 @@ def create(draft: Draft, signature: str) -> Task:
             _("Look at it once more."),
         )
     nonce, dataset_hash = int(pending["nonce"]), str(pending["dataset_hash"])
-    digest = tuning.task_hash(draft.user.address, nonce, dataset_hash)
-    try:
-        tuning.signed_by(draft.user.address, digest, signature)
-    except BadSignature:
-        raise problems.wrong_signature(draft.user.address) from None
+    hash_ = tuning.task_hash(draft.user.address, nonce, dataset_hash)
+    problems.require_signed(draft.user.address, hash_, signature)
     try:
         model_hash, remote = async_to_sync(_hand_in)(
             draft, draft.user.address, listing, nonce, dataset_hash, signature

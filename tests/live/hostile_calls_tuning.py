@@ -13,6 +13,7 @@ from django.test import override_settings
 from django.utils import timezone
 
 from accounts.models import User
+from attestation import trust
 from finetune import adapters, broker, gateway, results
 from finetune.errors import BrokerError, StorageRefused, StorageSilent
 from finetune.models import Task
@@ -37,32 +38,32 @@ _TUNING = {
 }
 
 
-@call("finetune/broker.py:_open", **_TUNING)
+@call("finetune/broker.py:opened", **_TUNING)
 async def tuning_tasks(url: str) -> str:
     async with broker.connected(url) as connection:
         return await _told_by(connection.tasks(factories.ALICE))
 
 
-@call("finetune/broker.py:_open", **_TUNING)
+@call("finetune/broker.py:opened", **_TUNING)
 async def tuning_task(url: str) -> str:
     async with broker.connected(url) as connection:
         return await _told_by(connection.task(factories.ALICE, TASK))
 
 
-@call("finetune/broker.py:_open", **{**_TUNING, "large": f"{TAKEN}|{_TUNING['large']}"})
+@call("finetune/broker.py:opened", **{**_TUNING, "large": f"{TAKEN}|{_TUNING['large']}"})
 async def tuning_log(url: str) -> str:
     """Read as far as it is kept, whatever comes after."""
     async with broker.connected(url) as connection:
         return await _told_by(connection.log(factories.ALICE, TASK))
 
 
-@call("finetune/broker.py:_open", **_TUNING)
+@call("finetune/broker.py:opened", **_TUNING)
 async def tuning_create(url: str) -> str:
     async with broker.connected(url) as connection:
         return await _told_by(connection.create(factories.ALICE, {}))
 
 
-@call("finetune/adapters.py:_call", **_TUNING)
+@call("finetune/broker.py:opened", **_TUNING)
 async def adapter(url: str) -> str:
     async with adapters.connected(url, "Bearer x") as server:
         return await _told_by(server.state("ft-1"))
@@ -70,7 +71,7 @@ async def adapter(url: str) -> str:
 
 @call("finetune/gateway.py:_call")
 async def storage(url: str) -> str:
-    async with Client(broker.policy(), gateway._LIMITS) as client:
+    async with Client(trust.provider_policy(), gateway._LIMITS) as client:
         return await _told_by(gateway.Gateway(client, url).info(HASH))
 
 
@@ -124,7 +125,7 @@ _RESULT = {
 }
 
 
-@call("finetune/broker.py:_open", **_RESULT)
+@call("finetune/broker.py:opened", **_RESULT)
 async def result(url: str) -> str:
     return await asyncio.to_thread(_fetched, url, "0x00")
 
