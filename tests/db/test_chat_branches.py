@@ -88,9 +88,9 @@ def test_an_edited_question_is_another_branch_and_nothing_is_lost(chat: Chat) ->
     beside = {"batch": uuid4(), "again": other.pk}
     columns = [said(chat, "", "b", lane=lane, **beside) for lane in (0, 1)]
     for column in columns:  # whichever of two columns a page names, it shows both
-        seen = opening.open_turn(chat, "on", process="p", seen=column.pk)
-        assert Turn.objects.get(pk=seen.turn).parent_id == columns[0].pk
-        Turn.objects.filter(pk=seen.turn).delete()
+        next_one = opening.open_turn(chat, "on", process="p", seen=column.pk)
+        assert Turn.objects.get(pk=next_one.turn).parent_id == columns[0].pk
+        Turn.objects.filter(pk=next_one.turn).delete()
         conversations.show(columns[0])
         chat.refresh_from_db()
     Turn.objects.filter(pk__in=[column.pk for column in columns]).delete()

@@ -378,9 +378,9 @@ def item_by_hand(broker: Broker, user: Person, fee: int, nonce: int) -> dict[str
 
 def signed_by_hand(broker: Broker, nonce: int, gas_price: int) -> str:
     """Three neuron from the broker's wallet to itself, signed and not sent."""
-    call = {"to": broker.address, "value": 3, "gas": 21_000, "gasPrice": gas_price, "nonce": nonce}
-    chain_id = broker.lab.contracts.chain.chain_id
-    signed = broker.owner.wallet.sign_transaction({**call, "chainId": chain_id})
+    call: dict[str, Any] = {"to": broker.address, "value": 3, "gas": 21_000, "gasPrice": gas_price}
+    call |= {"nonce": nonce, "chainId": broker.lab.contracts.chain.chain_id}
+    signed = broker.owner.wallet.sign_transaction(call)
     return "0x" + bytes(signed.raw_transaction).hex()
 
 
