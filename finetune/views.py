@@ -225,11 +225,11 @@ def _queue(task: Task, listing: Listing | None) -> int | None:
 
 
 def _acknowledgement(task: Task) -> tuple[shown.Transaction | None, shown.Review | None]:
-    """The transaction that acknowledges the result: under way, or to be reviewed."""
-    for waits in accounts.under_way(task.user):
-        if waits.action == "acknowledge_deliverable":
-            return shown.transaction(waits), None
+    """The transaction that acknowledges this result: under way, or to be reviewed."""
     params = {"provider": task.provider, "deliverable_id": str(task.remote_id)}
+    for waits in accounts.under_way(task.user):
+        if waits.action == "acknowledge_deliverable" and waits.params == params:
+            return shown.transaction(waits), None
     return None, funds.reviewed(task.user, "acknowledge_deliverable", params)
 
 

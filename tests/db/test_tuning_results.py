@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from accounts.errors import Problem
-from accounts.models import User
+from accounts.models import Intent, State, User
 from devnet import accounts as cast
 from finetune import files, results
 from finetune.models import Dataset, DatasetState, Piece, Task
@@ -49,6 +49,20 @@ def test_what_blocks_a_result_has_a_way_out(alice: User) -> None:
     assert "data-countdown" in row.partition("</tr>")[0]
     page = client.get(f"/fine-tuning/tasks/{older.pk}").content.decode()
     assert "account/alerts?kind=deadline" in page and 'data-testid="result-fetch"' in page
+    # What acknowledges another result is no transaction of this page.
+    params = {"provider": factories.BOB, "deliverable_id": "another"}
+    begun = Intent.objects.create(
+        user=alice, chain_id=31337, action="acknowledge_deliverable", params=params,
+        to=factories.FINE_TUNING, state=State.PRECHECKED,
+    )  # fmt: skip
+    for params, shown in (
+        (params, False),
+        ({**params, "deliverable_id": str(older.remote_id)}, False),
+        ({"provider": older.provider, "deliverable_id": str(older.remote_id)}, True),
+    ):
+        Intent.objects.update(params=params)
+        page = client.get(f"/fine-tuning/tasks/{older.pk}").content.decode()
+        assert (str(begun.pk) in page) is shown, params
     older.refresh_from_db()
     with pytest.raises(Problem, match="too old"):
         results.ask(older, "0x00", 1)
