@@ -255,7 +255,8 @@ def _measured(found: Sequence[One]) -> tuple[Row, ...]:
 def _trust(found: Sequence[One]) -> tuple[Row, ...]:
     def answered(one: One, question: str) -> Cell:
         word = str(one.standing.questions.get(question, ""))
-        if question == "gpu" and one.standing.questions.get("hardware") == "fail":
+        machine = one.standing.questions.get("hardware")
+        if question == "gpu" and word in _GOOD and machine in ("fail", "not_provided"):
             return Cell(_("not tied to a genuine machine"))  # it may be another's
         # What was proven of development evidence proves nothing about real hardware.
         shown = f"{DEVELOPMENT}{word}" if one.standing.development and word in _GOOD else word
