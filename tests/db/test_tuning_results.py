@@ -55,14 +55,14 @@ def test_what_blocks_a_result_has_a_way_out(alice: User) -> None:
         user=alice, chain_id=31337, action="acknowledge_deliverable", params=params,
         to=factories.FINE_TUNING, state=State.PRECHECKED,
     )  # fmt: skip
-    for params, shown in (
+    for named, shown in (
         (params, False),
         ({**params, "deliverable_id": str(older.remote_id)}, False),
         ({"provider": older.provider, "deliverable_id": str(older.remote_id)}, True),
     ):
-        Intent.objects.update(params=params)
+        Intent.objects.update(params=named)
         page = client.get(f"/fine-tuning/tasks/{older.pk}").content.decode()
-        assert (str(begun.pk) in page) is shown, params
+        assert (str(begun.pk) in page) is shown, named
     older.refresh_from_db()
     with pytest.raises(Problem, match="too old"):
         results.ask(older, "0x00", 1)
