@@ -59,9 +59,9 @@ def collect(request: HttpRequest) -> HttpResponse:
         if intent.state in FOLLOWED:
             follow.look(intent)
     current = next((i for i in collections if i.state in ("submitted", "included")), None)
-    waits = next((one for one in selectors.under_way(user) if one.action == "retrieve"), None)
-    if current is None and waits is not None:
-        current = waits if shown.transaction(waits).may_send else None
+    wanted = [("retrieve", batch.params) for batch in left]
+    waits = (one for one in selectors.under_way(user) if (one.action, one.params) in wanted)
+    current = current or next((one for one in waits if shown.transaction(one).may_send), None)
     review = None
     if left and current is None:
         review = funds.reviewed(user, "retrieve", left[0].params)

@@ -11,7 +11,7 @@ from django.test import Client
 from django.utils import timezone
 
 from accounts import clock, refunds, timeskip
-from accounts.models import User
+from accounts.models import Intent, State, User
 from ledger.models import Ledger, Movement, Service, SubAccount
 from ledger.selectors import account
 from tests import factories
@@ -117,6 +117,15 @@ def test_the_contracts_clock_decides_what_is_unlocked(alice: Client) -> None:
     html = alice.get("/account/refunds").content.decode()
     assert 'data-testid="refunds-unlocked"' in html and 'data-testid="refund-collect"' in html
     assert "unlocked - collect now" in html
+    # What was prepared for another provider is not what is collected here.
+    begun = Intent.objects.create(
+        user=User.objects.get(), chain_id=31337, action="retrieve", params={}, to=INFERENCE,
+        state=State.PRECHECKED,
+    )  # fmt: skip
+    for provider, shown in ((factories.BOB, False), (PETRA, True)):
+        Intent.objects.update(params={"providers": [provider], "service_name": "inference-v1.0"})
+        page = alice.get("/account/refunds/collect").content.decode()
+        assert (str(begun.pk) in page) is shown, provider
     # A chain that stands still does not turn its clock back.
     factories.head(indexed_timestamp=int(timezone.now().timestamp()) - 5 * DAY)
     assert clock.lead_seconds() == 0
