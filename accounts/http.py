@@ -16,6 +16,7 @@ from accounts import limits, pages_parts, sessions
 from accounts.errors import Problem
 from accounts.models import User
 from ledger.selectors import MAX_PAGE
+from protocol import keys
 
 
 class NotSignedIn(Http404):
@@ -112,8 +113,14 @@ def own_form(request: HttpRequest) -> bool:
         and ("X-CSRFToken" not in headers or "HX-Request" in headers)
         and request.content_type in ("application/x-www-form-urlencoded", "multipart/form-data")
         and not request.FILES
-        and not any("password" in name or name == "code" for name in request.POST)
+        and not any(map(_proves, request.POST.items()))
     )
+
+
+def _proves(field: tuple[str, str]) -> bool:
+    """Whether who reads this field could be taken for, or pay by, the person."""
+    name, value = field
+    return "password" in name or name == "code" or value.lstrip().startswith(keys.PREFIX)
 
 
 def uuid_of(text: str) -> UUID | None:

@@ -319,7 +319,7 @@ def test_a_form_older_than_the_sign_in_is_kept_and_sent_again_by_one_click() -> 
     assert alice.alert_rules.get().kind == "price"
     alice.alert_rules.all().delete()
     # Not what another site, a script or a file sent, and neither password nor recovery code.
-    assert not kept(code="abcd-efgh-ijkm")
+    assert not kept(code="abcd-efgh-ijkm") and not kept(key=" app-sk-AbCd")
     assert not kept({}) and not kept({"Origin": "http://evil.example"})
     assert not kept({"Origin": "null"}) and not kept({**own, "Sec-Fetch-Site": "cross-site"})
     assert not kept({**own, "X-CSRFToken": "x" * 64}) and not kept(password="secret")
