@@ -148,6 +148,12 @@ _ZOOMED = """
   .slice(0, 4)
   .map((field) => `${field.localName}.${field.className} ${field.name}`)
 """
+#: Words of a tick box that go on below the box.
+_UNDER = """
+() => [...document.querySelectorAll("label:has(> [type=checkbox])")]
+  .filter((label) => getComputedStyle(label).display === "inline" && label.checkVisibility())
+  .map((label) => label.innerText)
+"""
 
 #: axe's rules about colours: most of its time, and the only ones that depend on the scheme.
 COLOURS = ("color-contrast", "link-in-text-block")
@@ -420,17 +426,18 @@ class Asked(Protocol):
 def fits(page: Asked, width: int) -> list[str]:
     """Before and after the scripts learn of the new width, in one question: a dozen of them at
     each page cost more than the answers."""
-    early, late, out, zoomed = page.evaluate(
+    early, late, out, zoomed, under = page.evaluate(
         f"""(width) => {{
           const [overflow, out, zoomed] = [{_OVERFLOW}, {_STICKING_OUT}, {_ZOOMED}];
           const early = overflow(width);
           window.catchUp?.();
-          return [early, overflow(width), out(), width > 640 ? [] : zoomed()];
+          return [early, overflow(width), out(), width > 640 ? [] : zoomed(), ({_UNDER})()];
         }}""",
         width,
     )
     faults = _too_wide(width, early) + _too_wide(width, late)
     faults += [f"iOS zooms into it at {width} px: {name}" for name in zoomed]
+    faults += [f"goes on under its box at {width} px: {words}" for words in under]
     return faults + [f"sticks out at {width} px: {name}" for name in out]
 
 
