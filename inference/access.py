@@ -7,8 +7,10 @@ from __future__ import annotations
 from uuid import UUID
 
 from django.db.models import QuerySet
+from django.utils import timezone
 
 from accounts.models import User
+from inference.conversations import UNDO_FOR
 from inference.models import Chat, Medium, Turn
 
 
@@ -37,8 +39,21 @@ def deleted_chat_for(
     user: User, chat_id: UUID, session_key: str | None = None, medium: Medium = Medium.CHAT
 ) -> Chat:
     """A conversation the user has just deleted. Raises Chat.DoesNotExist."""
-    rows = Chat.objects.exclude(deleted_at=None).filter(owner=user, medium=medium)
-    return rows.get(pk=chat_id, session_key__in=("", session_key or ""))
+    here, since = ("", session_key or ""), timezone.now() - UNDO_FOR
+    rows = Chat.objects.filter(owner=user, medium=medium, deleted_at__gt=since)
+    return rows.get(pk=chat_id, session_key__in=here)
+
+
+def comes_back(
+    user: User | None, chat_id: UUID | None, session_key: str | None, medium: Medium
+) -> UUID | None:
+    """The id of what an address says was deleted, where that can still be undone."""
+    if user is None or chat_id is None:
+        return None
+    try:
+        return deleted_chat_for(user, chat_id, session_key, medium).pk
+    except Chat.DoesNotExist:
+        return None
 
 
 def turn_for(user: User, turn_id: int, session_key: str | None) -> Turn:

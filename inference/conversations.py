@@ -21,7 +21,7 @@ from inference.models import Chat, Medium, State, Turn
 from inference.options import Options
 
 TITLE_CHARS = 80
-#: A deleted conversation can be brought back for this long; the page offers it for 8 s.
+#: A deleted conversation can be brought back for this long.
 UNDO_FOR = timedelta(seconds=60)
 BATCH = 200
 

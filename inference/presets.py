@@ -247,6 +247,12 @@ def delete(user: User, preset: int) -> bool:
     return bool(rows.update(deleted_at=timezone.now()))
 
 
+def comes_back(user: User, preset: int) -> bool:
+    """Whether it was deleted a moment ago."""
+    since = timezone.now() - UNDO_FOR
+    return OwnPreset.objects.filter(pk=preset, owner=user, deleted_at__gt=since).exists()
+
+
 def bring_back(user: User, preset: int) -> bool:
     """Whether it is there (again). Raises BadPrompt where its name or its room was taken."""
     with transaction.atomic():

@@ -115,7 +115,7 @@ def chat_page(visit: Visit, chat: Chat | None, error: ChatError | None = None) -
             why=choice.why,
         ),
         max_prompt=MAX_PROMPT_CHARS,
-        deleted=visit.deleted,
+        deleted=access.comes_back(visit.user, visit.deleted, visit.session_key, Medium.CHAT),
         preset=chosen.id if chosen else 0,
         draft=visit.draft or _question(chat, visit.again) or (chosen.body if chosen else ""),
         again=visit.again,

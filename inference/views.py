@@ -321,5 +321,13 @@ def chat_of(request: HttpRequest, chat: UUID) -> Chat:
     return own(request, access.chat_for, chat)
 
 
+def deleted_of(request: HttpRequest, chat: UUID, medium: Medium = Medium.CHAT) -> Chat:
+    """What the person deleted a moment ago. Raises Http404, which says that the moment is over."""
+    try:
+        return own(request, access.deleted_chat_for, chat, medium)
+    except Http404:
+        raise Http404(_("It is too late to undo this.")) from None
+
+
 def turn_of(request: HttpRequest, turn: int) -> Turn:
     return own(request, access.turn_for, turn)

@@ -14,10 +14,10 @@ from django.views.decorators.http import require_GET, require_POST
 
 from accounts.http import taker
 from accounts.models import User
-from inference import access, conversations, export, selectors
+from inference import conversations, export, selectors
 from inference.errors import ChatError
 from inference.models import Chat
-from inference.views import as_file, chat_of, own, visit_of
+from inference.views import as_file, chat_of, deleted_of, visit_of
 
 
 @require_POST
@@ -45,7 +45,7 @@ def delete(request: HttpRequest, chat: UUID) -> HttpResponse:
 @require_POST
 def undo(request: HttpRequest, chat: UUID) -> HttpResponse:
     """Bring back a conversation that was just deleted."""
-    conversations.bring_back(own(request, access.deleted_chat_for, chat))
+    conversations.bring_back(deleted_of(request, chat))
     return HttpResponseRedirect(reverse("inference:chat", args=[chat]))
 
 

@@ -69,12 +69,13 @@ def _list(
     failed: int,
     typed: dict[str, Any] | None = None,
 ) -> HttpResponse:
+    deleted = number_of(request.GET.get("deleted"))
     page = PresetsPage(
         presets=found,
         error=error,
         failed=failed,
         typed=typed,
-        deleted=number_of(request.GET.get("deleted")),
+        deleted=deleted if deleted and presets.comes_back(user, deleted) else 0,
         changed=presets.with_versions(user),
     )
     return render(request, "inference/presets.html", {"page": page}, status=400 if error else 200)
@@ -120,7 +121,7 @@ def undo(request: HttpRequest, preset: int) -> HttpResponse:
     user = _user(request)
     try:
         if not presets.bring_back(user, preset):
-            raise Http404("no such preset")
+            raise Http404(_("It is too late to undo this."))
     except BadPrompt as wrong:
         return _list(request, user, presets.of(user), wrong.sentence, 0)
     return HttpResponseRedirect(reverse("inference:presets"))

@@ -72,7 +72,3 @@ def taken(request: HttpRequest, path: str) -> HttpResponse:
 def work_of(request: HttpRequest, chat: UUID, medium: Medium) -> Chat:
     """The person's request, or 404: strangers do not even learn that it exists."""
     return own(request, access.chat_for, chat, medium)
-
-
-def deleted_work_of(request: HttpRequest, chat: UUID, medium: Medium) -> Chat:
-    return own(request, access.deleted_chat_for, chat, medium)

@@ -106,6 +106,7 @@ def form(
         why=choice.why,
     )
     undo = f"inference:{_HOMES[medium]}_undo"
+    deleted = access.comes_back(visit.user, visit.deleted, visit.session_key, medium)
     used = quota.used(visit.user) if visit.user else 0
     return Form(
         side=side,
@@ -117,7 +118,7 @@ def form(
         error_href=error.href if error else "",
         new_signer=error.signer if isinstance(error, SignerChanged) else "",
         file_again=file_again,
-        undo=reverse(undo, args=[visit.deleted]) if visit.deleted else "",
+        undo=reverse(undo, args=[deleted]) if deleted else "",
     )
 
 

@@ -16,7 +16,7 @@ from inference.errors import Busy
 from inference.hub import hub
 from inference.media import doors, selectors
 from inference.models import Chat, Medium, State, Turn
-from inference.views import visit_of
+from inference.views import deleted_of, visit_of
 
 
 @require_POST
@@ -45,7 +45,7 @@ def _refused(request: HttpRequest, chat: Chat) -> HttpResponse:
 @require_POST
 def undo(request: HttpRequest, chat: UUID, medium: Medium) -> HttpResponse:
     """Bring back a request that was just deleted."""
-    found = doors.deleted_work_of(request, chat, medium)
+    found = deleted_of(request, chat, medium)
     conversations.bring_back(found)
     return HttpResponseRedirect(path_of(found))
 

@@ -204,6 +204,10 @@ def test_rename_delete_and_bring_back(chat: Chat) -> None:
     assert alice.get(path).status_code == 200
     alice.post(f"{path}/delete")
     Chat.objects.update(deleted_at=timezone.now() - timedelta(minutes=2))
+    # An offer that came too late says so, and a page that is loaded again makes none.
+    late = alice.post(f"{path}/undo")
+    assert late.status_code == 404 and b"It is too late to undo this." in late.content
+    assert "The conversation was deleted." not in alice.get(gone["Location"]).content.decode()
     assert conversations.purge() == 1
     assert Chat.objects.count() == Turn.objects.count() == 0
 

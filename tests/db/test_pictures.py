@@ -360,9 +360,11 @@ async def test_only_the_owner_sees_anything_and_what_is_not_kept_ends_with_its_s
         # deleted, brought back, deleted for good
         gone = await owner.post(f"/playground/images/{opened.chat}/delete")
         assert gone["Location"].endswith(f"?deleted={opened.chat}")
+        assert b"The request was deleted." in (await owner.get(gone["Location"])).content
         assert (await owner.get(paths[2])).status_code == 404
         await owner.post(f"/playground/images/{opened.chat}/undo")
         assert (await owner.get(paths[2])).status_code == 200
+        assert b"The request was deleted." not in (await owner.get(gone["Location"])).content
         unkept = await s.draw("not kept", session_key=(await owner.asession()).session_key)
         await s.ended(unkept.turn)
         assert (await owner.get(f"/playground/images/{unkept.chat}")).status_code == 200

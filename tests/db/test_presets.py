@@ -278,8 +278,11 @@ def test_strangers_reach_nothing(alice: User, bob: User, client: Client) -> None
     assert client.post("/playground/presets", long).status_code == 400
     assert client.get("/playground/presets", {"deleted": "9" * 5000}).status_code == 200
     assert client.post(path).status_code == 302 and presets.of(alice) == ()
+    offer = f"/playground/presets?deleted={own.id}"
+    assert b"The preset was deleted." in client.get(offer).content
     assert client.post(f"/playground/presets/{own.id}/undo").status_code == 302
     assert presets.of(alice) == (own,)
+    assert b"The preset was deleted." not in client.get(offer).content
 
 
 def test_what_was_deleted_goes_and_keys_turn_over(alice: User, settings: object) -> None:
