@@ -26,7 +26,7 @@ from django.utils.translation import gettext as _
 from django.views.decorators.cache import never_cache
 from django.views.decorators.http import require_GET, require_POST
 
-from accounts.http import uuid_of
+from accounts.http import NotSignedIn, uuid_of
 from accounts.models import User
 from inference import access, attachments, conversations, estimates, opening, readiness, selectors
 from inference.errors import BadPrompt, ChatError, SignerChanged
@@ -309,12 +309,12 @@ def _shown_again(given: dict[str, str]) -> Options | None:
 def own(request: HttpRequest, read: Callable[..., Own], pk: UUID | int, *more: Medium) -> Own:
     """What the person may `read` (`access`), or 404: strangers do not even learn that it exists."""
     user = user_of(request)
+    if user is None:
+        raise NotSignedIn("not signed in")
     try:
-        if user is not None:
-            return read(user, pk, session_of(request), *more)
+        return read(user, pk, session_of(request), *more)
     except (ObjectDoesNotExist, OverflowError):
-        pass
-    raise Http404("no such conversation or answer")
+        raise Http404("no such conversation or answer") from None
 
 
 def chat_of(request: HttpRequest, chat: UUID) -> Chat:
@@ -325,6 +325,8 @@ def deleted_of(request: HttpRequest, chat: UUID, medium: Medium = Medium.CHAT) -
     """What the person deleted a moment ago. Raises Http404, which says that the moment is over."""
     try:
         return own(request, access.deleted_chat_for, chat, medium)
+    except NotSignedIn:
+        raise
     except Http404:
         raise Http404(_("It is too late to undo this.")) from None
 
