@@ -11,7 +11,7 @@ from django.utils.translation import gettext as _
 from django.views.decorators.cache import never_cache
 from django.views.decorators.http import require_GET, require_http_methods, require_POST
 
-from accounts.http import taker
+from accounts.http import NotSignedIn, own_form, taker
 from accounts.models import User
 from inference import presets
 from inference.errors import BadPrompt
@@ -28,6 +28,8 @@ def own(request: HttpRequest) -> HttpResponse:
     ask with htmx and get their choices back.
     """
     user = user_of(request)
+    if user is None and own_form(request):
+        raise NotSignedIn("not signed in")
     if user is None:
         return render(request, "inference/presets.html", {"page": None})
     # A form sends a line break as two characters; its fields count one.

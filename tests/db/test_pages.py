@@ -334,7 +334,13 @@ def test_a_form_older_than_the_sign_in_is_kept_and_sent_again_by_one_click() -> 
     old["csrfmiddlewaretoken"] = browser.cookies["csrftoken"].value
     doors = ("/account/alerts/add", "/account/alerts/hooks/new", "/operator/setup")
     chat = "/playground/chat/00000000-0000-4000-8000-000000000000"  # there or not
-    for path in (*doors, "/moderation/decide", f"{chat}/send", f"{chat}/undo"):
+    for path in (
+        *doors,
+        "/moderation/decide",
+        f"{chat}/send",
+        f"{chat}/undo",
+        "/playground/presets",
+    ):
         assert "Your session is over" in kept() and "data-kept" in kept(), path
         assert "Your session is over" in kept({**by_htmx, "X-CSRFToken": ""}), path
         for other in ({}, {"Origin": "http://evil.example"}):
