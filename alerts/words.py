@@ -32,6 +32,8 @@ TASKS = {
     tuning.FINISHED: N_("Fine-tuning of {model} is finished"),
     tuning.FAILED: N_("Fine-tuning of {model} failed"),
 }
+#: What 0.1.0 stored of a finished one (`stored_sentences.FORMER`).
+FORMER = N_("Fine-tuning of {model} is finished: the key is released")
 READY = {
     Medium.IMAGES: N_("Your pictures are ready"),
     Medium.SPEECH: N_("Your transcript is ready"),
@@ -133,7 +135,8 @@ _SENTENCES = (
     *(YOURS_SURVIVES, PRICE_BY, PRICE, QUIET_TODAY, *CHANGES.values()),
     *(*READY.values(), *NOT_READY.values(), MADE_AT),
     *(GONE, BLOCKED, NO_BOT, KEPT_FAILING, NO_ADDRESS, HANDED_OVER, SECRET_LOST, MAIL_REFUSED),
-    FINDING,
+    FORMER,
+    FINDING,  # the last: its gaps hold anything
 )
 
 

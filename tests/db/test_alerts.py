@@ -129,6 +129,8 @@ def test_changes_are_read_from_final_blocks_once_and_only_from_where_money_lies(
         for sentence in stored_sentences.FORMER:
             told = f"0xF7…32: {sentence}"
             assert sentence not in words.translated(told), told
+        told = words.translated("Fine-tuning of a: b is finished: the key is released")
+        assert told == "Fine-Tuning von a: b ist fertig: Der Schlüssel ist freigegeben"
     assert any("The last of 2 such changes" in text for text in texts)
     assert not bob.notifications.exists()
 
