@@ -72,6 +72,7 @@ document.addEventListener('htmx:afterSettle', ({ detail }) => {
   if (detail.target.id !== 'review') return;
   const amount = document.getElementById('tx-amount');
   const wrong = document.getElementById('tx-wrong');
+  document.querySelector('#tx-amount-note.error')?.remove(); // of what the page was asked with
   amount?.setAttribute('aria-invalid', Boolean(wrong));
   amount?.setAttribute('aria-describedby', wrong ? 'tx-wrong' : 'tx-amount-note');
   if (asked) reveal();

@@ -167,6 +167,12 @@ def test_a_deposit_is_refused_declined_and_sent_from_another_chain(
     expect(page.locator("#review")).to_contain_text("Write the amount with a point")
     expect(amount).to_have_attribute("aria-invalid", "true")
     expect(amount).to_have_accessible_description(re.compile("Write the amount with a point"))
+    page.goto(f"{asgi_server}/account?amount=1,5")
+    expect(page.get_by_text("Write the amount with a point")).to_have_count(2)
+    amount.fill("1")  # what was wrong when the page came is not said of what is written now
+    expect(review).to_contain_text("At least 3 0G is needed")
+    expect(page.get_by_text("Write the amount with a point")).to_have_count(0)
+    expect(amount).to_have_accessible_description("")
     page.goto(f"{asgi_server}/account?action=withdraw&amount=1")
     expect(review).to_contain_text("You have no compute account yet.")
     # The page refuses an address outside its closed list.
