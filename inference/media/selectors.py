@@ -71,15 +71,17 @@ def elsewhere(
     medium: Medium, provider: str, fee: Callable[[Listing], int]
 ) -> tuple[Elsewhere, ...]:
     """Up to two other services for a request that costs `fee` at each, cheapest first (2 queries):
-    what failed is offered there, with price and verdict, and never sent by itself.
+    what failed is offered there, with price and verdict, and never sent by itself. None whose
+    evidence failed.
     """
     found = [x for x in listings(medium) if x.provider != provider and x.tee_signer_acknowledged]
-    prices = {x.provider: fee(x) for x in found}
-    found = sorted(found, key=lambda x: prices[x.provider])[:2]
     known = attestation.standings([ServiceKey.of(x) for x in found])
+    words = {x.provider: known[ServiceKey.of(x)].overall for x in found}
+    found = [x for x in found if words[x.provider] != "fail"]
+    prices = {x.provider: fee(x) for x in found}
+    cheapest = sorted(found, key=lambda x: prices[x.provider])[:2]
     return tuple(
-        Elsewhere(x.provider, x.model, prices[x.provider], known[ServiceKey.of(x)].overall)
-        for x in found
+        Elsewhere(x.provider, x.model, prices[x.provider], words[x.provider]) for x in cheapest
     )
 
 

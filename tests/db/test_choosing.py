@@ -11,6 +11,8 @@ from django.utils import timezone
 
 from accounts.models import User
 from attestation.models import Standing
+from inference.media.selectors import elsewhere
+from inference.models import Medium
 from ledger.models import SubAccount
 from protocol.fees import NEURON_PER_0G
 from tests import factories
@@ -68,3 +70,9 @@ def test_money_comes_before_a_verdict_and_a_verdict_before_a_price(path: str) ->
     SubAccount.objects.all().delete()
     Standing.objects.all().delete()
     assert chosen(client, path) == (CHEAP, "")
+
+
+@pytest.mark.parametrize("path", ["/playground/images"], indirect=True)
+def test_what_failed_is_not_offered_where_the_evidence_did(path: str) -> None:
+    offered = elsewhere(Medium.IMAGES, HELD, lambda listing: listing.output_price)
+    assert [(one.provider, one.verdict) for one in offered] == [(SOUND, "dev-warn")]
