@@ -11,7 +11,7 @@ from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
 from django.core.exceptions import ImproperlyConfigured, ValidationError
-from django.core.validators import validate_email
+from django.core.validators import EmailValidator
 
 from marketplace import scrub
 
@@ -36,6 +36,7 @@ _MOST_WHOLE = 10**18 - 1
 _MOST_REPEATED = 60
 #: A mail's sender: `Name <address>`, or the address alone.
 _ADDRESS = re.compile(r"^[^<>\r\n]*<([^<>\s]+)>$|^([^<>\s]+)$")
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9-]*")
 _HOST = re.compile(r"\*|\.?[A-Za-z0-9][A-Za-z0-9.-]*|\[[0-9A-Fa-f:.]+\]")
 
 
@@ -305,8 +306,10 @@ class Env:
         if not value:
             return default
         plain = _ADDRESS.search(value)
-        try:
-            validate_email(plain[1] or plain[2] if plain else "")
+        address = plain[1] or plain[2] if plain else ""
+        host = address.rpartition("@")[2]
+        try:  # in a network of one's own a host may have a name without a dot
+            EmailValidator(allowlist=[host] if _NAME.fullmatch(host) else [])(address)
         except ValidationError:
             raise ImproperlyConfigured(
                 f"{name}={said(value)} holds no mail address; write it like "
