@@ -343,7 +343,7 @@ def test_a_gpu_is_proven_only_beside_genuine_hardware(client: Client) -> None:
 
     assert untied() == [True, False]
     # Nor where no machine was shown at all; and of a GPU that nobody showed it is not said.
-    for key, hardware, gpu in ((forger, "not_provided", "pass"), (honest, "fail", "not_provided")):
-        rows = Standing.objects.filter(provider=key.provider)
+    for row, hardware, gpu in ((forger, "not_provided", "pass"), (honest, "fail", "not_provided")):
+        rows = Standing.objects.filter(provider=row.provider)
         rows.update(questions={"hardware": hardware, "gpu": gpu})
     assert untied() == [True, False]
