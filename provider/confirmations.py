@@ -116,7 +116,7 @@ class Confirmations:
         held = await self._chain.held(batch.attempts[::-1])
         if held is None and await self._chain.next_nonce() > last.nonce:
             # What the operator or another broker sends from this wallet is not pushed out.
-            self._say(batch, "a transaction that is not this broker's is under way in its place")
+            self._say(batch, "the node has one in its place, and knows none of this broker's")
             return
         # A dearer one that has never come to the node is sent again instead of outbid.
         if held in (last, None) and (

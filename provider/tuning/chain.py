@@ -193,7 +193,7 @@ class TuningChain(Node):
         stuck = tried[0].transaction
         held = await self.held([one.transaction for one in tried])
         if held is None:
-            log.warning("nonce %d waits with a transaction that is not this broker's", nonce)
+            log.warning("nonce %d waits: the node knows none of this broker's there", nonce)
             return
         # The newest of ours may have been signed, and never have come to the node.
         dearer = await self.dearer(stuck, MOST_TIMES) if held == stuck else stuck
