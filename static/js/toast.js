@@ -40,9 +40,9 @@ export function warn(text) {
   for (const old of [...toasts, toast].slice(0, -MOST)) old.remove();
 }
 
-// A live region that comes together with its words is not heard, one that is replaced is heard as a whole. So what tells a state,
-// [data-said], is announced here as soon as it is shown with other words than its part of the page had before.
-const saying = () => new Map([...document.querySelectorAll("[data-said]")].filter((one) => one.checkVisibility()).map((one) => {
+// A live region that comes with its words is not heard, a replaced one as a whole: what tells a state, [data-said], is announced
+// here as soon as it is shown with other words than its part of the page had.
+const saying = () => new Map([...document.querySelectorAll("[data-said]")].filter((one) => one.getClientRects().length).map((one) => {
   const text = one.innerText.trim();
   return [`${one.closest("[id]")?.id} ${text}`, text];
 }));
