@@ -141,7 +141,7 @@ def test_operations(page: Page, context: BrowserContext, rows: str) -> None:
     link.focus()
     with page.expect_response("**/ops?part=live"):
         pass
-    page.wait_for_function("!document.querySelector('#live.htmx-request, .htmx-settling')")
+    page.wait_for_function("() => !document.querySelector('#live.htmx-request, .htmx-settling')")
     expect(link).to_be_focused()
     Reconciliation.objects.create(
         at=timezone.now(), scope="sample", block=4_512_321, compared={"ledgers": 40}
