@@ -29,17 +29,18 @@ class Chosen:
 
 def first(user: User | None, listings: Sequence[Listing], fee: Fee = lambda _: None) -> Chosen:
     """Of services in the order of their price: where the person's money pays for a request now,
-    else the first whose evidence passed our check, else the first (4 queries). `fee`: as for
-    `readiness.check`, of each.
+    else the first whose evidence passed our check, else the first; of those whose evidence failed
+    only where there are no others (4 queries). `fee`: as for `readiness.check`, of each.
     """
+    known = attestation.standings([ServiceKey.of(x) for x in listings])
+    words = {x: known[ServiceKey.of(x)].overall.removeprefix(DEVELOPMENT) for x in listings}
+    listings = [x for x in listings if words[x] != "fail"] or listings
     funded = next(paid_for(user, listings, fee), None) if user else None
     if funded is not None:
         return Chosen(funded, _("Chosen because you have a balance there."))
-    known = attestation.standings([ServiceKey.of(x) for x in listings])
     for listing in listings:
-        word = known[ServiceKey.of(listing)].overall.removeprefix(DEVELOPMENT)
-        if listing.tee_signer_acknowledged and word in assurance.ENOUGH:
-            if word == "pass":
+        if listing.tee_signer_acknowledged and words[listing] in assurance.ENOUGH:
+            if words[listing] == "pass":
                 why = _("Chosen as the cheapest whose evidence passed our check.")
             else:
                 why = _("Chosen as the cheapest whose evidence passed our check, with warnings.")

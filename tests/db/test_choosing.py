@@ -1,5 +1,5 @@
 """Which provider stands chosen in the playground before anybody chose: where the money is, else the
-cheapest that is verified."""
+cheapest that is verified, and none whose evidence failed."""
 
 from __future__ import annotations
 
@@ -65,6 +65,12 @@ def test_money_comes_before_a_verdict_and_a_verdict_before_a_price(path: str) ->
     factories.sub_account(provider=CHEAP, balance=NEURON_PER_0G)
     factories.sub_account(provider=HELD, acknowledged=False)
     assert chosen(client, path) == (HELD, "Chosen because you have a balance there.")
+    # Money where the evidence failed leads nobody there, unless there is nothing else.
+    SubAccount.objects.all().delete()
+    factories.sub_account(provider=CHEAP)
+    assert chosen(client, path)[0] == SOUND
+    Standing.objects.update(overall="fail")
+    assert chosen(client, path) == (CHEAP, "Chosen because you have a balance there.")
     # Who chose is told nothing, and gets what was chosen.
     assert chosen(client, f"{path}?provider={CHEAP}") == (CHEAP, "")
     SubAccount.objects.all().delete()
