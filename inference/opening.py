@@ -136,7 +136,8 @@ def open_turn(
     able = able or abilities.NOTHING
     parent, question, given = _place(chat, text, again, called, results, known.leaf)
     # Another tab may have asked, or turned to another version.
-    if seen is not None and again is called is None and not _is_shown_last(chat, seen, known.leaf):
+    follows = again is None and called is None
+    if follows and seen is not None and not _is_shown_last(chat, seen, known.leaf):
         raise WentOn(
             _(
                 "This conversation went on in another window or on another device; that is shown "
