@@ -14,6 +14,14 @@ from accounts.pages_transaction import Link
 from ledger.records import MovementEntry, Page
 
 
+class PastTheEnd(Exception):
+    """A list is shorter than the page asked for; its last one is at `path`."""
+
+    def __init__(self, path: str) -> None:
+        super().__init__(path)
+        self.path = path
+
+
 @dataclass(frozen=True)
 class Pager:
     """Page links of a list; `target` is what htmx replaces, empty for plain navigation."""
@@ -36,8 +44,10 @@ def pager(
     most: int | None = None,
 ) -> Pager:
     """First, last and the neighbours of the current page; gaps are a link without path. Nobody
-    turns more than `most` pages, whatever the list's length."""
+    turns more than `most` pages, whatever the list's length. Raises PastTheEnd."""
     pages = page.pages if most is None else min(page.pages, most)
+    if page.number > pages:
+        raise PastTheEnd(path(pages))
     wanted = sorted({1, pages, *range(max(1, page.number - 2), min(pages, page.number + 2) + 1)})
     shown: list[Link] = []
     before = 0

@@ -10,10 +10,11 @@ from collections.abc import Callable
 
 from django.conf import settings
 from django.contrib.sessions.middleware import SessionMiddleware
-from django.http import HttpRequest, HttpResponse
+from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
 from django.utils.decorators import sync_only_middleware
 
 from accounts.errors import NodeError, Problem, TooMany
+from accounts.pages_parts import PastTheEnd
 from accounts.problems import of_node
 from marketplace import logs, traffic, views_errors
 from probes import exchange
@@ -142,6 +143,8 @@ def dollars(get_response: type_sync) -> type_sync:
 
 def _page_of(request: HttpRequest, exception: Exception) -> HttpResponse | None:
     """The page of an expected refusal; None for everything else, which is a failure."""
+    if isinstance(exception, PastTheEnd):
+        return HttpResponseRedirect(exception.path)
     if isinstance(exception, NodeError):
         exception = of_node(exception)
     if isinstance(exception, TooMany):

@@ -136,7 +136,8 @@ def _pager(found: Any, what: str, path: str, provider: str) -> Pager | None:
         query = urlencode({name: value for name, value in given.items() if value})
         return f"{path}?{query}" if query else path
 
-    return pager(found, what, page) if found.count > PAGE_SIZE else None
+    shown = pager(found, what, page)
+    return shown if found.count > PAGE_SIZE else None
 
 
 # --- pictures -------------------------------------------------------------------------------------
