@@ -166,12 +166,9 @@ def _show_model(request: HttpRequest, draft: Draft, problem: Refusal) -> pages.W
 
 def _show_dataset(request: HttpRequest, draft: Draft, problem: Refusal) -> pages.WizardPage:
     views = selectors.dataset_views(draft.user)
-    good = (view.dataset for view in views if view.dataset.state == DatasetState.GOOD)
-    newest = next(good, None)
-    chosen = draft.dataset_id
-    # What was brought since the last step was saved was brought for this.
-    if newest is not None and newest.created_at > draft.updated_at:
-        chosen = newest.pk
+    brought = uuid_of(request.GET.get("dataset", ""))  # uploaded on this page a moment ago
+    good = {view.dataset.pk for view in views if view.dataset.state == DatasetState.GOOD}
+    chosen = brought if brought in good and problem is None else draft.dataset_id
     return pages.WizardPage(
         draft,
         "dataset",

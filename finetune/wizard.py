@@ -93,11 +93,11 @@ def choose_model(draft: Draft, provider: str, service_name: str, model: str) -> 
 def choose_dataset(draft: Draft, dataset: Dataset | None, root: str) -> None:
     """Step 2: one of the person's datasets, or the storage root of one. Raises Problem."""
     root = root.strip().lower()
+    draft.dataset, draft.dataset_hash = dataset, "" if dataset is not None else root
     if dataset is None and not tuning.is_hash(root):
         raise Problem("no_dataset", _("Choose a dataset, or write a root: 0x and 64 hex digits."))
     if dataset is not None and dataset.state != DatasetState.GOOD:
         raise Problem("dataset_not_ready", _("This dataset has problems or is not checked yet."))
-    draft.dataset, draft.dataset_hash = dataset, "" if dataset is not None else root
     draft.pending = None
     draft.save()
 
@@ -153,7 +153,7 @@ def missing_step(draft: Draft) -> str:
     """The first step that lacks something, "sign" when all is there."""
     if not draft.provider or not draft.model:
         return "model"
-    if draft.dataset is None and not draft.dataset_hash:
+    if draft.dataset is None and not tuning.is_hash(draft.dataset_hash):
         return "dataset"
     try:
         tuning.parse_parameters(draft.parameters)

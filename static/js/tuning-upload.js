@@ -86,7 +86,11 @@ async function send(file) {
   for (let tries = 0; tries < 600; tries += 1) {
     await pause(1000);
     const found = await get(here).catch(() => null);
-    if (found && found.state !== "checking") { reload(); return; }
+    if (found && found.state !== "checking") {
+      history.replaceState(null, "", `?dataset=${upload.id}`); // stands chosen here, and in no other draft
+      reload();
+      return;
+    }
   }
 }
 

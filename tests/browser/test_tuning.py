@@ -127,7 +127,7 @@ def test_dataset_to_decrypted_adapter_to_chat(
     page.get_by_test_id("dataset-send").click()
     row = page.get_by_test_id("dataset-row").filter(has_text="blue.jsonl")
     expect(row).to_have_attribute("data-state", "good")
-    row.get_by_label("Use this one").check()
+    expect(row.get_by_label("Use this one")).to_be_checked()  # it was brought for this
     page.get_by_test_id("wizard-next").click()
     page.get_by_label("Learning rate").fill("2e-4")
     page.get_by_test_id("wizard-next").click()

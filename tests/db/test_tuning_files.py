@@ -176,12 +176,22 @@ def test_a_draft_is_saved_step_by_step_and_typed_text_is_kept(alice: User, setti
         user=alice, name="rows", size=len(raw), state="good", tokens=50,
         file=stored(alice, raw),
     )  # fmt: skip
-    # What was uploaded for this draft stands chosen, what was there before it does not.
+    # What was uploaded here stands chosen; what was there before or came for another draft does not.
     Draft.objects.update(provider=factories.PETRA, model="m")
     chosen = r'name="dataset" value="([^"]+)" checked'
-    for since, expected in ((timedelta(0), []), (timedelta(hours=1), [str(dataset.pk)])):
-        Draft.objects.update(updated_at=timezone.now() - since)
-        assert re.findall(chosen, mine.get(f"{base}/dataset").content.decode()) == expected
+    Draft.objects.update(updated_at=timezone.now() - timedelta(hours=1))
+    for asked, expected in (
+        ("", []),
+        (f"?dataset={dataset.pk}", [str(dataset.pk)]),
+        (f"?dataset={draft.pk}", []),
+        ("?dataset=\0", []),
+    ):
+        text = mine.get(f"{base}/dataset{asked}").content.decode()
+        assert re.findall(chosen, text) == expected, asked
+    # What was refused is still there.
+    typed = mine.post(f"{base}/dataset", {"dataset": "root", "root": "0xoops"})
+    assert typed.status_code == 400 and 'value="0xoops"' in typed.content.decode()
+    assert re.findall(chosen, typed.content.decode()) == ["root"]
     # The transfer that opens the account has its sum, the contract's least one.
     Draft.objects.update(dataset=dataset)
     known = f"ledger-limits:{settings.CHAIN_ID}:{settings.LEDGER_ADDRESS}"
