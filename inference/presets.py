@@ -248,7 +248,7 @@ def delete(user: User, preset: int) -> bool:
 
 
 def comes_back(user: User, preset: int) -> bool:
-    """Whether it was deleted a moment ago."""
+    """Whether it was deleted a moment ago, so that it can be brought back."""
     since = timezone.now() - UNDO_FOR
     return OwnPreset.objects.filter(pk=preset, owner=user, deleted_at__gt=since).exists()
 
@@ -260,6 +260,8 @@ def bring_back(user: User, preset: int) -> bool:
         row = OwnPreset.objects.filter(pk=preset, owner=user).first()
         if row is None or row.deleted_at is None:
             return row is not None
+        if not comes_back(user, preset):
+            return False
         known, own = of(user), _own(row)
         if len(known) >= MOST:
             raise _full()

@@ -283,6 +283,12 @@ def test_strangers_reach_nothing(alice: User, bob: User, client: Client) -> None
     assert client.post(f"/playground/presets/{own.id}/undo").status_code == 302
     assert presets.of(alice) == (own,)
     assert b"The preset was deleted." not in client.get(offer).content
+    # After its minute it stays deleted, purged or not.
+    assert client.post(path).status_code == 302
+    OwnPreset.objects.update(deleted_at=timezone.now() - 2 * presets.UNDO_FOR)
+    late = client.post(f"/playground/presets/{own.id}/undo")
+    assert late.status_code == 404 and b"It is too late to undo this." in late.content
+    assert presets.of(alice) == ()
 
 
 def test_what_was_deleted_goes_and_keys_turn_over(alice: User, settings: object) -> None:
