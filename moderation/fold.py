@@ -88,6 +88,11 @@ class Held:
     label: str
     act: Done
 
+    @property
+    def by_host(self) -> bool:
+        """Whether only the host lifts it: it is above moderators, one or two of them."""
+        return self.act.action == Action.END_BY_HOST
+
 
 def fold(acts: Iterable[Done]) -> dict[tuple[str, str], Held]:
     """What is in force after these acts of one subject, by kind and label, whatever the clock

@@ -24,7 +24,6 @@ from ledger.models import Service, SubAccount
 from ledger.records import ChangeEntry, Listing, Page
 from ledger.stored import fields
 from moderation import above, risk, selectors, state
-from moderation.fold import Action
 from moderation.models import Act, Effect, Item, ItemKind, Report
 from moderation.subjects import Subject, SubjectKind
 from probes.selectors import HealthView, health_of
@@ -221,6 +220,8 @@ class Evidence:
     shown_path: str = ""
     #: Of a shared conversation: its link's time is over, or its owner ended it.
     gone: bool = False
+    #: Whether moderators lift what is in force.
+    can_lift: bool = True
 
     @property
     def moved(self) -> tuple[Changed, ...]:
@@ -232,12 +233,6 @@ class Evidence:
         """Whether ending it can be proposed: neither it nor a proposal is in force."""
         held = {one.kind for one in self.force}
         return not self.gone and held.isdisjoint({"ended", "proposed"})
-
-    @property
-    def can_lift(self) -> bool:
-        """Whether moderators lift what is in force: not what the host ended."""
-        by_host = {act.number for act in self.acts if act.action == Action.END_BY_HOST}
-        return by_host.isdisjoint(one.number for one in self.force)
 
 
 def evidence(subject: Subject, item: Item | None, now: dt.datetime) -> Evidence:
@@ -279,6 +274,7 @@ def evidence(subject: Subject, item: Item | None, now: dt.datetime) -> Evidence:
         others=tuple(row(one, names, now) for one in waiting[:10]),
         shown_path=above.path(subject) if is_readable(subject) else "",
         gone=subject.kind in above.kinds() and not above.lives(subject),
+        can_lift=not any(one.by_host for one in state.in_force(subject, now).values()),
     )
 
 

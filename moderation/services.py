@@ -304,9 +304,8 @@ def _fits(action: Action, force: dict[tuple[str, str], Held], label: str) -> Non
 
 
 def _require_staffs(action: Action, force: dict[tuple[str, str], Held]) -> None:
-    """What the host ended is above moderators, one or two of them."""
-    held = force.get(("ended", "")) if action == Action.REOPEN else None
-    if held is not None and held.act.action == Action.END_BY_HOST:
+    held = force.get((fold.LIFTS[action], "")) if action in fold.LIFTS else None
+    if held is not None and held.by_host:
         raise Refused(
             "hosts",
             _("The host of this site ended this link."),

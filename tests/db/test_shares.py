@@ -27,6 +27,7 @@ from inference.words import ENDED_FOR_OTHERS
 from moderation import looking, phrases
 from moderation import services as services_of_staff
 from moderation.models import Act, Effect, Item, Report
+from moderation.queue import SHOWN_ACTS
 from tests import factories
 from tests.db.chat_world import world
 from tests.db.personal_world import prove, sign_in
@@ -142,6 +143,9 @@ def test_a_link_ends_by_its_owner_by_time_by_the_host_and_with_the_conversation(
     about = {"about": "share", "key": digest}
     refused = one.post("/moderation/decide", {**about, "act": "reopen", "reason": "it is mild"})
     assert b"The host of this site ended this link." in refused.content
+    for _ in range(SHOWN_ACTS):  # nor is it offered once its act is below the newest
+        one.post("/moderation/decide", {**about, "act": "note", "reason": "somebody wrote again"})
+    assert Act.objects.count() > SHOWN_ACTS
     read = one.get("/moderation", about).content
     assert b"Only the host opens it again." in read and b'data-testid="reopen"' not in read
     assert client.get(link).status_code == 410
