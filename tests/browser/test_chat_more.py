@@ -172,10 +172,14 @@ def test_closed_blocks_appear_while_the_answer_streams(
     answer = answers(alice)
     expect(answer.locator(".prose .hk").first).to_have_text("def")
     expect(answer.locator("table td")).to_have_count(6)
-    # In a narrow place a table scrolls; it breaks no word.
+    # In a narrow place a table scrolls, quoted ones too; it breaks no word.
     broken = answer.locator("table").evaluate(
         """(table) => {
-          table.parentElement.style.width = "3rem";
+          const scroller = table.parentElement, quote = document.createElement("blockquote");
+          scroller.replaceWith(quote);
+          quote.append(scroller);
+          scroller.style.width = "3rem";
+          if (getComputedStyle(scroller).overflowX !== "auto") return ["lies over its neighbour"];
           return [...table.querySelectorAll("th, td")].filter((cell) => {
             const range = document.createRange();
             range.selectNodeContents(cell);
