@@ -111,7 +111,7 @@ class Confirmations:
             if not await self._apply_receipt(batch):
                 log.warning("batch %d: replaced by a transaction we do not know", batch.id)
                 self._metrics.settlements.labels("pushed out").inc()
-                await asyncio.to_thread(self._store.close_batch, batch.id)
+                await asyncio.to_thread(self._store.close_batch, batch.id, final=True)
             return
         held = await self._chain.held(batch.attempts[::-1])
         if held is None and await self._chain.next_nonce() > last.nonce:
@@ -167,9 +167,10 @@ class Confirmations:
         if outcomes is None or len(outcomes) != len(batch.items):
             log.warning("batch %d: the transaction reverted", batch.id)
             outcomes, kind = [], "reverted"
+        judged = []
         for item, outcome in zip(batch.items, outcomes, strict=False):
             if outcome.status in (SUCCESS, PARTIAL):
-                await self._judge(item, outcome)
+                judged.append((item, _bounded(item, outcome)))
             else:
                 self._metrics.outcome(outcome.status)
                 log.warning(
@@ -179,24 +180,20 @@ class Confirmations:
                     outcome_name(outcome.status),
                 )
         final = kind == "reverted" or not self._options.confirmations
-        await asyncio.to_thread(self._store.close_batch, batch.id, mined, final=final)
+        close = self._store.close_batch
+        for one in await asyncio.to_thread(close, batch.id, mined, judged, final=final):
+            self._paid(*one)
         self._metrics.settlements.labels(kind).inc()
         self._metrics.gas_spent.inc(mined.gas_fee)
 
-    async def _judge(self, item: OpenItem, outcome: Outcome) -> None:
-        """Write down what the chain decided, once."""
+    def _paid(self, item: OpenItem, outcome: Outcome) -> None:
+        """What the chain decided is on disk since now."""
         settlement = item.signed.item
-        unsettled = min(outcome.unsettled, settlement.total_fee)
-        if await asyncio.to_thread(self._store.judge, item, outcome.status, unsettled):
-            self._debts.settled(settlement.user, settlement.total_fee - unsettled)
-            self._metrics.outcome(outcome.status)
-            self._metrics.settled.inc(settlement.total_fee - unsettled)
-            log.info(
-                "settled %d neuron of %s, %d left",
-                settlement.total_fee - unsettled,
-                settlement.user,
-                unsettled,
-            )
+        paid = settlement.total_fee - outcome.unsettled
+        self._debts.settled(settlement.user, paid)
+        self._metrics.outcome(outcome.status)
+        self._metrics.settled.inc(paid)
+        log.info("settled %d neuron of %s, %d left", paid, settlement.user, outcome.unsettled)
 
     # ---- paid without our knowing ----------------------------------------------------------
 
@@ -211,7 +208,9 @@ class Confirmations:
                 continue
             outcome = await self._chain.find_outcome(settlement, item.since_block)
             if outcome is not None:
-                await self._judge(item, outcome)
+                outcome = _bounded(item, outcome)
+                if await asyncio.to_thread(self._store.judge, item, outcome):
+                    self._paid(item, outcome)
                 continue
             if await self.drop_paid(settlement.user, settlement.nonce):
                 await self._write_off(item)
@@ -255,6 +254,10 @@ class Confirmations:
                 dropped,
             )
         return True
+
+
+def _bounded(item: OpenItem, outcome: Outcome) -> Outcome:
+    return Outcome(outcome.status, min(outcome.unsettled, item.signed.item.total_fee))
 
 
 def _mined(tx_hash: str, receipt: dict[str, Any]) -> Mined:

@@ -22,7 +22,7 @@ from pathlib import Path
 from typing import Any
 
 from protocol.digests import Settlement
-from provider.chain import SignedItem
+from provider.chain import Outcome, SignedItem
 from provider.errors import ConfigError
 from provider.node import Transaction
 from provider.schema import migrate
@@ -58,6 +58,10 @@ class OpenItem:
     signed: SignedItem
     since_block: int
     batch: int | None
+
+
+#: What the chain decided about an item, and what of its fee was not paid.
+Judged = tuple[OpenItem, Outcome]
 
 
 @dataclass(frozen=True)
@@ -305,9 +309,12 @@ class Store:
             tuple(Transaction(h, raw, int(nonce), int(price)) for h, raw, nonce, price in attempts),
         )
 
-    def close_batch(self, batch: int, mined: Mined | None = None, *, final: bool = True) -> None:
+    def close_batch(
+        self, batch: int, mined: Mined | None = None, judged: Sequence[Judged] = (), *, final: bool
+    ) -> list[Judged]:
         """The batch's transactions can change nothing more, unless the block that holds them is
-        taken back (not `final`). Unjudged items are free again."""
+        taken back (not `final`): what it decided is written with it. Unjudged items are free again.
+        Returns what was not known already."""
         now = time.time()
         told = (
             (mined.tx_hash, mined.block_number, mined.block_hash, str(mined.gas_fee))
@@ -315,12 +322,14 @@ class Store:
             else (None, None, None, None)
         )
         with self.transaction() as db:
+            news = [one for one in judged if _judge(db, *one)]
             db.execute(
                 "UPDATE batch SET closed = ?, confirmed = ?, tx_hash = ?, block_number = ?,"
                 " block_hash = ?, gas_fee = ? WHERE id = ?",
                 (now, now if final else None, *told, batch),
             )
             db.execute("UPDATE item SET batch = NULL WHERE batch = ? AND settled IS NULL", (batch,))
+        return news
 
     def confirm_batch(self, batch: int) -> None:
         """The block that holds the batch is final."""
@@ -349,23 +358,10 @@ class Store:
             )
         return dict(again)
 
-    def judge(self, item: OpenItem, status: int, unsettled: int) -> bool:
-        """The chain consumed the item's nonce: what it did not pay becomes a new charge.
-
-        False if that was known already.
-        """
-        signed = item.signed.item
+    def judge(self, item: OpenItem, outcome: Outcome) -> bool:
+        """The chain consumed the item's nonce. False if that was known already."""
         with self.transaction() as db:
-            cursor = db.execute(
-                "UPDATE item SET status = ?, settled = ? WHERE id = ? AND settled IS NULL",
-                (status, str(signed.total_fee - unsettled), item.id),
-            )
-            if not cursor.rowcount:
-                return False
-            if unsettled:
-                rest = Charge(signed.user, unsettled, signed.requests_hash)
-                _insert_charge(db, rest, time.time(), source=item.id)
-        return True
+            return _judge(db, item, outcome)
 
     def write_off(self, item: OpenItem) -> bool:
         """The item is not asked for again, and paid nothing that we know of.
@@ -421,6 +417,19 @@ def _item(row: tuple[Any, ...]) -> OpenItem:
         int(since_block),
         None if batch is None else int(batch),
     )
+
+
+def _judge(db: sqlite3.Connection, item: OpenItem, outcome: Outcome) -> bool:
+    """What the chain did not pay becomes a new charge."""
+    signed = item.signed.item
+    cursor = db.execute(
+        "UPDATE item SET status = ?, settled = ? WHERE id = ? AND settled IS NULL",
+        (outcome.status, str(signed.total_fee - outcome.unsettled), item.id),
+    )
+    if cursor.rowcount and outcome.unsettled:
+        rest = Charge(signed.user, outcome.unsettled, signed.requests_hash)
+        _insert_charge(db, rest, time.time(), source=item.id)
+    return bool(cursor.rowcount)
 
 
 def _insert_charge(

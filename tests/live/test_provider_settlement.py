@@ -26,7 +26,7 @@ from devnet.client import Receipt
 from protocol.abi import INFERENCE_SERVING, encode_call
 from protocol.digests import Settlement, settlement_digest, sign
 from provider import confirmations
-from provider.chain import SignedItem
+from provider.chain import Outcome, SignedItem
 from provider.store import WRITTEN_OFF, Charge, Store
 from runner.processes import free_port
 from tests.live.provider_lab import (
@@ -269,8 +269,8 @@ def test_what_was_judged_is_not_judged_again(tmp_path: Path) -> None:
     store.add_item(SignedItem(settlement, b"\3" * 65), charges, 0)
     assert store.owed() == {user: 20} and store.free_charges() == {}
     (item,) = store.open_items()
-    assert store.judge(item, 1, 15) is True
-    assert store.judge(item, 1, 15) is False and store.judge(item, 0, 0) is False
+    assert store.judge(item, Outcome(1, 15)) is True
+    assert not store.judge(item, Outcome(1, 15)) and not store.judge(item, Outcome(0, 0))
     assert store.owed() == {user: 15} and store.open_items() == []
     # A charge that an item holds stays with it.
     store.add_item(SignedItem(replace(settlement, nonce=8), b"\3" * 65), charges, 0)

@@ -13,7 +13,7 @@ from devnet.anvil import Anvil
 from devnet.deploy import connect, deploy
 from provider import confirmations, settle
 from provider.errors import ChainError
-from provider.store import Charge
+from provider.store import Charge, Store
 from tests.live.provider_lab import (
     FEE,
     ONE,
@@ -28,6 +28,7 @@ from tests.live.provider_lab import (
     transactions,
     until,
 )
+from tests.live.test_provider_settlement import signed_by_hand
 
 GWEI = 10**9
 
@@ -93,6 +94,34 @@ async def test_a_lost_block_is_paid_once_more_and_never_twice(lab: Lab, broker: 
         await settler.follow()
         assert store.mined_batches() == []
         assert store.rows("SELECT count(*) FROM item") == [(1,)]
+    assert lab.account(user, broker.address)["balance"] == 2 * ONE - debt
+
+
+async def test_killed_while_it_writes_down_a_block_that_is_lost_then(
+    lab: Lab, broker: Broker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What a block paid is believed with the block, in one step: else nobody would take it back."""
+    user = customer(lab, broker)
+    debt = buy(broker, user, 1)
+    broker.stop()
+
+    def killed(*_: object, **__: object) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as fault:
+        fault.setattr(Store, "close_batch", killed)
+        async with settling(broker) as (settler, store, _):
+            with pytest.raises(KeyboardInterrupt):
+                await settler.settle()
+            (batch,) = store.open_batches()
+    # In the lost transaction's place the chain takes another one of the operator's.
+    own = signed_by_hand(broker, batch.attempts[0].nonce, batch.attempts[0].gas_price)
+    reorganise(lab, 1, (own, 0))
+    async with settling(broker) as (settler, store, debts):
+        assert debts.owed(user.address) == debt
+        for _ in range(2):
+            await settler.settle(everything=True)
+        assert debts.debtors() == {} == store.owed()
     assert lab.account(user, broker.address)["balance"] == 2 * ONE - debt
 
 
