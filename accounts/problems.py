@@ -12,6 +12,7 @@ from django.http import HttpRequest, HttpResponse
 from django.http.response import HttpResponseBase
 from django.utils.translation import gettext as _
 
+from accounts.codes import explained
 from accounts.errors import NodeError, Problem, TooMany, WrongChain
 
 MAX_BODY_BYTES = 64 * 1024
@@ -31,7 +32,7 @@ def problem(request: HttpRequest, error: Problem) -> HttpResponse:
     (RFC 9457, 4.2.1).
     """
     body: dict[str, Any] = {
-        "type": f"/api/docs#{error.code}",
+        "type": explained(error.code),
         "title": error.title,
         "status": error.status,
         "detail": error.said,

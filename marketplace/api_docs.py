@@ -21,12 +21,13 @@ from django.utils import translation
 from django.utils.translation import get_language
 from django.views.decorators.http import require_safe
 
+from accounts import refusals
+from accounts.codes import CODES, Code
 from attestation.models import Verification
 from ledger import listed, selectors
 from ledger.records import Listing
 from marketplace.api import api
 from marketplace.parts import service_id
-from marketplace.problems import CODES, Code
 
 Json = Mapping[str, Any]
 
@@ -90,6 +91,7 @@ class ApiDocsPage:
     groups: tuple[GroupDoc, ...]
     shapes: tuple[ShapeDoc, ...]
     codes: tuple[Code, ...]
+    refusals: tuple[tuple[str, str], ...]
     body: str = ""
 
 
@@ -183,6 +185,7 @@ def read() -> ApiDocsPage:
             if "properties" in shape and not name.endswith("In")
         ),
         codes=tuple(CODES.values()),
+        refusals=tuple((name, " ".join(said)) for name, said in sorted(refusals.SENTENCES.items())),
     )
 
 

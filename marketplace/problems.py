@@ -19,48 +19,13 @@ from django.http import Http404, HttpRequest, HttpResponse
 from ninja import NinjaAPI
 from ninja.errors import HttpError, ValidationError
 
+from accounts.codes import CODES, explained
+
 log = logging.getLogger(__name__)
 
 CONTENT_TYPE = "application/problem+json"
 #: What every 401 has to say (RFC 9110, 15.5.2): how one proves who one is.
 CHALLENGE = {"WWW-Authenticate": "Bearer"}
-
-
-@dataclass(frozen=True)
-class Code:
-    """A kind of error: what happened, in a word for programs and in a sentence for people."""
-
-    code: str
-    status: int
-    title: str
-    meaning: str
-
-
-CODES: dict[str, Code] = {
-    code.code: code
-    for code in (
-        Code("bad_request", 400, "Bad request", "The request could not be read."),
-        Code("malformed_json", 400, "Not JSON", "A preview's body is no JSON object."),
-        Code("unknown_action", 400, "Unknown action", "A preview's `action`: `detail` lists all."),
-        Code("invalid_request", 400, "Invalid request", "A preview's body: `detail` says what."),
-        Code("cannot_estimate_gas", 400, "No gas estimate", "The node tells no gas for a preview."),
-        Code("unauthorized", 401, "Token needed", "Send a personal access token (/account/keys)."),
-        Code("forbidden", 403, "Forbidden", "You may not do this, or the page's token is stale."),
-        Code("not_found", 404, "Not found", "Nothing lies under this path, or it is not listed."),
-        Code("method_not_allowed", 405, "Method not allowed", "`Allow` names what is allowed."),
-        Code("too_large", 413, "Request too large", "Send less."),
-        Code("body_too_large", 413, "Request too large", "A preview's body: at most 64 KB."),
-        Code("invalid_parameter", 422, "Invalid parameter", "`errors` names each parameter."),
-        Code("invalid_address", 422, "Invalid address", "0x, 40 hex digits, right checksum."),
-        Code("insufficient_wallet_balance", 422, "Wallet too poor", "`detail` says what it needs."),
-        Code("rate_limited", 429, "Too many requests", "Wait for `Retry-After` seconds."),
-        Code("internal_error", 500, "Internal error", "Our fault; quote `request_id`."),
-        Code("preview_disagrees", 500, "No preview", "Rules and contract differ; report it."),
-        Code("unavailable", 503, "Unavailable", "A store does not answer; try again shortly."),
-        Code("chain_unreachable", 503, "Chain silent", "No preview now; try again in a minute."),
-        Code("wrong_chain", 503, "Wrong chain", "The host's node is on another chain."),
-    )
-}
 _BY_STATUS = {
     400: "bad_request",
     401: "unauthorized",
@@ -94,7 +59,7 @@ def document(request: HttpRequest, problem: Problem, status: int = 0) -> HttpRes
     """
     known = CODES[problem.code]
     body: dict[str, Any] = {
-        "type": f"/api/docs#{known.code}",
+        "type": explained(known.code),
         "title": known.title,
         "status": status or known.status,
         "detail": problem.detail,

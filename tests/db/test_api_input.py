@@ -12,12 +12,16 @@ from urllib.parse import quote
 import orjson
 import pytest
 from django.conf import settings as site
-from django.test import Client
+from django.test import Client, RequestFactory
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from accounts import limits as accounts_limits
-from marketplace import api_docs, bodies, limits
+from accounts import refusals
+from accounts.codes import CODES
+from accounts.errors import Problem as Refusal
+from accounts.problems import problem as door_problem
+from marketplace import api_docs, bodies, limits, problems
 from marketplace.api import api
 from net.callers import Proxies
 from tests.db import api_rows as rows
@@ -211,6 +215,25 @@ def test_the_docs_page(client: Client) -> None:
     assert both.startswith(f"/api/v1/compare?s=inference/{rows.PAUL}")
     assert f"curl -s '{site.SITE_URL}{both}'" in html
     assert len(client.get(both).json()["services"]) == 2
+
+
+def test_every_errors_type_leads_to_what_explains_it(client: Client) -> None:
+    """Of the API, of the contracts and of the doors that our own pages use."""
+    raised = re.compile(r'(?:Problem|SignInFailed|silent|said)\(\s*(?:error, )?"([a-z_]+)"')
+    areas = ("accounts", "alerts", "finetune", "marketplace", "moderation", "operators", "ops")
+    files = [path for area in areas for path in (site.BASE_DIR / area).rglob("*.py")]
+    doors = {code for path in files for code in raised.findall(path.read_text())}
+    assert {"no_dataset", "provider_silent", "no_pending_message", "queue_down"} <= doors
+    anchors = set(re.findall(r' id="([^"]+)"', client.get("/api/docs").content.decode()))
+    request, known = RequestFactory().get("/"), {*CODES, *refusals.SENTENCES}
+    for code in doors | known | {"too_many_requests", "0x1234abcd"}:
+        answers = [door_problem(request, Refusal(code, ""))]
+        if code in CODES:
+            answers.append(problems.document(request, problems.Problem(code, "")))
+        for answer in answers:
+            page, anchor = orjson.loads(answer.content)["type"].split("#")
+            assert page == "/api/docs" and anchor in anchors, code
+            assert (anchor == code) == (code in known)
 
 
 # --- limits --------------------------------------------------------------------------------------

@@ -12,6 +12,7 @@ from eth_account.signers.local import LocalAccount
 
 from accounts import actions, calls, keys, keys_lasting, preview, reading, services
 from accounts import preview_words as words
+from accounts.codes import CODES
 from accounts.errors import Problem, Refused
 from accounts.facts import Facts
 from accounts.models import User
@@ -20,7 +21,6 @@ from devnet import accounts as cast
 from devnet.client import Reverted
 from devnet.deploy import Contracts
 from finetune import problems
-from marketplace.problems import CODES
 from tests.contract_wallets import owned_by
 from tests.db.test_funds import contracts as contracts  # fixtures
 from tests.db.test_funds import site as site
