@@ -1,5 +1,5 @@
-"""What programs read about the site before its pages: `robots.txt`, `llms.txt` (llmstxt.org) and
-`security.txt` (RFC 9116). The map of all pages is `marketplace.sitemap`.
+"""What programs read about the site before its pages: `robots.txt`, `llms.txt` (llmstxt.org),
+`security.txt` (RFC 9116), and the icon. The map of all pages is `marketplace.sitemap`.
 """
 
 from __future__ import annotations
@@ -53,6 +53,15 @@ def text(body: str, kind: str = "text/plain") -> HttpResponse:
 def robots(request: HttpRequest) -> HttpResponse:
     kept = "".join(f"Disallow: {path}\n" for path in NOT_FOR_ROBOTS)
     return text(f"User-agent: *\n{kept}\nSitemap: {settings.SITE_URL}/sitemap.xml\n")
+
+
+@require_safe
+def icon(request: HttpRequest) -> HttpResponse:
+    """`/favicon.ico`, for whoever asks without having read a page: the drawing that pages name."""
+    drawing = settings.BASE_DIR / "static" / "icons" / "favicon.svg"
+    response = HttpResponse(drawing.read_bytes(), content_type="image/svg+xml")
+    response["Cache-Control"] = "public, max-age=604800"
+    return response
 
 
 @require_safe

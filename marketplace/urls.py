@@ -17,6 +17,7 @@ urlpatterns: list[URLPattern | URLResolver] = [
     path("healthz", healthz, name="healthz"),
     path("language", views.language, name="language"),
     path("robots.txt", crawlers.robots, name="robots"),
+    path("favicon.ico", crawlers.icon, name="icon"),
     path("llms.txt", crawlers.llms, name="llms"),
     path(".well-known/security.txt", crawlers.security, name="security"),
     path("sitemap.xml", sitemap.index, name="sitemap"),

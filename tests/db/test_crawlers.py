@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import html
 import re
+from pathlib import Path
 from typing import Any
 from xml.etree import ElementTree
 
@@ -57,6 +58,13 @@ def test_the_map_names_every_page_once_and_each_answers(
     assert not [page for page in pages if page.startswith(tuple(kept_out))]
     for beyond in ("services-0", "services-99", "nothing-1"):
         assert client.get(f"/sitemap-{beyond}.xml").status_code == 404
+
+
+def test_the_icon_is_there_for_whoever_read_no_page(client: Client) -> None:
+    response = client.get("/favicon.ico")
+    assert (response.status_code, response["Content-Type"]) == (200, "image/svg+xml")
+    assert response.content == Path("static/icons/favicon.svg").read_bytes()
+    assert response["Cache-Control"] == "public, max-age=604800"
 
 
 def test_every_address_in_llms_txt_and_in_the_markdown_twins_answers(
