@@ -4,6 +4,9 @@ Each turn has a stream `turn:<id>` whose entries carry sequence numbers 1, 2, 3 
 "resume after 17" is one command, in any process, without a gap or a duplicate. Writing an entry
 whose number is not above the last one fails: a process that was given up cannot write any more.
 
+A Redis that restarts may have forgotten the beginning, or its last second. What stands behind the
+first missing number is nobody's prefix: it is neither told nor kept.
+
 Streams need no trimming: text is bounded (`relay.MAX_ANSWER_CHARS`), and after SMALL_ENTRIES
 entries text is gathered into larger ones, so the number of entries is bounded too.
 """
@@ -44,6 +47,7 @@ _EXPIRE_EVERY = 64
 _BLOCK_MS = 5000
 _MOST_READ = 500
 MAX_WATCHERS = 16
+_Row = tuple[bytes, bytes]
 _watchers: WeakKeyDictionary[asyncio.AbstractEventLoop, dict[int, int]] = WeakKeyDictionary()
 _pipes: WeakKeyDictionary[asyncio.AbstractEventLoop, Pipe] = WeakKeyDictionary()
 _clients: WeakKeyDictionary[asyncio.AbstractEventLoop, Redis] = WeakKeyDictionary()
@@ -209,11 +213,11 @@ async def append_after(turn: int, *events: dict[str, Any]) -> None:
 
 
 async def text_of(turn: int) -> tuple[str, str, tools.Calls]:
-    """All answer, reasoning and calls that reached the stream: the exact prefix of an answer whose
-    process died.
+    """All answer, reasoning and calls that the stream has without a gap: the exact prefix of an
+    answer whose process died.
     """
-    entries: Any = await client().xrange(_key(turn))
-    events = [orjson.loads(fields[b"e"]) for _, fields in entries]
+    rows: Any = await client().xrange(_key(turn))
+    events = [entry.event for entry in _entries(((i, fields[b"e"]) for i, fields in rows), 0)]
     calls = tools.Calls()
     for event in events:
         if event["type"] == "call":
@@ -264,7 +268,10 @@ async def batches(turn: int, after: int = 0) -> AsyncGenerator[list[Entry], None
             entries = await subscriber.after(after, _BLOCK_MS / 1000) if here else []
             behind = False
             if not entries:
-                entries = await (_range(turn, after) if subscriber.live else _read(turn, after))
+                rows = await (_range(turn, after) if subscriber.live else _read(turn, after))
+                entries = _entries(rows, after)
+                if rows and not entries:  # a gap, which nobody fills any more
+                    await asyncio.sleep(_BLOCK_MS / 1000)
             yield entries
             if entries:
                 after = entries[-1].seq
@@ -272,26 +279,28 @@ async def batches(turn: int, after: int = 0) -> AsyncGenerator[list[Entry], None
                     return
 
 
-async def _range(turn: int, after: int) -> list[Entry]:
-    """Entries after number `after` that the stream has."""
+async def _range(turn: int, after: int) -> list[_Row]:
+    """What the stream has after number `after`."""
     position = f"(0-{after}"
     (rows,) = await pipe().send(("XRANGE", _key(turn), position, "+", "COUNT", _MOST_READ))
-    return _entries((identifier, fields[1]) for identifier, fields in rows)
+    return [(identifier, fields[1]) for identifier, fields in rows]
 
 
-async def _read(turn: int, after: int) -> list[Entry]:
+async def _read(turn: int, after: int) -> list[_Row]:
     """The same, waiting a while for the first one, on a connection of its own."""
     position: Any = {_key(turn): f"0-{after}"}
     found: Any = await client().xread(position, count=_MOST_READ, block=_BLOCK_MS)
     rows = found[0][1] if found else ()
-    return _entries((identifier, fields[b"e"]) for identifier, fields in rows)
+    return [(identifier, fields[b"e"]) for identifier, fields in rows]
 
 
-def _entries(rows: Iterable[tuple[bytes, bytes]]) -> list[Entry]:
-    """None behind the verdict."""
+def _entries(rows: Iterable[_Row], after: int) -> list[Entry]:
+    """What follows number `after` without a gap; nothing behind the verdict."""
     entries: list[Entry] = []
-    for identifier, raw in rows:
-        entries.append(Entry(_seq(identifier), orjson.loads(raw), raw))
+    for seq, (identifier, raw) in enumerate(rows, after + 1):
+        if _seq(identifier) != seq:
+            break
+        entries.append(Entry(seq, orjson.loads(raw), raw))
         if entries[-1].event["type"] == "verdict":
             break
     return entries

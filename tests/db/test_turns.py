@@ -12,21 +12,35 @@ from uuid import uuid4
 
 import pytest
 from channels.db import database_sync_to_async
-from django.db import connection, transaction
+from django.db import OperationalError, connection, transaction
 from django.test import AsyncClient
 from django.utils import timezone
 
-from inference import access, conversations, opening, services, tasks, turnlog
+from accounts import tokens
+from accounts.models import AccessToken
+from inference import (
+    access,
+    conversations,
+    opening,
+    services,
+    signatures,
+    tasks,
+    turn_sql,
+    turnlog,
+)
 from inference import hub as hubs
 from inference.errors import BadPrompt, Busy, ChatError, NotReady, SignerChanged
 from inference.hub import Hub
 from inference.models import Chat, State, Turn, Verdict
+from inference.openai import choose
 from ledger.models import Service, SubAccount
 from marketplace import presence
 from marketplace.celery import app as celery
+from net.errors import BadStatus
 from protocol.keys import authorization
 from tests import factories
 from tests.db.chat_world import Stage, in_db, stage, watched
+from tests.db.test_verification_races import together
 from tests.live.chat_upstream import Asked, Reply, token
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -256,11 +270,19 @@ async def test_redis_that_forgot_everything_ends_no_answer(monkeypatch: pytest.M
         await turnlog.beat(s.hub.process)
         assert not await turnlog.client().exists(f"{owner}:silent")
         assert (await s.turn(turn_id)).state == State.OPEN
+        # A middle of the answer is told to nobody as its beginning, and not kept as one.
+        await _ticked(turn_id)
+        await turnlog.client().xdel(f"turn:{turn_id}", "0-3")
+        monkeypatch.setattr(turnlog, "_BLOCK_MS", 50)
+        async with aclosing(turnlog.batches(turn_id)) as batches:
+            told = [entry.seq for _ in range(3) for entry in await anext(batches)]
+        assert told == [1, 2]
         # Whoever stays silent is dead.
         await turnlog.client().delete(owner)
         assert await hubs.reap() == 0
         monkeypatch.setattr(turnlog, "SILENT_SECONDS", 0)
         assert await hubs.reap() == 1
+        assert (await s.turn(turn_id)).answer == "tick tick "
 
 
 async def test_a_database_that_hangs_makes_nobody_look_dead(
@@ -384,6 +406,119 @@ async def test_a_lying_provider_is_seen() -> None:
     assert (first.verdict, first.verdict_reason) == ("failed", "reused")
     assert second.verdict in ("failed", "rewritten")
     assert second.verdict_reason == "reused"
+
+
+async def test_of_two_answers_with_one_id_the_second_that_ends_proves_nothing() -> None:
+    """Whichever was asked first, and also where both end at one moment: each alone would be good
+    for the signature that there is once."""
+
+    def opened(text: str) -> int:
+        chat = conversations.create_chat(owner, factories.PETRA)
+        return opening.open_turn(chat, text, process="nobody").turn
+
+    def ended(turn: int, answer_id: str) -> bool | None:
+        now = timezone.now()
+        return turn_sql.end(turn, state=State.ANSWERED, answer_id=answer_id, ended_at=now)
+
+    def at_once(turns: list[int]) -> list[bool | None]:
+        found: list[bool | None] = []
+        together(*(lambda pk=pk: found.append(ended(pk, "id-2")) for pk in turns))
+        return found
+
+    slow = """
+    CREATE FUNCTION slow() RETURNS trigger AS 'BEGIN PERFORM pg_sleep(0.2); RETURN NULL; END'
+        LANGUAGE plpgsql;
+    CREATE TRIGGER slow AFTER UPDATE ON inference_turn FOR EACH ROW EXECUTE FUNCTION slow()
+    """
+    async with stage(polite) as s:
+        owner = s.chat.owner
+        first, second, third, fourth = [await in_db(opened)(f"{n}?") for n in range(4)]
+        assert await in_db(ended)(second, "id-1") is False
+        assert await in_db(ended)(first, "ID-1") is True
+        for turn in (first, second):  # judged later nobody knows any more which of them was it
+            assert (await in_db(signatures._look_up)(turn))[1]
+        await in_db(_execute)(slow)
+        try:
+            assert sorted(await in_db(at_once)([third, fourth])) == [False, True]
+        finally:
+            await in_db(_execute)("DROP FUNCTION slow CASCADE")
+
+
+def _execute(statement: str) -> None:
+    with connection.cursor() as cursor:
+        cursor.execute(statement)
+
+
+async def test_a_verdict_is_not_taken_back_by_who_asked_earlier_and_heard_later(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """A provider could make its lie *not available* by forgetting the signature in time."""
+    fetch, asked, heard = signatures.fetch, asyncio.Event(), asyncio.Event()
+
+    async def forgotten(*_: object) -> object:
+        asked.set()
+        await heard.wait()
+        raise BadStatus(404)
+
+    async with stage(polite) as s:
+        turn = await s.ended(await s.ask())
+        await in_db(Turn.objects.filter(pk=turn.pk).update)(verdict="pending", signature=None)
+        monkeypatch.setattr(signatures, "fetch", forgotten)
+        late = asyncio.create_task(signatures.settle(s.hub.client, turn.pk))
+        await asyncio.wait_for(asked.wait(), 10)
+        monkeypatch.setattr(signatures, "fetch", fetch)
+        assert await signatures.settle(s.hub.client, turn.pk) == "verified"
+        heard.set()
+        assert await late == "verified"
+        turn = await s.turn(turn.pk)
+        assert (turn.verdict, turn.verdict_reason) == ("verified", "hashes_match")
+
+
+async def test_a_question_that_was_stored_and_could_not_be_told_of_is_over_soon(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """The database commits, and its connection breaks before it says so: nothing is sent. The
+    conversation must not wait for an answer, nor a token's limit for its cost."""
+    store = turn_sql.open_chat_turn
+
+    def cut(*given: Any, **more: Any) -> Any:
+        store(*given, **more)
+        raise OperationalError("the connection is lost")
+
+    def relayed() -> AccessToken:
+        wanted = tokens.Wanted.of({"label": "script", "scopes": ["inference"]})
+        made = tokens.create(s.chat.owner, wanted)
+        turn = Turn(
+            chat=choose.relay_chat(s.chat.owner), token=made.row, endpoint="chat/completions",
+            prompt_key=uuid4(), process=s.hub.process, max_tokens=9, fee=300, input_price=1,
+            output_price=1, provider=factories.PETRA, serving=factories.INFERENCE,
+        )  # fmt: skip
+        assert turn_sql.open_relay_turn(turn, tokens.digest_of(made.secret))
+        made.row.refresh_from_db()
+        return made.row
+
+    monkeypatch.setattr(hubs, "BEAT_SECONDS", 0.1)
+    async with stage(endless) as s:
+        going = await s.ask()
+        other = Stage(
+            await in_db(conversations.create_chat)(s.chat.owner, factories.PETRA), s.upstream, s.hub
+        )
+        with monkeypatch.context() as fault:
+            fault.setattr(turn_sql, "open_chat_turn", cut)
+            with pytest.raises(OperationalError):
+                await other.ask()
+        token = await in_db(relayed)()
+        assert token.spent == 300
+        for chat in (other.chat, await in_db(choose.relay_chat)(s.chat.owner)):
+            lost = await in_db(lambda chat=chat: chat.turns.get())()
+            turn = await s.ended(lost.pk)
+            assert (turn.state, turn.failure, turn.fee) == ("failed", "not_sent", 0)
+            assert (turn.fee_kind, turn.verdict) == ("none", "not_comparable")
+        await in_db(token.refresh_from_db)()
+        assert token.spent == 0
+        assert (await s.turn(going)).state == State.OPEN
+        await other.ask("Again?")
+        assert len(s.upstream.chats) == 2
 
 
 async def _again(s: Stage, script: object) -> None:
