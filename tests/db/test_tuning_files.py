@@ -198,6 +198,20 @@ def test_a_draft_is_saved_step_by_step_and_typed_text_is_kept(alice: User, setti
     keep(known, (3 * 10**18, 10**18), 60)
     way = html.unescape(mine.get(f"{base}/price").content.decode())
     assert re.search(r"/account\?action=transfer&account=[^&]+&amount=1&then=", way)
+    # What is shown adds up, and what nobody publishes is not counted as nothing.
+    Dataset.objects.update(tokens=123_457)
+    product = "123,457 tokens × 1 epoch × 500,000,000,000 neuron = 0.0617285 0G + "
+    for model, rest, missing in (
+        ("m", "storage", "0.06172 0G without storage"),
+        ("Qwen2.5-0.5B-Instruct", "0.01 0G storage = 0.0717285 0G", "0.07172 0G"),
+    ):
+        Draft.objects.update(model=model)
+        text = mine.get(f"{base}/price").content.decode()
+        parts = re.findall(
+            r'<p class="formula".*?</p>|<dd data-testid="tuning-missing".*?</dd>', text
+        )
+        shown = [" ".join(re.sub("<[^>]*>", "", part).split()) for part in parts]
+        assert shown == [product + rest, missing]
     Draft.objects.update(provider=ALICE, model="m", dataset=None, dataset_hash="0x" + "ab" * 32)
     wrong = {**dict.fromkeys(wizard.values_of(draft.parameters), "1"), "learning_rate": "2e-4"}
     answer = mine.post(f"{base}/config", wrong)
