@@ -28,6 +28,7 @@ Kind = Literal[
     "bad_answer",  # bytes that are no chat answer
     "too_large",  # more than we take
     "interrupted",  # our own process ended
+    "not_sent",  # our own database could not say that it had stored the question
 ]
 
 #: Failures in which the provider did no billable work.
@@ -43,6 +44,7 @@ NOT_CHARGED: frozenset[Kind] = frozenset(
         "refused",
         "blocked_address",
         "unreachable",
+        "not_sent",
     }
 )
 

@@ -77,6 +77,7 @@ class Hub:
         self._pace = blocks.Pace()
         self._looking: set[asyncio.Task[Verdict]] = set()
         self._service: list[asyncio.Task[None]] = []
+        self._unwritten: set[int] = set()
         self._starting = asyncio.Lock()
         self._ending = asyncio.Lock()
 
@@ -329,11 +330,23 @@ class Hub:
         while True:
             try:
                 await reap()
+                await self._end_unsent()
                 for chore in CHORES:
                     await chore(self)
             except Exception as error:  # outermost frame of the loop
                 log.warning("chat housekeeping: %s", error)
             await asyncio.sleep(BEAT_SECONDS)
+
+    async def _end_unsent(self) -> None:
+        """End our open turns that nobody writes: stored, and the database could not tell us so.
+        Those that are seen twice: one that was opened just now is begun in a moment.
+        """
+        ours = set(await database_sync_to_async(_ours)(self.process)) - self._turns.keys()
+        if self.closing:
+            return  # some are left open for another process
+        for turn_id in ours & self._unwritten:
+            await database_sync_to_async(services.not_sent)(turn_id)
+        self._unwritten = ours
 
     async def _listen(self) -> None:
         """Stop turns that other processes were asked to stop."""
@@ -385,6 +398,11 @@ async def reap() -> int:
 def _owners() -> list[str]:
     rows = Turn.objects.filter(state=State.OPEN, chat__medium__in=_OURS).order_by()
     return list(rows.values_list("process", flat=True).distinct())
+
+
+def _ours(process: str) -> list[int]:
+    rows = Turn.objects.filter(state=State.OPEN, process=process)
+    return list(rows.values_list("pk", flat=True))
 
 
 def _open_turns(processes: list[str]) -> list[int]:

@@ -114,7 +114,7 @@ def spent(usage: fees.Usage | None, cost: costs.Cost) -> dict[str, Any]:
 def ending(failure: Failure | None) -> dict[str, Any]:
     """The columns of a turn that ends now: why, where it failed, and what its verdict waits for."""
     # Nobody is left to ask for a signature, and there would be nothing whole to compare it with.
-    interrupted = failure is not None and failure.kind == "interrupted"
+    interrupted = failure is not None and failure.kind in ("interrupted", "not_sent")
     return {
         "failure": failure.kind if failure else "",
         "failure_status": failure.status if failure else 0,
@@ -164,11 +164,27 @@ def cut_off(turn_id: int, text: str, reasoning: str = "", calls: tools.Calls | N
     return bool(changed)
 
 
+def not_sent(turn_id: int) -> bool:
+    """End an open turn that was stored while nobody could be told so: nothing was sent for it, and
+    what was set aside is given back. False where it had ended.
+    """
+    turn = Turn.objects.get(pk=turn_id)
+    ended = ending(Failure("not_sent"))
+    given = {"answer_id": "", "fee": 0, "fee_kind": FeeKind.NONE, **ended}
+    return (
+        turn_sql.end(turn_id, turn.token_id or 0, -int(turn.fee), state=State.FAILED, **given)
+        is not None
+    )
+
+
 def store_verdict(
     turn_id: int, result: verify.ReplyVerdict, document: object | None, *, asked: bool = False
-) -> None:
-    """Keep a verdict and the signature it rests on, for ever; `asked`: that the provider was."""
-    Turn.objects.filter(pk=turn_id).update(
+) -> Verdict:
+    """Keep a verdict and the signature it rests on, for ever; `asked`: that the provider was. Gives
+    the one that is kept: of two who judge at once, the first.
+    """
+    pending = Turn.objects.filter(pk=turn_id, verdict=Verdict.PENDING)
+    if not pending.update(
         signature_tries=F("signature_tries") + int(asked),
         verdict=Verdict(result.verdict),
         verdict_reason=result.reason,
@@ -179,7 +195,10 @@ def store_verdict(
         signed_response=result.signed_response,
         signed_model=result.signed_model,
         signature_at=timezone.now() if document is not None else None,
-    )
+    ):
+        kept = Turn.objects.filter(pk=turn_id).values_list("verdict", flat=True).first()
+        return Verdict(kept or result.verdict)
+    return Verdict(result.verdict)
 
 
 def storable(document: object) -> object:

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from urllib.parse import quote
 
 from channels.db import database_sync_to_async
-from django.db.models import F
+from django.db.models import F, Q
 
 from attestation import verify
 from inference import services
@@ -92,8 +92,8 @@ async def judge(
     else:
         result = verify.no_reply(exchange, "not_found" if asked.answer_id else "no_id")
     keep = database_sync_to_async(services.store_verdict)
-    await keep(asked.turn, result, document, asked=True)
-    return Verdict(result.verdict)
+    kept: Verdict = await keep(asked.turn, result, document, asked=True)
+    return kept
 
 
 def give_up(turn: Turn) -> None:
@@ -125,15 +125,18 @@ def _look_up(turn_id: int) -> tuple[Turn, bool]:
     """A turn, and whether its answer's id had been used before."""
     heavy = ("request_sealed", "response_sealed", "question_sealed", "answer_sealed")
     turn = Turn.objects.select_related("chat").defer(*heavy).get(pk=turn_id)
-    return turn, reused(turn.pk, turn.provider, turn.answer_id)
+    return turn, reused(turn)
 
 
-def reused(turn_id: int, provider: str, answer_id: str) -> bool:
-    """Whether this provider gave the same id to an earlier answer, of anybody."""
-    if not answer_id:
+def reused(turn: Turn) -> bool:
+    """Whether its provider gave the same id to an answer, of anybody, that was asked for earlier or
+    ended earlier: clocks do not tell which of two was the first, and one signature proves one.
+    """
+    if not turn.answer_id or turn.ended_at is None:
         return False
-    same = Turn.objects.filter(provider=provider, answer_id__iexact=answer_id, pk__lt=turn_id)
-    return same.exists()
+    same = Turn.objects.filter(provider=turn.provider, answer_id__iexact=turn.answer_id)
+    before = Q(pk__lt=turn.pk) | Q(ended_at__lt=turn.ended_at)
+    return same.filter(before).exclude(pk=turn.pk).exists()
 
 
 def _count_tries(turn_id: int) -> None:

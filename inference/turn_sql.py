@@ -162,9 +162,12 @@ UPDATE inference_turn SET {} WHERE id = %(turn)s AND state = 'open'
 RETURNING answer_id <> '' AND EXISTS (
     SELECT FROM inference_turn before
     WHERE before.provider = inference_turn.provider
-        AND UPPER(before.answer_id::text) = UPPER(%(answer_id)s) AND before.id < %(turn)s
+        AND UPPER(before.answer_id::text) = UPPER(%(answer_id)s) AND before.id <> %(turn)s
 )
 """
+# Of two answers with one id the second to end sees the first: a statement sees what was there when
+# it began, so it waits before it begins. "0GSAME".
+_SAME_ID = "SELECT pg_advisory_xact_lock(hashtextextended(UPPER(%(answer_id)s), 53082897599813))"
 
 
 _CORRECTED = f"""
@@ -172,6 +175,12 @@ WITH ended AS ({_END} AS used), corrected AS (
     {tokens.CORRECT} FROM ended WHERE accounts_accesstoken.id = %(token)s
 ) SELECT used FROM ended
 """
+
+
+def wait_for_same(answer_id: str) -> None:
+    """Until the transaction ends nobody else ends an answer with this id."""
+    with connection.cursor() as cursor:
+        cursor.execute(_SAME_ID, {"answer_id": answer_id})
 
 
 def end(turn: int, token: int = 0, more: int = 0, /, **changed: Any) -> bool | None:
@@ -183,8 +192,11 @@ def end(turn: int, token: int = 0, more: int = 0, /, **changed: Any) -> bool | N
     given = {
         name: _BY_NAME[name].get_db_prep_save(value, connection) for name, value in changed.items()
     }
-    with statements.prepared() as cursor:
-        statement = (_CORRECTED if more else _END).format(columns)
-        cursor.execute(statement, {**given, "turn": turn, "token": token, "more": more})
+    statement = (_CORRECTED if more else _END).format(columns)
+    with statements.prepared() as lock, statements.prepared() as cursor:
+        with statements.at_once():
+            if changed["answer_id"]:
+                lock.execute(_SAME_ID, {"answer_id": changed["answer_id"]})
+            cursor.execute(statement, {**given, "turn": turn, "token": token, "more": more})
         row: tuple[bool] | None = cursor.fetchone()
     return None if row is None else row[0]

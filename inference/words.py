@@ -115,6 +115,11 @@ FAILURES: dict[str, Explanation] = {
         N_("What had arrived is kept. It was not sent again; the provider may charge for it."),
         "retry",
     ),
+    "not_sent": Explanation(
+        N_("This site was interrupted before it sent this"),
+        N_("Nothing was sent, and nothing is due."),
+        "retry",
+    ),
 }
 STOPPED = Explanation(
     N_("You stopped this answer"),

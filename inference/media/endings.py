@@ -9,7 +9,7 @@ from django.db import transaction
 from django.utils import timezone
 
 from accounts import keys
-from inference import costs, failures, seals
+from inference import costs, failures, seals, turn_sql
 from inference.errors import NotReady
 from inference.failures import Failure
 from inference.media import forms, pictures, services, transcripts, vectors
@@ -69,6 +69,7 @@ def end(turn_id: int, outcome: Outcome) -> bool:
     embedded = outcome.embedded
     counted = embedded.tokens if embedded and failure is None else None
     with transaction.atomic():
+        turn_sql.wait_for_same(outcome.answer_id)
         rows = Turn.objects.select_for_update().filter(pk=turn_id, state=State.OPEN)
         if not rows.exists():
             return False

@@ -82,6 +82,7 @@ _FAILED: dict[failures.Kind, tuple[int, str]] = {
     "bad_answer": (502, "The provider's answer cannot be read"),
     "too_large": (502, "The provider's answer is larger than this site takes"),
     "interrupted": (503, "This site was interrupted"),
+    "not_sent": (503, "This site was interrupted before it sent the request"),
 }
 
 
