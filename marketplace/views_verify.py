@@ -9,6 +9,8 @@ from __future__ import annotations
 from typing import Any
 
 from asgiref.sync import async_to_sync
+from django.conf import settings
+from django.core.exceptions import RequestDataTooBig
 from django.core.files.uploadedfile import UploadedFile
 from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
 from django.shortcuts import render
@@ -45,13 +47,12 @@ def verify(request: HttpRequest) -> HttpResponse:
     if not length.isdigit() or int(length) > MAX_REQUEST_BYTES:
         return _refused(request, 413, _("Up to %(n)s MB at once.") % {"n": MAX_REQUEST_BYTES >> 20})
     decision = _room(request, int(length))
-    if not decision.allowed:
-        response = _refused(
-            request, 429, _("That was often, or much. Wait a while, then try again.")
-        )
-        response["Retry-After"] = decision.headers["Retry-After"]
-        return response
-    answer: HttpResponse = _judge(request)
+    try:
+        answer: HttpResponse
+        answer = _judge(request) if decision.allowed else _too_often(request, int(length), decision)
+    except RequestDataTooBig:
+        words = _("A text of more than %(n)s MB: bring it as a file.")
+        answer = _refused(request, 413, words % {"n": settings.DATA_UPLOAD_MAX_MEMORY_SIZE >> 20})
     return answer
 
 
@@ -69,8 +70,16 @@ def _room(request: HttpRequest, length: int) -> limits.Decision:
 
 def _refused(request: HttpRequest, status: int, text: str) -> HttpResponse:
     """The empty form, without reading anything of the request."""
-    page = shown.VerifyPage(tab=request.GET.get("what", ""), error=text)
-    return render(request, _TEMPLATE, {"page": page}, status=status)
+    return _form(request, {}, text, status)
+
+
+def _too_often(request: HttpRequest, length: int, decision: limits.Decision) -> HttpResponse:
+    """The form with what was pasted, to be sent again; of what is larger nothing is read."""
+    values = request.POST.dict() if length <= settings.DATA_UPLOAD_MAX_MEMORY_SIZE else {}
+    words = _("That was often, or much. Wait a while, then try again.")
+    response = _form(request, values, words, 429)
+    response["Retry-After"] = decision.headers["Retry-After"]
+    return response
 
 
 @csrf_protect
@@ -80,7 +89,7 @@ def _judge(request: HttpRequest) -> HttpResponse:
             return _answer(request)
         return _evidence(request)
     except (BadUpload, Unusable) as error:
-        return _form(request, request.POST.dict(), str(error))
+        return _form(request, request.POST.dict(), str(error), 400)
 
 
 def _evidence(request: HttpRequest) -> HttpResponse:
@@ -148,7 +157,8 @@ def _checked(request: HttpRequest, found: tuple[Checked, ...]) -> HttpResponse:
     return render(request, _TEMPLATE, {"page": page})
 
 
-def _form(request: HttpRequest, values: dict[str, Any], error: str = "") -> HttpResponse:
-    tab = request.GET.get("what", "")
-    page = shown.VerifyPage(tab=tab, error=error, values=values)
-    return render(request, _TEMPLATE, {"page": page}, status=400 if error else 200)
+def _form(
+    request: HttpRequest, values: dict[str, Any], error: str = "", status: int = 200
+) -> HttpResponse:
+    page = shown.VerifyPage(tab=request.GET.get("what", ""), error=error, values=values)
+    return render(request, _TEMPLATE, {"page": page}, status=status)

@@ -555,8 +555,14 @@ def test_a_bundle_is_judged_as_its_report_was(
 def test_what_cannot_be_judged_is_told(client: Client, given: dict[str, str], words: str) -> None:
     response = client.post("/verify", given)
     assert response.status_code == 400
-    assert words in html.unescape(response.content.decode())
+    page = html.unescape(response.content.decode())
+    assert words in page and pasted(page) == given.get("text", "")
     assert Verification.objects.count() == 0
+
+
+def pasted(page: str) -> str:
+    (text,) = re.findall(r'<textarea[^>]* name="text"[^>]*>(.*?)</textarea>', page, re.S)
+    return text
 
 
 def test_a_zip_bomb_and_a_flood_are_refused_before_they_are_read(client: Client) -> None:
@@ -569,9 +575,12 @@ def test_a_zip_bomb_and_a_flood_are_refused_before_they_are_read(client: Client)
     flood = client.post("/verify", data=bytes(MAX_REQUEST_BYTES + 1), content_type=FORM)
     assert flood.status_code == 413
     assert Client(enforce_csrf_checks=True).post("/verify", {"text": "{}"}).status_code == 403
+    long = client.post("/verify", {"text": "x" * (1 << 20)})
+    assert long.status_code == 413 and "bring it as a file" in long.content.decode()
     for _ in range(12):
-        last = client.post("/verify", {"text": ""})
+        last = client.post("/verify", {"text": "{oops"})
     assert last.status_code == 429 and "Retry-After" in last
+    assert pasted(last.content.decode()) == "{oops", "to be sent again"
 
 
 def test_what_one_address_may_leave_here_for_ever_is_bounded(client: Client) -> None:
