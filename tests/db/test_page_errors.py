@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from typing import Any
+from urllib.parse import parse_qsl, urljoin, urlsplit
 
 import pytest
 from asgiref.sync import SyncToAsync
@@ -10,7 +11,10 @@ from asgiref.testing import ApplicationCommunicator
 from django.http import HttpRequest, HttpResponse
 from django.test import Client, RequestFactory
 
+from accounts import roles
 from accounts.errors import NodeUnavailable, Problem, TooMany
+from accounts.models import User
+from accounts.roles import Role
 from marketplace.asgi import http
 from marketplace.middleware import designed_errors
 from tests import factories
@@ -54,6 +58,35 @@ def test_what_a_page_raises_becomes_a_page(raised: Exception, status: int, said:
     assert response.get("Retry-After") == ("7" if status == 429 else None)
     # What may pass can be asked for again from here.
     assert ('href="/x">Try again' in response.content.decode()) == (status != 409)
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        *("/models", "/providers", "/changes"),
+        f"/services/inference/{factories.address(0)}/changes",
+        f"/services/inference/{factories.address(0)}/verification",
+        f"/services/inference/{factories.address(0)}/settlements",
+        *("/network/accounts", "/network/settlements", "/network/settlements?by=payer"),
+        *("/network/settlements?by=day", "/moderation", "/moderation/log", "/moderation/record"),
+        *("/operator/settlements", "/operator/customers", "/operator/customers?only=risk"),
+        *("/playground/requests", "/playground/images", "/playground/audio"),
+        *("/playground/embeddings", "/account/inbox", "/account/inbox?unread=1"),
+        *("/account/transactions", "/account/transactions?movements=99&page=1"),
+        f"/accounts/{factories.address(0)}",
+    ],
+)
+def test_every_list_leads_back_from_beyond_its_end(client: Client, path: str) -> None:
+    """What had more pages when it was opened is not told as if it had never been."""
+    factories.market(2)
+    user = User.objects.for_address(factories.address(0))
+    roles.give(user, Role.ADMIN)
+    client.force_login(user)
+    response = client.get(path + ("&" if "?" in path else "?") + "page=99")
+    assert response.status_code == 302, path
+    asked = dict(parse_qsl(urlsplit(response["Location"]).query))
+    assert asked.get("page", asked.get("movements", "1")) == "1"
+    assert client.get(urljoin(path, response["Location"])).status_code == 200
 
 
 def test_a_failure_stays_a_failure() -> None:

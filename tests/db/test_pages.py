@@ -8,7 +8,6 @@ import json
 import re
 from html import escape
 from typing import Any
-from urllib.parse import parse_qsl, urljoin, urlsplit
 
 import pytest
 from django.contrib.auth.models import AnonymousUser
@@ -19,9 +18,7 @@ from django.test import Client, RequestFactory
 from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
 
-from accounts import roles
 from accounts.models import User
-from accounts.roles import Role
 from attestation.models import Standing
 from attestation.selectors import ServiceKey
 from ledger.models import Service
@@ -130,35 +127,6 @@ def test_any_query_string_is_a_page(client: Client, query: str) -> None:
 def test_a_page_beyond_the_end_is_the_last_one(client: Client) -> None:
     factories.market(30)
     assert "26–30 of 30 services" in client.get("/?page=99").content.decode()
-
-
-@pytest.mark.parametrize(
-    "path",
-    [
-        *("/models", "/providers", "/changes"),
-        f"/services/inference/{PROVIDER}/changes",
-        f"/services/inference/{PROVIDER}/verification",
-        f"/services/inference/{PROVIDER}/settlements",
-        *("/network/accounts", "/network/settlements", "/network/settlements?by=payer"),
-        *("/network/settlements?by=day", "/moderation", "/moderation/log", "/moderation/record"),
-        *("/operator/settlements", "/operator/customers", "/operator/customers?only=risk"),
-        *("/playground/requests", "/playground/images", "/playground/audio"),
-        *("/playground/embeddings", "/account/inbox", "/account/inbox?unread=1"),
-        *("/account/transactions", "/account/transactions?movements=99&page=1"),
-        f"/accounts/{PROVIDER}",
-    ],
-)
-def test_every_list_leads_back_from_beyond_its_end(client: Client, path: str) -> None:
-    """What had more pages when it was opened is not told as if it had never been."""
-    factories.market(2)
-    user = User.objects.for_address(PROVIDER)
-    roles.give(user, Role.ADMIN)
-    client.force_login(user)
-    response = client.get(path + ("&" if "?" in path else "?") + "page=99")
-    assert response.status_code == 302, path
-    asked = dict(parse_qsl(urlsplit(response["Location"]).query))
-    assert asked.get("page", asked.get("movements", "1")) == "1"
-    assert client.get(urljoin(path, response["Location"])).status_code == 200
 
 
 def test_a_page_marks_its_section_and_no_other_page() -> None:

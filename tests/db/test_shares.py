@@ -27,7 +27,6 @@ from inference.words import ENDED_FOR_OTHERS
 from moderation import looking, phrases
 from moderation import services as services_of_staff
 from moderation.models import Act, Effect, Item, Report
-from moderation.queue import SHOWN_ACTS
 from tests import factories
 from tests.db.chat_world import world
 from tests.db.personal_world import prove, sign_in
@@ -128,7 +127,6 @@ def test_a_link_ends_by_its_owner_by_time_by_the_host_and_with_the_conversation(
     Share.objects.update(ends_at=timezone.now() - timedelta(seconds=1))
     assert client.get(link).status_code == 404 and b"/shared/" not in alice.get(path).content
     assert shares.purge() == 1
-
     link = fresh()
     reason = f"A court said so. https://example.org{link}"
     call_command("end_share", f"https://example.org{link}?utm=1", reason=reason)
@@ -138,14 +136,12 @@ def test_a_link_ends_by_its_owner_by_time_by_the_host_and_with_the_conversation(
     assert b"A court said so." in Client().get("/moderation/log").content
     with pytest.raises(CommandError, match="ended already"):
         call_command("end_share", link)
-    # No moderator opens again what the host ended.
     one, digest = desk("moderator 1"), Share.objects.get().digest
     about = {"about": "share", "key": digest}
     refused = one.post("/moderation/decide", {**about, "act": "reopen", "reason": "it is mild"})
     assert b"The host of this site ended this link." in refused.content
-    for _ in range(SHOWN_ACTS):  # nor is it offered once its act is below the newest
+    for _ in range(30):  # nor is it offered once that act is below the newest
         one.post("/moderation/decide", {**about, "act": "note", "reason": "somebody wrote again"})
-    assert Act.objects.count() > SHOWN_ACTS
     read = one.get("/moderation", about).content
     assert b"Only the host opens it again." in read and b'data-testid="reopen"' not in read
     assert client.get(link).status_code == 410
