@@ -15,13 +15,14 @@ from inference.openai import errors
 
 ROOT = Path(__file__).resolve().parents[2]
 DOCS = ROOT / "docs"
-SPELLED = {2: "two", 3: "three", 4: "four", 5: "five", 6: "six", 7: "seven", 8: "eight", 9: "nine",
-           10: "ten", 20: "twenty", 50: "fifty"}  # fmt: skip
+SPELLED = {1: "a", 2: "two", 3: "three", 4: "four", 5: "five", 6: "six", 7: "seven", 8: "eight", 9: "nine",
+           10: "ten", 20: "twenty", 30: "thirty", 50: "fifty"}  # fmt: skip
 UNITS: dict[str, Any] = {
     "kB": 1_000,
     "million": 1_000_000,
     "MiB": 1 << 20,
     "minutes": 60,
+    "whole minutes": dt.timedelta(minutes=1),
     "hours of seconds": 3_600,
     "days of seconds": 86_400,
     "hours": dt.timedelta(hours=1),
@@ -33,6 +34,10 @@ SAID: dict[str, tuple[str, ...]] = {
     "alerts": (
         "You can have {alerts.services.MOST_RULES} rules",
         "at most {alerts.services.MOST_A_DAY} things a day",
+        "see {alerts.own_service.DAYS} days or less, and again at {alerts.own_service.LAST_DAYS} |",
+        "last {alerts.past.WINDOW:days} days before you make a rule"
+        " ({probes.retention.KEPT_PROBES:days} of outages",
+        "good once and for {alerts.telegram.CODE_LIVES:whole minutes} minutes",
         "incoming webhook there); {alerts.hooks.MOST} in all",
         "{alerts.deliver.PATIENCE:days} days of nothing but failures",
         "once a day at {alerts.schedule.DIGEST_HOUR}:00 UTC",
@@ -44,6 +49,9 @@ SAID: dict[str, tuple[str, ...]] = {
         "too many sockets ({marketplace.consumers.MOST_PER_ADDRESS} of one address)",
         "{marketplace.consumers.MOST_SHOWN} of each list at most",
         "{marketplace.dumps.KEPT} nights are kept",
+        "`page_size` is at most {ledger.selectors.MAX_PAGE_SIZE}.",
+        "reaches {marketplace.schemas.MAX_DEPTH} items deep",
+        "first {attestation.published.ADDRESS_CHARS} digits or more",
     ),
     "broker": (
         "replaced after {provider.confirmations.REPLACE_SECONDS} seconds",
@@ -70,7 +78,9 @@ SAID: dict[str, tuple[str, ...]] = {
         "more than {inference.formulas.MAX_CHARS} characters, and what goes beyond some"
         " {inference.formulas.MAX_ANSWER} characters of formulas in one answer, or"
         " {inference.formulas.MAX_PAGE} on one page",
+        "drop up to {inference.prompts.MAX_PICTURES}.",
         "at most {inference.attachments.LONGEST_SIDE} pixels",
+        "(which can be undone for {inference.conversations.UNDO_FOR:whole minutes} minute)",
         "of up to {inference.options.MAX_TOOLS}, and which of them is called",
         "last {inference.presets.MOST_VERSIONS} earlier texts",
         "the newest {inference.shares.SHOWN_TURNS} answers, fewer of long ones"
@@ -82,6 +92,7 @@ SAID: dict[str, tuple[str, ...]] = {
         "newest {inference.search.LOOKED_AT} answers"
         " ({inference.search.LOOKED_AT_BYTES:MiB} MB at most)",
     ),
+    "deploy": ("holds at most {marketplace.consumers.MOST} open pages",),
     "fine-tuning": (
         "Of a log the first {finetune.broker.MOST_LOG_BYTES:MiB} MB are kept",
         "{finetune.follow.MOST_TAKEN:MiB} MB in all",
@@ -93,20 +104,28 @@ SAID: dict[str, tuple[str, ...]] = {
         "At most {probes.stream.MAX_TOKENS} tokens",
         "fewer than {probes.stream.LEAST_PIECES} pieces",
         "Probes are kept for {probes.retention.KEPT_PROBES:days} days",
+        "below {inference.timings.LEAST_ANSWERS} answers of {inference.timings.LEAST_PEOPLE} people",
     ),
     "how-money-moves": (
         "up to {accounts.keys_lasting.MAX_DAYS} days",
         "(0 to {protocol.keys.MAX_PERSISTENT_TOKEN_ID})",
+        "unlocked, {accounts.refunds.CHUNK} per transaction",
+        "Where {accounts.facts.MAX_REFUNDS} requests are open",
     ),
     "moderation": (
         "within {moderation.services.PROPOSAL_FOR:hours} hours",
+        "that works for {moderation.services.UNDO_FOR:whole minutes} minute.",
         "{moderation.reports.SHORTEST} to {moderation.reports.LONGEST} characters",
         "{moderation.reports.PER_WALLET} reports a day",
         "a network address {moderation.reports.PER_ADDRESS};",
         "{moderation.reports.MOST_SPAM} that moderators found",
         "within {moderation.reports.PAUSE:days} days pause",
     ),
-    "operators": ("fewer than {operators.wallets.FEW} settlements",),
+    "operators": (
+        "fewer than {operators.wallets.FEW} settlements",
+        "will not last {operators.customers.SOON_DAYS} days",
+        "about {operators.gas.FIXED_GAS} gas for a batch and {operators.gas.ITEM_GAS} for each",
+    ),
     "pictures-and-speech": (
         "(up to {inference.media.pictures.MAX_PROMPT_CHARS} characters)",
         "(up to {inference.media.pictures.MOST}), and press",
@@ -140,6 +159,8 @@ SAID: dict[str, tuple[str, ...]] = {
     "run-a-provider": (
         "the end of the answer, for {provider.serve.KEEP_SIGNATURES_SECONDS:days of seconds} days",
         "batches of up to {provider.settle.MAX_ITEMS}",
+        "reserved for as {provider.meter.PICTURE_TOKENS} tokens",
+        "up to {provider.asks.MAX_INPUTS} texts",
         "{operators.notes.MOST} notes may be open",
         "up to {operators.notes.AHEAD:days} days ahead",
         "for {operators.notes.LONGEST:days} days at most",
@@ -148,6 +169,11 @@ SAID: dict[str, tuple[str, ...]] = {
         "at most {chain.selectors.BEHIND_BLOCKS} blocks behind",
         "{ops.staff.RECOVERY_CODES} recovery codes",
         "{ops.staff.TRIES} wrong codes",
+        "{ops.staff.TRIES} passwords the network address, {ops.staff.TRIES_OF_A_NAME} for one name",
+    ),
+    "start-moderator": (
+        "For {moderation.services.UNDO_FOR:whole minutes} minute *Undo*",
+        "at least {moderation.reports.SHORTEST} characters",
     ),
     "what-is-verified": (
         "without an account: {marketplace.views_verify.CHECKS.per_minute} a minute",
