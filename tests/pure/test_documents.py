@@ -15,8 +15,8 @@ from inference.openai import errors
 
 ROOT = Path(__file__).resolve().parents[2]
 DOCS = ROOT / "docs"
-SPELLED = {1: "a", 2: "two", 3: "three", 4: "four", 5: "five", 6: "six", 7: "seven", 8: "eight", 9: "nine",
-           10: "ten", 20: "twenty", 30: "thirty", 50: "fifty"}  # fmt: skip
+SPELLED = {1: "a", 2: "two", 3: "three", 4: "four", 5: "five", 6: "six", 7: "seven", 8: "eight",
+           9: "nine", 10: "ten", 20: "twenty", 30: "thirty", 50: "fifty"}  # fmt: skip
 UNITS: dict[str, Any] = {
     "kB": 1_000,
     "million": 1_000_000,
@@ -104,7 +104,8 @@ SAID: dict[str, tuple[str, ...]] = {
         "At most {probes.stream.MAX_TOKENS} tokens",
         "fewer than {probes.stream.LEAST_PIECES} pieces",
         "Probes are kept for {probes.retention.KEPT_PROBES:days} days",
-        "below {inference.timings.LEAST_ANSWERS} answers of {inference.timings.LEAST_PEOPLE} people",
+        "below {inference.timings.LEAST_ANSWERS} answers of"
+        " {inference.timings.LEAST_PEOPLE} people",
     ),
     "how-money-moves": (
         "up to {accounts.keys_lasting.MAX_DAYS} days",
