@@ -138,12 +138,54 @@ class Env:
                 )
         return values
 
-    def base_url(self, name: str, default: str) -> str:
-        """One URL without a slash at its end."""
-        values = self.urls(name, (default,))
+    def base_url(self, name: str, default: str = "") -> str:
+        """One URL that paths are put behind, without a slash at its end; "" where there is none."""
+        values = self.urls(name, (default,) if default else ())
         if len(values) > 1:
             raise ImproperlyConfigured(f"{name} takes one URL, not {len(values)}; keep one of them")
-        return values[0].rstrip("/")
+        if any(mark in value for value in values for mark in "?#"):
+            raise ImproperlyConfigured(f"{name}: paths are put behind it; leave out ? and #")
+        return values[0].rstrip("/") if values else ""
+
+    def folder(self, name: str) -> str:
+        """The absolute path of a folder, or "": several processes use it, each begun elsewhere."""
+        value = self.text(name)
+        if value and not Path(value).is_absolute():
+            raise ImproperlyConfigured(
+                f"{name}={said(value)} is not an absolute path; write it like /srv/market, "
+                "or unset it"
+            )
+        return value
+
+    def contacts(
+        self, name: str, kinds: tuple[str, ...] = ("mailto", "https"), *, most: int = 9
+    ) -> tuple[str, ...]:
+        """Addresses that people write to, comma separated, each with its scheme."""
+        values = self.items(name)
+        if len(values) > most:
+            raise ImproperlyConfigured(
+                f"{name} takes no more than {most}, not {len(values)} addresses"
+            )
+        shapes = {"mailto": r"mailto:[^\s@]+@[^\s@]+", "tel": r"tel:\+?[0-9][0-9.()-]*"}
+        for value in values:
+            kind = value.partition(":")[0]
+            if kind not in kinds or not re.fullmatch(shapes.get(kind, r"https://\S+"), value):
+                like = {"mailto": "mailto:name@host", "https": "https://host/path", "tel": "tel:+1"}
+                raise ImproperlyConfigured(
+                    f"{name}: {said(value)} is no address like "
+                    f"{', '.join(like[kind] for kind in kinds)}; fix or unset it"
+                )
+        return values
+
+    def bearer(self, name: str) -> str:
+        """What programs send behind `Authorization: Bearer`, or "". Never repeated: it is a key."""
+        value = self.text(name)
+        if not re.fullmatch(r"[\x21-\x7e]*", value):
+            raise ImproperlyConfigured(
+                f"{name} is no token that a header holds; use letters, digits and signs of ASCII "
+                "without blanks, or unset it"
+            )
+        return value
 
     def price_url(self, name: str, *, insecure: bool) -> str:
         """One https URL, or nothing; `insecure`: http too. The value is never repeated: its query
@@ -162,7 +204,7 @@ class Env:
         if not value:
             return {}
         found = re.fullmatch(r"([A-Za-z0-9-]+): *([\x21-\x7e][\x20-\x7e]*)", value)
-        if found is None:
+        if found is None or found[2].startswith("//"):
             raise ImproperlyConfigured(
                 f"{name} must look like x-cg-demo-api-key: KEY; fix or unset it"
             )
@@ -321,9 +363,8 @@ class Env:
         """Where Sentry (or a server that speaks its protocol) listens: `https://key@host/project`.
         The value is never repeated: it holds a key."""
         value = self.text(name)
-        if value and not re.fullmatch(
-            r"https?://[^\s/@:]+(?::[^\s/@]*)?@[^\s/@]+/(?:\S*/)?\d+", value
-        ):
+        shape = r"https?://[^\s/@:]+(?::[^\s/@]*)?@[^\s/@]+/(?:\S*/)?\d+"
+        if value and not (re.fullmatch(shape, value) and _places(value)):
             raise ImproperlyConfigured(f"{name} must look like https://key@host/1; fix or unset it")
         return value
 

@@ -86,7 +86,7 @@ RIM_URL = env.base_url("RIM_URL", "https://rim.attestation.nvidia.com")
 OCSP_URL = env.base_url("OCSP_URL", "https://ocsp.ndis.nvidia.com")
 NRAS_URL = env.base_url("NRAS_URL", "https://nras.attestation.nvidia.com")
 #: 0G storage through an indexer's gateway; empty: results come from their providers alone.
-STORAGE_INDEXER_URL = (*env.urls("STORAGE_INDEXER_URL"), "")[0].rstrip("/")
+STORAGE_INDEXER_URL = env.base_url("STORAGE_INDEXER_URL")
 #: Endpoints (`broker`, `model`) that are known to put our nonce into their evidence: another nonce
 #: is a fail there and a warning elsewhere. Never inferred from an answer (attestation.md 13.2).
 ATTESTATION_NONCE_ENDPOINTS = env.subset("ATTESTATION_NONCE_ENDPOINTS", ("broker", "model"))
@@ -111,7 +111,7 @@ PROBE_OPT_OUT = env.addresses("PROBE_OPT_OUT")
 USD_PRICE_URL = env.price_url("USD_PRICE_URL", insecure=IS_DEVNET)
 USD_PRICE_HEADER = env.header("USD_PRICE_HEADER")
 #: Where the public data dumps lie; empty: none are made.
-DATA_DIR = env.text("DATA_DIR")
+DATA_DIR = env.folder("DATA_DIR")
 #: `manage.py prune` deletes runs older than this; 0: reports stay for good, links to them too.
 VERIFICATIONS_KEEP_DAYS = env.integer("VERIFICATIONS_KEEP_DAYS", 0, most=36_500)
 
@@ -247,15 +247,9 @@ CONTENT_SECURITY_POLICY = {
     }
 }
 #: `/.well-known/security.txt` names these (RFC 9116): mailto:, https: or tel: addresses.
-SECURITY_CONTACT = env.items("SECURITY_CONTACT")
-if any(not contact.startswith(("mailto:", "https://", "tel:")) for contact in SECURITY_CONTACT):
-    raise ImproperlyConfigured(
-        "SECURITY_CONTACT: use mailto:, https:// or tel: addresses, comma separated, or unset it"
-    )
+SECURITY_CONTACT = env.contacts("SECURITY_CONTACT", ("mailto", "https", "tel"))
 #: Where providers may appeal besides the form: shown on `/moderation/log`.
-MODERATION_CONTACT = env.text("MODERATION_CONTACT")
-if MODERATION_CONTACT and not MODERATION_CONTACT.startswith(("mailto:", "https://")):
-    raise ImproperlyConfigured("MODERATION_CONTACT: use a mailto: or https:// address, or unset it")
+MODERATION_CONTACT = (*env.contacts("MODERATION_CONTACT", most=1), "")[0]
 SECURE_CONTENT_TYPE_NOSNIFF = True
 SECURE_REFERRER_POLICY = "same-origin"
 SECURE_CROSS_ORIGIN_OPENER_POLICY = "same-origin"
@@ -362,7 +356,7 @@ CELERY_TASK_TIME_LIMIT = 300
 CELERY_BROKER_CONNECTION_RETRY_ON_STARTUP = True
 CELERY_WORKER_HIJACK_ROOT_LOGGER = False
 #: `/metrics` answers to `Authorization: Bearer …` with this; empty: to this machine only.
-METRICS_TOKEN = env.text("METRICS_TOKEN")
+METRICS_TOKEN = env.bearer("METRICS_TOKEN")
 #: A process that is told to end lets answers go on for DRAIN_SECONDS, below what process managers
 #: wait before they kill (uvicorn's `--timeout-graceful-shutdown`, docker's 10 s); and it goes on
 #: taking connections for SHUTDOWN_DELAY_SECONDS, for load balancers that have yet to notice.
@@ -390,7 +384,7 @@ if USD_PRICE_URL:
     CELERY_BEAT_SCHEDULE["exchange-rate"] = {"task": "probes.exchange", "schedule": 60.0}
 
 STATIC_URL = "/static/"
-_collected = env.text("STATIC_ROOT")
+_collected = env.folder("STATIC_ROOT")
 STATIC_ROOT = Path(_collected) if _collected else None
 STATICFILES_DIRS = [BASE_DIR / "static"]
 #: Without collected files (demo, tests) WhiteNoise serves the source folders as they are now.

@@ -8,6 +8,7 @@ Behind sentinels every connection asks them who the master is, so a fail-over ne
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from typing import Any
 from urllib.parse import parse_qs, quote, unquote, urlsplit
@@ -62,9 +63,13 @@ def parse(url: str) -> Store:
         raise ValueError(f"not a Redis URL; {_SHAPE}")
     if scheme != SENTINEL:
         try:
-            _ = urlsplit(url).port
+            parts = urlsplit(url)
+            _ = parts.port
         except ValueError:
             raise ValueError(f"the port is not a number; {_SHAPE}") from None
+        if scheme != "unix" and not re.fullmatch(r"(?:/[0-9]*)?", parts.path):
+            # The site would take the first database, the queue none.
+            raise ValueError(f"the database is not a number; {_SHAPE}")
         return Store()
     place, _, query = rest.partition("?")
     authority, _, path = place.partition("/")

@@ -19,7 +19,7 @@ from runner.valkey import EmbeddedValkey, ValkeyError
 
 ROOT = Path(__file__).resolve().parent.parent
 # The tests run beside whatever the developer runs, in folders of their own.
-DATA = Path(os.environ.get("RUN_DATA") or ROOT / ".data")
+DATA = ROOT / (os.environ.get("RUN_DATA") or ".data")
 RUN_FILE = DATA / "run.json"
 
 

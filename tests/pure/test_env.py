@@ -99,3 +99,30 @@ def test_a_sender_holds_an_address() -> None:
         with pytest.raises(ImproperlyConfigured, match=r"^X='.*' holds no mail address; write it"):
             Env({"X": value}).sender("X", "")
     assert Env({}).sender("X", "a@127.0.0.1") == "a@127.0.0.1"
+
+
+@pytest.mark.parametrize(
+    ("read", "good", "bad"),
+    [
+        (lambda e: e.header("X"), "x-key: a b", ("https://api.example/x", "x-key: //a", "key")),
+        (lambda e: e.folder("X"), "/srv/data", ("data", "~/data", "./data")),
+        (
+            lambda e: e.base_url("X"),
+            "https://a.example/b",
+            ("https://a.example/?k=1", "https://a/#b"),
+        ),
+        (lambda e: e.bearer("X"), "aB1~+/=", ("two words", "Schlüssel", "a\nb")),
+        (lambda e: e.dsn("X"), "https://k@host:1/2", ("https://k@host:port/2", "https://k@host")),
+        (lambda e: e.contacts("X"), "mailto:a@b, https://c/d", ("mailto:", "https://", "tel:1")),
+        (lambda e: e.contacts("X", ("tel",)), "tel:+49-30-1", ("tel:", "tel:home", "mailto:a@b")),
+        (lambda e: e.contacts("X", most=1), "mailto:a@b", ("mailto:a@b,mailto:c@d",)),
+    ],
+)
+def test_what_cannot_work_is_refused_at_the_start(
+    read: Callable[[Env], Any], good: str, bad: tuple[str, ...]
+) -> None:
+    """Each was taken, and failed in the middle of work, or was left out without a word."""
+    assert read(Env({"X": good})) and not read(Env({}))
+    for value in bad:
+        with pytest.raises(ImproperlyConfigured, match=r"^X"):
+            read(Env({"X": value}))

@@ -49,6 +49,8 @@ def test_sentinels_are_taken_apart() -> None:
         "localhost:6379",
         "http://host/0",
         "redis://u:secret@host:port/0",
+        "redis://u:secret@host/main",
+        "redis://u:secret@host/-1",
         "redis+sentinel://",
         "redis+sentinel://host",
         "redis+sentinel://host/",
