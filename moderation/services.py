@@ -68,14 +68,14 @@ def decide(
 
     Hiding and blocking only begin here, as a proposal (`confirm`).
     """
-    _require(actor)
     now = now or timezone.now()
     wanted = decision.checked(subject)
     action = wanted.action
-    if action != Action.NOTE:
-        _disinterested(actor, subject)
     with transaction.atomic():
         audit.lock()
+        actor = _require(actor)
+        if action != Action.NOTE:
+            _disinterested(actor, subject)
         _require_open(item)
         _require_living(action, subject)
         force = state.in_force(subject, now)
@@ -115,10 +115,10 @@ def confirm(
 
     Raises Refused for the proposer, and where the proposal ended or was answered.
     """
-    _require(actor)
     now = now or timezone.now()
     with transaction.atomic():
         audit.lock()
+        actor = _require(actor)
         proposal, force = _waiting(number, now)
         _disinterested(actor, proposal.about)
         if proposal.actor == audit.name_of(actor):
@@ -166,12 +166,12 @@ def by_host(action: Action, subject: Subject, public_text: str, *, by: str, reas
 
 def decline(actor: User, number: int, reason: str, *, request: HttpRequest | None = None) -> Act:
     """End a proposal without doing it; whoever made it may do so too. Raises Refused."""
-    _require(actor)
     now = timezone.now()
     if len(reason.strip()) < 3:
         raise Problem("no_reason", _("A reason is missing."), _("Say why, for staff and auditors."))
     with transaction.atomic():
         audit.lock()
+        actor = _require(actor)
         proposal, force = _waiting(number, now)
         _disinterested(actor, proposal.about)
         act = _append(
@@ -192,10 +192,10 @@ def undo(
     actor: User, number: int, *, request: HttpRequest | None = None, now: dt.datetime | None = None
 ) -> Act:
     """Take one's own act back, a moment after it; the act stays in the record. Raises Refused."""
-    _require(actor)
     now = now or timezone.now()
     with transaction.atomic():
         audit.lock()
+        actor = _require(actor)
         act = Act.objects.filter(pk=number, area=state.AREA, actor=audit.name_of(actor)).first()
         if act is None or act.action == Action.UNDO:
             raise Refused("not_yours", _("Only your own acts can be undone."))
@@ -245,9 +245,12 @@ def ask_anyway(user: User, serving: str, provider: str) -> None:
 # --- parts ----------------------------------------------------------------------------------------
 
 
-def _require(actor: User) -> None:
-    if not may_decide(actor):
+def _require(actor: User) -> User:
+    """Them as they are now: the role may have been taken since they were let in. Raises Problem."""
+    found = User.objects.filter(pk=actor.pk).first()
+    if found is None or not may_decide(found):
         raise Problem("forbidden", roles.needed(Role.MODERATOR, Role.ADMIN), status=403)
+    return found
 
 
 def _disinterested(actor: User, subject: Subject) -> None:

@@ -106,6 +106,11 @@ class UserAdmin(ReadOnly):
         """The row, the roles and the record of both, in the admin's one transaction."""
         wanted = {Role(name) for name in form.cleaned_data["roles"]}
         stored = User.objects.select_for_update().get(pk=obj.pk)
+        audit.lock()
+        # Of two admins who take each other's role at once the second has none any more.
+        assert isinstance(request.user, User)
+        if Role.ADMIN not in roles.of(User.objects.get(pk=request.user.pk)):
+            raise PermissionDenied(roles.needed(Role.ADMIN))
         had, was_active = given(stored), stored.is_active
         User.objects.filter(pk=obj.pk).update(is_active=obj.is_active)
         for role in wanted - had:
@@ -118,7 +123,6 @@ class UserAdmin(ReadOnly):
             return
         if was_active and not obj.is_active:
             sessions.end_all(obj)
-        assert isinstance(request.user, User)
         audit.record(
             request.user,
             "roles_changed" if had != wanted else "access_changed",

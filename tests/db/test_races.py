@@ -12,7 +12,7 @@ from uuid import uuid4
 
 import pytest
 from cryptography.fernet import Fernet
-from django.db import connection
+from django.db import connection, transaction
 from django.db.models import QuerySet
 from django.test import Client, RequestFactory
 from django.utils import timezone
@@ -31,14 +31,22 @@ from ledger import selectors as ledger
 from ledger.records import Listing
 from marketplace import announcements
 from marketplace.models import Announcement
+from moderation import audit
+from moderation import services as moderation
+from moderation.decisions import Decision
+from moderation.fold import Action
+from moderation.models import Act
+from moderation.subjects import Subject
 from operators import notes
 from operators.models import Note
+from ops.admin_users import UserAdmin
 from protocol import tuning
 from protocol.digests import personal_digest, sign
 from tests import factories
 from tests.db import test_alert_deliveries as deliveries
 from tests.db import test_listing_statements as said
 from tests.db import test_tuning_states as states
+from tests.db.test_admin import enter
 from tests.db.test_keys_lasting import signed_in
 from tests.db.test_verification_races import together
 
@@ -192,6 +200,56 @@ def test_of_two_admins_who_ask_at_once_one_stays(monkeypatch: pytest.MonkeyPatch
     raised = together(*(lambda user=user: personal_erase.ask(user, "erase") for user in admins))
     assert ["only admin" in str(error) for error in raised] == [True]
     assert Erasure.objects.count() == 1
+
+
+@pytest.mark.django_db(transaction=True)
+def test_of_two_admins_who_take_each_others_role_one_keeps_it(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    admins = [User.objects.for_address(each) for each in (factories.ALICE, factories.BOB)]
+    met, saved = threading.Barrier(2), UserAdmin.save_model
+    for each in admins:
+        roles.give(each, roles.Role.ADMIN)
+
+    def at_once(*given: Any) -> None:
+        met.wait(10)  # both were let in
+        saved(*given)
+
+    def take(by: User, of: User) -> None:
+        client = Client()
+        enter(client, by)
+        form = {"is_active": "on", "roles": [], "reason": "they go"}
+        answers.append(client.post(f"/admin/accounts/user/{of.pk}/change/", form).status_code)
+
+    monkeypatch.setattr(UserAdmin, "save_model", at_once)
+    answers: list[int] = []
+    assert not together(partial(take, *admins), partial(take, *reversed(admins)))
+    assert sorted(answers) == [302, 403] and Act.objects.count() == 1
+    assert User.objects.filter(groups__name=roles.Role.ADMIN.value).count() == 1
+
+
+@pytest.mark.django_db(transaction=True)
+def test_who_loses_the_role_while_they_wait_decides_nothing(
+    alice: User, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    roles.give(alice, roles.Role.MODERATOR)
+    about = Subject.provider_of(factories.PETRA)
+    flag = Decision(Action.FLAG, "odd", "Odd weights.")
+    asked, lock = threading.Event(), audit.lock
+    monkeypatch.setattr(audit, "lock", lambda: (asked.set(), lock()))
+
+    def decide() -> None:
+        assert moderation.may_decide(alice), "as the door sees them"
+        moderation.decide(alice, about, flag)
+
+    def take() -> None:
+        with transaction.atomic():
+            lock()
+            assert asked.wait(10)
+            roles.take(User.objects.get(pk=alice.pk), roles.Role.MODERATOR)
+
+    (refused,) = together(decide, take)
+    assert "role of moderator" in str(refused) and not Act.objects.exists()
 
 
 @pytest.mark.django_db(transaction=True)
