@@ -4,6 +4,8 @@ ours (on a devnet by days).
 
 from __future__ import annotations
 
+from datetime import datetime, timedelta
+
 from django.utils import timezone
 
 from chain import selectors as chain
@@ -21,6 +23,11 @@ def lead_seconds(head: Freshness | None = None) -> int:
     return max(0, int((head.indexed_at - timezone.now()).total_seconds()))
 
 
+def now(head: Freshness | None = None) -> datetime:
+    """The moment by which a transaction sent now would be judged; no movement is later."""
+    return timezone.now() + timedelta(seconds=lead_seconds(head))
+
+
 def now_unix(head: Freshness | None = None) -> int:
-    """Unix seconds by which a transaction sent now would be judged."""
-    return int(timezone.now().timestamp()) + lead_seconds(head)
+    """The same in Unix seconds."""
+    return int(now(head).timestamp())

@@ -12,9 +12,8 @@ from typing import Any
 from django.db.models import Max
 from django.http import HttpRequest
 from django.http.response import HttpResponseBase
-from django.utils import timezone
 
-from accounts import csv_files, history
+from accounts import clock, csv_files, history
 from ledger.models import Movement
 from ledger.records import MovementEntry
 from ledger.selectors import contracts
@@ -55,7 +54,7 @@ def statement(request: HttpRequest, user: str, month: dt.date) -> HttpResponseBa
     rows = rows.filter(block__lte=rows.aggregate(last=Max("block"))["last"] or 0)
     opening = [_balance("opening_balance", start, row) for row in history.balances_at(rows, start)]
     closing = [
-        _balance("closing_balance", min(end, timezone.now()), row)
+        _balance("closing_balance", min(end, clock.now()), row)
         for row in history.balances_at(rows, end)
     ]
     return _file(

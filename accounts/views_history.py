@@ -15,6 +15,7 @@ from django.views.decorators.http import require_GET
 
 from accounts import (
     analytics,
+    clock,
     exports,
     follow,
     history,
@@ -78,12 +79,13 @@ def statement(request: HttpRequest) -> HttpResponse:
     """`/account/statement?month=2026-05`: opening + movements = closing, by UTC months."""
     if not request.user.is_authenticated:
         return signed_out(request, _("Statement"))
-    user, today = user_of(request), timezone.now().date()
+    user, head = user_of(request), chain.head()
+    today = clock.now(head).date()
     months = history.months(user.address, today)
     month = history.month_of(request.GET.get("month", ""), months)
     links = (shown.Link(date_format(m, "F Y"), f"?month={m:%Y-%m}", m == month) for m in months)
     page = pages_history.StatementPage(
-        history.statement(user.address, month, today), tuple(links), user.address, chain.head()
+        history.statement(user.address, month, today), tuple(links), user.address, head
     )
     return render(request, "accounts/statement.html", {"page": page})
 
@@ -147,6 +149,6 @@ def statement_csv(request: HttpRequest) -> HttpResponseBase:
     user = taker(request, _("Statement as CSV"))
     if not isinstance(user, User):
         return user
-    months = history.months(user.address, timezone.now().date())
+    months = history.months(user.address, clock.now().date())
     month = history.month_of(request.GET.get("month", ""), months)
     return exports.statement(request, user.address, month)

@@ -128,6 +128,20 @@ def test_a_statement_that_does_not_add_up_says_so(books: Books, alice: Client) -
     assert 'data-testid="adds-up-not"' in html and "Do not rely on this sheet" in html
 
 
+def test_months_are_those_of_the_chain_whose_clock_runs_ahead(alice: Client) -> None:
+    """As on a devnet whose reader skips days, or where a node is seconds ahead at a month's end."""
+    books, now = Books(), timezone.now()
+    later = (now.replace(day=28) + dt.timedelta(days=8)).replace(day=2)
+    books.move("available", 7, "deposit", now)
+    books.move("available", -3, "withdraw", later)
+    books.state()
+    factories.head(indexed_timestamp=int(later.timestamp()) + 60)
+    for month, closing in ((now, 7), (later, 4)):
+        html = alice.get(f"/account/statement?month={month:%Y-%m}").content.decode()
+        assert 'data-testid="adds-up"' in html and "adds-up-not" not in html
+        assert f'data-line="closing" data-available="{closing}"' in html
+
+
 def test_a_movement_that_comes_between_two_reads_is_no_alarm(
     books: Books, monkeypatch: pytest.MonkeyPatch
 ) -> None:
