@@ -2,7 +2,15 @@
 """Django's command line: `./run exec -- python manage.py COMMAND`."""
 
 import os
+import select
 import sys
+
+
+def unread() -> bool:
+    """Whether nobody is left who reads what is printed: `… | head` has had enough."""
+    output = select.poll()
+    output.register(1, 0)
+    return any(event & select.POLLERR for _, event in output.poll(0))
 
 
 def main() -> None:
@@ -16,7 +24,15 @@ def main() -> None:
     from net.postgres.trouble import advice
 
     try:
-        execute_from_command_line(sys.argv)
+        try:
+            execute_from_command_line(sys.argv)
+        finally:
+            sys.stdout.flush()
+    except BrokenPipeError:
+        if not unread():
+            raise
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)  # for what is flushed at the very end
+        sys.exit(141)  # as shells say it of whoever wrote to nobody
     except ImproperlyConfigured as error:
         sys.exit(f"configuration: {error}")
     except Error as error:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import sys
 
 from runner.tree import ROOT
@@ -44,6 +45,7 @@ def main() -> int:
     if command == "check":
         from runner.check import check
 
+        signal.signal(signal.SIGPIPE, signal.SIG_DFL)  # `… | head` may have had enough
         return check(arguments)
     if command == "bench":
         from runner.bench import bench

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -203,6 +204,24 @@ def test_what_a_command_cannot_do_is_said_in_one_line(stores: dict[str, str]) ->
     ):
         code, said = manage(*command, DATA_DIR=__file__, **stores)
         assert code and words in said and "Traceback" not in said, said
+
+
+@pytest.mark.parametrize("command", [("run", "--help"), ("manage.py", "version")])
+def test_whoever_has_read_enough_gets_no_traceback(command: tuple[str, ...]) -> None:
+    """`./run --help | head -1`; nobody reads here from the start."""
+    reads, writes = os.pipe()
+    os.close(reads)
+    said = subprocess.run(
+        [sys.executable, *command],
+        cwd=ROOT,
+        env=clean_environment(NETWORK="devnet"),
+        stdout=writes,
+        stderr=subprocess.PIPE,
+        text=True,
+        check=False,
+    )
+    os.close(writes)
+    assert said.stderr == "" and said.returncode in (141, -signal.SIGPIPE)
 
 
 def test_without_npm_the_set_up_says_what_to_install(tmp_path: Path) -> None:
