@@ -154,7 +154,7 @@ def _evidence(params: dict[str, Any], facts: Facts) -> Iterable[Word]:
     kind = Kind.FINE_TUNING if serving.contract == FINE_TUNING else Kind.INFERENCE
     standing = standing_of(ServiceKey(kind, params["provider"], serving.name))
     words = evidence(standing, timezone.now(), _judged_signer(standing), listing.signer)
-    yield Word(words, grave=standing.overall == "fail")
+    yield Word(words, grave=standing.failed)
 
 
 def _judged_signer(standing: StandingView) -> str:
@@ -170,6 +170,8 @@ def evidence(standing: StandingView, now: datetime, judged: str, signer: str) ->
     the verdict was about.
     """
     if standing.overall == NEVER or standing.checked_at is None:
+        if standing.failed:
+            return _("Its evidence FAILED our last check, more than three days ago.")
         return _(
             _NO_EVIDENCE.get(
                 standing.declared,

@@ -85,10 +85,12 @@ def _at_first_sight(listing: Listing, signer: str, view: StandingView) -> Reason
     word = view.overall.removeprefix(DEVELOPMENT)
     if view.changed:
         return "changed"
+    if view.failed:
+        return "fail"
     if word in (NEVER, EXPIRED):
         return "never" if word == NEVER else "expired"
     if word not in ENOUGH:
-        return "fail" if word == "fail" else "weak"
+        return "weak"
     if not signer:
         return "no_signer"
     # The attested machine is only the way to somebody else's, who reads the question

@@ -90,6 +90,12 @@ class StandingView:
     endpoints: tuple[EndpointView, ...] = ()
 
     @property
+    def failed(self) -> bool:
+        """The last verdict about this listing, whatever its age: a failure does not wear off while
+        its provider answers no more checks."""
+        return not self.changed and self.judged.removeprefix(DEVELOPMENT) == "fail"
+
+    @property
     def good(self) -> bool:
         """Passed, with warnings too; of development evidence also."""
         return self.overall.removeprefix(DEVELOPMENT) in ("pass", "warn")

@@ -34,7 +34,7 @@ def first(user: User | None, listings: Sequence[Listing], fee: Fee = lambda _: N
     """
     known = attestation.standings([ServiceKey.of(x) for x in listings])
     words = {x: known[ServiceKey.of(x)].overall.removeprefix(DEVELOPMENT) for x in listings}
-    listings = [x for x in listings if words[x] != "fail"] or listings
+    listings = [x for x in listings if not known[ServiceKey.of(x)].failed] or listings
     funded = next(paid_for(user, listings, fee), None) if user else None
     if funded is not None:
         return Chosen(funded, _("Chosen because you have a balance there."))

@@ -14,7 +14,7 @@ from django.utils.translation import gettext as _
 from django.utils.translation import gettext_noop as N_
 
 from accounts import links, money
-from attestation.selectors import DEVELOPMENT, StandingView
+from attestation.selectors import StandingView
 from inference.abilities import NOTHING, Abilities
 from inference.media.models import File
 from inference.models import Chat, Medium
@@ -164,11 +164,6 @@ class SidePage:
     def deposit(self) -> int:
         """What the wallet has to give first; neuron."""
         return self.readiness.deposit(self.least)
-
-    @property
-    def judged(self) -> str:
-        """The word about its machine, without saying what kind of evidence it rests on."""
-        return self.standing.overall.removeprefix(DEVELOPMENT)
 
     @property
     def most(self) -> int:

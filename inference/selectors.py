@@ -128,7 +128,8 @@ def chat_page(visit: Visit, chat: Chat | None, error: ChatError | None = None) -
 
 
 def options(listings: list[Listing], chosen: Listing | None) -> tuple[ServiceOption, ...]:
-    """The choices of a provider select, each with the word about its machine (1 query)."""
+    """The choices of a provider select, each with the word about its machine; a failure is told,
+    however old (1 query)."""
     known = attestation.standings([ServiceKey.of(x) for x in listings])
     return tuple(
         ServiceOption(
@@ -137,9 +138,10 @@ def options(listings: list[Listing], chosen: Listing | None) -> tuple[ServiceOpt
             input_price=x.input_price,
             output_price=x.output_price,
             selected=x is chosen,
-            verdict=known[ServiceKey.of(x)].overall,
+            verdict=view.judged if view.failed else view.overall,
         )
         for x in listings
+        for view in (known[ServiceKey.of(x)],)
     )
 
 
@@ -298,7 +300,7 @@ def alternatives(turn: Turn, listings: list[Listing]) -> tuple[Other, ...]:
     }
     found.sort(key=lambda x: (x.provider not in funded, x.model != turn.model, prices[x.provider]))
     known = attestation.standings([ServiceKey.of(x) for x in found])
-    found = [x for x in found if known[ServiceKey.of(x)].overall != "fail"]
+    found = [x for x in found if not known[ServiceKey.of(x)].failed]
     if turn.chat.options.verified:
         found = [x for x in found[:LOOKED_AT_OTHERS] if not guard.doubt(x, guard.signer_of(x))]
     return tuple(

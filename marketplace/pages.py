@@ -186,7 +186,10 @@ def _checked(standing: StandingView, when: str) -> str:
         "fail": _("Evidence failed our check %(when)s"),
         "not_provided": _("No evidence to check was given %(when)s"),
         "not_checked": _("Evidence could not be checked %(when)s"),
-    }.get(standing.overall.removeprefix(DEVELOPMENT), _("Evidence checked %(when)s"))
+    }.get(
+        "fail" if standing.failed else standing.overall.removeprefix(DEVELOPMENT),
+        _("Evidence checked %(when)s"),
+    )
     return text % {"when": when}
 
 
@@ -317,8 +320,8 @@ class RawTab:
 
 @dataclass(frozen=True)
 class Again:
-    """A form of ours that was refused for its age alone, to be sent once more: as whom (empty for
-    visitors), to which path, and what was typed."""
+    """A form of ours that was refused for its age or for now, to be sent once more: as whom (empty
+    for visitors, and where only a moment is in the way), to which path, and what was typed."""
 
     sender: str
     path: str

@@ -116,7 +116,8 @@ _CHECKED = {
 
 def check_fact(standing: StandingView) -> Fact:
     """The third fact: what we found ourselves."""
-    text, state = _CHECKED.get(standing.overall, ("", "unknown"))
+    word = "fail" if standing.failed else standing.overall
+    text, state = _CHECKED.get(word, ("", "unknown"))
     if standing.overall.startswith("dev-"):
         text = gettext_noop(
             "We checked development evidence, which proves nothing about real hardware"

@@ -76,12 +76,12 @@ def elsewhere(
     """
     found = [x for x in listings(medium) if x.provider != provider and x.tee_signer_acknowledged]
     known = attestation.standings([ServiceKey.of(x) for x in found])
-    words = {x.provider: known[ServiceKey.of(x)].overall for x in found}
-    found = [x for x in found if words[x.provider] != "fail"]
+    found = [x for x in found if not known[ServiceKey.of(x)].failed]
     prices = {x.provider: fee(x) for x in found}
     cheapest = sorted(found, key=lambda x: prices[x.provider])[:2]
     return tuple(
-        Elsewhere(x.provider, x.model, prices[x.provider], words[x.provider]) for x in cheapest
+        Elsewhere(x.provider, x.model, prices[x.provider], known[ServiceKey.of(x)].overall)
+        for x in cheapest
     )
 
 

@@ -4,6 +4,7 @@ cheapest that is verified, and none whose evidence failed."""
 from __future__ import annotations
 
 import re
+from datetime import timedelta
 
 import pytest
 from django.test import Client
@@ -76,6 +77,26 @@ def test_money_comes_before_a_verdict_and_a_verdict_before_a_price(path: str) ->
     SubAccount.objects.all().delete()
     Standing.objects.all().delete()
     assert chosen(client, path) == (CHEAP, "")
+
+
+@pytest.mark.parametrize("hours", [25, 73])
+def test_a_failure_stays_one_while_nobody_shows_better(path: str, hours: int) -> None:
+    """Whoever answers no more checks would be rid of it otherwise."""
+    Standing.objects.filter(provider=CHEAP).update(
+        checked_at=timezone.now() - timedelta(hours=hours)
+    )
+    Standing.objects.exclude(provider=CHEAP).delete()
+    client = Client()
+    assert chosen(client, path) == (SOUND, "")
+    page = client.get(f"{path}?provider={CHEAP}").content.decode()
+    assert re.search(rf'<option value="{CHEAP}"[^>]* selected>[^<]* – failed – ', page)
+    assert "Its evidence <strong>failed</strong> our check" in page
+    service = client.get(f"/services/inference/{CHEAP}").content.decode()
+    assert "Its attestation failed our check" in service
+    assert ("Evidence failed our check" in service) is (hours == 25), "else nothing is said of when"
+    if path.endswith("images"):
+        offered = elsewhere(Medium.IMAGES, HELD, lambda listing: listing.output_price)
+        assert [one.provider for one in offered] == [SOUND]
 
 
 @pytest.mark.parametrize("path", ["/playground/images"], indirect=True)

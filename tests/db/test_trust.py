@@ -59,6 +59,10 @@ def standing(overall: str, **given: Any) -> StandingView:
             "1 day old and counts no more; it said: verified.",
         ),
         (
+            standing("never", judged="fail", checked_at=None),
+            "Its evidence FAILED our last check, more than three days ago.",
+        ),
+        (
             standing("pass", unreachable_since=NOW - dt.timedelta(hours=2)),
             "has not answered our checks for 2 hours.",
         ),

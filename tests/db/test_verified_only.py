@@ -80,6 +80,7 @@ def test_the_wish_stays_with_the_conversation_and_the_person(chat: Chat) -> None
         (lambda: aged(25 * HOUR), "more than a day old"),
         (lambda: aged(73 * HOUR), "not been checked"),
         (lambda: Standing.objects.update(overall="fail"), "failed our check"),
+        (lambda: (aged(25 * HOUR), Standing.objects.update(overall="fail")), "failed our check"),
         (lambda: Standing.objects.update(overall="dev-partial"), "missing or could not"),
         (lambda: Standing.objects.update(overall="not_provided"), "missing or could not"),
         (lambda: Service.objects.update(tee_signer=factories.BOB), "listing changed"),
