@@ -240,17 +240,18 @@ class Forwarder:
     async def _verdict(self) -> Verdict:
         """Ask for the signature; what is not there soon is asked for again by the worker."""
         answered, grant = self._answered, self._grant
-        if self._used is None:
-            return Verdict.NOT_COMPARABLE  # somebody else ended it
         exchange = verify.Exchange(
             answered.request_sha256,
             answered.response_sha256,
             complete=answered.complete,
-            reused=self._used,
+            reused=bool(self._used),
             model=self._ask.model,
             pictures=self._ask.pictures,
         )
         try:
+            if self._used is None:
+                # Somebody else ended it, or our own try whose success the database could not tell.
+                return Verdict((await verification(self._opened.turn, self._hub)).verdict)
             return await signatures.judge(
                 self._hub.client,
                 Asked(self._opened.turn, grant.listing.url, answered.answer_id, self._ask.model),
@@ -258,6 +259,8 @@ class Forwarder:
                 grant.signer or verify.Signer("", acknowledged=False),
                 waits=WAITS if answered.complete else WAITS[:1],
             )
+        except Turn.DoesNotExist:  # its person was forgotten meanwhile
+            return Verdict.NOT_COMPARABLE
         except DatabaseError as error:  # the worker asks again; the answer is whole all the same
             log.warning("the verdict on %s is not stored: %s", self._opened.turn, error)
             return Verdict.PENDING

@@ -20,11 +20,13 @@ from typing import Any
 import openai
 import pytest
 import requests
+from django.db import OperationalError
 from django.utils import timezone
 
 from accounts import tokens
 from accounts.models import AccessToken, ProviderKey, User
 from inference import hub as hubs
+from inference import turn_sql
 from inference.models import Medium, State, Turn
 from inference.openai import app, listing
 from ledger.models import Service
@@ -309,6 +311,20 @@ def test_a_request_outlives_trouble_with_the_database(
     turn = ended()
     assert (turn.state, turn.verdict) == ("answered", "verified")
     assert AccessToken.objects.get().spent == turn.fee
+    # What the database stored without being able to say so is counted once, and told as it is.
+    store, lost = turn_sql.end, iter([OperationalError("the connection is lost")])
+
+    def cut(*given: Any, **more: Any) -> Any:
+        found = store(*given, **more)
+        for error in lost:
+            raise error
+        return found
+
+    monkeypatch.setattr(turn_sql, "end", cut)
+    own = client(asgi_server, key, max_retries=0).chat.completions.with_raw_response
+    said = own.create(model=NAME, messages=HELLO, max_tokens=5)
+    assert said.headers["x-verification"] == "verified"
+    assert AccessToken.objects.get().spent == 2 * turn.fee
 
 
 def refused(url: str, key: str, **given: Any) -> tuple[int, str]:
