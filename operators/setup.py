@@ -46,8 +46,9 @@ LIMIT, SECONDS = 8, 600
 MOST_AT_ONCE, MOST_WAITING = 3, 6
 #: Of these places so many are for one network address, whoever signs in there.
 MOST_FROM_ONE = 3
-#: Whoever waits longer waits for nobody, even behind runs that all take as long as they may.
-WAITS_AT_MOST = GIVEN_UP_AFTER * MOST_WAITING / MOST_AT_ONCE
+#: Whoever waits longer waits for nobody, even behind runs that all take as long as they may; the
+#: minute is for telling the next.
+WAITS_AT_MOST = GIVEN_UP_AFTER * MOST_WAITING / MOST_AT_ONCE + dt.timedelta(minutes=1)
 _LASTS = {JobState.QUEUED: WAITS_AT_MOST, JobState.RUNNING: GIVEN_UP_AFTER}
 #: How often pages of runs that wait remind workers of them, all together; seconds.
 REMINDED_EVERY = 10

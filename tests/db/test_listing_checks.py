@@ -310,6 +310,11 @@ def test_a_person_has_one_check_and_others_wait_in_the_order_they_came(
         assert setup.seen(SelfTest.objects.get(pk=sixth.pk)).open
     assert told == [str(fifth.pk)]
     assert setup.take(SelfTest, str(fifth.pk)) is not None
+    # The last in line waits for two rounds that take all their time, and for what tells it so.
+    late = timezone.now() - 2 * setup.GIVEN_UP_AFTER - dt.timedelta(seconds=setup.REMINDED_EVERY)
+    SelfTest.objects.filter(pk=sixth.pk).update(created_at=late)
+    assert setup.seen(SelfTest.objects.get(pk=sixth.pk)).open
+    assert setup.take(SelfTest, str(sixth.pk)) is not None
 
 
 def test_many_wallets_at_one_address_leave_places_to_others(petra: User) -> None:
