@@ -122,8 +122,8 @@ def test_changes_are_read_from_final_blocks_once_and_only_from_where_money_lies(
     )
     with translation.override("de"):
         assert words.translated(price) == (
-            "Eingabepreis: 0.1 → 0.08 0G pro 1 Mio. Token (-20.00 %). "
-            "Ausgabepreis: 0.1 → 0.15 0G pro 1 Mio. Token (+50.00 %)."
+            "Eingabepreis: 0.1 → 0.08 0G je 1 Mio. Token (-20.00 %). "
+            "Ausgabepreis: 0.1 → 0.15 0G je 1 Mio. Token (+50.00 %)."
         )
         # What earlier versions said of a finding, in other words than now.
         for sentence in stored_sentences.FORMER:
