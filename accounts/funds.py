@@ -37,6 +37,7 @@ from accounts.problems import of_node
 from attestation import selectors as attestation
 from attestation.selectors import ServiceKey
 from chain import selectors as chain
+from ledger import listed
 from ledger import selectors as ledger
 from ledger.records import Position
 from ledger.spending import Pair, charged
@@ -85,8 +86,10 @@ def _week(user: User) -> dict[Pair, int]:
 def position_rows(
     positions: Sequence[Position], now: int, week: Mapping[Pair, int] = MappingProxyType({})
 ) -> tuple[pages.PositionRow, ...]:
-    """Sub-accounts with what our checks say about each service (1 query)."""
+    """Sub-accounts with what our checks say about each service, and whether lists leave it out (2
+    queries)."""
     words = attestation.standings(map(_key, positions))
+    hidden = listed.left_out([position.provider for position in positions])
     return tuple(
         pages.PositionRow(
             position=position,
@@ -98,6 +101,7 @@ def position_rows(
             unlocked=position.unlocked(now),
             spendable=links.spendable(position),
             verdict=words[_key(position)].overall,
+            hidden=(position.serving, position.provider) in hidden,
             week=week.get((position.serving, position.provider), 0),
             days=analytics.lasts(position, week.get((position.serving, position.provider), 0)),
         )

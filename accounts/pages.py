@@ -134,6 +134,8 @@ class PositionRow:
     unlocked: int
     spendable: str
     verdict: str
+    #: Lists leave the service out.
+    hidden: bool = False
     #: Neuron charged in the last seven days, and for how many days the rest is enough at this pace.
     week: int = 0
     days: int | None = None

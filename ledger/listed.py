@@ -8,7 +8,7 @@ stays where its key is asked for: its page, its accounts, everything about money
 from __future__ import annotations
 
 import datetime as dt
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, field
 
 from django.db.models import Q, QuerySet
@@ -39,6 +39,14 @@ def rows(*, everything: bool = False) -> QuerySet[Service]:
     """Listed services, unordered; `everything`: also those left out."""
     on_chain = Service.current.filter(removed=False)
     return on_chain if everything else on_chain.filter(_overlay.shown())
+
+
+def left_out(providers: Collection[str]) -> frozenset[tuple[str, str]]:
+    """Services of these providers that lists do not show, by serving contract and provider (1
+    query)."""
+    of_them = rows(everything=True).filter(provider__in=providers)
+    found = of_them.exclude(pk__in=rows().filter(provider__in=providers).values("pk"))
+    return frozenset(found.values_list("serving", "provider"))
 
 
 def version() -> tuple[str, Sequence[dt.datetime]]:
