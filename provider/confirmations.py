@@ -23,6 +23,7 @@ from provider.store import Mined, MinedBatch, OpenBatch, OpenItem, Store
 
 RECEIPT_SECONDS = 20
 REPLACE_SECONDS = 90
+REMIND_SECONDS = 3600
 
 
 log = logging.getLogger("provider.settle")
@@ -44,8 +45,8 @@ class Confirmations:
         self._debts = debts
         self._options = options
         self._metrics = metrics
-        #: What was said of batches that wait: once is enough.
-        self._said: set[tuple[int, str]] = set()
+        #: What was said of batches that wait, and in which hour of theirs.
+        self._said: dict[tuple[int, str], int] = {}
 
     async def follow(self, urgent: Set[str]) -> None:
         """Learn what became of everything that was sent. Raises ChainError.
@@ -116,7 +117,11 @@ class Confirmations:
         held = await self._chain.held(batch.attempts[::-1])
         if held is None and await self._chain.next_nonce() > last.nonce:
             # What the operator or another broker sends from this wallet is not pushed out.
-            self._say(batch, "the node has one in its place, and knows none of this broker's")
+            self._say(
+                batch,
+                f"the node has a transaction of nonce {last.nonce} and shows none of this broker's;"
+                " if it was sent by hand, raise its gas price there",
+            )
             return
         # A dearer one that has never come to the node is sent again instead of outbid.
         if held in (last, None) and (
@@ -126,10 +131,11 @@ class Confirmations:
         await self.transmit(batch)
 
     def _say(self, batch: OpenBatch, why: str) -> None:
-        """Why a batch waits, once."""
-        if (batch.id, why) not in self._said:
-            self._said.add((batch.id, why))
-            log.warning("batch %d waits: %s", batch.id, why)
+        """Why a batch waits, once an hour: nothing but the operator may end it."""
+        hours = int((time.time() - batch.at) // REMIND_SECONDS)
+        if self._said.get((batch.id, why)) != hours:
+            self._said[batch.id, why] = hours
+            log.warning("batch %d waits for %d h: %s", batch.id, hours, why)
 
     async def _replace(self, batch: OpenBatch, *, urgent: bool) -> OpenBatch:
         """The batch with a dearer transaction of the same nonce; as it was where that would cost

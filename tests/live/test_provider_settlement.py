@@ -195,7 +195,7 @@ async def test_a_stuck_transaction_is_replaced_by_dearer_ones_and_pays_once(
 
 
 async def test_a_transaction_pushed_out_by_a_stranger_goes_out_again(
-    lab: Lab, broker: Broker, monkeypatch: pytest.MonkeyPatch
+    lab: Lab, broker: Broker, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     """Somebody used the wallet elsewhere: our nonce is gone, the items are not."""
     monkeypatch.setattr(confirmations, "RECEIPT_SECONDS", 0.2)
@@ -219,6 +219,12 @@ async def test_a_transaction_pushed_out_by_a_stranger_goes_out_again(
             (waiting,) = rpc.call("txpool_content")["pending"].values()
             assert [int(one["value"], 16) for one in waiting.values()] == [3]
             assert store.open_batches() == [batch]
+            # Said once an hour, as only the operator can end it.
+            await settler.settle()
+            monkeypatch.setattr(confirmations, "REMIND_SECONDS", 0.001)
+            await settler.settle()
+            told = [one for one in caplog.messages if f"of nonce {batch.attempts[0].nonce} " in one]
+            assert len(told) == 2 and "waits for 0 h" in told[0]
         await settler.settle()  # the operator's own is mined
         await settler.settle()
         assert (debts.owed(user.address), store.open_batches()) == (0, [])
