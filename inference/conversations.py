@@ -125,7 +125,10 @@ def delete_chat(chat: Chat) -> None:
     written.
     """
     with transaction.atomic():
-        if chat.turns.select_for_update().filter(state=State.OPEN).exists():
+        # Whoever asks holds one of them: nothing is asked in what is being deleted.
+        list(User.objects.select_for_update().filter(pk=chat.owner_id))
+        list(Chat.objects.select_for_update().filter(pk=chat.pk))
+        if chat.turns.filter(state=State.OPEN).exists():
             raise Busy(_("Stop the answer first, then delete the conversation."))
         Chat.objects.filter(pk=chat.pk).update(deleted_at=timezone.now())
 

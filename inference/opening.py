@@ -341,11 +341,13 @@ def _insert(
     # A turn without files is one statement's work, which needs no transaction around it.
     whole = bool(files) or connection.in_atomic_block
     with transaction.atomic() if whole else nullcontext():
-        open_turns, turns = turn_sql.open_chat_turn(
+        open_turns, turns, here = turn_sql.open_chat_turn(
             chat, turn, now=timezone.now(), key=key.pk if key else None, goes_on=goes_on,
             options=sealed, title=chat.box.seal_text("title", title_of(question)),
             most_open=MAX_OPEN_TURNS, most_turns=MAX_TURNS,
         )  # fmt: skip
+        if not here:
+            raise BadPrompt(_("This conversation has ended. Begin a new one."))
         if open_turns >= MAX_OPEN_TURNS:
             raise Busy(
                 _("%(max_open_turns)s answers are being written. Wait for one to end.")

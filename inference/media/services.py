@@ -189,7 +189,8 @@ def open_piece(ask: Ask, wish: transcripts.Wish, chat: Chat) -> Opened:
     `open_pictures` does; Busy also while one is open, BadPrompt where none is left.
     """
     with transaction.atomic():
-        Chat.objects.select_for_update().get(pk=chat.pk)
+        if not Chat.objects.select_for_update().filter(pk=chat.pk, deleted_at=None).exists():
+            raise BadPrompt(_("The recording cannot be read any more."))
         if chat.turns.filter(state=State.OPEN).exists():
             raise Busy(_("This recording is being transcribed."))
         piece = next_piece(chat)

@@ -149,13 +149,22 @@ async def test_a_prompt_sent_twice_at_the_same_moment_is_asked_once() -> None:
         assert len(s.upstream.chats) == 1
 
 
-async def test_an_open_page_asks_nothing_more_in_a_conversation_that_was_deleted() -> None:
+async def test_an_open_page_asks_nothing_more_in_a_conversation_that_was_deleted(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     """It would be paid for, and purged with its conversation a minute later."""
     async with stage(polite) as s:
         await s.ended(await s.ask())
         await in_db(conversations.delete_chat)(s.chat)
         with pytest.raises(BadPrompt, match="has ended"):
             await s.ask("more")
+        await in_db(conversations.bring_back)(s.chat)
+        with monkeypatch.context() as meanwhile:
+            # Another tab deletes it between the question's look and its row.
+            delete = conversations.delete_chat
+            meanwhile.setattr(opening, "spend_limit", lambda user: delete(s.chat))
+            with pytest.raises(BadPrompt, match="has ended"):
+                await s.ask("more")
         await in_db(conversations.bring_back)(s.chat)
         await s.ended(await s.ask("more"))
         assert len(s.upstream.chats) == 2
