@@ -80,7 +80,11 @@ def error(
     """The error page of a status; `text` replaces its explanation, `retry_seconds` becomes
     `Retry-After`, `sign_in` offers the door of the staff."""
     title, explanation = _TEXTS.get(status) or _TEXTS[500 if status >= 500 else 400]
-    page = pages.ErrorPage(status, _(title), text or _(explanation), retry_seconds, sign_in=sign_in)
+    # What may pass can be sent again, as it was typed.
+    again = _again(request, "") if status in (429, 503) and own_form(request) else None
+    page = pages.ErrorPage(
+        status, _(title), text or _(explanation), retry_seconds, again=again, sign_in=sign_in
+    )
     body = render_to_string(
         "marketplace/error.html", {"page": page, "failed": status >= 500}, request
     )
@@ -138,10 +142,13 @@ def _lost_its_session(request: HttpRequest) -> bool:
 def _kept(request: HttpRequest, title: str, text: str) -> HttpResponse:
     """The page of a form that was refused for its age alone: what was typed, to be sent again."""
     sender = request.user.address if isinstance(request.user, User) else ""
-    again = pages.Again(sender, request.get_full_path(), typed(request))
-    page = pages.ErrorPage(403, title, text, again=again)
+    page = pages.ErrorPage(403, title, text, again=_again(request, sender))
     body = render_to_string("marketplace/error.html", {"page": page}, request)
     return HttpResponse(body, status=403, headers={"Cache-Control": "no-store"})
+
+
+def _again(request: HttpRequest, sender: str) -> pages.Again:
+    return pages.Again(sender, request.get_full_path(), typed(request))
 
 
 def not_found(request: HttpRequest, exception: Exception) -> HttpResponse:

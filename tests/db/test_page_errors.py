@@ -58,6 +58,13 @@ def test_what_a_page_raises_becomes_a_page(raised: Exception, status: int, said:
     assert response.get("Retry-After") == ("7" if status == 429 else None)
     # What may pass can be asked for again from here.
     assert ('href="/x">Try again' in response.content.decode()) == (status != 409)
+    # A form is kept for it.
+    own = {"Origin": "http://testserver"}
+    form = RequestFactory().post("/x", {"note": "a <b>"}, headers=own)
+    text = middleware.process_exception(form, raised).content.decode()
+    kept = 'name="note" value="a &lt;b&gt;"' in text and ">Send again<" in text
+    assert kept == ("What you typed is kept." in text) == (status != 409)
+    assert "data-kept" not in text, "only a session that is over waits for a sign-in"
 
 
 @pytest.mark.parametrize(
