@@ -65,9 +65,11 @@ for (const failure of ["htmx:responseError", "htmx:sendError", "htmx:timeout"]) 
     const { elt, xhr, requestConfig } = event.detail;
     if (["freshness", "waiting"].includes(elt?.id)) return;
     // A form that is older than the session goes once more as a page, which keeps what was typed.
-    if (xhr?.status === 403 && requestConfig?.triggeringEvent?.type === "submit") return elt.submit();
-    const id = xhr?.getResponseHeader?.("X-Request-ID");
-    const text = t("This part could not be refreshed; what you see is the earlier state.") + (id ? ` ${t("Request id {id}.", { id })}` : "");
+    const sent = requestConfig?.triggeringEvent?.type === "submit";
+    if (xhr?.status === 403 && sent) return elt.submit();
+    const [id, seconds] = ["X-Request-ID", "Retry-After"].map((name) => xhr?.getResponseHeader?.(name));
+    const state = sent ? t("This was not answered; what you typed is still here.") : t("This part could not be refreshed; what you see is the earlier state.");
+    const text = state + (seconds ? ` ${t("Try again in {seconds} s.", { seconds })}` : "") + (id ? ` ${t("Request id {id}.", { id })}` : "");
     warn(text);
   });
 }
