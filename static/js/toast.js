@@ -1,7 +1,8 @@
 // What is said at the foot of the page. `announce` and `heed` are for the ear alone; `warn` stays until it is dismissed.
 import { t } from "./words.js";
 
-const MOST = 3;
+// As many as leave something of the page to see: a phone with its keyboard open is 300 pixels high.
+const most = () => innerHeight < 480 ? 1 : 3;
 const SPOKEN = 3000;
 const region = document.querySelector("[data-toasts]");
 
@@ -37,7 +38,7 @@ export function warn(text) {
   close.addEventListener("click", () => toast.remove());
   toast.append(paragraph(text), close);
   region.append(toast);
-  for (const old of [...toasts, toast].slice(0, -MOST)) old.remove();
+  for (const old of [...toasts, toast].slice(0, -most())) old.remove();
 }
 
 // A live region that comes with its words is not heard, a replaced one as a whole: what tells a state, [data-said], is announced
