@@ -40,8 +40,12 @@ def service(listing: Listing, tab: str = "") -> str:
 def service_at(contract: ChangeEntry | Contract | Listing, provider: str, tab: str = "") -> str:
     """The same of what a provider has in a contract. Of two contracts of a kind an address alone
     means the recommended one."""
-    other = "" if contract.recommended else contract.service_name
-    return service_of(contract.kind, provider, tab, other)
+    return service_of(contract.kind, provider, tab, other_name(contract))
+
+
+def other_name(contract: ChangeEntry | Contract | Listing) -> str:
+    """What an address says of a contract as `service_name`: nothing of the recommended one."""
+    return "" if contract.recommended else contract.service_name
 
 
 def service_of(kind: str, provider: str, tab: str = "", service_name: str = "") -> str:

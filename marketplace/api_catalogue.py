@@ -122,7 +122,7 @@ def _line(
         "checked_at": standing.checked_at,
         "declared_tee": cards.verifier_of(listing.additional_info),
         "declared_context": cards.context_of(listing.additional_info),
-        "uptime_7d_percent": uptime and f"{uptime.share // 100}.{uptime.share % 100:02d}",
+        "uptime_7d_percent": uptime and uptime.percent,
         "probes_7d": uptime and uptime.probes,
         "first_token_ms_p50": health.first_token and health.first_token.p50,
         "tokens_per_second_p50": speed and f"{speed.p50 // 10}.{speed.p50 % 10}",

@@ -11,6 +11,7 @@ from ninja.decorators import decorate_view
 from marketplace import api_csv, schemas
 from marketplace.api_lists import PROBLEMS_404, listing_or_404, revalidated_with_health
 from marketplace.schemas_health import HealthHistoryOut
+from probes.fold import percent
 from probes.history import Cell, History, history
 from probes.selectors import HealthView, Spread, Uptime
 from probes.templatetags.health import tenths
@@ -108,7 +109,7 @@ def _history(kind: str, provider: str, query: HealthIn) -> History:
 
 
 def _line(cell: Cell) -> tuple[Any, ...]:
-    uptime = None if cell.uptime is None else _percent(cell.uptime)
+    uptime = None if cell.uptime is None else percent(cell.uptime)
     example = "true" if cell.example else None
     return (
         *(cell.start, "no data" if cell.state == "none" else cell.state, uptime, cell.probes),
@@ -142,7 +143,7 @@ def _cell(cell: Cell) -> dict[str, Any]:
     return {
         "start": cell.start,
         "state": cell.state,
-        "uptime": None if cell.uptime is None else _percent(cell.uptime),
+        "uptime": None if cell.uptime is None else percent(cell.uptime),
         "probes": cell.probes,
         "answer_ms": _milliseconds(cell.answer),
         "first_token_ms": _milliseconds(cell.first_token),
@@ -154,11 +155,7 @@ def _cell(cell: Cell) -> dict[str, Any]:
 def _uptime(found: Uptime | None) -> dict[str, Any] | None:
     if found is None:
         return None
-    return {"percent": _percent(found.share), "probes": found.probes, "cells": found.cells}
-
-
-def _percent(share: int) -> str:
-    return f"{share // 100}.{share % 100:02d}"
+    return {"percent": found.percent, "probes": found.probes, "cells": found.cells}
 
 
 def _milliseconds(found: Spread | None) -> dict[str, Any] | None:

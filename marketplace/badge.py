@@ -10,6 +10,7 @@ import datetime as dt
 from html import escape
 
 from marketplace import verdicts
+from probes.fold import percent
 
 LABEL = "0G Market"
 _TONES = {"ok": "#1a6f3c", "warn": "#8a5a00", "bad": "#b3261e", "dev": "#7a1fc2", "": "#5b5664"}
@@ -33,7 +34,7 @@ def uptime(share: int | None, probes: int, checked_at: dt.datetime | None, examp
     if share is None or checked_at is None:
         return draw(LABEL, "Uptime not measured", "")
     tone = "ok" if share >= 9_900 else "warn" if share >= 9_500 else "bad"
-    text = f"Up {share // 100}.{share % 100:02d} % of {probes:,} probes, 7 d"
+    text = f"Up {percent(share)} % of {probes:,} probes, 7 d"
     text += f" · {checked_at.astimezone(dt.UTC):%d %b %H:%M} UTC"
     return draw(LABEL, f"{text} (example data)" if example else text, tone)
 

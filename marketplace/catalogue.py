@@ -11,7 +11,7 @@ from accounts.pages_parts import Option, pager
 from accounts.pages_transaction import Link
 from attestation import selectors as attestation
 from attestation.selectors import ServiceKey
-from chain.selectors import Freshness as Head
+from chain.selectors import Freshness
 from ledger import selectors, statistics
 from marketplace import (
     facets,
@@ -32,7 +32,7 @@ TARGET = "#results"
 _HELD = ("q", "kind", "type", "model", "verified", "sort")
 
 
-def catalogue_page(filters: Filters, head: Head) -> pages_market.CataloguePage:
+def catalogue_page(filters: Filters, head: Freshness) -> pages_market.CataloguePage:
     """Everything `/` shows. A constant number of queries, whatever the list's length."""
     # The state before the rows: where a block comes in between, what is kept is newer than its
     # name says, and is counted again when the name changes.

@@ -199,7 +199,7 @@ def _measured(found: Sequence[One]) -> tuple[Row, ...]:
                     ngettext("of %(n)s probe", "of %(n)s probes", up.probes)
                     % {"n": f"{up.probes:,}"},
                     health=one.health,
-                    value=f"{up.share // 100}.{up.share % 100:02d}",
+                    value=up.percent,
                     unit="percent",
                     samples=up.probes,
                 )

@@ -91,16 +91,16 @@ def head_of(request: HttpRequest) -> chain.Freshness:
     return known
 
 
-def current_freshness(request: HttpRequest) -> freshness.Freshness:
+def current_freshness(request: HttpRequest) -> freshness.Shown:
     """From the follower's own row. A dead database must not turn an error page into a second
     error."""
     try:
         return freshness.judge(head_of(request))
     except DatabaseError:
-        return freshness.Freshness("unknown")
+        return freshness.Shown("unknown")
 
 
-def banner_of(request: HttpRequest, fresh: freshness.Freshness) -> freshness.Banner | None:
+def banner_of(request: HttpRequest, fresh: freshness.Shown) -> freshness.Banner | None:
     """The one notice above every page. An announced incident goes before what we see of the index,
     which it often explains; the footer says how old the rows are either way."""
     announced = announcements.banner()

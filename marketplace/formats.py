@@ -21,6 +21,7 @@ from django.utils.translation import gettext as _
 
 from accounts import money
 from net.words import kept_by_language
+from probes.fold import percent
 from protocol import fees
 
 ONE = money.NEURON
@@ -61,8 +62,7 @@ def percentage(part: int, whole: int) -> str:
     """`part` of `whole` in percent with 2 decimals, cut; `–` where there is no whole."""
     if whole <= 0:
         return UNKNOWN
-    hundredths = part * 10_000 // whole
-    return f"{hundredths // 100}.{hundredths % 100:02d} %"
+    return f"{percent(part * 10_000 // whole)} %"
 
 
 @dataclass(frozen=True)

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from django.utils.translation import gettext as _
 from django.utils.translation import ngettext
 
-from chain.selectors import Freshness as Head
+from chain.selectors import Freshness
 from marketplace import formats
 
 #: chain.selectors' states in the words of pages; any other means that nothing new comes.
@@ -15,7 +15,7 @@ WORDS = {"never": "none", "fresh": "ok", "late": "late"}
 
 
 @dataclass(frozen=True)
-class Freshness:
+class Shown:
     """`state`: `ok`, `late`, `stale`, `unreachable`, `none` (nothing indexed yet) or `unknown` (our
     own database cannot be read). Lags in blocks and seconds.
 
@@ -73,12 +73,12 @@ class Banner:
     more: str = ""
 
 
-def judge(head: Head) -> Freshness:
+def judge(head: Freshness) -> Shown:
     """The follower's own record in the words of a reader; what it means is judged there."""
     state = "unreachable" if head.unreachable else WORDS.get(head.state, "stale")
     if head.indexed_block < 0:
-        return Freshness(state)
-    return Freshness(
+        return Shown(state)
+    return Shown(
         state=state,
         block=head.indexed_block,
         final_block=head.final_block if head.final_block >= 0 else None,
@@ -89,7 +89,7 @@ def judge(head: Head) -> Freshness:
     )
 
 
-def banner(freshness: Freshness) -> Banner | None:
+def banner(freshness: Shown) -> Banner | None:
     """At most one, the worst first: the chain unreachable, then the index behind."""
     if freshness.halted:
         return Banner(

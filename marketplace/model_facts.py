@@ -14,6 +14,7 @@ from ledger import selectors
 from ledger.records import Listing
 from marketplace import cards, conditions
 from probes import selectors as probes
+from probes.fold import percent
 
 
 @dataclass(frozen=True)
@@ -28,7 +29,7 @@ class Measured:
 
     @property
     def uptime_text(self) -> str:
-        return "" if self.uptime is None else f"{self.uptime // 100}.{self.uptime % 100:02d} %"
+        return "" if self.uptime is None else f"{percent(self.uptime)} %"
 
 
 def measured(models: Iterable[str]) -> dict[str, Measured]:

@@ -15,7 +15,7 @@ from django.utils.translation import ngettext
 
 from accounts.pages_parts import Pager, pager
 from accounts.pages_transaction import Link
-from chain.selectors import Freshness as Head
+from chain.selectors import Freshness
 from ledger import records, selectors, statistics
 from ledger.models import ACCEPTED, Kind, Ledger, ServiceTotal, Settlement
 from ledger.records import Page
@@ -112,7 +112,7 @@ class NetworkPage:
         return self.totals.services_by_kind[Kind.FINE_TUNING.value]
 
 
-def page(head: Head, window: str) -> NetworkPage:
+def page(head: Freshness, window: str) -> NetworkPage:
     """A constant number of queries; sums over days are made anew every 30 seconds."""
     version, today = selectors.listings_version(), timezone.now().date()
     found = kept_spending(version, window, today)
@@ -258,7 +258,7 @@ class AccountsPage:
     totals: statistics.Totals
 
 
-def accounts_page(head: Head, sort: str, number: int) -> AccountsPage:
+def accounts_page(head: Freshness, sort: str, number: int) -> AccountsPage:
     """Accounts with anything in them (2 queries when made anew)."""
     version = selectors.listings_version()
     known = at_block.get(head.indexed_hash, "network", lambda: totals(version, all_time=True))

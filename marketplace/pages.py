@@ -174,8 +174,7 @@ def try_of(listing: records.Listing) -> tuple[str, str, str]:
 
 def _json_path(listing: records.Listing) -> str:
     path = account_links.service_of(listing.kind, listing.provider)
-    other = "" if listing.recommended else listing.service_name
-    return links.with_query(f"{path}.json", service_name=other)
+    return links.with_query(f"{path}.json", service_name=account_links.other_name(listing))
 
 
 def _checked(standing: StandingView, when: str) -> str:

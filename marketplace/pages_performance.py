@@ -98,7 +98,7 @@ def window_path(listing: Listing, window: str) -> str:
 
 
 def csv_path(listing: Listing, window: str) -> str:
-    other = "" if listing.recommended else listing.service_name
+    other = account_links.other_name(listing)
     path = f"/api/v1/services/{listing.kind}/{listing.provider}/health.csv"
     return links.with_query(path, service_name=other, window=window)
 

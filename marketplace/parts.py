@@ -215,8 +215,8 @@ class Label:
 def service_id(listing: records.Listing) -> str:
     """How URLs of several services name one: `kind/provider`, with the contract's name where it is
     not the recommended one."""
-    other = "" if listing.recommended else f"/{listing.service_name}"
-    return f"{listing.kind}/{listing.provider}{other}"
+    other = account_links.other_name(listing)
+    return f"{listing.kind}/{listing.provider}" + (f"/{other}" if other else "")
 
 
 def service_title(listing: records.Listing) -> str:

@@ -48,7 +48,7 @@ def _services(start: int, end: int) -> Iterable[Entry]:
     columns = ("kind", "provider", "serving", "updated_at_unix")
     for kind, provider, serving, updated in rows.values_list(*columns)[start:end]:
         contract = known.get(serving)
-        other = contract.service_name if contract and not contract.recommended else ""
+        other = account_links.other_name(contract) if contract else ""
         yield account_links.service_of(kind, provider, service_name=other), moment(updated)
 
 

@@ -19,7 +19,7 @@ from ledger import reconcile, selectors
 from ledger.models import Reconciliation
 from marketplace import announcements, components, context, releases
 from marketplace.disk import space
-from marketplace.freshness import Freshness, judge
+from marketplace.freshness import Shown, judge
 from marketplace.models import Announcement, AnnouncementKind, Update
 
 EXPLANATIONS = {
@@ -180,7 +180,7 @@ def status_page(head: chain.Freshness) -> StatusPage:
     )
 
 
-def _explanation(fresh: Freshness, last: Reconciliation | None) -> str:
+def _explanation(fresh: Shown, last: Reconciliation | None) -> str:
     """One sentence above everything; it must not promise more than the parts below."""
     if fresh.state == "ok" and fresh.catching_up:
         return _("The index is catching up with the chain. Pages show an older state.")

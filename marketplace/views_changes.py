@@ -150,7 +150,7 @@ def service_changes(request: HttpRequest, listing: Listing) -> HttpResponse:
     window = request.GET.get("window", "90d")
     window = window if window in pricehistory.WINDOWS else ""
     path = account_links.service_of(listing.kind, listing.provider, "changes")
-    other = "" if listing.recommended else listing.service_name
+    other = account_links.other_name(listing)
     query = links.with_query("", service_name=other, change=change)
     page = ChangesTab(
         service=pages.service_head(listing, "changes"),

@@ -132,7 +132,7 @@ def paths(subjects: Iterable[Subject]) -> dict[Subject, str]:
     found: dict[Subject, str] = {}
     for serving, provider, kind in services_.values_list("serving", "provider", "kind"):
         contract = known.get(serving)
-        other = contract.service_name if contract and not contract.recommended else ""
+        other = links.other_name(contract) if contract else ""
         path = links.service_of(kind, provider, service_name=other)
         found[Subject.service(serving, provider)] = path
     for one in asked:

@@ -127,6 +127,11 @@ def row(
     return tuple((first + n * span, together(kept.get(n, ()))) for n in range(count))
 
 
+def percent(share: int) -> str:
+    """`99.31` of a share in 1/10000."""
+    return f"{share // 100}.{share % 100:02d}"
+
+
 def moved(bar: str, bar_end: dt.datetime, now: dt.datetime, span: dt.timedelta) -> str:
     """A stored bar as it stands `now`: what passed since it was made is no data."""
     passed = max(0, -((bar_end - now) // span)) if now > bar_end else 0

@@ -36,9 +36,13 @@ class Uptime:
     cells: int
 
     @property
+    def percent(self) -> str:
+        """`99.31`, cut and never rounded up."""
+        return fold.percent(self.share)
+
+    @property
     def text(self) -> str:
-        """`99.31 %`, cut and never rounded up."""
-        return f"{self.share // 100}.{self.share % 100:02d} %"
+        return f"{self.percent} %"
 
 
 @dataclass(frozen=True)

@@ -16,7 +16,7 @@ from django.utils.translation import ngettext
 
 from net.words import kept_by_language
 from probes.bars import HEIGHT, WIDTH, Bar, bar
-from probes.fold import CELL, NO_DATA
+from probes.fold import CELL, NO_DATA, percent
 from probes.history import WINDOWS
 from probes.selectors import Spread, Uptime
 
@@ -161,7 +161,7 @@ def seconds(ms: int) -> str:
 @register.filter
 def share(value: int) -> str:
     """`99.31 %` of 9931, cut."""
-    return f"{value // 100}.{value % 100:02d} %"
+    return f"{percent(value)} %"
 
 
 @register.filter

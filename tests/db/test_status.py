@@ -274,7 +274,7 @@ def test_maintenance_is_said_a_day_ahead_and_ends_by_itself() -> None:
 
 def test_an_incident_goes_before_what_we_see_of_the_index(rf: RequestFactory) -> None:
     def said(state: str) -> str:
-        shown = context.banner_of(rf.get("/"), freshness.Freshness(state))
+        shown = context.banner_of(rf.get("/"), freshness.Shown(state))
         return shown.text if shown else ""
 
     announced("The node is away")
