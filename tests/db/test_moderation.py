@@ -5,6 +5,8 @@ from __future__ import annotations
 import datetime as dt
 import json
 import re
+import subprocess
+import sys
 from io import StringIO
 from pathlib import Path
 from typing import Any
@@ -575,6 +577,14 @@ def test_the_log_is_a_feed_a_table_and_a_proof(one: User, two: User, tmp_path: P
     said = StringIO()
     call_command("verify_audit", str(file), stdout=said)
     assert "4 entries, whole" in said.getvalue()
+    page = (Path(__file__).parents[2] / "docs/moderation.md").read_text()
+    (printed,) = re.findall(r"^```python\n(.*?)^```", page, re.M | re.S)
+    for told, whole in ((text, True), (text.replace('"label"', '"flag"'), False)):
+        file.write_text(told)
+        ours = subprocess.run(
+            [sys.executable, "-c", printed, str(file)], capture_output=True, text=True, check=False
+        )
+        assert (ours.stdout == "True\n") is whole, ours.stderr
     rest = json.loads(Client().get("/moderation/log.json?after=2").content)
     assert len(rest["entries"]) == 2 and rest["previous"] == Act.objects.get(pk=2).hash
 

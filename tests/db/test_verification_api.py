@@ -6,6 +6,8 @@ import datetime as dt
 import hashlib
 import io
 import json
+import re
+import subprocess
 import zipfile
 from pathlib import Path
 from typing import Any
@@ -173,6 +175,10 @@ def test_anybody_recomputes_the_hash_from_the_answer(client: Client) -> None:
         return hashlib.sha256(text.encode()).hexdigest()
 
     assert hashed(body) == stored.content_hash
+    page = (Path(__file__).parents[2] / "docs/attestation.md").read_text()
+    (printed,) = re.findall(r"^curl -fs SITE/\S+ \| (python3 -c \".*?\")$", page, re.M | re.S)
+    told = subprocess.check_output(["sh", "-ec", printed], input=json.dumps(body), text=True)
+    assert told.strip() == stored.content_hash
     shown = ("facts", "declared", "development", "finished_at", "notes", "inputs", "evidence_kind",
              "accepts_nonce", "signs_body", "body_signature", "chain_pem_sha256", "trigger",
              "attested_signer", "references", "error", "checks", "questions")  # fmt: skip
