@@ -271,11 +271,11 @@ def _send_mails(now: dt.datetime) -> int:
     by_user: dict[int, list[Delivery]] = {}
     for row in _claim(now, hooks=False):
         by_user.setdefault(row.user_id, []).append(row)
-    ways = {c.user_id: c for c in Channels.objects.filter(user__in=by_user)}
     sent = 0
     for user_id, claimed in by_user.items():
         if rows := _renewed(claimed):
-            _mail(ways.get(user_id), rows)
+            # As it is by now: the mails before may have taken minutes.
+            _mail(Channels.objects.filter(user=user_id).first(), rows)
             sent += 1
     return sent
 
@@ -304,7 +304,7 @@ def _mail(way: Channels | None, rows: list[Delivery]) -> None:
         said = letter(told) if told else _test()
     error = send_mail(way.email, *said, headers=unsubscribing.headers(way))
     took = int((time.monotonic() - started) * 1000)
-    Channels.objects.filter(pk=way.pk).update(email_error=error)
+    Channels.objects.filter(pk=way.pk, email=way.email).update(email_error=error)
     outcome = Outcome(not error, None, error or words.HANDED_OVER, took)
     for row in rows:
         last = row.tried + 1 >= _MAIL_TRIES or row.notification is None

@@ -12,6 +12,7 @@ from uuid import uuid4
 
 import pytest
 from cryptography.fernet import Fernet
+from django.core.mail.backends.locmem import EmailBackend as LocMemBackend
 from django.db import connection, transaction
 from django.db.models import QuerySet
 from django.test import Client, RequestFactory
@@ -20,10 +21,10 @@ from django.utils import timezone
 from accounts import crypto, personal_erase, roles, tokens, watching
 from accounts.errors import Problem
 from accounts.models import Erasure, User
-from alerts import deliver, hooks, signing
+from alerts import deliver, hooks, mailbox, signing
 from alerts import services as alerts
 from alerts.kinds import Kind
-from alerts.models import Attempt, Delivery, Hook, State
+from alerts.models import Attempt, Channels, Delivery, Hook, State
 from devnet import accounts as cast
 from finetune import follow, problems, results, services, tasks, wizard
 from finetune.models import Dataset, DatasetState, Draft, Place, PlaceState, Task
@@ -75,6 +76,29 @@ def test_a_webhook_deleted_while_it_is_called_costs_nobody_else_a_second_call(
     receiver.meanwhile = deleted
     assert deliver.send_due() == 2
     assert Delivery.objects.get().state == State.SENT and Attempt.objects.count() == 1
+
+
+class Slower(LocMemBackend):
+    """A mail server so slow with the first letter that the other person has no mails meanwhile."""
+
+    def send_messages(self, messages: Any) -> int:
+        for way in Channels.objects.exclude(email=messages[0].to[0]).select_related("user"):
+            mailbox.forget(way.user)
+        return int(super().send_messages(messages))
+
+
+def test_no_mail_goes_to_an_address_that_was_deleted_while_it_waited_for_its_turn(
+    settings: Any, mailoutbox: list[Any]
+) -> None:
+    settings.EMAIL_BACKEND, settings.EMAIL_HOST = f"{__name__}.Slower", "127.0.0.1"
+    now = timezone.now()
+    for number in range(2):
+        user = User.objects.for_address(factories.address(f"reader {number}"))
+        Channels.objects.create(user=user, email=f"{number}@example.org", email_verified_at=now)
+        Delivery.objects.create(user=user, created_at=now, due_at=now)
+    assert deliver.send_due() == 2
+    assert len(mailoutbox) == 1
+    assert sorted(Delivery.objects.values_list("state", flat=True)) == [State.FAILED, State.SENT]
 
 
 class _Taking(states._Logging):
