@@ -143,11 +143,17 @@ def test_a_testnets_minimums_are_read_from_its_contract(
     come_back(page, asgi_server, wallet)
     expect(page.locator("#tx-amount-note")).to_contain_text("at least 0.1 0G")
     state = page.get_by_test_id("tx-state")
+    # Review stands out as the next step, until there is one to confirm.
+    look = "element => getComputedStyle(element).backgroundColor"
+    ask = page.get_by_role("button", name="Review")
+    before = ask.evaluate(look)
     page.get_by_test_id("tx-amount").fill("0.09")
     expect(state).to_have_attribute("data-state", "blocked")
     expect(page.get_by_test_id("tx-review")).to_contain_text("At least 0.1 0G is needed")
     page.get_by_test_id("tx-amount").fill("0.1")
     expect(state).to_have_attribute("data-state", "prechecked")
+    expect(page.get_by_test_id("tx-confirm")).to_have_css("background-color", before)
+    expect(ask).not_to_have_css("background-color", before)
     page.get_by_test_id("tx-confirm").click()
     expect(state).to_have_attribute("data-state", re.compile("included|indexed|final"))
     assert ledger(contracts)["availableBalance"] == NEURON // 10
