@@ -36,6 +36,8 @@ COPY docs docs
 COPY templates templates
 COPY locale locale
 COPY static static
+# Whatever umask the checkout was made with, the process may read its code.
+RUN chmod -R a+rX .
 USER market
 # The key and the address are of this step only: collecting files reads no secret and no chain.
 RUN NETWORK=devnet python manage.py collectstatic --noinput --verbosity 0

@@ -114,6 +114,13 @@ def test_the_image_holds_all_that_the_site_needs(image: Path) -> None:
         )
 
 
+@pytest.mark.parametrize("name", ["Dockerfile", "deploy/provider/Dockerfile"])
+def test_a_checkout_made_with_a_strict_umask_can_be_read_in_the_image(name: str) -> None:
+    """COPY keeps modes: with umask 077 the image's user could not read its own code."""
+    copied, _, rest = (ROOT / name).read_text().rpartition("\nCOPY ")
+    assert copied and re.search(r"^RUN chmod -R a\+rX \.$.*^USER ", rest, re.M | re.S)
+
+
 def test_production_is_a_part_of_what_is_tested() -> None:
     def pins(name: str) -> set[str]:
         return set(re.findall(r"^[\w.\-\[\]]+==\S+", (ROOT / name).read_text(), re.M))
