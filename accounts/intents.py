@@ -105,6 +105,8 @@ def confirm(intent: Intent, *, again: bool = False) -> Intent:
         User.objects.select_for_update().get(pk=intent.user_id)
         if _has_twin(intent):
             raise _twin()
+        if not Intent.objects.filter(pk=intent.pk, updated_at=intent.updated_at).exists():
+            raise _under_way()  # another tab has just done the same
         moved = move(intent, before, State.AWAITING_WALLET, code="", reason="")
     if not moved:
         raise _under_way()

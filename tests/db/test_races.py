@@ -18,9 +18,9 @@ from django.db.models import QuerySet
 from django.test import Client, RequestFactory
 from django.utils import timezone
 
-from accounts import crypto, personal_erase, roles, tokens, watching
+from accounts import crypto, intents, personal_erase, roles, tokens, watching
 from accounts.errors import Problem
-from accounts.models import Erasure, User
+from accounts.models import Erasure, Intent, User
 from alerts import deliver, hooks, mailbox, signing
 from alerts import services as alerts
 from alerts.kinds import Kind
@@ -99,6 +99,19 @@ def test_no_mail_goes_to_an_address_that_was_deleted_while_it_waited_for_its_tur
     assert deliver.send_due() == 2
     assert len(mailoutbox) == 1
     assert sorted(Delivery.objects.values_list("state", flat=True)) == [State.FAILED, State.SENT]
+
+
+@pytest.mark.django_db(transaction=True)
+def test_a_wallet_is_not_asked_twice_by_two_tabs_that_say_it_was_not_asked(
+    alice: User, settings: Any
+) -> None:
+    row = Intent.objects.create(
+        user=alice, chain_id=settings.CHAIN_ID, action="deposit", params={},
+        to=settings.LEDGER_ADDRESS, data="0x", value=1, state=intents.State.AWAITING_WALLET,
+    )  # fmt: skip
+    tabs = [intents.of(alice, row.pk) for _ in range(2)]
+    (refused,) = together(*(partial(intents.confirm, tab, again=True) for tab in tabs))
+    assert "already waiting in your wallet" in str(refused)
 
 
 class _Taking(states._Logging):
@@ -259,16 +272,17 @@ def test_who_loses_the_role_while_they_wait_decides_nothing(
     roles.give(alice, roles.Role.MODERATOR)
     about = Subject.provider_of(factories.PETRA)
     flag = Decision(Action.FLAG, "odd", "Odd weights.")
-    asked, lock = threading.Event(), audit.lock
+    held, asked, lock = threading.Event(), threading.Event(), audit.lock
     monkeypatch.setattr(audit, "lock", lambda: (asked.set(), lock()))
 
     def decide() -> None:
-        assert moderation.may_decide(alice), "as the door sees them"
+        assert moderation.may_decide(alice) and held.wait(10), "as the door sees them"
         moderation.decide(alice, about, flag)
 
     def take() -> None:
         with transaction.atomic():
             lock()
+            held.set()
             assert asked.wait(10)
             roles.take(User.objects.get(pk=alice.pk), roles.Role.MODERATOR)
 
