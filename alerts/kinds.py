@@ -136,7 +136,10 @@ SORTS: dict[Kind, Sort] = {
             Kind.VERIFICATION,
             gettext_noop("Verification became worse"),
             gettext_noop("The verification of {where} becomes worse"),
-            gettext_noop("Any verdict worse than the one before, or a finding across providers."),
+            gettext_noop(
+                "Any verdict worse than the one before, a finding across providers, or an endpoint "
+                "that moved without a new acknowledgement."
+            ),
         ),
         Sort(
             Kind.REMOVED,
