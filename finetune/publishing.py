@@ -154,6 +154,7 @@ def _nodes(dataset: Dataset) -> list[tuple[str, int]]:
 def confirm(dataset: Dataset, sender: str, *, again: bool = False) -> Announcement:
     """Hand the announcement to the wallet. Raises Problem (409) where that would pay for nothing,
     or twice; NodeError. `again`: no request is open in the wallet any more."""
+    seen = place_of(dataset)
     if known(dataset) is not None:
         raise Problem(
             "already_announced",
@@ -168,7 +169,9 @@ def confirm(dataset: Dataset, sender: str, *, again: bool = False) -> Announceme
             dataset=dataset, way=Way.STORAGE, state=PlaceState.FAILED
         )
         free = (PlaceState.FAILED, PlaceState.ASKING) if again else (PlaceState.FAILED,)
-        if place.state not in free or _may_still_count(place):
+        # Another tab may have been faster, with the same word that no request is open.
+        late = seen is not None and place.updated_at != seen.updated_at
+        if late or place.state not in free or _may_still_count(place):
             raise Problem(
                 "already_under_way",
                 _("The announcement waits in your wallet, or was sent."),

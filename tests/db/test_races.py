@@ -26,8 +26,8 @@ from alerts import services as alerts
 from alerts.kinds import Kind
 from alerts.models import Attempt, Channels, Delivery, Hook, State
 from devnet import accounts as cast
-from finetune import follow, problems, results, services, tasks, wizard
-from finetune.models import Dataset, DatasetState, Draft, Place, PlaceState, Task
+from finetune import follow, problems, publishing, results, services, tasks, wizard
+from finetune.models import Dataset, DatasetState, Draft, Place, PlaceState, Task, Way
 from ledger import selectors as ledger
 from ledger.records import Listing
 from marketplace import announcements
@@ -103,7 +103,7 @@ def test_no_mail_goes_to_an_address_that_was_deleted_while_it_waited_for_its_tur
 
 @pytest.mark.django_db(transaction=True)
 def test_a_wallet_is_not_asked_twice_by_two_tabs_that_say_it_was_not_asked(
-    alice: User, settings: Any
+    alice: User, settings: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     row = Intent.objects.create(
         user=alice, chain_id=settings.CHAIN_ID, action="deposit", params={},
@@ -112,6 +112,15 @@ def test_a_wallet_is_not_asked_twice_by_two_tabs_that_say_it_was_not_asked(
     tabs = [intents.of(alice, row.pk) for _ in range(2)]
     (refused,) = together(*(partial(intents.confirm, tab, again=True) for tab in tabs))
     assert "already waiting in your wallet" in str(refused)
+    # The same for the announcement of a dataset, which asks storage and chain in between.
+    dataset = Dataset.objects.create(user=alice, name="d", size=1, state=DatasetState.GOOD)
+    Place.objects.create(dataset=dataset, way=Way.STORAGE, state=PlaceState.ASKING)
+    met = threading.Barrier(2)
+    monkeypatch.setattr(publishing, "known", lambda _: None)
+    monkeypatch.setattr(publishing, "announcement", lambda *_: met.wait(10))
+    again = partial(publishing.confirm, dataset, alice.address, again=True)
+    (refused,) = together(again, again)
+    assert "waits in your wallet" in str(refused)
 
 
 class _Taking(states._Logging):
