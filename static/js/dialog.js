@@ -16,6 +16,7 @@ export function openDialog(title, said, buttons) {
   dialog.append(head, body, foot);
   document.body.append(dialog);
   dialog.showModal();
+  dialog.scrollTop = 0; // it begins at its first control, on a phone below what it is about
   const end = () => {
     dialog.close(); // one that is only removed gives no focus back
     dialog.remove();

@@ -36,8 +36,11 @@ def test_a_lasting_key_is_shown_once_and_keys_are_revoked_on_the_chain(
         page.get_by_test_id("key-new").click()
     expect(page.locator("[data-key-message]")).to_have_text("Give the key a name first.")
     page.get_by_label("Name").fill("nightly job")
+    page.set_viewport_size({"width": 360, "height": 640})
     page.get_by_test_id("key-new").click()
     dialog = page.get_by_role("dialog", name="Make a key for this provider")
+    assert dialog.evaluate("shown => shown.scrollTop") == 0, "on a phone it begins with its heading"
+    page.set_viewport_size({"width": 1280, "height": 720})
     expect(dialog).to_contain_text("0 of 255")
     expect(dialog).to_contain_text("30 days")
     expect(dialog).to_contain_text("by which it alone can be revoked")
