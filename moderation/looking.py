@@ -205,7 +205,7 @@ def weigh() -> None:
         if (contract := contracts.get(item.concerns.serving)) is not None
     }
     judged = attestation.standings(keys.values())
-    failed = {pk for pk, key in keys.items() if judged[key].overall == "fail"}
+    failed = {pk for pk, key in keys.items() if judged[key].failed}
     changed = []
     for item in items:
         there = 0 if item.subject_kind == SubjectKind.USER else held.get(item.concerns.address, 0)

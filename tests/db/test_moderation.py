@@ -336,7 +336,7 @@ def test_the_sweep_finds_once_and_lets_go() -> None:
     assert waiting[0].risk == 60 + 5, "users hold 3 0G there"
     Standing.objects.create(
         provider=PETRA, kind="inference", service_name="inference-v1.0", overall="fail",
-        checked_at=timezone.now(),
+        checked_at=timezone.now() - dt.timedelta(hours=30),  # which does not wear off
         basis=Service.objects.filter(provider=PETRA).values(*BASIS).get(),
     )  # fmt: skip
     assert looking.sweep() == 0
