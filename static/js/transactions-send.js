@@ -73,7 +73,9 @@ async function attempt(what, { allowed, show, tell }) {
     await sessionWallet();
     await ensureChain();
   } catch (error) {
-    throw declined(error) ? new Error(t('You declined. Nothing was sent.')) : error;
+    if (!declined(error)) throw error;
+    if (account() && await chainNow() !== config.chainId) throw new Error(t('Your wallet is on another chain. Switch it to {chain}; nothing was sent.', { chain: config.chain.chainName }));
+    throw new Error(t('You declined. Nothing was sent.'));
   }
   const id = what.id ?? (await post('/account/transactions/start', what.start)).id;
   const { transaction } = await post(path(id, 'confirm', what.base), { again: Boolean(what.again) });

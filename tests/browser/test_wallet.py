@@ -190,6 +190,9 @@ def test_a_deposit_is_refused_declined_and_sent_from_another_chain(
     wallet.reject = {"wallet_switchEthereumChain"}
     banner.get_by_role("button", name="Switch to").click()
     expect(banner).to_contain_text("You stayed on the other chain.")
+    amount.fill("6")
+    confirm.click()  # what was declined is the switch, and it is still in the way
+    expect(page.locator("#review")).to_contain_text("Your wallet is on another chain. Switch it")
     wallet.reject = set()
     banner.get_by_role("button", name="Switch to").click()
     expect(banner).to_be_hidden()
