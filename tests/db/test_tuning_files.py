@@ -176,7 +176,7 @@ def test_a_draft_is_saved_step_by_step_and_typed_text_is_kept(alice: User, setti
         user=alice, name="rows", size=len(raw), state="good", tokens=50,
         file=stored(alice, raw),
     )  # fmt: skip
-    # What was uploaded here stands chosen; what was there before or came for another draft does not.
+    # What was uploaded here stands chosen; what was there before or came for another does not.
     Draft.objects.update(provider=factories.PETRA, model="m")
     chosen = r'name="dataset" value="([^"]+)" checked'
     Draft.objects.update(updated_at=timezone.now() - timedelta(hours=1))
