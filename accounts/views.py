@@ -18,7 +18,7 @@ from ledger import selectors as ledger
 
 PER_PAGE = 25
 #: Parts of the funds page that a script asks for one by one.
-_PARTS = ("review", "funds", "positions", "act")
+_PARTS = ("review", "funds", "positions", "act", "amounts", "tx-account")
 
 
 @require_GET

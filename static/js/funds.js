@@ -14,8 +14,10 @@ function snapped(position, available, legal) {
   return wanted - legal < available - wanted ? legal : available;
 }
 
-const field = document.querySelector('[data-slider]');
-if (field) {
+// A line that has just come is hidden; one whose numbers a transaction changed comes again.
+function draw() {
+  const field = document.querySelector('[data-slider][hidden]');
+  if (!field) return;
   const line = field.querySelector('input');
   const amount = document.getElementById('tx-amount');
   const [available, legal] = [BigInt(field.dataset.available), BigInt(field.dataset.legal)];
@@ -38,6 +40,8 @@ if (field) {
     line.value = String((neuron * STEPS) / available);
   });
 }
+draw();
+document.addEventListener('numbers:new', draw);
 
 // A refund that unlocks while one watches can be collected at once, without a reload.
 document.addEventListener('countdown:done', (event) => {

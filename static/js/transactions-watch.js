@@ -28,8 +28,13 @@ const refresh = oneAtATime(async () => {
   if (parts.length) for (const notice of document.querySelectorAll('[data-live][data-account]')) notice.hidden = true;
   for (const [id, path] of parts) {
     const text = await markup(path, { 'HX-Request': 'true', 'HX-Target': id });
-    if (text) document.getElementById(id)?.replaceWith(document.createRange().createContextualFragment(text));
+    const part = document.getElementById(id);
+    if (!text || !part || (part.matches('select') && part === document.activeElement)) continue;
+    const chosen = part.value; // a list of providers keeps the one that stands chosen
+    part.replaceWith(document.createRange().createContextualFragment(text));
+    if (chosen) document.getElementById(id).value = chosen;
   }
+  document.dispatchEvent(new CustomEvent('numbers:new'));
 });
 
 // A review on the screen, or something typed: then numbers wait for the person.

@@ -45,6 +45,9 @@ def test_a_refund_that_unlocks_while_one_watches_is_collected(
     assert ledger(contracts)["availableBalance"] == 10 * NEURON
     for name, value in (("available", 10 * NEURON), ("refunding", 0), ("locked", 0)):
         shows(page, name, value)
+    chosen = page.get_by_test_id("tx-provider").locator("option:checked")
+    expect(chosen).to_contain_text(petra[:6])
+    expect(chosen).to_contain_text("· 0 0G held")
     assert held(contracts, petra)["balance"] == 0
 
 
@@ -127,12 +130,19 @@ def test_the_withdrawal_line_stops_only_where_the_contract_agrees(
     steps = page.get_by_test_id("closing").get_by_role("listitem")
     expect(steps.first).to_contain_text("Retrieve 2 0G from")
     expect(steps).to_have_count(4)
-    line_of_all = f"{asgi_server}/account?action=withdraw&amount={LEFT}"
+    line_of_all = f"{asgi_server}/account?action=withdraw&amount=4.000000000000000001"
+    page.goto(f"{asgi_server}/account?action=withdraw&amount=1")
+    to_final(page)
+    # What is offered next is of what is left.
+    expect(page.locator(".presets a")).to_have_text(["Everything", "1 0G, leaving the minimum"])
+    line.fill("1000")
+    expect(amount).to_have_value("4.000000000000000001")
     page.goto(line_of_all)
     expect(confirm).to_be_in_viewport()
     to_final(page)
     assert ledger(contracts)["availableBalance"] == 0
     shows(page, "available", 0)
+    expect(page.locator(".presets a")).to_have_count(0)
 
 
 def test_a_testnets_minimums_are_read_from_its_contract(
