@@ -89,6 +89,8 @@ def error(
         "marketplace/error.html", {"page": page, "failed": status >= 500}, request
     )
     response = HttpResponse(body, status=status)
+    if again is not None:
+        response["Cache-Control"] = "no-store"
     if retry_seconds is not None:
         response["Retry-After"] = str(retry_seconds)
     return response

@@ -61,7 +61,9 @@ def test_what_a_page_raises_becomes_a_page(raised: Exception, status: int, said:
     # A form is kept for it.
     own = {"Origin": "http://testserver"}
     form = RequestFactory().post("/x", {"note": "a <b>"}, headers=own)
-    text = middleware.process_exception(form, raised).content.decode()
+    response = middleware.process_exception(form, raised)
+    assert (response.get("Cache-Control") == "no-store") == (status != 409)
+    text = response.content.decode()
     kept = 'name="note" value="a &lt;b&gt;"' in text and ">Send again<" in text
     assert kept == ("What you typed is kept." in text) == (status != 409)
     assert "data-kept" not in text, "only a session that is over waits for a sign-in"
@@ -104,27 +106,30 @@ def test_a_failure_stays_a_failure() -> None:
 async def test_no_middleware_leaves_the_thread_of_its_request(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """Each of Django's own would, twice per request, if the innermost were asynchronous."""
+    """Each of Django's own would, twice per request, if the innermost were asynchronous; and pages
+    of errors, whose connection to the database nobody would take back.
+    """
     hops: list[str] = []
     hop = SyncToAsync.__call__
 
     async def counted(self: SyncToAsync[..., Any], *args: Any, **kwargs: Any) -> Any:
         hops.append(getattr(self.func, "__qualname__", ""))
+        assert self._thread_sensitive, hops
         return await hop(self, *args, **kwargs)
 
+    async def status(path: str) -> int:
+        scope: dict[str, Any] = {"type": "http", "method": "GET", "path": path}
+        scope |= {"query_string": b"", "headers": [(b"host", b"testserver")]}
+        asked: Any = ApplicationCommunicator(http, scope)  # type: ignore[no-untyped-call]
+        await asked.send_input({"type": "http.request", "body": b""})
+        answer = await asked.receive_output(None)
+        await asked.receive_output(None)
+        await asked.wait(None)
+        return int(answer["status"])
+
     monkeypatch.setattr(SyncToAsync, "__call__", counted)
-    scope: dict[str, Any] = {
-        "type": "http",
-        "method": "GET",
-        "path": "/robots.txt",
-        "query_string": b"",
-    }
-    scope["headers"] = [(b"host", b"testserver")]
-    asked: Any = ApplicationCommunicator(http, scope)  # type: ignore[no-untyped-call]
-    await asked.send_input({"type": "http.request", "body": b""})
-    assert (await asked.receive_output(None))["status"] == 200
-    await asked.receive_output(None)
-    await asked.wait(None)
+    assert await status("/robots.txt") == 200
     assert "robots" in hops
     # A step before the view is taken in the loop that calls the view.
     assert [name for name in hops if "Middleware" in name] == ["CsrfViewMiddleware.process_view"]
+    assert await status("/nowhere") == 404
