@@ -189,9 +189,9 @@ def test_a_draft_is_saved_step_by_step_and_typed_text_is_kept(alice: User, setti
         text = mine.get(f"{base}/dataset{asked}").content.decode()
         assert re.findall(chosen, text) == expected, asked
     # What was refused is still there.
-    typed = mine.post(f"{base}/dataset", {"dataset": "root", "root": "0xoops"})
-    assert typed.status_code == 400 and 'value="0xoops"' in typed.content.decode()
-    assert re.findall(chosen, typed.content.decode()) == ["root"]
+    no_root = mine.post(f"{base}/dataset", {"dataset": "root", "root": "0xoops"})
+    assert no_root.status_code == 400 and 'value="0xoops"' in no_root.content.decode()
+    assert re.findall(chosen, no_root.content.decode()) == ["root"]
     # The transfer that opens the account has its sum, the contract's least one.
     Draft.objects.update(dataset=dataset)
     known = f"ledger-limits:{settings.CHAIN_ID}:{settings.LEDGER_ADDRESS}"
@@ -201,7 +201,7 @@ def test_a_draft_is_saved_step_by_step_and_typed_text_is_kept(alice: User, setti
     # What is shown adds up, and what nobody publishes is not counted as nothing.
     Dataset.objects.update(tokens=123_457)
     product = "123,457 tokens × 1 epoch × 500,000,000,000 neuron = 0.0617285 0G + "
-    for model, rest, missing in (
+    for model, rest, lacking in (
         ("m", "storage", "0.06172 0G without storage"),
         ("Qwen2.5-0.5B-Instruct", "0.01 0G storage = 0.0717285 0G", "0.07172 0G"),
     ):
@@ -210,8 +210,8 @@ def test_a_draft_is_saved_step_by_step_and_typed_text_is_kept(alice: User, setti
         parts = re.findall(
             r'<p class="formula".*?</p>|<dd data-testid="tuning-missing".*?</dd>', text
         )
-        shown = [" ".join(re.sub("<[^>]*>", "", part).split()) for part in parts]
-        assert shown == [product + rest, missing]
+        plain = [" ".join(re.sub("<[^>]*>", "", part).split()) for part in parts]
+        assert plain == [product + rest, lacking]
     Draft.objects.update(provider=ALICE, model="m", dataset=None, dataset_hash="0x" + "ab" * 32)
     wrong = {**dict.fromkeys(wizard.values_of(draft.parameters), "1"), "learning_rate": "2e-4"}
     answer = mine.post(f"{base}/config", wrong)

@@ -562,7 +562,7 @@ def test_what_cannot_be_judged_is_told(client: Client, given: dict[str, str], wo
 
 def pasted(page: str) -> str:
     (text,) = re.findall(r'<textarea[^>]* name="text"[^>]*>(.*?)</textarea>', page, re.S)
-    return text
+    return str(text)
 
 
 def test_a_zip_bomb_and_a_flood_are_refused_before_they_are_read(client: Client) -> None:

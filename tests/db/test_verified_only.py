@@ -80,7 +80,7 @@ def test_the_wish_stays_with_the_conversation_and_the_person(chat: Chat) -> None
         (lambda: aged(25 * HOUR), "more than a day old"),
         (lambda: aged(73 * HOUR), "not been checked"),
         (lambda: Standing.objects.update(overall="fail"), "failed our check"),
-        (lambda: (aged(25 * HOUR), Standing.objects.update(overall="fail")), "failed our check"),
+        (lambda: aged(25 * HOUR, overall="fail"), "failed our check"),
         (lambda: Standing.objects.update(overall="dev-partial"), "missing or could not"),
         (lambda: Standing.objects.update(overall="not_provided"), "missing or could not"),
         (lambda: Service.objects.update(tee_signer=factories.BOB), "listing changed"),
@@ -97,8 +97,8 @@ def test_whatever_is_not_verified_is_refused_and_explained(
     assert ask(chat, Options()).call is not None  # the same question without the wish
 
 
-def aged(age: dt.timedelta) -> None:
-    Standing.objects.update(checked_at=timezone.now() - age)
+def aged(age: dt.timedelta, **more: str) -> None:
+    Standing.objects.update(checked_at=timezone.now() - age, **more)
 
 
 def test_a_changed_signer_is_refused_even_where_the_standing_followed(chat: Chat) -> None:
