@@ -6,13 +6,37 @@ import asyncio
 import os
 from typing import Any
 
+import django
+from asgiref.sync import sync_to_async
 from channels.routing import ProtocolTypeRouter, URLRouter
 from channels.security.websocket import WebsocketDenier
-from django.core.asgi import get_asgi_application
+from django.core.handlers.asgi import ASGIHandler
+from django.core.handlers.exception import response_for_exception
+from django.http import HttpRequest
+from django.http.response import HttpResponseBase
 from django.urls import re_path
 
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "marketplace.settings")
-http: Any = get_asgi_application()
+django.setup(set_prefix=False)
+
+
+class Handler(ASGIHandler):
+    """Makes pages of errors in the thread of their request.
+
+    Django makes them in a thread that belongs to no request: the connection that such a page asks
+    the database with is never given back, so a handful of 404s takes the pool from all others, and
+    one that broke stays broken.
+    """
+
+    async def _get_response_async(self, request: HttpRequest) -> HttpResponseBase:
+        try:
+            answer: HttpResponseBase = await super()._get_response_async(request)  # type: ignore[misc]
+            return answer
+        except Exception as error:
+            return await sync_to_async(response_for_exception)(request, error)
+
+
+http: Any = Handler()
 
 from accounts.sockets import signed  # noqa: E402  (models need a configured Django)
 from inference.hub import CHORES  # noqa: E402
