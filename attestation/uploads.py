@@ -32,6 +32,12 @@ _SPDM = b"\x11\xe0"
 _PEM = re.compile(
     rb"\s*(?:-----BEGIN CERTIFICATE-----[A-Za-z0-9+/=\s]*-----END CERTIFICATE-----\s*)*"
 )
+#: A line of a conversation that was exported as Markdown.
+_MARKDOWN = b"\n- Response SHA-256: `"
+_TO_READ = N_(
+    "This is a conversation as Markdown, which is for reading: the bytes that were signed are in "
+    "its other export, JSON. Bring that."
+)
 _NOT_KEPT = N_(
     "This is no attestation report, GPU evidence or bundle that is known here, so it was neither "
     "stored nor published. A report is the JSON that a provider gives, with its quote."
@@ -53,6 +59,8 @@ def kind_of(data: bytes, wanted: str = "") -> str:
             raise BadUpload(_("An archive of more than %(size)s MB.") % {"size": _ZIP_BYTES >> 20})
         return "bundle"
     if data.lstrip()[:1] not in (b"{", b"["):
+        if _MARKDOWN in data:
+            raise BadUpload(_(_TO_READ))
         return "gpu"
     try:
         given: Any = strictjson.loads(data, _SHAPE)

@@ -311,6 +311,8 @@ async def test_an_export_proves_itself_without_us_however_long(tmp_path: Path) -
         answer = await in_db(alice.get)(f"/playground/chat/{chat.pk}.json")
         text = (await in_db(alice.get)(f"/playground/chat/{chat.pk}.md")).content.decode()
         checked = await in_db(answers.conversation)(answer.content)
+        refused = await in_db(alice.post)("/verify", {"text": text})
+    assert refused.status_code == 400 and "which is for reading" in refused.content.decode()
     assert stale.status_code == 403 and b"step-up" in stale.content
     assert SECRET.encode() not in stale.content
     assert "attachment" in answer["Content-Disposition"]

@@ -21,6 +21,7 @@ from django.utils import timezone
 from accounts import crypto, intents, personal_erase, roles, tokens, watching
 from accounts.errors import Problem
 from accounts.models import Erasure, Intent, User
+from accounts.models import State as IntentState
 from alerts import deliver, hooks, mailbox, signing
 from alerts import services as alerts
 from alerts.kinds import Kind
@@ -107,7 +108,7 @@ def test_a_wallet_is_not_asked_twice_by_two_tabs_that_say_it_was_not_asked(
 ) -> None:
     row = Intent.objects.create(
         user=alice, chain_id=settings.CHAIN_ID, action="deposit", params={},
-        to=settings.LEDGER_ADDRESS, data="0x", value=1, state=intents.State.AWAITING_WALLET,
+        to=settings.LEDGER_ADDRESS, data="0x", value=1, state=IntentState.AWAITING_WALLET,
     )  # fmt: skip
     tabs = [intents.of(alice, row.pk) for _ in range(2)]
     (refused,) = together(*(partial(intents.confirm, tab, again=True) for tab in tabs))
@@ -282,7 +283,12 @@ def test_who_loses_the_role_while_they_wait_decides_nothing(
     about = Subject.provider_of(factories.PETRA)
     flag = Decision(Action.FLAG, "odd", "Odd weights.")
     held, asked, lock = threading.Event(), threading.Event(), audit.lock
-    monkeypatch.setattr(audit, "lock", lambda: (asked.set(), lock()))
+
+    def locking() -> None:
+        asked.set()
+        lock()
+
+    monkeypatch.setattr(audit, "lock", locking)
 
     def decide() -> None:
         assert moderation.may_decide(alice) and held.wait(10), "as the door sees them"
