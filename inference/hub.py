@@ -77,7 +77,9 @@ class Hub:
         self._pace = blocks.Pace()
         self._looking: set[asyncio.Task[Verdict]] = set()
         self._service: list[asyncio.Task[None]] = []
-        self._unwritten: set[int] = set()
+        self._storing: set[int] = set()
+        #: Open turns that nobody was writing at the last look, and what was being asked then.
+        self._unwritten: tuple[set[int], set[asyncio.Task[Any]]] = (set(), set())
         self._starting = asyncio.Lock()
         self._ending = asyncio.Lock()
 
@@ -306,15 +308,19 @@ class Hub:
         """End a turn's row by `store`, whatever it takes: one that stays open would block its
         conversation for as long as this process lives.
         """
-        while True:
-            try:
-                ended: Result = await database_sync_to_async(store)()
-                return ended
-            except DatabaseError as error:
-                if self.closing:
-                    raise  # another process gives the turn up
-                log.warning("the end of turn %s waits for the database: %s", turn_id, error)
-                await asyncio.sleep(BEAT_SECONDS)
+        self._storing.add(turn_id)
+        try:
+            while True:
+                try:
+                    ended: Result = await database_sync_to_async(store)()
+                    return ended
+                except DatabaseError as error:
+                    if self.closing:
+                        raise  # another process gives the turn up
+                    log.warning("the end of turn %s waits for the database: %s", turn_id, error)
+                    await asyncio.sleep(BEAT_SECONDS)
+        finally:
+            self._storing.discard(turn_id)
 
     async def _live(self) -> None:
         """Beat until cancelled. By itself: who waits for a database that hangs is not dead."""
@@ -339,14 +345,18 @@ class Hub:
 
     async def _end_unsent(self) -> None:
         """End our open turns that nobody writes: stored, and the database could not tell us so.
-        Those that are seen twice: one that was opened just now is begun in a moment.
+        Whoever is being asked for may still begin to write theirs, however long that takes.
         """
-        ours = set(await database_sync_to_async(_ours)(self.process)) - self._turns.keys()
+        found = set(await database_sync_to_async(_ours)(self.process))
         if self.closing:
             return  # some are left open for another process
-        for turn_id in ours & self._unwritten:
+        known, asking = self._unwritten
+        if known and asking & self._asking:
+            return
+        unwritten = found - self._turns.keys() - self._storing
+        for turn_id in unwritten & known:
             await database_sync_to_async(services.not_sent)(turn_id)
-        self._unwritten = ours
+        self._unwritten = unwritten, set(self._asking)
 
     async def _listen(self) -> None:
         """Stop turns that other processes were asked to stop."""

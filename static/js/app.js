@@ -1,4 +1,4 @@
-// What every page shares. Each piece is found by a data- attribute and works on content that htmx swaps in later.
+// What every page shares. Pieces are found by data- attributes, also in what htmx swaps in later.
 import { startCopying } from "./copy.js";
 import { startCountdowns } from "./countdown.js";
 import { startFreshness } from "./freshness.js";
@@ -30,13 +30,13 @@ document.addEventListener("click", (event) => {
   if (opener) {
     const dialog = document.getElementById(opener.dataset.opens);
     dialog?.showModal();
-    // Browsers do so themselves, but not where a click gives a button no focus (Safari). "close" comes late: who went on by then stays.
+    // In Safari a click gives a button no focus to come back to. "close" comes late: who went on by then stays.
     dialog?.addEventListener("close", () => document.activeElement === document.body && opener.focus(), { once: true });
   }
   event.target.closest?.("[data-closes]")?.closest("dialog")?.close();
 });
 
-// The menu of the bottom bar closes when the visitor goes elsewhere.
+// Menus close when one goes elsewhere.
 document.addEventListener("click", (event) => {
   for (const menu of document.querySelectorAll("[data-menu][open]")) {
     if (!menu.contains(event.target)) menu.open = false;
@@ -59,7 +59,7 @@ document.body.addEventListener("htmx:configRequest", (event) => {
   }
 });
 
-// A fragment that could not be fetched is said in words; what was shown stays. The footer says its own (freshness.js); the header asks again.
+// A fragment that could not be fetched; what was shown stays. The footer says its own (freshness.js), the header asks again.
 for (const failure of ["htmx:responseError", "htmx:sendError", "htmx:timeout"]) {
   document.body.addEventListener(failure, (event) => {
     const { elt, xhr, requestConfig } = event.detail;
@@ -68,8 +68,9 @@ for (const failure of ["htmx:responseError", "htmx:sendError", "htmx:timeout"]) 
     const sent = requestConfig?.triggeringEvent?.type === "submit";
     if (xhr?.status === 403 && sent) return elt.submit();
     const [id, seconds] = ["X-Request-ID", "Retry-After"].map((name) => xhr?.getResponseHeader?.(name));
-    const state = sent ? t("This was not answered; what you typed is still here.") : t("This part could not be refreshed; what you see is the earlier state.");
-    const text = state + (seconds ? ` ${t("Try again in {seconds} s.", { seconds })}` : "") + (id ? ` ${t("Request id {id}.", { id })}` : "");
-    warn(text);
+    const text = [sent ? t("This was not answered; what you typed is still here.") : t("This part could not be refreshed; what you see is the earlier state.")];
+    if (seconds) text.push(t("Try again in {seconds} s.", { seconds }));
+    if (id) text.push(t("Request id {id}.", { id }));
+    warn(text.join(" "));
   });
 }

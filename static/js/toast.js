@@ -1,7 +1,7 @@
-// What is said at the foot of the page. `announce` and `heed` are for the ear alone; `warn` stays until it is dismissed.
+// What is said at the foot of the page. `announce` and `heed` are for the ear alone; `warn` stays.
 import { t } from "./words.js";
 
-// As many as leave something of the page to see: a phone with its keyboard open is 300 pixels high.
+// A phone with its keyboard open is 300 pixels high.
 const most = () => innerHeight < 480 ? 1 : 3;
 const SPOKEN = 3000;
 const region = document.querySelector("[data-toasts]");

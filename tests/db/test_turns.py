@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import threading
+from collections.abc import Callable
 from contextlib import aclosing
 from datetime import timedelta
 from typing import Any
@@ -526,7 +527,21 @@ async def test_a_question_that_was_stored_and_could_not_be_told_of_is_over_soon(
         await in_db(token.refresh_from_db)()
         assert token.spent == 0
         assert not (await s.turn(going)).failure, "somebody writes it"
-        await _ticked(await other.ask("Again?"))
+        # Nor is what is only slow to begin.
+        visit = database_sync_to_async
+
+        def late(function: Callable[..., Any]) -> Callable[..., Any]:
+            async def visited(*given: Any, **more: Any) -> Any:
+                found = await visit(function)(*given, **more)
+                if function is opening.open_turn:
+                    await asyncio.sleep(0.5)
+                return found
+
+            return visited
+
+        monkeypatch.setattr(hubs, "database_sync_to_async", late)
+        await _ticked(again := await other.ask("Again?"))
+        assert not (await s.turn(again)).failure
         assert len(s.upstream.chats) == 2
 
 

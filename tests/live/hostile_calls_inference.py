@@ -16,9 +16,8 @@ from inference.media import asking as media
 from inference.media.pictures import NoPictures, Sent
 from inference.media.uploads import NoPicture
 from inference.models import State, Turn
-from inference.openai import asks, choose, turn_rows
+from inference.openai import app, asks, choose
 from inference.openai.choose import Grant
-from inference.openai.forward import Forwarder
 from inference.openai.reply import Reply
 from net.client import Client
 from net.errors import BadStatus
@@ -145,13 +144,11 @@ async def relayed(url: str) -> str:
     # Before there is a row, as in the relay itself: the hubs beside it end rows of dead processes.
     await own.start()
     try:
-        opened = await database_sync_to_async(turn_rows.open_row)(
-            grant, ask, own.process, "00" * 32
-        )
-        await Forwarder(own, grant, ask, opened, Reply(send, {}), "00" * 32).run()
+        turn, _, going = await own.whole(app._begin(own, grant, ask, Reply(send, {})))
+        await going
     finally:
         await own.close()
-    row = await database_sync_to_async(Turn.objects.get)(pk=opened.turn)
+    row = await database_sync_to_async(Turn.objects.get)(pk=turn)
     assert row.state != State.OPEN
     if not row.failure:
         return f"{TAKEN}: {bytes(sent[:300])!r}"
