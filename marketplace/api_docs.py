@@ -90,7 +90,7 @@ class ApiDocsPage:
     description: Prose
     groups: tuple[GroupDoc, ...]
     shapes: tuple[ShapeDoc, ...]
-    codes: tuple[Code, ...]
+    codes: tuple[tuple[Code, Prose], ...]
     refusals: tuple[tuple[str, str], ...]
     body: str = ""
 
@@ -184,7 +184,7 @@ def read() -> ApiDocsPage:
             for name, shape in sorted(shapes.items())
             if "properties" in shape and not name.endswith("In")
         ),
-        codes=tuple(CODES.values()),
+        codes=tuple((code, prose(code.meaning)) for code in CODES.values()),
         refusals=tuple((name, " ".join(said)) for name, said in sorted(refusals.SENTENCES.items())),
     )
 
