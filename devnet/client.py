@@ -15,6 +15,8 @@ from devnet.abi import Artifact, decode_error, load
 from devnet.rpc import Rpc, RpcError
 
 PRIORITY_FEE = 10**9  # neuron per gas
+#: The block that each node was put back to last, by its URL.
+_PUT_BACK: dict[str, int] = {}
 
 
 class Reverted(Exception):
@@ -180,11 +182,26 @@ class Chain:
     @contextlib.contextmanager
     def rollback(self) -> Iterator[None]:
         """Whatever happens inside is undone."""
-        snapshot = self.snapshot()
+        self._close_gap()
+        snapshot, block = self.snapshot(), self.block_number()
         try:
             yield
         finally:
             self.restore(snapshot)
+            _PUT_BACK[self.rpc.url] = block
+
+    def _close_gap(self) -> None:
+        """A block that anvil was making while it was put back comes by its old number: where that
+        is not the next one, there are none below it, and whoever follows the chain is stuck.
+        """
+        last = _PUT_BACK.get(self.rpc.url, 0)
+        for _ in range(10):
+            head = self.block_number()
+            if head <= last or self.rpc.call("eth_getBlockByNumber", hex(last + 1), False):
+                return
+            with contextlib.suppress(RpcError):  # a block came meanwhile
+                self.rpc.call("anvil_rollback", head - last)
+        raise RpcError(0, f"no block {last + 1}")
 
 
 @dataclass(frozen=True, slots=True)
