@@ -17,6 +17,8 @@ from django.db.models import Model
 from django.utils import timezone
 from eth_utils.address import to_checksum_address
 
+from accounts.models import User
+from alerts.models import Channels, Delivery
 from attestation.models import Endpoint, Outcome, Trigger, Turn, VerdictChange, Verification
 from chain.models import Head
 from ledger.models import Ledger, Service, ServiceChange, ServingContract, Settlement, SubAccount
@@ -269,3 +271,12 @@ def market(services: int = 12) -> None:
     Service.objects.bulk_create(listed)
     ServiceChange.objects.bulk_create(changes)
     Settlement.objects.bulk_create(settled)
+
+
+def mails_due(readers: int) -> None:
+    """A mail that is due for each of so many readers."""
+    now = timezone.now()
+    for number in range(readers):
+        user = User.objects.for_address(address(f"reader {number}"))
+        Channels.objects.create(user=user, email=f"{number}@example.org", email_verified_at=now)
+        Delivery.objects.create(user=user, created_at=now, due_at=now)

@@ -294,11 +294,7 @@ def test_a_mail_that_another_worker_took_up_meanwhile_is_sent_once(
     alice: User, settings: Any, mailoutbox: list[Any]
 ) -> None:
     settings.EMAIL_BACKEND, settings.EMAIL_HOST = f"{__name__}.Slow", "127.0.0.1"
-    now = timezone.now()
-    for number in range(4):
-        user = User.objects.for_address(factories.address(f"reader {number}"))
-        Channels.objects.create(user=user, email=f"{number}@example.org", email_verified_at=now)
-        Delivery.objects.create(user=user, created_at=now, due_at=now)
+    factories.mails_due(4)
     assert deliver.send_due() == 1  # by this worker: the others took up the rest
     assert sorted(letter.to[0][0] for letter in mailoutbox) == ["0", "1", "2", "3"]
     assert Attempt.objects.count() == 4

@@ -92,11 +92,7 @@ def test_no_mail_goes_to_an_address_that_was_deleted_while_it_waited_for_its_tur
     settings: Any, mailoutbox: list[Any]
 ) -> None:
     settings.EMAIL_BACKEND, settings.EMAIL_HOST = f"{__name__}.Slower", "127.0.0.1"
-    now = timezone.now()
-    for number in range(2):
-        user = User.objects.for_address(factories.address(f"reader {number}"))
-        Channels.objects.create(user=user, email=f"{number}@example.org", email_verified_at=now)
-        Delivery.objects.create(user=user, created_at=now, due_at=now)
+    factories.mails_due(2)
     assert deliver.send_due() == 2
     assert len(mailoutbox) == 1
     assert sorted(Delivery.objects.values_list("state", flat=True)) == [State.FAILED, State.SENT]
