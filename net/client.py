@@ -25,7 +25,7 @@ import aiohttp
 from aiohttp.abc import AbstractResolver, ResolveResult
 from yarl import URL
 
-from net import addresses, strictjson
+from net import addresses, names, strictjson
 from net.addresses import Policy, Target
 from net.decoding import decoder
 from net.errors import (
@@ -327,8 +327,7 @@ class _GuardedResolver(AbstractResolver):
     async def resolve(
         self, host: str, port: int = 0, family: socket.AddressFamily = socket.AF_UNSPEC
     ) -> list[ResolveResult]:
-        loop = asyncio.get_running_loop()
-        found = await loop.getaddrinfo(host, port, type=socket.SOCK_STREAM, family=family)
+        found = await names.look_up(host, port, family)
         results = []
         for kind, _, protocol, _, address in found:
             text = str(address[0])

@@ -8,7 +8,6 @@ Nothing here raises for what a provider does, and nothing is stored as a probe o
 from __future__ import annotations
 
 import asyncio
-import socket
 from collections.abc import AsyncIterator, Sequence
 from dataclasses import replace
 from ipaddress import ip_address
@@ -22,7 +21,7 @@ from accounts.preview_trust import MAX_INFO_BYTES
 from attestation import declared, trust
 from ledger.models import Service
 from ledger.records import Listing
-from net import addresses, strictjson
+from net import addresses, names, strictjson
 from net.client import Client
 from net.errors import BadAnswer, BadUrl, Refused
 from net.limits import JsonLimits
@@ -215,9 +214,7 @@ async def dns(url: str) -> Result:
         )
     try:
         async with asyncio.timeout(_DNS_SECONDS):
-            found = await asyncio.get_running_loop().getaddrinfo(
-                target.host, target.port, type=socket.SOCK_STREAM
-            )
+            found = await names.look_up(target.host, target.port)
         named = sorted({str(entry[4][0]) for entry in found})
         for text in named:
             addresses.check(ip_address(text), trust.provider_policy())

@@ -5,7 +5,9 @@ from __future__ import annotations
 import asyncio
 import gzip
 import socket
+import threading
 import zlib
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -84,15 +86,14 @@ async def test_a_public_policy_never_connects_to_this_machine(monkeypatch: Any) 
 )
 async def test_a_name_that_leads_inside_is_refused(monkeypatch: Any, answers: list[str]) -> None:
     """The name service is the stranger's: replaced at the system boundary."""
-    loop = asyncio.get_running_loop()
 
-    async def getaddrinfo(host: str, port: int, **_: Any) -> list[Any]:
+    def getaddrinfo(host: str, port: int, *_: Any) -> list[Any]:
         kinds = [socket.AF_INET6 if ":" in a else socket.AF_INET for a in answers]
         return [
             (k, socket.SOCK_STREAM, 6, "", (a, port)) for k, a in zip(kinds, answers, strict=True)
         ]
 
-    monkeypatch.setattr(loop, "getaddrinfo", getaddrinfo)
+    monkeypatch.setattr(socket, "getaddrinfo", getaddrinfo)
     async with Client(Policy()) as client:
         with pytest.raises(Refused):
             async with client.open("GET", "http://rebind.example:8080/"):
@@ -101,28 +102,62 @@ async def test_a_name_that_leads_inside_is_refused(monkeypatch: Any, answers: li
 
 async def test_the_judged_address_is_the_one_connected_to(monkeypatch: Any) -> None:
     """A second lookup would be the rebinding hole: the name is asked exactly once."""
-    loop = asyncio.get_running_loop()
     asked_names: list[str] = []
-    real = loop.getaddrinfo
+    real = socket.getaddrinfo
 
-    async def getaddrinfo(host: Any, port: Any, **kwargs: Any) -> Any:
+    def getaddrinfo(host: Any, port: Any, *more: Any) -> Any:
         if host == "provider.example":
             asked_names.append(host)
             if len(asked_names) > 1:
                 raise AssertionError("asked twice")
             return [(socket.AF_INET, socket.SOCK_STREAM, 6, "", ("127.0.0.1", port))]
-        return await real(host, port, **kwargs)
+        return real(host, port, *more)
 
     async def script(reply: Reply, asked: Asked) -> None:
         await reply.whole(asked.headers["host"].encode())
 
     async with Upstream(script) as upstream:
-        monkeypatch.setattr(loop, "getaddrinfo", getaddrinfo)
+        monkeypatch.setattr(socket, "getaddrinfo", getaddrinfo)
         port = upstream.url.rsplit(":", 1)[-1]
         url = f"http://provider.example:{port}/"
         async with Client(DEVNET) as client, client.open("GET", url) as answer:
             assert await answer.read() == f"provider.example:{port}".encode()
     assert asked_names == ["provider.example"]
+
+
+async def test_names_that_never_resolve_keep_nobody_waiting(monkeypatch: Any) -> None:
+    """The system's lookup cannot be ended: names of strangers must not take the few threads in
+    which asyncio looks up everybody's, nor more than one thread each."""
+    silent, asked_names, real = threading.Event(), [], socket.getaddrinfo
+
+    def getaddrinfo(host: Any, port: Any, *more: Any) -> Any:
+        if not str(host).endswith(".example"):
+            return real(host, port, *more)
+        asked_names.append(host)
+        if host != "provider.example":
+            silent.wait(20)
+            raise socket.gaierror("no answer")
+        return [(socket.AF_INET, socket.SOCK_STREAM, 6, "", ("127.0.0.1", port))]
+
+    async def script(reply: Reply, asked: Asked) -> None:
+        await reply.whole(b"here")
+
+    async def given_up(client: Client, number: int) -> None:
+        with pytest.raises(TimedOut):
+            url = f"http://{number % 40}.example:8080/"
+            async with client.open("GET", url, limits=replace(IMPATIENT, connect=0.2)):
+                pass
+
+    monkeypatch.setattr(socket, "getaddrinfo", getaddrinfo)
+    async with Upstream(script) as upstream, Client(DEVNET) as client:
+        try:
+            await asyncio.gather(*(given_up(client, number) for number in range(80)))
+            port = upstream.url.rsplit(":", 1)[-1]
+            async with client.open("GET", f"http://provider.example:{port}/") as answer:
+                assert await answer.read() == b"here"
+        finally:
+            silent.set()
+    assert sorted(asked_names) == sorted([*(f"{n}.example" for n in range(40)), "provider.example"])
 
 
 async def test_nobody_listens() -> None:
