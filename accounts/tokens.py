@@ -292,7 +292,7 @@ def _limit(text: str) -> int | None:
     try:
         limit = money.parse(text)
     except ValueError as error:
-        raise _bad("spend_limit", _("cannot be read: %(error)s.") % {"error": error}) from None
+        raise _bad("spend_limit", _("cannot be read: %(error)s") % {"error": error}) from None
     if limit <= 0:
         raise _bad("spend_limit", _("must be more than nothing; leave it empty for no limit."))
     return limit

@@ -328,7 +328,7 @@ class Env:
             host, port = parts.hostname, parts.port
         except ValueError:
             host, port, parts = None, None, urlsplit("")
-        if parts.scheme not in _MAIL_PORTS or not host or parts.path.strip("/"):
+        if parts.scheme not in _MAIL_PORTS or not host or port == 0 or parts.path.strip("/"):
             raise ImproperlyConfigured(
                 f"{name} must look like smtp+tls://user:password@mail.example.org:587 "
                 f"({', '.join(_MAIL_PORTS)}); fix or unset it"

@@ -15,7 +15,7 @@ from django.utils.decorators import sync_only_middleware
 
 from accounts.errors import NodeError, Problem, TooMany
 from accounts.pages_parts import PastTheEnd
-from accounts.problems import of_node
+from accounts.problems import of_node, problem
 from marketplace import logs, traffic, views_errors
 from probes import exchange
 
@@ -147,6 +147,8 @@ def _page_of(request: HttpRequest, exception: Exception) -> HttpResponse | None:
         return HttpResponseRedirect(exception.path)
     if isinstance(exception, NodeError):
         exception = of_node(exception)
+    if isinstance(exception, Problem) and views_errors.for_script(request):
+        return problem(request, exception)
     if isinstance(exception, TooMany):
         page = views_errors.too_many_requests(request, exception.retry_after)
         for name, value in exception.headers.items():

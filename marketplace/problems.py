@@ -77,9 +77,14 @@ def document(request: HttpRequest, problem: Problem, status: int = 0) -> HttpRes
     return response
 
 
+def code_of(status: int) -> str:
+    """The code that says of an error no more than its status does."""
+    return _BY_STATUS.get(status, "internal_error" if status >= 500 else "bad_request")
+
+
 def of_status(request: HttpRequest, status: int, headers: Mapping[str, str]) -> HttpResponse:
     """The problem document of an error that something else answered in its own words."""
-    code = _BY_STATUS.get(status, "internal_error" if status >= 500 else "bad_request")
+    code = code_of(status)
     detail = CODES[code].meaning
     kept = {name: headers[name] for name in ("Allow", "Retry-After") if name in headers}
     if kept.get("Allow") == "GET":

@@ -296,10 +296,10 @@ def database(url: str, name: str = "DATABASE_URL") -> dict[str, Any]:
     URL, which the variable `name` holds."""
     try:
         parts = urlsplit(url)
-        port = str(parts.port or "")
+        port = "" if parts.port is None else str(parts.port)
     except ValueError:
         parts, port = urlsplit(""), ""
-    if parts.scheme not in ("postgresql", "postgres") or not parts.path.strip("/"):
+    if port == "0" or parts.scheme not in ("postgresql", "postgres") or not parts.path.strip("/"):
         raise ImproperlyConfigured(
             f"{name} must look like postgresql://user:password@host:5432/name"
         )

@@ -1,6 +1,7 @@
 """Pages for what went wrong: what happened, what it means, what to do, and the request id.
 
-Paths under `/api/` answer with problem documents instead (`marketplace.problems`).
+A page's script is told the same as a problem document, in words that it can show. Paths under
+`/api/` answer with their own (`marketplace.problems`).
 """
 
 from __future__ import annotations
@@ -9,6 +10,7 @@ import logging
 import sys
 from typing import Any
 
+from django.core.exceptions import RequestDataTooBig
 from django.db import InterfaceError, OperationalError
 from django.http import Http404, HttpRequest, HttpResponse
 from django.template.loader import render_to_string
@@ -21,7 +23,7 @@ from accounts.http import NotSignedIn, own_form, typed
 from accounts.models import User
 from accounts.problems import problem
 from accounts.roles import RoleNeeded
-from marketplace import pages
+from marketplace import pages, problems
 
 log = logging.getLogger(__name__)
 
@@ -44,6 +46,10 @@ _TEXTS = {
     405: (
         gettext_noop("This page does not take that kind of request"),
         gettext_noop("Nothing was changed."),
+    ),
+    413: (
+        gettext_noop("This is too much at once"),
+        gettext_noop("Nothing was changed. Go back, and send less of it."),
     ),
     429: (
         gettext_noop("Too many requests"),
@@ -69,6 +75,12 @@ _LAST_RESORT = (
 )
 
 
+def for_script(request: HttpRequest) -> bool:
+    """Whether a page's script asked, which reads JSON and shows its sentences."""
+    wanted = request.accepts("application/json") and not request.accepts("text/html")
+    return wanted and not request.path.startswith("/api/")
+
+
 def error(
     request: HttpRequest,
     status: int,
@@ -80,6 +92,12 @@ def error(
     """The error page of a status; `text` replaces its explanation, `retry_seconds` becomes
     `Retry-After`, `sign_in` offers the door of the staff."""
     title, explanation = _TEXTS.get(status) or _TEXTS[500 if status >= 500 else 400]
+    if for_script(request):
+        code, said = problems.code_of(status), text or _(explanation)
+        answer = problem(request, Problem(code, f"{_(title)}.", said, status=status))
+        if retry_seconds is not None:
+            answer["Retry-After"] = str(retry_seconds)
+        return answer
     # What may pass can be sent again, as it was typed.
     again = _again(request, "") if status in (429, 503) and own_form(request) else None
     page = pages.ErrorPage(
@@ -97,7 +115,7 @@ def error(
 
 
 def bad_request(request: HttpRequest, exception: Exception) -> HttpResponse:
-    return error(request, 400)
+    return error(request, 413 if isinstance(exception, RequestDataTooBig) else 400)
 
 
 def forbidden(request: HttpRequest, exception: Exception) -> HttpResponse:

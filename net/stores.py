@@ -64,9 +64,11 @@ def parse(url: str) -> Store:
     if scheme != SENTINEL:
         try:
             parts = urlsplit(url)
-            _ = parts.port
+            port = parts.port
         except ValueError:
-            raise ValueError(f"the port is not a number; {_SHAPE}") from None
+            port = 0
+        if port == 0:
+            raise ValueError(f"the port is no number of 1 to 65535; {_SHAPE}")
         if scheme != "unix" and not re.fullmatch(r"(?:/[0-9]*)?", parts.path):
             # The site would take the first database, the queue none.
             raise ValueError(f"the database is not a number; {_SHAPE}")
@@ -96,7 +98,7 @@ def _host(text: str) -> tuple[str, int]:
         host, port = parts.hostname, parts.port
     except ValueError:
         host = port = None
-    if not host:
+    if not host or port == 0:
         raise ValueError(f"{text[:80]!r} is not host:port; {_SHAPE}")
     return host, port or _SENTINEL_PORT
 

@@ -4,7 +4,8 @@ const csrf = () => document.getElementById('wallet').dataset.csrf;
 
 export class Refusal extends Error {
   constructor(problem, status) {
-    super([problem.title, problem.fix].filter(Boolean).join(' ') || t('The server answered {status}.', { status }));
+    const unsaid = () => (status === 413 ? t('This is larger than the server takes.') : t('The server answered {status}.', { status }));
+    super([problem.title, problem.fix].filter(Boolean).join(' ') || unsaid());
     Object.assign(this, { refusal: true, reason: problem.code ?? '', status, problem });
   }
 }

@@ -113,6 +113,7 @@ learn({
 "The wallet shares no account with this page.": "Die Wallet teilt kein Konto mit dieser Seite.",
 "This could not be saved. Try again in a moment.": "Das ließ sich nicht speichern. Gleich noch einmal versuchen.",
 "This file cannot be read.": "Diese Datei ist nicht lesbar.",
+"This is larger than the server takes.": "Das ist größer, als der Server annimmt.",
 "This is the only time it is shown; what is kept here cannot be turned back into it.": "Es wird nur dieses eine Mal gezeigt; was hier aufbewahrt wird, lässt sich nicht darin zurückverwandeln.",
 "This page cannot reach the server.": "Diese Seite erreicht den Server nicht.",
 "This page has no actions of its own.": "Diese Seite hat keine eigenen Aktionen.",

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import html
+import json
 from typing import Any
 from urllib.parse import parse_qsl, urljoin, urlsplit
 
 import pytest
 from asgiref.sync import SyncToAsync
 from asgiref.testing import ApplicationCommunicator
+from django.conf import settings
 from django.http import HttpRequest, HttpResponse
 from django.test import Client, RequestFactory
+from redis.exceptions import RedisError
 
 from accounts import roles
 from accounts.errors import NodeUnavailable, Problem, TooMany
@@ -17,6 +21,7 @@ from accounts.models import User
 from accounts.roles import Role
 from marketplace.asgi import http
 from marketplace.middleware import designed_errors
+from marketplace.views_errors import server_error
 from tests import factories
 
 pytestmark = pytest.mark.django_db
@@ -37,6 +42,17 @@ def test_programs_get_no_page(client: Client) -> None:
     response = client.post("/api/v1/status")
     assert response.status_code == 405
     assert response["Content-Type"] == "application/problem+json"
+    # A page's script shows what it is told.
+    response = client.get("/playground/nowhere", headers={"Accept": "application/json"})
+    assert (response.status_code, response.json()["code"]) == (404, "not_found")
+    fields = {"text": "a" * (settings.DATA_UPLOAD_MAX_MEMORY_SIZE + 1)}
+    for kind, said in (
+        ("application/json", "application/problem+json"),
+        ("text/html", "text/html"),
+    ):
+        response = client.post("/playground/chat/start", fields, headers={"Accept": kind})
+        assert response.status_code == 413 and response["Content-Type"].startswith(said)
+        assert "This is too much at once" in response.content.decode()
 
 
 @pytest.mark.parametrize(
@@ -58,6 +74,13 @@ def test_what_a_page_raises_becomes_a_page(raised: Exception, status: int, said:
     assert response.get("Retry-After") == ("7" if status == 429 else None)
     # What may pass can be asked for again from here.
     assert ('href="/x">Try again' in response.content.decode()) == (status != 409)
+    # A page's script reads the same as words it can show.
+    script = RequestFactory().post("/x", headers={"Accept": "application/json"})
+    response = middleware.process_exception(script, raised)
+    assert response.status_code == status
+    assert response.get("Retry-After") == ("7" if status == 429 else None)
+    body = json.loads(response.content)
+    assert html.escape(f"{body['title']} {body.get('fix', '')}").find(said) >= 0
     # A form is kept for it.
     own = {"Origin": "http://testserver"}
     form = RequestFactory().post("/x", {"note": "a <b>"}, headers=own)
@@ -101,6 +124,18 @@ def test_every_list_leads_back_from_beyond_its_end(client: Client, path: str) ->
 def test_a_failure_stays_a_failure() -> None:
     middleware: Any = designed_errors(lambda request: HttpResponse())
     assert middleware.process_exception(RequestFactory().get("/x"), ValueError("bug")) is None
+
+
+def test_a_store_that_does_not_answer_is_told_to_a_script() -> None:
+    request = RequestFactory().post("/x", headers={"Accept": "application/json"})
+    try:
+        raise RedisError("timed out")
+    except RedisError:
+        response = server_error(request)
+    body = json.loads(response.content)
+    assert (response.status_code, response["Retry-After"]) == (503, "10")
+    assert body["code"] == "unavailable" and body["title"].endswith("right now.")
+    assert body["fix"].startswith("Nothing was changed.")
 
 
 async def test_no_middleware_leaves_the_thread_of_its_request(

@@ -113,6 +113,9 @@ def test_settings_are_checked(alice: User) -> None:
         with pytest.raises(Problem) as caught:
             wanted(**given)
         assert caught.value.code == "invalid_request", given
+    with pytest.raises(Problem) as caught:
+        wanted(spend_limit="some")
+    assert caught.value.title.endswith("for example 2.5.")
     good = wanted(models="a\nb\na", providers=factories.PETRA.lower(), verified_only=True)
     assert (good.model_names, good.providers) == (("a", "b"), (factories.PETRA,))
 

@@ -82,6 +82,7 @@ WRONG: tuple[tuple[dict[str, str], str], ...] = (
     ({"NETWORK": "galileo", "ALLOW_PRIVATE_PROVIDERS": "1"}, "ALLOW_PRIVATE_PROVIDERS"),
     ({"NETWORK": "galileo", "ATTESTATION_ANCHORS": "x.json"}, "ATTESTATION_ANCHORS"),
     ({"DATABASE_URL": "mysql://x/y"}, "DATABASE_URL"),
+    ({"DATABASE_URL": "postgresql://x:0/y"}, "DATABASE_URL"),
     ({"DATABASE_URL": "postgresql://x/y?tls=yes"}, "DATABASE_URL"),
     ({"TRUSTED_PROXIES": "http://proxy"}, "TRUSTED_PROXIES"),
     ({"NETWORK": "galileo", "SECRET_KEY": "short"}, "SECRET_KEY"),

@@ -113,6 +113,7 @@ def test_a_sender_holds_an_address() -> None:
         ),
         (lambda e: e.bearer("X"), "aB1~+/=", ("two words", "Schlüssel", "a\nb")),
         (lambda e: e.dsn("X"), "https://k@host:1/2", ("https://k@host:port/2", "https://k@host")),
+        (lambda e: e.mail("X").host, "smtp://host:2525", ("smtp://host:0", "smtp://host:port")),
         (lambda e: e.contacts("X"), "mailto:a@b, https://c/d", ("mailto:", "https://", "tel:1")),
         (lambda e: e.contacts("X", ("tel",)), "tel:+49-30-1", ("tel:", "tel:home", "mailto:a@b")),
         (lambda e: e.contacts("X", most=1), "mailto:a@b", ("mailto:a@b,mailto:c@d",)),

@@ -49,6 +49,7 @@ def test_sentinels_are_taken_apart() -> None:
         "localhost:6379",
         "http://host/0",
         "redis://u:secret@host:port/0",
+        "redis://u:secret@host:0/0",
         "redis://u:secret@host/main",
         "redis://u:secret@host/-1",
         "redis+sentinel://",
@@ -57,6 +58,7 @@ def test_sentinels_are_taken_apart() -> None:
         "redis+sentinel:///market/0",
         "redis+sentinel://host/market/first",
         "redis+sentinel://host:port/market",
+        "redis+sentinel://host:0/market",
         "redis+sentinel://u:secret@host:99999/market",
     ],
 )
