@@ -51,7 +51,7 @@ _NO_LOG = "Its log cannot be read."
 #: something else at every look would have it all written at every look.
 MOST_TAKEN = 3 * broker.MOST_LOG_BYTES
 _TOO_OFTEN = "Its log was rewritten too often: it is not read any more."
-#: After the end: how long the log may still grow.
+#: After the end: how long the log may still grow, and the chain's word may take.
 _AFTERWARDS = dt.timedelta(minutes=2)
 
 
@@ -116,7 +116,8 @@ def _answered(task: Task, said: Said, raw: bytes | None, unread: str, now: dt.da
         held.looked_at, held.failures, held.error = now, 0, unread[:400]
         held.look_next = _next(held, now)
         held.save()
-    if changed:
+    # The chain's word about an end comes to us later than the provider's.
+    if changed or held.ended:
         tell(task)
 
 
@@ -193,7 +194,8 @@ def _append(task: Task, raw: bytes) -> bool:
 def _next(task: Task, now: dt.datetime) -> dt.datetime | None:
     if task.ended:
         last = task.passages.filter(stage=task.progress).values_list("at", flat=True).first()
-        return None if last is None or now - last > _AFTERWARDS else now + WAITING
+        over = last is None or now - last > _AFTERWARDS
+        return None if over else now + (DEVNET if settings.IS_DEVNET else BUSY)
     if settings.IS_DEVNET:
         return now + DEVNET
     idle = (tuning.DELIVERED, tuning.USER_ACKNOWLEDGED)

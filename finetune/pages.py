@@ -48,6 +48,10 @@ LOST = N_(
     "is not released."
 )
 ITS_WORD = N_("The provider says that it is settled; the chain does not say so yet.")
+GIVEN_UP = N_(
+    "The provider gave this result up on the chain: nothing was charged, and its key is not "
+    "released."
+)
 
 
 @dataclass(frozen=True)
@@ -280,6 +284,8 @@ class TaskPage:
     blocked_by: Blocked | None
     #: Neuron that its settlement took; None where there was none.
     charged: int | None = None
+    #: How it was settled, by the chain (`ledger.Settlement.status`); empty: not, or not known here.
+    ended_as: str = ""
     #: Where its service can be reported, once it failed.
     report: str = ""
     review: Review | None = None
@@ -301,7 +307,16 @@ class TaskPage:
 
     @property
     def lost(self) -> bool:
-        return lost(self.deliverable)
+        return lost(self.deliverable, self.ended_as)
+
+    @property
+    def released(self) -> bool:
+        """Whether the key is on the chain, which takes no key without a settlement in full."""
+        return self.ended_as == "acknowledged"
+
+    @property
+    def overcharged(self) -> bool:
+        return self.charged is not None and self.charged > (self.task.fee or 0)
 
     @property
     def per_million(self) -> int:
@@ -338,29 +353,35 @@ def times(task: Task) -> tuple[tuple[str, dt.datetime | None], ...]:
     return tuple(reversed(found))
 
 
-def lost(named: Deliverable | None) -> bool:
-    """Whether nobody will ever have the model: settled without an acknowledgement."""
-    return named is not None and named.settled and not named.acknowledged
+def lost(named: Deliverable | None, ended_as: str = "") -> bool:
+    """Whether nobody will ever have the model: settled without an acknowledgement, or given up."""
+    unpaid = named is not None and named.settled and not named.acknowledged
+    return unpaid or ended_as in ("abandoned", "penalty")
 
 
-def meaning(task: Task, named: Deliverable | None) -> str:
+def meaning(task: Task, named: Deliverable | None, ended_as: str = "") -> str:
     """What the stage means for the person, where it stands by the chain; `named`: its result there.
     A chain keeps the newest results alone."""
-    if lost(named):
+    if ended_as == "abandoned":
+        return GIVEN_UP
+    if lost(named, ended_as):
         return LOST
-    if task.progress == tuning.FINISHED and named is not None and not named.acknowledged:
+    if ended_as == "acknowledged":
+        return STAGES[tuning.FINISHED]
+    if task.progress == tuning.FINISHED and named is not None and not named.settled:
         return ITS_WORD
     return STAGES.get(task.progress, "")
 
 
-def steps(task: Task, named: Deliverable | None) -> tuple[Step, ...]:
+def steps(task: Task, named: Deliverable | None, ended_as: str = "") -> tuple[Step, ...]:
     """The whole way, with where it stands; a failed task shows how far it came."""
     passed = dict(times(task))
     last = max((tuning.STAGES.index(s) for s in passed if s in tuning.STAGES), default=0)
+    finished = task.progress == tuning.FINISHED or ended_as == "acknowledged"
     found = []
     for at, stage in enumerate(tuning.STAGES):
-        state = "done" if at < last or task.progress == tuning.FINISHED else "next"
-        if at == last and task.progress != tuning.FINISHED:
+        state = "done" if at < last or finished else "next"
+        if at == last and not finished:
             state = "failed" if task.progress == tuning.FAILED else "current"
         if stage == tuning.USER_ACKNOWLEDGED and lost(named):
             state = "failed"

@@ -90,10 +90,18 @@ def _begin(task: Task) -> None:
         held = Task.objects.select_for_update().get(pk=task.pk)
         if held.result_state == State.FETCHING:
             raise Problem("under_way", _("It is being fetched already."), status=409)
+        if held.result_state == State.HERE:
+            # What comes now may be nothing, or something else: what was checked stays.
+            raise Problem("already_here", _("It is here already, and was checked."), status=409)
         require_room(task.provider)
         held.result_state, held.result_error = State.FETCHING, ""
         held.result_touched = timezone.now()
         held.save(update_fields=["result_state", "result_error", "result_touched"])
+
+
+def unreadable(task: Task) -> None:
+    """Nothing opens what is kept of it any more: it can be fetched anew."""
+    _end(task, State.FAILED, N_("Its bytes cannot be read here any more. Fetch it again."))
 
 
 def require_room(provider: str) -> None:

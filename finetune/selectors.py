@@ -13,6 +13,7 @@ from accounts import clock
 from accounts.models import User
 from attestation import selectors as attestation
 from attestation.selectors import ServiceKey
+from chain.models import RawLog
 from finetune import offers as offered
 from finetune import reading, services
 from finetune.models import Task
@@ -21,10 +22,12 @@ from ledger import selectors as ledger
 from ledger.models import Kind, ServingContract, Settlement
 from ledger.records import Deliverable, Position
 from probes.charts import Chart, Point, Value, series
-from protocol import datasets, tuning
+from protocol import datasets, events, tuning
 
 MOST_OFFERS = 50
 _TABLE_POINTS = 400
+#: Of one pair, the newest are looked through.
+_SETTLEMENTS = 200
 
 
 def offers() -> tuple[OfferRow, ...]:
@@ -110,17 +113,24 @@ def _deadline(task: Task, named: Deliverable, contract: ServingContract, lead: i
     return Deadline(delivered + window, tuning.penalty(task.fee or 0, percent), percent, lead)
 
 
-def settlement(task: Task, named: Deliverable | None) -> Settlement | None:
-    """The settlement that paid for it, in full or the penalty alone: the first after its delivery,
-    since the contract settles each result once (1 query)."""
-    if task.fee is None or named is None or not named.settled:
-        return None
-    delivered = dt.datetime.fromtimestamp(named.timestamp_unix, dt.UTC)
+def settlement(task: Task) -> Settlement | None:
+    """The settlement of its result by what the contract's own log names, whatever the provider said
+    of its fee; None where there was none, or none that is known here (2 queries)."""
     rows = Settlement.objects.filter(
         user=task.user.address, provider=task.provider, serving=task.serving
     )
-    paid = rows.filter(settled__lte=task.fee, at__gte=delivered)
-    return paid.order_by("block", "log_index").first()
+    found = {(row.block, row.log_index): row for row in rows.order_by("-block")[:_SETTLEMENTS]}
+    logs = RawLog.objects.filter(
+        block_number__in={block for block, _index in found}, address=task.serving
+    )
+    for log in logs.order_by("-block_number", "-log_index"):
+        row = found.get((log.block_number, log.log_index))
+        if row is None or row.tx_hash != log.tx_hash:
+            continue
+        said = events.decode(Kind.FINE_TUNING.value, log.topics, log.data)
+        if getattr(said, "deliverable_id", "") == str(task.remote_id):
+            return row
+    return None
 
 
 def chart(task: Task, found: reading.Curve) -> Chart | None:

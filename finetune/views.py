@@ -7,6 +7,7 @@ import hashlib
 import io
 import re
 from functools import cache
+from itertools import chain
 from pathlib import Path
 from urllib.parse import urlencode
 from uuid import UUID
@@ -30,6 +31,7 @@ from django.views.decorators.http import require_GET, require_POST
 from accounts import funds, limits, pages_parts
 from accounts import pages_transaction as shown
 from accounts import selectors as accounts
+from accounts.crypto import Unreadable
 from accounts.errors import Problem
 from accounts.http import in_pieces, signed_out, user_of, uuid_of
 from accounts.models import User
@@ -70,7 +72,7 @@ ACKNOWLEDGE = (
 )
 DECRYPT = (
     "uv run zg-decrypt.py --file {file}.bin --out model.zip --rpc {rpc} "
-    "--contract {contract} --provider {provider} --task {task}"
+    "--contract {contract} --provider {provider} --task {task}{more}"
 )
 #: What may stand in a command that people copy; a model's name is a stranger's.
 _SAFE = re.compile(r"[A-Za-z0-9][A-Za-z0-9._/-]{0,99}")
@@ -151,7 +153,8 @@ def _page(task: Task, level: str) -> pages.TaskPage:
     curve = reading.curve(lines)
     held = results.position_of(task)
     named = results.named_by(held, task)
-    paid = selectors.settlement(task, named)
+    paid = selectors.settlement(task)
+    ended_as = paid.status if paid else ""
     running = task.progress == tuning.TRAINING
     current, review, older = None, None, _is_older(task)
     if named is not None and not named.acknowledged and not named.settled and not older:
@@ -159,11 +162,12 @@ def _page(task: Task, level: str) -> pages.TaskPage:
     listing = follow.listing_of(task)
     wanted = selectors.shown_lines(lines, level)
     over = task.progress == tuning.FINISHED and named is not None and named.acknowledged
+    lost = pages.lost(named, ended_as)
     parameters = _parameters(task)
     return pages.TaskPage(
         task=task,
-        means=pages.meaning(task, named),
-        steps=pages.steps(task, named),
+        means=pages.meaning(task, named, ended_as),
+        steps=pages.steps(task, named, ended_as),
         passages=pages.times(task),
         listing=listing,
         deliverable=named,
@@ -178,17 +182,18 @@ def _page(task: Task, level: str) -> pages.TaskPage:
         price=_price(task, parameters),
         readable=parameters is not None,
         cancellable=task.progress in tuning.CANCELLABLE,
-        fetchable=not pages.lost(named) and (named is not None or task.progress in results.READY),
+        fetchable=not lost and (named is not None or task.progress in results.READY),
         from_storage=bool(settings.STORAGE_INDEXER_URL) and named is not None,
         settlement=(paid.tx_hash or "") if paid else "",
         charged=paid.settled if paid else None,
+        ended_as=ended_as,
         blocked_by=_blocked_by(task, held),
         report=_report(listing) if task.progress == tuning.FAILED else "",
         review=review,
         current=current,
         contracts=accounts.contract_addresses(),
         queue=_queue(task, listing),
-        places=deploying.places(task) if over else (),
+        places=deploying.places(task) if over and not lost else (),
         cli=ACKNOWLEDGE.format(task=task) if older else "",
         images=attestation.images(task.verification) if task.verification else (),
     )
@@ -302,9 +307,15 @@ def result(request: HttpRequest, task_id: UUID) -> HttpResponseBase:
         return HttpResponse(_("The result is not here."), status=404, content_type="text/plain")
     size = found.result.size
     start = _start(request.headers.get("Range", ""), size)
+    pieces = files.read(found.result, start)
+    try:
+        first = next(pieces, b"")
+    except Unreadable:
+        results.unreadable(found)
+        return HttpResponseRedirect(f"/fine-tuning/tasks/{found.pk}#result")
     # Not wrapped by compression: what is hashed is what is sent.
     answer = StreamingHttpResponse(
-        in_pieces(request, files.read(found.result, start)),
+        in_pieces(request, chain((first,), pieces)),
         content_type="application/octet-stream",
     )
     answer["Content-Disposition"] = f'attachment; filename="{found.remote_id}.bin"'
@@ -358,6 +369,10 @@ def _told(task: Task | None) -> dict[str, str]:
         "contract": task.serving if task else "FINE_TUNING_CONTRACT",
         "provider": task.provider if task else "PROVIDER",
         "task": str(task.remote_id) if task else "TASK_ID",
+        # The key is then asked for after all checks, and the provider may be another by now.
+        "more": f" --user {task.user.address} --signer {task.tee_signer}"
+        if task and task.tee_signer
+        else "",
     }
 
 

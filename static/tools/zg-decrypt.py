@@ -9,7 +9,8 @@
         --rpc RPC_URL --contract FINE_TUNING_CONTRACT --provider PROVIDER --task TASK_ID
 
 In this order, and nothing is written before the last step:
-1. the chain is asked for the result's hash, its sealed key and the provider's signing key;
+1. the chain is asked for the result's hash, its sealed key and the provider's signing key (which
+   --signer names, where the provider has another one by now, or is gone);
 2. the file's hash must be the one on the chain;
 3. the provider's key must have signed the seals of all its parts;
 4. your private key (asked for, or from --keystore) opens the sealed key;
@@ -79,8 +80,11 @@ def call(rpc: str, contract: str, signature: str, types: list[str], values: list
     return bytes.fromhex(found["result"][2:])
 
 
-def from_chain(rpc: str, contract: str, user: str, provider: str, task: str) -> tuple[bytes, bytes, str]:
-    """(root, sealed key, signer) of one result."""
+def from_chain(
+    rpc: str, contract: str, user: str, provider: str, task: str, signer: str | None
+) -> tuple[bytes, bytes, str]:
+    """(root, sealed key, signer) of one result; the provider's present signer unless one is given:
+    it may have another key by now, or be gone."""
     raw = call(
         rpc,
         contract,
@@ -94,6 +98,8 @@ def from_chain(rpc: str, contract: str, user: str, provider: str, task: str) -> 
             "the provider releases the key after your acknowledgement is settled, usually minutes"
         )
         raise Stop(f"no key is on the chain yet: {why}")
+    if signer:
+        return root, sealed, signer
     raw = call(rpc, contract, "getService(address)", ["address"], [provider])
     return root, sealed, to_checksum_address(decode([SERVICE], raw)[0][6])
 
@@ -235,7 +241,7 @@ def run(given: argparse.Namespace) -> None:
     with path.open("rb") as source:
         if online:
             root, sealed, signer = from_chain(
-                given.rpc, given.contract, user, given.provider, given.task
+                given.rpc, given.contract, user, given.provider, given.task, given.signer
             )
             check_hash(source, size, root)
             print(f"the file is the one that the chain names: 0x{root.hex()}")
@@ -261,7 +267,7 @@ def main() -> int:
     parser.add_argument("--task", help="id of the task")
     parser.add_argument("--user", help="your address; then the key is asked for after all checks")
     parser.add_argument("--secret", help="offline: the sealed key, hex")
-    parser.add_argument("--signer", help="offline: the provider's signing key, an address")
+    parser.add_argument("--signer", help="the provider's signing key (default: its key of today)")
     parser.add_argument("--keystore", help="a keystore file instead of a private key")
     parser.add_argument("--force", action="store_true", help="replace --out")
     try:
@@ -269,7 +275,7 @@ def main() -> int:
     except Stop as why:
         print(f"STOPPED: {why}. Nothing was written.", file=sys.stderr)
         return 1
-    except OSError as error:
+    except (OSError, ValueError) as error:
         print(f"STOPPED: {error}. Nothing was written.", file=sys.stderr)
         return 1
     return 0

@@ -6,15 +6,19 @@ import gzip
 import io
 from http.server import BaseHTTPRequestHandler
 from typing import Any
+from uuid import uuid4
 
 import pytest
+from eth_abi import encode
 
 from accounts.errors import Problem
 from accounts.models import Intent, State, User
+from chain.models import RawLog
 from devnet import accounts as cast
 from finetune import files, results
 from finetune.models import Dataset, DatasetState, Piece, Task
-from protocol import model_file, tuning
+from ledger.models import SubAccount
+from protocol import events, model_file, tuning
 from protocol.digests import address_of_key, sign
 from tests import factories
 from tests.db.test_keys_lasting import signed_in
@@ -166,3 +170,91 @@ def test_what_nothing_opens_any_more_is_fetched_anew(alice: User, answering: Any
     results.fetch(task, "0x00", 1)
     task.refresh_from_db()
     assert "sends the file compressed" in task.result_error
+
+
+def test_what_was_checked_stays_whatever_is_asked_or_lost_later(alice: User, settings: Any) -> None:
+    """A second tab, another device: a provider that is gone by then must not take it away."""
+    raw = b"checked" * 10
+    file = files.create(alice, len(raw))
+    files.put(file, 0, raw)
+    task = made(alice, result=file, result_state="here")
+    settings.STORAGE_INDEXER_URL = "http://127.0.0.1:1"
+    with pytest.raises(Problem, match="here already"):
+        results.ask_storage(task)
+    client, path = signed_in(cast.user(1)), f"/fine-tuning/tasks/{task.pk}"
+    assert b"".join(client.get(f"{path}/result")) == raw
+    # The key of its bytes is lost: that is said, and it can be fetched anew.
+    Piece.objects.update(sealed=b"x" * 40)
+    assert client.get(f"{path}/result", follow=True).redirect_chain[0][0].startswith(path)
+    page = client.get(path).content.decode()
+    assert "cannot be read here any more" in page and 'data-testid="result-fetch"' in page
+    results.ask_storage(task)
+
+
+# --- how it was paid for, by the contract's own log ----------------------------------------------
+
+
+def paid(task: Task, fee: int, *, acknowledged: bool = True, block: int = 4_100_000) -> None:
+    """A settlement of this task's result as the follower writes it down."""
+    fields = (str(task.remote_id), fee, acknowledged, 7)
+    _settled(task, "FeesSettled", fields, "acknowledged" if acknowledged else "penalty", block)
+
+
+def _settled(task: Task, name: str, fields: tuple[Any, ...], status: str, block: int) -> None:
+    shape = next(one for one in events.SHAPES if one.name == name)
+    types = [one.type for one in shape.arguments if not one.indexed]
+    row = factories.settlement(
+        provider=task.provider, user=task.user.address, serving=task.serving, block=block,
+        status=status, settled=fields[1] if name == "FeesSettled" else 0,
+        tx_hash=factories.tx_hash(block),
+    )  # fmt: skip
+    topics = [shape.topic, *("0x" + one[2:].lower().zfill(64) for one in (row.user, row.provider))]
+    RawLog.objects.create(
+        block_hash=factories.tx_hash(f"block {block}"), block_number=block, tx_hash=row.tx_hash,
+        log_index=row.log_index, tx_index=0, address=task.serving,
+        topics=topics, data="0x" + encode(types, fields).hex(),
+    )  # fmt: skip
+
+
+def test_a_charge_is_shown_whatever_its_provider_said_and_by_its_own_settlement(
+    alice: User,
+) -> None:
+    task = made(alice, fee=10**15, progress=tuning.FINISHED)
+    client = signed_in(cast.user(1))
+
+    def shown() -> str:
+        return client.get(f"/fine-tuning/tasks/{task.pk}").content.decode()
+
+    # Finished by its provider's word alone: an acknowledged result whose key is not there yet.
+    held = SubAccount.objects.get()
+    held.deliverables = [{**one, "acknowledged": True} for one in held.deliverables]
+    held.save()
+    assert "the chain does not say so yet" in shown() and "sealed for your wallet" not in shown()
+    # Another task's settlement in between is none of this one's; more than was told is said.
+    settle(True)
+    other = Task(user=alice, provider=task.provider, serving=task.serving, remote_id=uuid4())
+    paid(other, 5, block=4_100_001)
+    paid(task, 7 * 10**15, block=4_100_002)
+    assert f'data-testid="task-charged" data-neuron="{7 * 10**15}"' in shown()
+    assert "more than it counted" in shown() and "sealed for your wallet" in shown()
+    assert factories.tx_hash(4_100_002) in shown() and factories.tx_hash(4_100_001) not in shown()
+    # A provider that went away before it told of the end: the key is on the chain all the same.
+    Task.objects.update(progress=tuning.USER_ACKNOWLEDGED, fee=7 * 10**15)
+    assert "sealed for your wallet" in shown() and f"/decrypt?task={task.pk}" in shown()
+    assert "more than it counted" not in shown()
+    Task.objects.update(progress=tuning.FAILED)
+    assert "was charged" in shown() and "Nothing was charged." not in shown()
+
+
+def test_a_result_that_its_provider_gave_up_has_no_key(alice: User) -> None:
+    """The contract sets both marks of it, as of one that was paid for."""
+    task = made(alice, fee=10**15, progress=tuning.FINISHED)
+    held = SubAccount.objects.get()
+    held.deliverables = [
+        {**one, "acknowledged": True, "settled": True} for one in held.deliverables
+    ]
+    held.save()
+    _settled(task, "DeliverableAbandoned", (str(task.remote_id), 1), "abandoned", 4_100_003)
+    page = signed_in(cast.user(1)).get(f"/fine-tuning/tasks/{task.pk}").content.decode()
+    assert "gave this result up" in page and "nobody can open the file" in page
+    assert "sealed for your wallet" not in page and 'data-testid="result-fetch"' not in page

@@ -144,19 +144,6 @@ def test_a_failed_task_says_what_it_cost_and_can_be_reported(alice: User) -> Non
     assert hashlib.sha256(b"{}").hexdigest() in shown()
     stepper = shown().partition('class="stepper"')[2].partition("</ol>")[0]
     assert stepper.count("<time") == 1
-    # A settlement of before its delivery paid for another one.
-    for at, settled in ((timezone.now() - timedelta(hours=1), 5), (timezone.now(), 3 * 10**15)):
-        factories.settlement(
-            provider=task.provider,
-            user=alice.address,
-            serving=task.serving,
-            at=at,
-            settled=settled,
-            log_index=settled % 97,
-        )
-    settle(True)
-    assert f'data-testid="task-charged" data-neuron="{3 * 10**15}"' in shown()
-    assert "Nothing was charged." not in shown()
     # Of one that is asked after no more nobody says that it is.
     Task.objects.update(error="Its log cannot be read.", looked_at=timezone.now(), look_next=None)
     assert "nobody asks again" in shown() and "we keep asking" not in shown()

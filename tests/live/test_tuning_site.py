@@ -160,6 +160,11 @@ def test_dataset_to_decrypted_adapter(lab: TuningLab, tmp_path: Path) -> None:
     raw = b"".join(alice.client.get(f"/fine-tuning/tasks/{task.pk}/result"))
     rest = alice.client.get(f"/fine-tuning/tasks/{task.pk}/result", headers={"Range": "bytes=100-"})
     assert rest.status_code == 206 and b"".join(rest) == raw[100:]
+    assert (
+        alice.post(f"/fine-tuning/tasks/{task.pk}/fetch", {"from": "storage"}, 409)["code"]
+        == "already_here"
+    )
+    Task.objects.update(result_state="")
     alice.post(f"/fine-tuning/tasks/{task.pk}/fetch", {"from": "storage"})
     results.fetch(task, "", 0)
     task.refresh_from_db()
@@ -179,6 +184,14 @@ def test_dataset_to_decrypted_adapter(lab: TuningLab, tmp_path: Path) -> None:
         "user": person.address,
     }
     options = [part for name, value in told.items() for part in (f"--{name}", value)]
+    # Its provider may be gone by then: the page's command names whose seals they are.
+    key = re.search(r"wallet_key: '?(0x\w+)", broker.config.read_text())
+    assert key is not None
+    broker.stop()
+    lab.contracts.fine_tuning.send(Account.from_key(key[1]), "removeService")
+    options += ["--signer", task.tee_signer]
+    page = alice.client.get(f"/fine-tuning/decrypt?task={task.pk}").content.decode()
+    assert f"--user {person.address} --signer {task.tee_signer}" in page
     done = subprocess.run(
         [sys.executable, TOOL, "--file", "in.bin", "--out", "model.zip", *options],
         cwd=tmp_path,

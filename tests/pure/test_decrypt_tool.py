@@ -77,6 +77,7 @@ def test_a_changed_tag_another_signer_and_another_wallet(
         (run(tmp_path, raw, case, wallet=b"\x01" * 32), "another one"),
         (run(tmp_path, raw[:70], case), "too short"),
         (run(tmp_path, raw, case, secret="00"), "malformed"),
+        (run(tmp_path, raw, case, secret="no hex"), "STOPPED: non-hex"),
     ]
     for done, why in tried:
         assert done.returncode == 1 and why in done.stderr
