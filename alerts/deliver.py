@@ -6,11 +6,13 @@ from __future__ import annotations
 
 import asyncio
 import datetime as dt
+import hashlib
 import logging
 import re
 import time
 from collections.abc import Iterable
 from dataclasses import dataclass
+from urllib.parse import urlsplit
 
 import orjson
 from asgiref.sync import async_to_sync
@@ -302,13 +304,22 @@ def _mail(way: Channels | None, rows: list[Delivery]) -> None:
     started = time.monotonic()
     with translation.override(rows[0].user.reads):
         said = letter(told) if told else _test()
-    error = send_mail(way.email, *said, headers=unsubscribing.headers(way))
+    headers = {**unsubscribing.headers(way), "Message-ID": _mail_id(rows)}
+    error = send_mail(way.email, *said, headers=headers)
     took = int((time.monotonic() - started) * 1000)
     Channels.objects.filter(pk=way.pk, email=way.email).update(email_error=error)
     outcome = Outcome(not error, None, error or words.HANDED_OVER, took)
     for row in rows:
         last = row.tried + 1 >= _MAIL_TRIES or row.notification is None
         _record_mail(row, outcome, last=last)
+
+
+def _mail_id(rows: Iterable[Delivery]) -> str:
+    """The same for the same deliveries: a mail that went out before we could write that down goes
+    out again, and programs show what has one id once (RFC 5322, 3.6.4)."""
+    told = "".join(sorted(row.pk.hex for row in rows))
+    name = hashlib.sha256(told.encode()).hexdigest()[:32]
+    return f"<{name}@{urlsplit(settings.SITE_URL).hostname}>"
 
 
 def _record_mail(row: Delivery, outcome: Outcome, *, last: bool) -> None:

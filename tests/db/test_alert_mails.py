@@ -14,7 +14,7 @@ from django.utils import timezone
 
 from accounts.models import User
 from alerts import deliver, mailbox, services
-from alerts.models import Channels
+from alerts.models import Channels, Delivery, State
 from devnet import accounts as cast
 from tests.db.test_alert_deliveries import Post, told
 from tests.db.test_alert_deliveries import alice as alice
@@ -56,6 +56,14 @@ def test_every_mail_can_be_ended_without_signing_in(alice: User, post: Post, set
     mailbox.test(alice)
     deliver.send_due()
     letter = email.message_from_bytes(post.letters[0], policy=email.policy.default)
+    # Killed before it was written down, it goes out again, and mail programs know it by its name.
+    Delivery.objects.update(state=State.WAITING, due_at=timezone.now())
+    deliver.send_due()
+    assert letter_of(post)["Message-ID"] == letter["Message-ID"]
+    Delivery.objects.update(state=State.WAITING, due_at=timezone.now())
+    mailbox.test(alice)
+    deliver.send_due()
+    assert letter_of(post)["Message-ID"] != letter["Message-ID"], "it tells more"
     assert letter["List-Unsubscribe-Post"] == "List-Unsubscribe=One-Click"
     path = str(letter["List-Unsubscribe"]).strip(" <>").removeprefix(settings.SITE_URL)
     outside = Client(enforce_csrf_checks=True)
