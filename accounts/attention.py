@@ -223,6 +223,8 @@ def _moved(
         if service is None:
             continue
         known = standings[service]
-        if not (known.good and known.checked_at is not None and known.checked_at > row["last"]):
+        if not (
+            known.holds_key and known.checked_at is not None and known.checked_at > row["last"]
+        ):
             moved[service] = row["last"]
     return moved

@@ -172,12 +172,13 @@ def evidence(standing: StandingView, now: datetime, judged: str, signer: str) ->
     if standing.overall == NEVER or standing.checked_at is None:
         if standing.failed:
             return _("Its evidence FAILED our last check, more than three days ago.")
-        return _(
-            _NO_EVIDENCE.get(
-                standing.declared,
-                gettext_noop("We have not checked the evidence behind its signing key."),
+        if standing.judged and not standing.changed:
+            words = gettext_noop("Our last check is more than three days old and counts no more.")
+        else:
+            words = gettext_noop(
+                "We have not checked the evidence behind its signing key as it is listed now."
             )
-        )
+        return _(_NO_EVIDENCE.get(standing.declared, words))
     age = ago(now - standing.checked_at)
     if standing.overall == EXPIRED:
         words = _("Our last check is %(age)s old and counts no more; it said: %(verdict)s.") % {
@@ -205,7 +206,7 @@ def _verdict(standing: StandingView, age: str) -> str:
             "We checked its evidence %(age)s ago and it FAILED. Send it nothing private, and "
             "expect that its answers prove nothing."
         ) % {"age": age}
-    if word not in ("pass", "warn"):
+    if not standing.holds_key:
         unproven = [
             _(_QUESTIONS.get(q, q))
             for q, said in standing.questions.items()

@@ -29,6 +29,8 @@ from attestation.sources import needs
 _WORST = ("fail", "warn", "not_provided", "not_checked", "pass")
 _GPU = "GPU "
 _NAMED = 3
+#: The only row of a service that claims nothing: its provider was asked for nothing.
+_LABEL = "service.kind"
 #: The row that names Intel's advisories.
 _ADVISED = ("tdx.tcb", "warn")
 
@@ -255,16 +257,23 @@ def _question(run: Verification, name: Any, forced: bool) -> QuestionRow:
         title=_(TITLES[name]),
         answer=answer,
         chip=marked(answer, run.development),
-        why=_why(rows, answer, forced and name in ("key", "software", "fresh")),
+        why=_why(
+            rows,
+            answer,
+            forced and name in ("key", "software", "fresh"),
+            unasked=[row["id"] for row in run.rows] == [_LABEL],
+        ),
         fact=_fact(run, name),
         rows=len(rows),
     )
 
 
-def _why(rows: Sequence[Mapping[str, Any]], answer: str, forced: bool) -> str:
+def _why(rows: Sequence[Mapping[str, Any]], answer: str, forced: bool, *, unasked: bool) -> str:
     if forced and answer == "fail":
         return _("Hardware failed, so nothing that stands in the quote proves anything.")
     if not rows or answer == "not_provided":
+        if unasked:
+            return _("The provider was not asked: the service declares no machine to attest.")
         return _("The provider handed over nothing that answers this.")
     open_rows = sorted(
         (row for row in rows if row["verdict"] != "pass"),

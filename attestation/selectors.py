@@ -101,6 +101,14 @@ class StandingView:
         return self.overall.removeprefix(DEVELOPMENT) in ("pass", "warn")
 
     @property
+    def holds_key(self) -> bool:
+        """Good, and genuine hardware was seen to name the key: that a required part was not seen
+        hides behind "with warnings" in the one word (attestation.md 11)."""
+        answers = (self.questions.get(name) for name in ("hardware", "key"))
+        whole = self.overall.removeprefix(DEVELOPMENT) == "pass"
+        return self.good and (whole or all(answer in ("pass", "warn") for answer in answers))
+
+    @property
     def compared(self) -> bool:
         """Evidence that hardware signed can be held against others' (`attestation.findings`)."""
         return self.questions.get("hardware") in ("pass", "warn", "partial")

@@ -66,7 +66,8 @@ class Checked:
 
     `verdict` is never `verified` unless both bodies were given; it is "" where hashes without bytes
     equal what was signed. `complete`: the provider ended the answer itself, by what was brought;
-    `bytes_held`: the answer's own bytes were brought along with hashes.
+    `bytes_held`: the answer's own bytes were brought along with hashes; `named`: `model` is what
+    was brought says, else what the provider lists now.
     """
 
     provider: str
@@ -80,6 +81,7 @@ class Checked:
     complete: bool = True
     hashes_only: bool = False
     bytes_held: bool = False
+    named: bool = False
 
     @property
     def verdict(self) -> str:
@@ -134,9 +136,9 @@ async def check(
     return _judged((listing, signer), answer_id, document, request, response, complete=complete)
 
 
-def conversation(data: bytes) -> tuple[Checked, ...]:
+def conversation(data: bytes) -> tuple[Checked | None, ...]:
     """Every answer of an exported conversation, by the signatures in the file and the signer that
-    the chain names now. Raises Unusable.
+    the chain names now; None for one of which nothing can be said. Raises Unusable.
     """
     try:
         given = strictjson.loads(data, FILE)
@@ -159,7 +161,16 @@ def conversation(data: bytes) -> tuple[Checked, ...]:
     for turn in turns:
         request, response = unpacker.bytes_of(turn)
         found.append(entry(turn, Body(request), Body(response), known))
-    return tuple(one for one in found if one is not None)
+    return some(found)
+
+
+def some(found: Sequence[Checked | None]) -> tuple[Checked | None, ...]:
+    """The same, if anything can be said of one of them. Raises Unusable."""
+    if not any(found):
+        raise Unusable(
+            _("No request in this file has a signature of a provider that is listed now.")
+        )
+    return tuple(found)
 
 
 class _Unpacker:
@@ -311,6 +322,7 @@ def _judged(
         our_response=ours[1],
         complete=complete,
         hashes_only=bool(request.sha256 or response.sha256),
+        named=bool(model),
     )
 
 

@@ -35,10 +35,9 @@ _BROKEN = (
 )
 
 
-def judge(data: bytes) -> tuple[Checked, ...]:
-    """Every request of such a file, by its hashes and the signer that the chain names now.
-
-    Raises Unusable.
+def judge(data: bytes) -> tuple[Checked | None, ...]:
+    """Every request of such a file, by its hashes and the signer that the chain names now; None for
+    one of which nothing can be said. Raises Unusable.
     """
     try:
         given = strictjson.loads(data, FILE)
@@ -50,8 +49,9 @@ def judge(data: bytes) -> tuple[Checked, ...]:
             _("A file of more than %(max_answers)s requests.") % {"max_answers": f"{MAX_ANSWERS:,}"}
         )
     known = Known()
-    found = [_judged(request, known, pictures="files" in given) for request in requests]
-    return _some([one for one in found if one is not None])
+    return answers.some(
+        [_judged(request, known, pictures="files" in given) for request in requests]
+    )
 
 
 def is_archive(data: bytes) -> bool:
@@ -63,11 +63,11 @@ def is_archive(data: bytes) -> bool:
         return False
 
 
-def archive(data: bytes) -> tuple[Checked, ...]:
-    """Every request of an archive of pictures. A picture that is in it counts by its own bytes,
-    whatever the archive says its hash is. Raises Unusable.
+def archive(data: bytes) -> tuple[Checked | None, ...]:
+    """Every request of an archive of pictures, as of a file. A picture that is in it counts by its
+    own bytes, whatever the archive says its hash is. Raises Unusable.
     """
-    found: list[Checked] = []
+    found: list[Checked | None] = []
     known = Known()
     try:
         with zipfile.ZipFile(io.BytesIO(data)) as opened:
@@ -89,20 +89,12 @@ def archive(data: bytes) -> tuple[Checked, ...]:
         ) from None
     except _BROKEN:
         raise Unusable(_("This archive is damaged, or no archive of pictures from here.")) from None
-    return _some(found)
-
-
-def _some(found: list[Checked]) -> tuple[Checked, ...]:
-    if not found:
-        raise Unusable(
-            _("No request in this file has a signature of a provider that is listed now.")
-        )
-    return tuple(found)
+    return answers.some(found)
 
 
 def _of_archive(
     given: Mapping[str, Any], requests: list[Mapping[str, Any]], members: _Members, known: Known
-) -> list[Checked]:
+) -> list[Checked | None]:
     """The requests of one file of facts, by the bytes of the pictures that it names."""
     really: dict[str, str] = {}
     files = given.get("files")
@@ -110,13 +102,13 @@ def _of_archive(
         name = file.get("name") if isinstance(file, dict) else None
         if isinstance(name, str) and name in members.names:
             really[str(file.get("sha256"))] = hashlib.sha256(members.read(name)).hexdigest()
-    found = []
+    found: list[Checked | None] = []
     for request in requests:
         said = _hash(request.get("response_sha256")).split(",")
         now = ",".join(really.get(one, one) for one in said)
         one = _judged({**request, "response_sha256": now}, known, pictures=True)
-        if one is not None:
-            found.append(replace(one, bytes_held=all(x in really for x in said)))
+        held = all(x in really for x in said)
+        found.append(one and replace(one, bytes_held=held))
     return found
 
 

@@ -164,7 +164,7 @@ VERDICTS: dict[str, str] = {
     "unknown_form": N_("The right key signed, but in a form this site cannot read."),
     "never_signs": N_("This provider's listing names no signer, so there is nothing to check."),
     "no_id": N_("The provider gave no id under which to ask for a signature."),
-    "not_found": N_("The provider has no signature for this answer, or none any more."),
+    "not_found": N_("The provider gave no signature for this answer, or has none any more."),
     "unusable": N_("The provider's reply to our question for a signature is not one."),
 }
 

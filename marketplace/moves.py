@@ -12,12 +12,9 @@ from dataclasses import dataclass
 
 from django.utils.translation import gettext as _
 
-from attestation.selectors import DEVELOPMENT, StandingView
+from attestation.selectors import StandingView
 from ledger import selectors
 from ledger.records import Listing
-
-#: Words of a verdict that speak for the endpoint it was made at.
-_GOOD = ("pass", "warn")
 
 
 @dataclass(frozen=True)
@@ -30,8 +27,8 @@ class Move:
 
     def attested(self, standing: StandingView) -> bool:
         """Whether we found its evidence good since (a verdict is always about the present URL)."""
-        judged = standing.overall.removeprefix(DEVELOPMENT)
-        return judged in _GOOD and standing.checked_at is not None and standing.checked_at > self.at
+        at = standing.checked_at
+        return standing.holds_key and at is not None and at > self.at
 
     @property
     def text(self) -> str:

@@ -167,7 +167,8 @@ class Side:
 
 @dataclass(frozen=True)
 class AnswerRow:
-    """`verdict` is "" where hashes without bytes equal what was signed; `signed` says it then."""
+    """`verdict` is "" where hashes without bytes equal what was signed; `signed` says it then.
+    `model_said`: by whose word it is this model."""
 
     verdict: str
     signed: str
@@ -176,16 +177,36 @@ class AnswerRow:
     provider_path: str
     answer_id: str
     model: str
+    model_said: str
     scheme: str
     sides: tuple[Side, ...]
 
 
+#: Here somebody brought the bytes, and the chain is asked whom it names now.
+_BROUGHT = {
+    "request_differs": gettext_noop(
+        "The answer is signed, but for another request than the one that you brought."
+    ),
+    "answer_differs": gettext_noop(
+        "The provider’s key signed, but for different text: either what you brought is not the "
+        "answer exactly as it came, or the provider sent other text than it signed. Do not rely "
+        "on this answer."
+    ),
+    "signer_unacknowledged": gettext_noop("The network’s owner does not accept this signer now."),
+    "wrong_signer": gettext_noop(
+        "Another key than the one that the chain names now made this signature. Do not rely on it, "
+        "unless the changes of the provider show that the chain named it when the answer came."
+    ),
+    "unusable": gettext_noop("What came as a signature is none."),
+}
+
+
 def answer_row(found: Checked, provider_path: str) -> AnswerRow:
     result = found.result
-    said = message_words.verdict(result.reason)
+    said = _(_BROUGHT.get(result.reason) or message_words.verdict(result.reason))
     if found.verdict == "not_comparable" and not found.complete:
         cut = _("This answer was stopped or cut off.")
-        said = f"{cut} {message_words.verdict('not_received_whole')}"
+        said = f"{cut} {_(message_words.verdict('not_received_whole'))}"
     elif not found.verdict and found.bytes_held:
         said = _(
             "The pictures in this archive have exactly the SHA-256 that the key which the chain "
@@ -210,7 +231,12 @@ def answer_row(found: Checked, provider_path: str) -> AnswerRow:
         provider=found.provider,
         provider_path=provider_path,
         answer_id=found.answer_id,
-        model=found.model,
+        model=result.signed_model or found.model,
+        model_said=_("signed")
+        if result.signed_model
+        else _("by the word of what you brought")
+        if found.named
+        else _("as the provider lists it now"),
         scheme=result.scheme,
         sides=(
             _side(gettext_noop("Request"), found.our_request, result.signed_request),
@@ -229,12 +255,14 @@ def _side(title: str, ours: str, signed: str, *, fold: bool = False) -> Side:
 
 @dataclass(frozen=True)
 class VerifyPage:
-    """`tab`: `answer`, or "" for evidence; `values`: what was typed, to be kept."""
+    """`tab`: `answer`, or "" for evidence; `values`: what was typed, to be kept; `unsaid`: answers
+    that were brought and could not be judged."""
 
     tab: str = ""
     error: str = ""
     values: Mapping[str, str] = field(default_factory=dict)
     answers: tuple[AnswerRow, ...] = ()
+    unsaid: int = 0
 
     @property
     def tabs(self) -> tuple[Link, ...]:

@@ -15,7 +15,7 @@ from django.utils.translation import gettext as _
 from django.utils.translation import gettext_noop
 
 from accounts import links as account_links
-from attestation.selectors import ServiceKey, StandingView, standings
+from attestation.selectors import NEVER, ServiceKey, StandingView, standings
 from ledger import records
 from marketplace import formats, links, tariffs
 from marketplace.moves import Move, moved
@@ -110,13 +110,19 @@ _CHECKED = {
         gettext_noop("Our last check is more than a day old, so it counts no more"),
         "unknown",
     ),
-    "never": (gettext_noop("We have not checked its attestation yet"), "unknown"),
+    "never": (gettext_noop("We have not checked its attestation as it is listed now"), "unknown"),
+    "dropped": (
+        gettext_noop("Our last check is more than three days old, so it counts no more"),
+        "unknown",
+    ),
 }
 
 
 def check_fact(standing: StandingView) -> Fact:
     """The third fact: what we found ourselves."""
     word = "fail" if standing.failed else standing.overall
+    if word == NEVER and standing.judged and not standing.changed:
+        word = "dropped"
     text, state = _CHECKED.get(word, ("", "unknown"))
     if standing.overall.startswith("dev-"):
         text = gettext_noop(

@@ -148,10 +148,12 @@ def _user(request: HttpRequest) -> int | None:
     return request.user.pk if request.user.is_authenticated else None
 
 
-def _checked(request: HttpRequest, found: tuple[Checked, ...]) -> HttpResponse:
+def _checked(request: HttpRequest, found: tuple[Checked | None, ...]) -> HttpResponse:
+    judged = [one for one in found if one is not None]
     page = shown.VerifyPage(
         tab=request.GET.get("what", ""),
-        answers=tuple(shown.answer_row(one, links.provider_path(one.provider)) for one in found),
+        answers=tuple(shown.answer_row(one, links.provider_path(one.provider)) for one in judged),
+        unsaid=len(found) - len(judged),
         values=request.POST.dict(),
     )
     return render(request, _TEMPLATE, {"page": page})

@@ -70,7 +70,7 @@ def test_trust_is_withdrawn_and_given_again(
 
     page.goto(f"{asgi_server}/account")
     page.get_by_role("link", name="acknowledge", exact=True).click()
-    expect(review).to_contain_text("We have not checked the evidence behind its signing key.")
+    expect(review).to_contain_text("We have not checked the evidence behind its signing key as it")
     to_final(page)
     assert held(contracts, petra)["acknowledged"] is True
 

@@ -247,11 +247,15 @@ def test_an_endpoint_that_moved_is_told_until_somebody_looked_at_it(client: Clie
     move = found.pop((factories.INFERENCE, PETRA))
     assert not found and (move.block, move.acknowledged_block) == (6, 5)
     later, earlier = move.at + dt.timedelta(minutes=1), move.at - dt.timedelta(minutes=1)
-    for word, at, attested in (
-        ("pass", later, True), ("dev-warn", later, True), ("pass", earlier, False),
-        ("fail", later, False), ("partial", later, False), ("never", None, False),
+    for word, at, key, attested in (
+        ("pass", later, "pass", True), ("dev-warn", later, "pass", True),
+        ("warn", later, "not_provided", False), ("pass", earlier, "pass", False),
+        ("fail", later, "pass", False), ("partial", later, "pass", False),
+        ("never", None, "pass", False),
     ):  # fmt: skip
-        assert move.attested(StandingView(overall=word, checked_at=at)) is attested
+        seen = {"hardware": "warn", "key": key}
+        view = StandingView(overall=word, checked_at=at, questions=seen)
+        assert move.attested(view) is attested
     factories.change(PETRA, change="acknowledged", before=None, after={}, block=7)
     assert moves.moved(row for row in listed if row) == {}
     assert ServiceChange.objects.count() == 6

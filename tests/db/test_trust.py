@@ -32,6 +32,7 @@ PETRA, SIGNER = cast.provider(1).address, cast.signer(1).address
 OTHER = cast.signer(2).address
 NOW = timezone.now()
 TWELVE = dt.timedelta(minutes=12, seconds=40)
+SEEN = {"hardware": "warn", "key": "pass"}
 
 
 def standing(overall: str, **given: Any) -> StandingView:
@@ -43,10 +44,23 @@ def standing(overall: str, **given: Any) -> StandingView:
 @pytest.mark.parametrize(
     ("view", "words"),
     [
-        (StandingView(), "We have not checked the evidence behind its signing key."),
+        (StandingView(), "We have not checked the evidence behind its signing key as it is listed"),
+        (
+            standing("never", judged="pass", checked_at=None),
+            "Our last check is more than three days old and counts no more.",
+        ),
+        (
+            standing("never", judged="pass", changed=True, checked_at=None),
+            "We have not checked the evidence behind its signing key as it is listed now.",
+        ),
         (StandingView(declared="standard"), "declares no trusted hardware"),
         (standing("pass"), "We verified 12 minutes ago that attested hardware names"),
-        (standing("warn"), "with warnings, that attested hardware"),
+        (standing("warn", questions=SEEN), "with warnings, that attested hardware"),
+        # That the key was not seen hides behind a warning about something else.
+        (
+            standing("warn", questions={**SEEN, "key": "not_provided"}),
+            "verified, with warnings. Not proven: that this key lives inside it.",
+        ),
         (standing("dev-pass", development=True), "It is development evidence"),
         (standing("fail"), "12 minutes ago and it FAILED. Send it nothing private"),
         (standing("not_provided"), "12 minutes ago: cannot be checked."),
@@ -144,7 +158,7 @@ def test_a_transfer_says_whether_the_key_it_acknowledges_was_verified(
 ) -> None:
     html = review(alice)
     assert 'data-effect="signer_acknowledged"' in html
-    assert "We have not checked the evidence behind its signing key." in html
+    assert "We have not checked the evidence behind its signing key as it is" in html
     judged(contracts, "pass")
     assert "We verified 12 minutes ago that attested hardware names" in review(alice)
     assert '"notice bad"' not in review(alice)

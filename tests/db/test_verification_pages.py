@@ -176,7 +176,17 @@ def test_an_old_report_is_expired_and_still_says_what_it_was(client: Client) -> 
     run = development(age=25 * HOUR)
     page = shown(client, path(run))
     assert attributes(page, "verdict-overall", "data-verdict") == [("expired",)]
-    assert "it was" in page and run.overall in page
+    assert "it was" in page and run.overall in page and "it counts no more" in page
+    # What failed goes on counting where a provider is chosen (`StandingView.failed`).
+    Verification.objects.update(overall="fail")
+    page = shown(client, path(run))
+    assert "It failed, and where a provider is chosen that counts" in page
+    assert "counts no more" not in page
+    for age in (25, 73):
+        Standing.objects.update(overall="fail", checked_at=timezone.now() - age * HOUR)
+        page = shown(client, TAB)
+        assert "It failed, and where a provider is chosen that counts" in page, age
+        assert "counts no more" not in page and "No verdict that still counts" not in page, age
 
 
 HOSTILE = "<script>alert(1)</script>\u202e\x07'\"><img src=x onerror=alert(1)>"
@@ -406,6 +416,13 @@ def test_every_list_says_the_present_verdict(
     assert f'data-verdict="{word}"' in shown(client, f"/playground/chat?provider={factories.PETRA}")
     assert f'verdicts_services{{verdict="{word}"}} 1.0' in shown(client, "/metrics")
     assert ("The listing changed after the last check" in shown(client, TAB)) == bool(basis)
+    said = {
+        "dev-pass": "We checked development evidence",
+        "expired": "Our last check is more than a day old",
+        "never": "Our last check is more than three days old",
+    }[word]
+    said = "We have not checked its attestation as it is listed now" if basis else said
+    assert said in shown(client, service)
     plain = word.removeprefix("dev-")
     assert 'data-count="1"' in shown(client, f"/?verified={plain}")
     assert 'data-count="0"' in shown(client, "/?verified=fail")

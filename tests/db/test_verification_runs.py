@@ -26,7 +26,8 @@ from attestation.models import (
     Trigger,
     Verification,
 )
-from attestation.selectors import ServiceKey, standing_of, verified_filter
+from attestation.pages import report_page
+from attestation.selectors import ServiceKey, report, standing_of, verified_filter
 from ledger.models import Service
 from marketplace import conditions
 from net.limits import Limits
@@ -334,6 +335,10 @@ def test_services_without_a_tee_are_labelled_and_not_asked(
         assert not server.asked
     assert (stored.overall, standing_of(KEY).overall) == (overall, overall)
     assert word in stored.rows[0]["got"]
+    view = report(stored.pk)
+    assert view is not None
+    page = report_page(view, [], now=timezone.now(), site="")
+    assert {row.why.partition(":")[0] for row in page.questions} == {"The provider was not asked"}
 
 
 def test_a_centralized_provider_is_judged_by_its_broker_and_labelled() -> None:
