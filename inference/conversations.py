@@ -14,7 +14,7 @@ from django.utils import timezone
 from django.utils.translation import gettext as _
 
 from accounts.models import User
-from inference import seals, sessions
+from inference import seals, sessions, turnlog
 from inference.branches import Tree
 from inference.errors import BadPrompt, Busy
 from inference.models import Chat, Medium, State, Turn
@@ -152,8 +152,11 @@ def purge() -> int:
     keys = seals.lent([chat.pk for chat in unkept])
     living = sessions.living({chat.session_key for chat in unkept})
     gone += [chat for chat in unkept if chat.pk not in keys or chat.session_key not in living]
+    said = list(Turn.objects.filter(chat__in=gone).values_list("pk", flat=True))
     for chat in gone:
         _purge(chat)
+    left = set(Turn.objects.filter(pk__in=said).values_list("pk", flat=True))
+    turnlog.forget(turn for turn in said if turn not in left)
     return len(gone)
 
 
