@@ -44,4 +44,10 @@ def measured(name: str, options: Sequence[str]) -> list[Result]:
 
 
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))
+    try:
+        code = main(sys.argv[1:])
+        sys.stdout.flush()
+    except BrokenPipeError:  # `… | head` had enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)  # for what is flushed at the very end
+        code = 141  # as shells say it of whoever wrote to nobody
+    sys.exit(code)

@@ -91,7 +91,7 @@ def prepare(tree: Tree) -> None:
             tree.env[name] = value
 
 
-def locked(folder: Path) -> int:
+def locked(folder: Path, fix: str = "stop it, or set DATABASE_URL and REDIS_URL") -> int:
     """A lock on a data folder, or Stop when another run uses it; returns the open descriptor."""
     folder.mkdir(parents=True, exist_ok=True)
     descriptor = os.open(folder / "lock", os.O_RDWR | os.O_CREAT, 0o600)
@@ -99,9 +99,7 @@ def locked(folder: Path) -> int:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
         os.close(descriptor)
-        raise Stop(
-            f"another run uses {Tree.shown(folder)}; stop it, or set DATABASE_URL and REDIS_URL"
-        ) from None
+        raise Stop(f"another run uses {Tree.shown(folder)}; {fix}") from None
     return descriptor
 
 
@@ -158,7 +156,8 @@ def execute(arguments: Sequence[str]) -> int:
             tree.env.setdefault("NETWORK", "devnet")
             prepare(tree)
             if not (tree.env.get("DATABASE_URL") and tree.env.get("REDIS_URL")):
-                locked(tree.data)
+                # One that is ready would have been found by its file.
+                locked(tree.data, "of a serve that starts wait for READY, of an exec for its end")
             own_database = not tree.env.get("DATABASE_URL")
             tree.start_stores(durable=True)
             if own_database:

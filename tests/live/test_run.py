@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
 import shutil
 import signal
@@ -65,6 +66,10 @@ def test_exec_returns_the_exit_code_and_keeps_data_between_runs(stores: dict[str
     kept = Path(os.environ["RUN_DATA"]) / "serve"
     private = (kept / "devnet" / "postgres", kept / "devnet" / "logs", kept / "secrets.json")
     assert not any(path.stat().st_mode & 0o077 for path in private)
+    with (kept / "devnet" / "lock").open() as held:
+        fcntl.flock(held, fcntl.LOCK_EX)
+        busy = run("exec", "--", "true")
+    assert busy.returncode and "wait for READY" in busy.stderr
     asks = (sys.executable, "-c", "import sys; print(sys.flags.utf8_mode)")
     words = run("exec", "--", *asks, PYTHONUTF8="0", **stores)
     assert words.stdout == "1\n", "the machine's locale decides how files are read"
@@ -207,7 +212,9 @@ def test_what_a_command_cannot_do_is_said_in_one_line(stores: dict[str, str]) ->
         assert code and words in said and "Traceback" not in said, said
 
 
-@pytest.mark.parametrize("command", [("run", "--help"), ("manage.py", "version")])
+@pytest.mark.parametrize(
+    "command", [("run", "--help"), ("manage.py", "version"), ("-m", "bench", "nothing")]
+)
 def test_whoever_has_read_enough_gets_no_traceback(command: tuple[str, ...]) -> None:
     """`./run --help | head -1`; nobody reads here from the start."""
     reads, writes = os.pipe()
