@@ -19,6 +19,7 @@ from finetune.models import Dataset, Draft, Place, PlaceState, Task
 from finetune.offers import Told
 from finetune.pricing import Price
 from ledger.records import Deliverable, Listing, Position
+from moderation.selectors import NOTHING, Decided
 from probes.charts import Chart
 from protocol import tuning
 
@@ -68,6 +69,7 @@ class OfferRow:
     listing: Listing
     standing: StandingView
     told: Told | None = None
+    decided: Decided = NOTHING
 
     @property
     def models(self) -> tuple[str, ...]:
@@ -224,6 +226,8 @@ class WizardPage:
     acknowledged: bool = True
     storage: bool = False
     error: str = ""
+    #: What moderators declared about the chosen service.
+    decided: Decided = NOTHING
 
     @property
     def next_path(self) -> str:

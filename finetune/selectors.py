@@ -21,6 +21,7 @@ from finetune.pages import DatasetView, Deadline, OfferRow, TaskRow, bars, meani
 from ledger import selectors as ledger
 from ledger.models import Kind, ServingContract, Settlement
 from ledger.records import Deliverable, Position
+from moderation import selectors as moderation
 from probes.charts import Chart, Point, Value, series
 from protocol import datasets, events, tuning
 
@@ -31,16 +32,19 @@ _SETTLEMENTS = 200
 
 
 def offers() -> tuple[OfferRow, ...]:
-    """What is offered for fine-tuning, and what providers said of themselves (5 queries)."""
+    """What is offered for fine-tuning, what providers said of themselves, and moderators of them
+    (6 queries)."""
     query = ledger.ServiceQuery(kind=Kind.FINE_TUNING.value)
     found = ledger.services(query, page_size=MOST_OFFERS).items
     standings = attestation.standings([ServiceKey.of(listing) for listing in found])
     told = offered.told(found)
+    decided = moderation.of_listings(found)
     return tuple(
         OfferRow(
             listing,
             standings[ServiceKey.of(listing)],
             told.get((listing.provider, listing.serving)),
+            decided[listing.serving, listing.provider],
         )
         for listing in found
     )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from uuid import UUID
 
 from django.conf import settings
@@ -26,6 +27,7 @@ from finetune.models import DatasetState, Draft
 from finetune.pricing import Price
 from ledger import selectors as ledger
 from ledger.records import Listing, Position
+from moderation import selectors as moderation
 from protocol import tuning
 from protocol.tuning import BadParameters
 
@@ -129,6 +131,9 @@ def _render(
     request: HttpRequest, draft: Draft, name: str, problem: Problem | BadParameters | None
 ) -> HttpResponse:
     page = _SHOW[name](request, draft, problem)
+    listing = page.listing or wizard.listing_of(draft)
+    if listing is not None:
+        page = replace(page, decided=moderation.of_listing(listing))
     status = 200 if problem is None else getattr(problem, "status", 400)
     return render(request, f"finetune/step_{name}.html", {"page": page}, status=status)
 

@@ -15,10 +15,11 @@ from django.db.models import Exists, OuterRef, Q, QuerySet
 from django.utils import timezone
 
 from accounts.models import User
+from ledger import selectors as ledger
 from ledger.records import Listing
-from moderation import phrases
+from moderation import above, phrases
 from moderation.models import Anyway, Effect, EffectKind
-from moderation.subjects import SubjectKind
+from moderation.subjects import Subject, SubjectKind
 
 #: What the public is told of.
 _PUBLIC = (EffectKind.HIDDEN, EffectKind.FLAGGED, EffectKind.LABEL)
@@ -230,6 +231,15 @@ def _decided(rows: Sequence[Effect]) -> Decided:
         flags=tuple(one for one in said if one.kind == EffectKind.FLAGGED),
         labels=tuple(one for one in said if one.kind == EffectKind.LABEL),
     )
+
+
+def is_of(address: str, subject: Subject) -> bool:
+    """Whether a subject is a wallet's own: its listing, its link, or a model that it offers, whose
+    labels and flags stand on its listing."""
+    if subject.kind == SubjectKind.MODEL:
+        offered = ledger.matching(ledger.ServiceQuery(model=subject.key, everything=True))
+        return offered.filter(provider=address).exists()
+    return address == above.owner(subject)
 
 
 def is_blocked(address: str, now: dt.datetime | None = None) -> bool:

@@ -255,7 +255,7 @@ def _require(actor: User) -> User:
 
 def _disinterested(actor: User, subject: Subject) -> None:
     """Nobody judges what is their own, whatever their role; a note decides nothing."""
-    if audit.name_of(actor) == above.owner(subject):
+    if selectors.is_of(audit.name_of(actor), subject):
         raise Refused("own", _("This is about your own wallet."), _("Let a colleague decide it."))
 
 

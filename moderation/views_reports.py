@@ -79,7 +79,9 @@ def _form(
         categories=tuple(Option(value, str(label), value == chosen) for value, label in choices),
         typed=typed,
         allowance=reports.allowance(user),
-        decide_path=f"/moderation?{about}" if services.may_decide(user) and not own else "",
+        decide_path=f"/moderation?{about}"
+        if services.may_decide(user) and not selectors.is_of(user.address, subject)
+        else "",
         error=error,
     )
     return render(request, "moderation/report.html", {"page": page}, status=status)

@@ -273,6 +273,10 @@ def test_nobody_judges_what_is_their_own(one: User, two: User) -> None:
         for action in (Action.APPROVE, Action.UNHIDE, Action.LABEL):
             with pytest.raises(Problem, match="your own wallet"):
                 services.decide(provider, subject, Decision(action, "mine", label="official"))
+    model = Subject.model(Service.current.get(provider=PETRA).model)
+    with pytest.raises(Problem, match="your own wallet"):
+        services.decide(provider, model, Decision(Action.LABEL, "mine", label="official"))
+    services.decide(one, model, Decision(Action.LABEL, "known", label="official"))
     path = f"/moderation/report?about=service&key={SERVICE.key}"
     assert "report-decide" not in signed_in(PETRA).get(path).content.decode()
     assert "report-decide" in signed_in(one.address).get(path).content.decode()
