@@ -31,11 +31,24 @@ RESERVE = N_(
 RETURNS_NOW = N_("Now: {amount} 0G that is already unlocked returns to your available balance.")
 LOCKS_HOURS = N_(
     "Later: {amount} 0G starts its lock and unlocks in about {count} hours (this network's rule "
-    "today; it can change). Until then the provider may still charge it for requests already made."
+    "today; it can change). Until you collect it, the provider may still charge it."
 )
 LOCKS_MINUTES = N_(
     "Later: {amount} 0G starts its lock and unlocks in about {count} minutes (this network's rule "
-    "today; it can change). Until then the provider may still charge it for requests already made."
+    "today; it can change). Until you collect it, the provider may still charge it."
+)
+#: What was stored before (`stored_sentences.FORMER`).
+FORMER = (
+    N_(
+        "Later: {amount} 0G starts its lock and unlocks in about {count} hours (this network's "
+        "rule today; it can change). Until then the provider may still charge it for requests "
+        "already made."
+    ),
+    N_(
+        "Later: {amount} 0G starts its lock and unlocks in about {count} minutes (this network's "
+        "rule today; it can change). Until then the provider may still charge it for requests "
+        "already made."
+    ),
 )
 ONLY_COSTS = N_("Nothing is unlocked and nothing is free there: this would only cost gas.")
 NOT_ACKNOWLEDGED = N_(
@@ -60,5 +73,5 @@ SENTENCES = (
     *(CONTRACT_WALLET, OPENS, GIVEN_AWAY, NOBODYS, OPENS_THERE, CLOSES, FROM_REFUND),
     *(NO_SERVICE, CANNOT_CHARGE, ACKNOWLEDGES, RESERVE, RETURNS_NOW, LOCKS_HOURS),
     *(LOCKS_MINUTES, ONLY_COSTS, NOT_ACKNOWLEDGED, SHARED_SLOT, REVOKES_ALL, ACKNOWLEDGED_BEFORE),
-    *(CHARGES_IN_FULL, NOT_CHARGEABLE, ACCOUNTS_STAY),
+    *(CHARGES_IN_FULL, NOT_CHARGEABLE, ACCOUNTS_STAY, *FORMER),
 )

@@ -38,8 +38,8 @@ class Reduction:
     def why(self) -> str:
         if self.eaten:
             return _(
-                "The provider charged for requests you had made, and the rest of your balance "
-                "there was not enough."
+                "The provider charged, and the rest of your balance there was not enough. The "
+                "contract does not ask for what."
             )
         return _("Your top-up there took this money back before it took new money.")
 

@@ -244,6 +244,8 @@ def test_retrieving_says_what_is_paid_now_and_what_starts_its_lock(contracts: Co
     params = {"providers": [PETRA], "service_name": INFERENCE}
     checked = services.check("retrieve", params, ALICE.address)
     assert checked.warnings[0].startswith("Later: 5 0G starts its lock and unlocks in about 24")
+    # Not only until it unlocks, and the contract does not ask for what (contracts.md 6.4).
+    assert checked.warnings[0].endswith("Until you collect it, the provider may still charge it.")
 
 
 def test_the_hidden_reason_of_a_refused_transfer_is_told(contracts: Contracts) -> None:
