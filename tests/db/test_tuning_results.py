@@ -1,4 +1,5 @@
-"""Results of fine-tuning that come packed, slowly, damaged, or before the chain names them."""
+"""Results of fine-tuning that come packed, slowly, damaged, or before the chain names them; and what
+is said beside them."""
 
 from __future__ import annotations
 
@@ -9,15 +10,18 @@ from typing import Any
 from uuid import uuid4
 
 import pytest
+from django.utils import timezone
 from eth_abi import encode
 
 from accounts.errors import Problem
 from accounts.models import Intent, State, User
 from chain.models import RawLog
 from devnet import accounts as cast
-from finetune import files, results
-from finetune.models import Dataset, DatasetState, Piece, Task
+from finetune import files, results, wizard
+from finetune.models import Dataset, DatasetState, Draft, Piece, Task
 from ledger.models import SubAccount
+from moderation.models import Effect
+from moderation.subjects import Subject
 from protocol import events, model_file, tuning
 from protocol.digests import address_of_key, sign
 from tests import factories
@@ -25,7 +29,7 @@ from tests.db.test_keys_lasting import signed_in
 from tests.db.test_tuning_states import alice as alice
 from tests.db.test_tuning_states import answering as answering
 from tests.db.test_tuning_states import chain as chain
-from tests.db.test_tuning_states import made, settle
+from tests.db.test_tuning_states import HASH, made, settle
 
 pytestmark = pytest.mark.django_db
 
@@ -258,3 +262,33 @@ def test_a_result_that_its_provider_gave_up_has_no_key(alice: User) -> None:
     page = signed_in(cast.user(1)).get(f"/fine-tuning/tasks/{task.pk}").content.decode()
     assert "gave this result up" in page and "nobody can open the file" in page
     assert "sealed for your wallet" not in page and 'data-testid="result-fetch"' not in page
+
+
+# --- a provider about whom moderators said something ----------------------------------------------
+
+
+def test_what_moderators_say_of_a_provider_stands_where_it_is_chosen_and_signed(
+    alice: User,
+) -> None:
+    listed = factories.service(
+        kind="fine-tuning", serving=factories.FINE_TUNING, model="", model_list=["m"]
+    )
+    client = signed_in(cast.user(1))
+    draft = Draft.objects.create(
+        user=alice, provider=listed.provider, serving=listed.serving, model="m",
+        dataset_hash=HASH, parameters=wizard.default_parameters(),
+    )  # fmt: skip
+    about = Subject.service(listed.serving, listed.provider)
+    values: dict[str, Any] = {
+        "subject_kind": about.kind, "subject": about.key, "serving": listed.serving,
+        "provider": listed.provider, "at": timezone.now(), "actor": "m",
+    }  # fmt: skip
+    Effect.objects.create(kind="flagged", number=1, public_text="It moved.", **values)
+    for path in ("/fine-tuning/new", "/fine-tuning", f"/fine-tuning/new/{draft.pk}/config"):
+        assert "It moved." in client.get(path).content.decode(), path
+    # Hidden since the draft was begun: nothing more is offered, and whoever signs reads why.
+    Effect.objects.create(kind="hidden", number=2, public_text="Shows others' data.", **values)
+    assert b"It moved." not in client.get("/fine-tuning").content
+    for step in ("model", "dataset", "config", "price", "sign"):
+        page = client.get(f"/fine-tuning/new/{draft.pk}/{step}").content.decode()
+        assert 'data-testid="hidden-notice"' in page, step

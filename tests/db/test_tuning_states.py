@@ -29,8 +29,6 @@ from finetune.errors import BrokerRefused
 from finetune.models import Dataset, DatasetState, Draft, Passage, ProviderFacts, Task
 from ledger import selectors as ledger
 from ledger.models import Service, SubAccount
-from moderation.models import Effect
-from moderation.subjects import Subject
 from net import queue
 from protocol import tuning
 from tests import factories
@@ -402,36 +400,6 @@ def test_a_refusal_is_told_though_nobody_says_which_tasks_there_are(
 
 
 # --- without a queue ------------------------------------------------------------------------------
-
-
-# --- a provider about whom moderators said something ----------------------------------------------
-
-
-def test_what_moderators_say_of_a_provider_stands_where_it_is_chosen_and_signed(
-    alice: User,
-) -> None:
-    listed = factories.service(
-        kind="fine-tuning", serving=factories.FINE_TUNING, model="", model_list=["m"]
-    )
-    client = signed_in(cast.user(1))
-    draft = Draft.objects.create(
-        user=alice, provider=listed.provider, serving=listed.serving, model="m",
-        dataset_hash=HASH, parameters=wizard.default_parameters(),
-    )  # fmt: skip
-    about = Subject.service(listed.serving, listed.provider)
-    values: dict[str, Any] = {
-        "subject_kind": about.kind, "subject": about.key, "serving": listed.serving,
-        "provider": listed.provider, "at": timezone.now(), "actor": "m",
-    }  # fmt: skip
-    Effect.objects.create(kind="flagged", number=1, public_text="It moved.", **values)
-    for path in ("/fine-tuning/new", "/fine-tuning", f"/fine-tuning/new/{draft.pk}/config"):
-        assert "It moved." in client.get(path).content.decode(), path
-    # Hidden since the draft was begun: nothing more is offered, and whoever signs reads why.
-    Effect.objects.create(kind="hidden", number=2, public_text="Shows others' data.", **values)
-    assert b"It moved." not in client.get("/fine-tuning").content
-    for step in ("model", "dataset", "config", "price", "sign"):
-        page = client.get(f"/fine-tuning/new/{draft.pk}/{step}").content.decode()
-        assert 'data-testid="hidden-notice"' in page, step
 
 
 @pytest.fixture
