@@ -19,6 +19,7 @@ from typing import Any
 from asgiref.sync import async_to_sync
 from channels.auth import AuthMiddleware
 from channels.db import database_sync_to_async
+from channels.generic.websocket import AsyncWebsocketConsumer
 from channels.layers import get_channel_layer
 from channels.sessions import CookieMiddleware
 from django.conf import settings
@@ -55,6 +56,34 @@ def tell(session_key: str | None) -> None:
 def _group(session_key: str) -> str:
     # Group names travel in the clear between processes; a session key is a secret.
     return "session." + hashlib.sha256(session_key.encode()).hexdigest()[:40]
+
+
+class Listening(AsyncWebsocketConsumer):  # type: ignore[misc]  # channels has no types
+    """A consumer that hears of news in `groups` and `group`, and of none once it has ended."""
+
+    group = ""
+    channel_name = ""
+
+    async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
+        try:
+            await super().__call__(scope, receive, send)
+        finally:
+            await _let_go(self.channel_name, *self.groups, self.group)
+
+
+async def _let_go(channel: str, *groups: str) -> None:
+    """Leave nothing of a channel behind. The layer itself tidies up only where a reader is
+    cancelled while it waits: a socket that ends as a message comes would stay subscribed for as
+    long as its process lives, and each later message be kept for it.
+    """
+    layer = get_channel_layer()
+    here = layer._get_layer()
+    with suppress(OSError, RuntimeError, RedisError):
+        if here.channels.pop(channel, None) is not None:
+            await here._get_shard(channel).unsubscribe(channel)
+    for group in groups:
+        with suppress(OSError, RuntimeError, RedisError):
+            await layer.group_discard(group, channel)
 
 
 def signed(application: Application) -> Application:
@@ -142,19 +171,18 @@ class _Guard:
 
     async def _listen(self) -> None:
         layer = get_channel_layer()
-        group = _group(self._key)
+        group, channel = _group(self._key), ""
         try:
             channel = await layer.new_channel("session.")
             await layer.group_add(group, channel)
             self._listening.set()
-            try:
-                while True:
-                    await layer.receive(channel)
-                    self._end()
-            finally:
-                await layer.group_discard(group, channel)
+            while True:
+                await layer.receive(channel)
+                self._end()
         except (OSError, RuntimeError, RedisError) as error:
             log.warning("a socket does not hear of sign-outs", extra={"error": str(error)})
+        finally:
+            await _let_go(channel, group)
 
     async def _check(self) -> None:
         # The session may have ended between the handshake and our listening.

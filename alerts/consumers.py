@@ -4,20 +4,17 @@ from __future__ import annotations
 
 import orjson
 from channels.db import database_sync_to_async
-from channels.generic.websocket import AsyncWebsocketConsumer
 
 from accounts.models import User
-from accounts.sockets import SIGNED_OUT
+from accounts.sockets import SIGNED_OUT, Listening
 from alerts import selectors, services
 
 #: Close code of a socket that says something.
 NOT_UNDERSTOOD = 4400
 
 
-class InboxConsumer(AsyncWebsocketConsumer):  # type: ignore[misc]  # channels has no types
+class InboxConsumer(Listening):
     """One open page of a signed-in person; ends with the session (`accounts.sockets`)."""
-
-    group = ""
 
     async def connect(self) -> None:
         user = self.scope.get("user")
@@ -28,10 +25,6 @@ class InboxConsumer(AsyncWebsocketConsumer):  # type: ignore[misc]  # channels h
         self.group = services.group_of(user.pk)
         await self.channel_layer.group_add(self.group, self.channel_name)
         await self.inbox_changed({})
-
-    async def disconnect(self, code: int) -> None:
-        if self.group:
-            await self.channel_layer.group_discard(self.group, self.channel_name)
 
     async def receive(self, text_data: str | None = None, bytes_data: bytes | None = None) -> None:
         """A page has nothing to say here."""

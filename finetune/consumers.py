@@ -5,10 +5,9 @@ from __future__ import annotations
 from uuid import UUID
 
 from channels.db import database_sync_to_async
-from channels.generic.websocket import AsyncWebsocketConsumer
 
 from accounts.models import User
-from accounts.sockets import SIGNED_OUT
+from accounts.sockets import SIGNED_OUT, Listening
 from finetune import follow
 from finetune.models import Task
 
@@ -16,10 +15,8 @@ from finetune.models import Task
 NOT_UNDERSTOOD, NOT_FOUND = 4400, 4404
 
 
-class TaskConsumer(AsyncWebsocketConsumer):  # type: ignore[misc]  # channels has no types
+class TaskConsumer(Listening):
     """One open page of a task; ends with the session (`accounts.sockets`)."""
-
-    group = ""
 
     async def connect(self) -> None:
         user, task_id = self.scope.get("user"), self.scope["url_route"]["kwargs"]["task"]
@@ -33,10 +30,6 @@ class TaskConsumer(AsyncWebsocketConsumer):  # type: ignore[misc]  # channels ha
             return
         self.group = follow.group_of(task)
         await self.channel_layer.group_add(self.group, self.channel_name)
-
-    async def disconnect(self, code: int) -> None:
-        if self.group:
-            await self.channel_layer.group_discard(self.group, self.channel_name)
 
     async def receive(self, text_data: str | None = None, bytes_data: bytes | None = None) -> None:
         """A page has nothing to say here."""

@@ -9,11 +9,11 @@ from typing import Any
 
 import orjson
 from channels.db import database_sync_to_async
-from channels.generic.websocket import AsyncWebsocketConsumer
 from django.db import DatabaseError
 from eth_utils.address import is_checksum_address
 from redis.exceptions import RedisError
 
+from accounts.sockets import Listening
 from chain import selectors as chain
 from inference import turnlog
 from ledger import selectors, topics
@@ -92,7 +92,7 @@ class Watch:
 watch = Watch()
 
 
-class LiveConsumer(AsyncWebsocketConsumer):  # type: ignore[misc]  # channels has no types
+class LiveConsumer(Listening):
     """Relays the follower's messages (`ledger.topics`); everything in them is public."""
 
     groups = (topics.GROUP,)

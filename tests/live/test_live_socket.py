@@ -12,6 +12,7 @@ from channels.db import database_sync_to_async
 from channels.layers import get_channel_layer
 from websockets.typing import Origin
 
+from alerts.consumers import InboxConsumer
 from inference import turnlog
 from ledger import topics
 from marketplace import consumers, limits
@@ -198,6 +199,35 @@ async def test_whoever_is_gone_when_a_message_comes_makes_room(
         await asyncio.wait_for(running, 5)
     assert consumers.doors.open.total() == before
     assert not consumers.watch._sockets
+    kept = layer._get_layer()
+    assert not kept.channels, "what nobody reads would be kept for ever"
+    assert not kept.groups
+
+
+async def test_a_message_that_comes_while_somebody_leaves_is_kept_for_nobody(
+    asgi_server: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Leaving takes a moment: what comes meanwhile has been read, and nobody waits any more."""
+    scope = {"type": "websocket", "path": "/ws/inbox", "headers": [], "url_route": {}}
+    layer: Any = get_channel_layer()
+    kept = layer._get_layer()
+
+    async def disconnect(self: Any, code: int) -> None:
+        kept.channels[self.channel_name].put_nowait(layer.serialize({"type": "inbox.changed"}))
+        for _ in range(3):  # until its reader has taken it
+            await asyncio.sleep(0)
+
+    monkeypatch.setattr(InboxConsumer, "disconnect", disconnect)
+    said: asyncio.Queue[dict[str, Any]] = asyncio.Queue()
+    said.put_nowait({"type": "websocket.connect"})
+    said.put_nowait({"type": "websocket.disconnect", "code": 1001})
+
+    async def send(message: dict[str, Any]) -> None:
+        pass
+
+    await asyncio.wait_for(InboxConsumer.as_asgi()(scope, said.get, send), 5)
+    assert not kept.channels
+    assert not kept.groups
 
 
 async def test_all_are_told_that_redis_is_away_though_some_are_gone(
