@@ -22,9 +22,9 @@ class Limits:
 @dataclass(frozen=True)
 class JsonLimits:
     """Bounds of a JSON text that are checked before it is parsed. `max_marks`: of commas and
-    brackets, in strings too; each may become an object of some 60 bytes. None: by its size only.
+    brackets, in strings too; each may become an object of some 60 bytes.
     """
 
     max_depth: int = 32
     max_bytes: int = 1 << 20
-    max_marks: int | None = None
+    max_marks: int = 1 << 19

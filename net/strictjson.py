@@ -24,7 +24,7 @@ def loads(text: bytes, limits: JsonLimits = _DEFAULT) -> Any:
     if len(text) > limits.max_bytes:
         raise BadAnswer(f"JSON of more than {limits.max_bytes} bytes")
     brackets = text.count(b"[") + text.count(b"{")
-    if limits.max_marks is not None and brackets + text.count(b",") > limits.max_marks:
+    if brackets + text.count(b",") > limits.max_marks:
         raise BadAnswer(f"JSON of more than {limits.max_marks} values")
     # All brackets together bound the depth from above, at C speed; only the rest is scanned.
     if brackets > limits.max_depth and depth(text) > limits.max_depth:

@@ -11,6 +11,7 @@ import base64
 import binascii
 import json
 import re
+from contextlib import suppress
 from dataclasses import dataclass
 from decimal import Decimal
 
@@ -27,6 +28,10 @@ SPEECH_BYTES_PER_SECOND = 4000
 
 # More than anybody is asked for; a signed text names each of them.
 MAX_PICTURES = 64
+
+# Commas and brackets of a transcription with the times of every word, of a day; each may become an
+# object, and nobody else is answered while they do.
+_MOST_MARKS = 1 << 21
 
 _TIME = r"(?:(\d{1,2}):)?([0-5]?\d):([0-5]?\d(?:[.,]\d{1,6})?)"
 _CUE = re.compile(rf"\s*{_TIME}\s*-->\s*{_TIME}(?:\s.*)?", re.ASCII)
@@ -112,10 +117,10 @@ def transcription_fee(tariff: Tariff, rule: DurationRule, body: bytes) -> int:
     """Neuron for a whole transcription, whatever its format: by usage, by the end of the last
     subtitle, else by its words."""
     text = body.decode("utf-8", "replace")
-    try:
-        document = json.loads(text)
-    except (ValueError, RecursionError):
-        document = None
+    document = None
+    if sum(map(body.count, (b",", b"[", b"{"))) <= _MOST_MARKS:
+        with suppress(ValueError, RecursionError):
+            document = json.loads(text)
     if isinstance(document, dict):
         usage = speech_usage(document)
         said = document.get("text")

@@ -10,10 +10,16 @@ import orjson
 
 from provider.errors import Refused
 
+#: Commas and brackets of a body, in texts too: more than any prompt that a model takes. Each may
+#: become an object of some 70 bytes.
+MOST_MARKS = 1 << 20
+
 
 def strict_object(raw: bytes) -> dict[str, Any]:
     """The JSON object in `raw`. Raises Refused 400, also for a repeated key: two parsers could read
-    two requests."""
+    two requests. Raises it before anything is parsed for more than MOST_MARKS."""
+    if sum(map(raw.count, (b",", b"[", b"{"))) > MOST_MARKS:
+        raise Refused(400, f"validate request: the body holds more than {MOST_MARKS} values")
     try:
         document = json.loads(
             raw.decode(), object_pairs_hook=_once, parse_constant=_no, parse_float=_finite

@@ -12,9 +12,10 @@ import logging
 import secrets
 import time
 from collections import Counter
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 from urllib.parse import unquote
 
@@ -36,15 +37,17 @@ from inference.openai.choose import Grant, Grants
 from inference.openai.errors import ApiError
 from inference.openai.forward import Forwarder, verification
 from inference.openai.reply import Receive, Reply, Scope, Send
+from inference.openai.room import Room, full
 from net import callers
 
 log = logging.getLogger(__name__)
 
 PREFIX = "/v1/"
 BODY_SECONDS = 120.0
-#: Requests of one person at a time, and bodies that one process holds.
+#: Requests of one person at a time.
 MOST_OPEN = 100
-MOST_HELD = 256 << 20
+#: Requests from here on are read in a thread.
+LONG_BYTES = 100_000
 READS_PER_MINUTE = 600
 #: Tokens that one network address may have looked up; each is remembered for a moment.
 LOOK_UPS_PER_MINUTE = 600
@@ -90,7 +93,7 @@ class Relay:
     _bearers: dict[str, _Bearer] = field(default_factory=dict)
     _locks: dict[str, asyncio.Lock] = field(default_factory=dict)
     _open: Counter[int] = field(default_factory=Counter)
-    _held: int = 0
+    _room: Room = field(default_factory=Room)
 
     def forget(self) -> None:
         """Read everything anew from here on."""
@@ -201,28 +204,29 @@ class Relay:
             )
         await _count(visit.reply, str(token.pk), token.per_minute)
         most = asks.most_bytes(visit.path)
-        size = visit.length if visit.length is not None else most
-        if size > most:
+        if (visit.length or 0) > most:
             raise _too_large(most)
-        if self._open[token.user_id] >= MOST_OPEN or self._held + size > MOST_HELD:
-            raise ApiError(
-                503, "busy", "Too many requests are open. Nothing was sent.", retry=True,
-                retry_after=1,
-            )  # fmt: skip
+        if self._open[token.user_id] >= MOST_OPEN:
+            raise full()
         self._open[token.user_id] += 1
-        self._held += size
         try:
-            body = await _body(visit, most)
-            ask = asks.read(
-                visit.path,
-                visit.headers.get("content-type", ""),
-                body,
-                pin=visit.headers.get("x-provider", "").strip(),
-                bounded=token.spend_limit is not None,
-            )
-            await self._carry(visit, own, bearer, ask)
+            with self._room.held(f"person {token.user_id}", f"address {visit.caller}") as take:
+                body = await _body(visit, most, take)
+                read = partial(
+                    asks.read,
+                    visit.path,
+                    visit.headers.get("content-type", ""),
+                    body,
+                    pin=visit.headers.get("x-provider", "").strip(),
+                    bounded=token.spend_limit is not None,
+                )
+                if len(body) < LONG_BYTES:
+                    ask = read()
+                else:  # beside everybody's answers, and one of a person at a time
+                    async with self._one_at_a_time(f"person {token.user_id}"):
+                        ask = await asyncio.to_thread(read)
+                await self._carry(visit, own, bearer, ask)
         finally:
-            self._held -= size
             self._open[token.user_id] -= 1
             if not self._open[token.user_id]:
                 del self._open[token.user_id]
@@ -236,7 +240,8 @@ class Relay:
                     grant = await database_sync_to_async(self.grants.find)(
                         bearer.digest, bearer.token, ask, settings.SITE_URL
                     )
-        turn, forwarder, task = await own.whole(_begin(own, grant, ask, visit.reply))
+        begun = own.whole(_begin(own, grant, ask, visit.reply, self._room))
+        turn, forwarder, task = await begun
         watcher = asyncio.create_task(_left(visit.receive))
         try:
             await asyncio.wait({task, watcher}, return_when=asyncio.FIRST_COMPLETED)
@@ -254,12 +259,12 @@ class Relay:
 
 
 async def _begin(
-    own: Hub, grant: Grant, ask: Ask, reply: Reply
+    own: Hub, grant: Grant, ask: Ask, reply: Reply, room: Room
 ) -> tuple[int, Forwarder, asyncio.Task[None]]:
     """Open the row and start to forward, as one step that a leaving program cannot cut in two."""
     sha256 = hashlib.sha256(ask.body).hexdigest()
     opened = await database_sync_to_async(turn_rows.open_row)(grant, ask, own.process, sha256)
-    forwarder = Forwarder(own, grant, ask, opened, reply, sha256)
+    forwarder = Forwarder(own, grant, ask, opened, reply, sha256, room)
     return opened.turn, forwarder, own.work(opened.turn, forwarder.run())
 
 
@@ -276,8 +281,9 @@ def _require(visit: _Visit, method: str) -> None:
         raise ApiError(405, "method_not_allowed", f"Use {method} here.")
 
 
-async def _body(visit: _Visit, most: int) -> bytes:
-    """The whole body. Raises ApiError for one that is too large or does not come."""
+async def _body(visit: _Visit, most: int, take: Callable[[int], None]) -> bytes:
+    """The whole body; `take` hears how many bytes have come. Raises ApiError for one that is too
+    large, has no room or does not come."""
     body = bytearray()
     try:
         async with asyncio.timeout(BODY_SECONDS):
@@ -285,9 +291,11 @@ async def _body(visit: _Visit, most: int) -> bytes:
                 message = await visit.receive()
                 if message["type"] == "http.disconnect":
                     raise ApiError(400, "disconnected", "The request was not sent to its end.")
-                body += message.get("body", b"")
-                if len(body) > most:
+                part = message.get("body", b"")
+                if len(body) + len(part) > most:
                     raise _too_large(most)
+                take(len(part))
+                body += part
                 if not message.get("more_body"):
                     return bytes(body)
     except TimeoutError:

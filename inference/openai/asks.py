@@ -43,6 +43,8 @@ FORM_BYTES = 32 << 20
 USUAL_MAX_TOKENS = 4096
 MOST_CHOICES = 64
 
+#: Names of the request itself; each is read once more where the model is named with its provider.
+MOST_NAMES = 200
 _SHAPE = JsonLimits(max_depth=64, max_bytes=JSON_BYTES)
 _PINNED = re.compile(r"(.+)@(0x[0-9a-fA-F]{40})", re.DOTALL)
 _MISTYPED = re.compile(r".+@0x[0-9a-zA-Z]*", re.DOTALL)
@@ -124,6 +126,8 @@ def _json(endpoint: str, body: bytes, pin: str, bounded: bool) -> Ask:
         raise _bad("invalid_json", f"The body cannot be read: {error}.") from None
     if not isinstance(document, dict):
         raise _bad("invalid_json", "The body must be a JSON object.")
+    if len(document) > MOST_NAMES:
+        raise _bad("invalid_json", f"The body may have up to {MOST_NAMES} names.")
     _said_once(document, body)
     name, pin = _model(document.get("model"), pin)
     changed: dict[str, Any] = {} if document["model"] == name else {"model": name}
@@ -208,11 +212,12 @@ def form_fields(content_type: str, body: bytes) -> dict[str, str]:
         raise _bad("invalid_request", "The form has no boundary that can be used.")
     fields: dict[str, str] = {}
     named: set[str] = set()
-    _, *parts, last = body.split(b"--" + match[2].encode())
+    mark = b"--" + match[2].encode()
+    if body.count(mark) > MAX_PARTS + 1:  # before each makes an object
+        raise _bad("invalid_request", f"A form may have up to {MAX_PARTS} fields.")
+    _, *parts, last = body.split(mark)
     if not last.startswith(b"--") or last[2:].strip():
         raise _bad("invalid_request", "The form does not end with its boundary.")
-    if len(parts) > MAX_PARTS:
-        raise _bad("invalid_request", f"A form may have up to {MAX_PARTS} fields.")
     for part in parts:
         name, file, data = _part(part)
         # Lists are sent as `name[]`, or as several files.

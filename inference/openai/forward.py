@@ -10,7 +10,7 @@ import asyncio
 import logging
 import time
 from collections.abc import AsyncIterator
-from contextlib import aclosing, asynccontextmanager
+from contextlib import AsyncExitStack, aclosing, asynccontextmanager
 from functools import partial
 from typing import Any
 
@@ -29,6 +29,7 @@ from inference.openai.choose import Grant
 from inference.openai.errors import ApiError
 from inference.openai.outcome import Outcome, Tail
 from inference.openai.reply import Reply
+from inference.openai.room import SMALL_BYTES, Room
 from inference.openai.turn_rows import Answered, Opened
 from inference.signatures import Asked
 from net.client import Answer
@@ -62,13 +63,21 @@ class Forwarder:
     """One request under way. Work of the hub: it ends its row itself, also when cancelled."""
 
     def __init__(
-        self, hub: Hub, grant: Grant, ask: Ask, opened: Opened, reply: Reply, sha256: str
+        self,
+        hub: Hub,
+        grant: Grant,
+        ask: Ask,
+        opened: Opened,
+        reply: Reply,
+        sha256: str,
+        room: Room,
     ) -> None:
         self._hub = hub
         self._grant = grant
         self._ask = ask
         self._opened = opened
         self._reply = reply
+        self._room = room
         self._tail = Tail()
         self._answered = Answered(sha256)
         self._sent = False
@@ -86,7 +95,8 @@ class Forwarder:
                 if "event-stream" in answer.header("Content-Type"):
                     failure = await self._stream(answer)
                 else:
-                    await self._whole(answer)
+                    async with AsyncExitStack() as places:
+                        await self._whole(answer, places)
         except asyncio.CancelledError:
             if not self._hub.stopped(self._opened.turn):
                 failure = Failure("interrupted", "the server was restarted")
@@ -164,9 +174,17 @@ class Forwarder:
             return False
         return True
 
-    async def _whole(self, answer: Answer) -> None:
-        """Read a whole answer, so that its headers can say what was proven and what it cost."""
-        body = await answer.read()
+    async def _whole(self, answer: Answer, places: AsyncExitStack) -> None:
+        """Read a whole answer, so that its headers can say what was proven and what it cost. A
+        large one has its place until it has gone out."""
+        gathered = bytearray()
+        async with aclosing(answer.chunks()) as chunks:
+            async for chunk in chunks:
+                if len(gathered) <= SMALL_BYTES < len(gathered) + len(chunk):
+                    await places.enter_async_context(self._room.large(self._grant.owner))
+                gathered += chunk
+        body = bytes(gathered)
+        del gathered
         self.over = True
         self._tail.took(body)
         self._answered.first_seconds = time.monotonic() - self._began

@@ -16,6 +16,9 @@ import orjson
 
 from inference import costs, wire
 from inference.openai.asks import EMBEDDINGS, TRANSCRIPTIONS, Ask
+from net import strictjson
+from net.errors import BadAnswer
+from net.limits import JsonLimits
 from protocol import fees, media
 
 TAIL_BYTES = 256 << 10
@@ -25,6 +28,8 @@ _DONE = re.compile(rb"[\r\n]data: ?\[DONE\][ \t]*(?=[\r\n]|\Z)")
 _DONE_BYTES = len(b"\rdata: [DONE]") - 1
 _USAGE = re.compile(rb'"usage"\s*:\s*(\{[^{}]{0,500}\})')
 _END_BYTES = 4096
+#: Bytes as `forward` reads them; beside its pictures an answer is small.
+_PICTURES = JsonLimits(max_bytes=64 << 20, max_marks=100_000)
 
 
 class Tail:
@@ -109,8 +114,8 @@ def of_chat(body: bytes) -> Outcome:
 def of_pictures(body: bytes) -> tuple[str, ...] | None:
     """The hash of each picture, in order; None where they do not travel inside the answer."""
     try:
-        found = media.pictures(orjson.loads(body))
-    except orjson.JSONDecodeError:
+        found = media.pictures(strictjson.loads(body, _PICTURES))
+    except BadAnswer:
         return None
     return None if found is None else tuple(hashlib.sha256(x).hexdigest() for x in found)
 

@@ -152,6 +152,7 @@ SAID: dict[str, tuple[str, ...]] = {
         "({accounts.tokens.DEFAULT_PER_MINUTE} unless you say otherwise, at most"
         " {accounts.tokens.MOST_PER_MINUTE})",
         "may have {inference.openai.app.MOST_OPEN} requests open",
+        "hold up to {inference.openai.room.SHARE_BYTES:MiB} MB",
         "{accounts.tokens.DEFAULT_DAYS} days unless you choose otherwise",
         "valid for {accounts.tokens.OVERLAP:hours} hours",
         "up to {accounts.tokens.MOST_LISTED} of each",

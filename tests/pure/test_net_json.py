@@ -80,6 +80,8 @@ def test_limits() -> None:
         loads(b'"' + b"x" * 100 + b'"', limits)
     with pytest.raises(BadAnswer):
         loads(b"[" * 500_000, JsonLimits())
+    with pytest.raises(BadAnswer, match="values"):  # half a GB of lists, made in seconds
+        loads(b"[" + b"[]," * 2_700_000 + b"1]", JsonLimits(max_bytes=8 << 20))
     marks = JsonLimits(max_marks=3)
     assert loads(b"[1,2,3]", marks) == [1, 2, 3]
     with pytest.raises(BadAnswer, match="more than 3 values"):

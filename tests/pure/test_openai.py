@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import json
+from contextlib import ExitStack
 
 import orjson
 import pytest
 
-from inference.openai import asks, outcome
+from inference.openai import asks, outcome, room
 from inference.openai.errors import ApiError
 from inference.openai.outcome import Tail
 from protocol.fees import Tariff
@@ -160,3 +161,34 @@ def test_no_text_to_embed_takes_longer_than_its_length() -> None:
     given = ["\u0301\u0316" * 500_000, "\ufdfa" * 500_000, *["é"] * 50_000]
     body = orjson.dumps({"model": "m", "input": given})
     assert asks.read(asks.EMBEDDINGS, "application/json", body).beyond > 30 * 500_000
+
+
+def test_nobody_holds_more_memory_than_a_share() -> None:
+    held = room.Room()
+    with ExitStack() as stack:
+        first = stack.enter_context(held.held("person 1", "address a"))
+        second = stack.enter_context(held.held("person 2", "address a"))
+        other = stack.enter_context(held.held("person 3", "address b"))
+        first(room.SHARE_BYTES - 1)
+        with pytest.raises(ApiError, match="Too many"):  # of one address
+            second(2)
+        second(1)
+        for number in range(room.ALL_BYTES // room.SHARE_BYTES - 1):
+            more = stack.enter_context(held.held(f"person {number + 4}"))
+            more(room.SHARE_BYTES)
+        with pytest.raises(ApiError, match="Too many"):
+            other(1)
+    with held.held("person 3", "address b") as take:
+        take(room.SHARE_BYTES)
+
+
+def test_a_body_of_millions_of_values_is_refused_before_it_is_read() -> None:
+    """One of 8 MB kept every answer of the process waiting for three seconds, and 500 MB."""
+    many = b'{"model":"m","messages":[' + b"{}," * 2_700_000 + b"{}]}"
+    names = ",".join(f'"n{number}":1' for number in range(asks.MOST_NAMES)).encode()
+    for body, said in ((many, "values"), (b'{"model":"m",' + names + b"}", "names")):
+        with pytest.raises(ApiError, match=said):
+            asks.read(asks.CHAT, "application/json", body)
+    with pytest.raises(ApiError, match="fields"):
+        asks.form_fields("multipart/form-data; boundary=x", b"--x" * 1_000_000)
+    assert outcome.of_pictures(b'{"data":[' + b"[]," * 2_700_000 + b"1]}") is None

@@ -219,3 +219,10 @@ def test_embeddings_cost_the_input_tokens_that_were_counted() -> None:
 )
 def test_embeddings_without_a_count_are_no_answer(body: bytes) -> None:
     assert not VectorMeter().whole(body)
+
+
+def test_millions_of_values_are_not_read() -> None:
+    """Thirty MB of empty objects were a GB of memory, for anybody with an account."""
+    raw = b'{"messages":[' + b"{}," * 10_000_000 + b"{}]}"
+    with pytest.raises(Refused, match="values"):
+        read_prompt(raw, "m")
