@@ -107,5 +107,5 @@ def _next(
         return Act(_("Nothing here is free for requests."), _("Top up"), top_up)
     label, path = ask
     if path and not listing.is_fine_tuning:  # a task costs more than a request, and says how much
-        return Act(_("Enough for the next request."), label, path)
+        return Act(_("More than the reserve lies here."), label, path)
     return Act(_("Nothing needs you here."), _("Top up"), top_up)

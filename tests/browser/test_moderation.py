@@ -138,7 +138,7 @@ def test_from_a_report_to_a_decision_and_back(
     page.goto(listing)
     notice = page.get_by_test_id("hidden-notice")
     expect(notice).to_contain_text(f"{SAID}")
-    expect(notice).to_contain_text("Your 4 0G is safe")
+    expect(notice).to_contain_text("You hold 4 0G there, and can take it back")
     page.get_by_test_id("hidden-retrieve").click()
     to_final(page)
     assert held(contracts, petra)["pendingRefund"] == 4 * NEURON

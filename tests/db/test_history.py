@@ -250,7 +250,7 @@ def test_the_runway_is_what_is_above_the_reserve_at_last_weeks_pace(alice: Clien
     assert by_provider[PETRA].days == 14
     assert by_provider[OTHER].days is None
     html = alice.get("/account/analytics").content.decode()
-    assert 'data-days="14"' in html and "not used in this week" in html
+    assert 'data-days="14"' in html and "nothing charged in this week" in html
     assert SubAccount.objects.count() == 2
 
 

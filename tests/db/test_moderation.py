@@ -223,7 +223,7 @@ def test_hiding_touches_nobody_s_money(one: User, two: User) -> None:
     for path in (f"/services/inference/{PETRA}", f"/providers/{PETRA}"):
         html = alice.get(path).content.decode()
         found = re.search(r'href="([^"]*)" data-testid="hidden-retrieve"', html)
-        assert found and "is safe" in html
+        assert found and "and can take it back" in html
         form = alice.get(found[1].replace("&amp;", "&")).content.decode()
         assert 'data-testid="tx-amount"' in form or "retrieve" in form.lower()
         assert "hidden-retrieve" not in Client().get(path).content.decode()

@@ -160,7 +160,7 @@ def test_a_service_says_no_money_is_free_where_all_of_it_is_on_its_way_back(alic
     assert re.search(r", unlocks in\s*<span[^>]*>23 h", page)
     held.balance += 2 * ONE
     held.save()
-    assert "Enough for the next request." in shown()
+    assert "More than the reserve lies here." in shown()
     # Whatever the playground asks, it is the next act.
     for service_type, label, path in (
         ("chatbot", "Chat", "chat"),
@@ -170,7 +170,7 @@ def test_a_service_says_no_money_is_free_where_all_of_it_is_on_its_way_back(alic
     ):
         Service.objects.update(service_type=service_type)
         page = shown()
-        assert "Enough for the next request." in page
+        assert "More than the reserve lies here." in page
         assert re.search(rf'class="button" href="/playground/{path}\?[^"]*">{label}<', page)
     factories.head(indexed_timestamp=int(timezone.now().timestamp()) + DAY)
     assert re.search(r"</span>: unlocked - collect now", shown())
