@@ -44,7 +44,9 @@ class _Service(Schema):
     tee_signer_acknowledged: bool
     stake: Neuron
     created_block: int
-    attestation: Attestation | None = Field(None, description="null: not checked yet")
+    attestation: Attestation | None = Field(
+        None, description="null: not checked as it is listed now, or not for three days"
+    )
     health: HealthOut | None = Field(None, description="our probes; null: not measured yet")
     moderation: Moderation | None = Field(None, description="null: nothing was decided")
 
