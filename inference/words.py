@@ -136,7 +136,9 @@ ENDED_FOR_OTHERS: dict[str, Explanation] = {
 
 VERDICTS: dict[str, str] = {
     "pending": N_("Asking the provider for its signature of this answer."),
-    "hashes_match": N_("The key the chain names signed exactly this question and this answer."),
+    "hashes_match": N_(
+        "The key that the chain named then signed exactly this question and this answer."
+    ),
     "request_differs": N_(
         "The answer is signed, but the provider signed another request than the one we sent: "
         "it may have rewritten it before asking the model."
@@ -156,7 +158,9 @@ VERDICTS: dict[str, str] = {
     "signer_unacknowledged": N_(
         "The network's owner had not accepted this signer when the question was sent."
     ),
-    "wrong_signer": N_("Another key than the one on chain made this signature. Do not rely on it."),
+    "wrong_signer": N_(
+        "Another key than the one that the chain named then made this signature. Do not rely on it."
+    ),
     "bad_signature": N_("What the provider gave as a signature is none."),
     "reused": N_(
         "The provider used an answer id it had used before: an old signature proves nothing new."

@@ -184,6 +184,9 @@ class AnswerRow:
 
 #: Here somebody brought the bytes, and the chain is asked whom it names now.
 _BROUGHT = {
+    "hashes_match": gettext_noop(
+        "The key that the chain names now signed exactly this request and this answer."
+    ),
     "request_differs": gettext_noop(
         "The answer is signed, but for another request than the one that you brought."
     ),

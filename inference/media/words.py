@@ -54,7 +54,9 @@ _OWN: dict[str, Explanation] = {
 
 #: A chat's are about a question, and about what is read.
 _VERDICTS: dict[str, str] = {
-    "hashes_match": N_("The key the chain names signed exactly this request and this answer."),
+    "hashes_match": N_(
+        "The key that the chain named then signed exactly this request and this answer."
+    ),
     "answer_differs": N_(
         "The provider's key signed, but for different text: what you see is not what was "
         "signed. Do not rely on this answer."

@@ -87,6 +87,7 @@ def test_both_bodies_equal_what_was_signed(client: Client) -> None:
     )
     assert verdict(page) == "verified"
     assert page.count("the same</span>") == 3 and "as the provider lists it now" in page
+    assert "The key that the chain names now signed exactly this request" in page
     assert hashlib.sha256(ANSWER).hexdigest() in page
 
 
