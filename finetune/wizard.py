@@ -364,5 +364,6 @@ def _written_down(
             defaults=signed,
         )
         Passage.objects.get_or_create(task=task, stage=tuning.INIT, defaults={"at": now})
-        Draft.objects.filter(pk=draft.pk).delete()
+        # One that was edited in another tab since (`pending`) stays: its task has the old settings.
+        Draft.objects.filter(pk=draft.pk, pending__isnull=False).delete()
     return task

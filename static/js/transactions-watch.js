@@ -33,6 +33,8 @@ const refresh = oneAtATime(async () => {
     const chosen = part.value; // a list of providers keeps the one that stands chosen
     part.replaceWith(document.createRange().createContextualFragment(text));
     if (chosen) document.getElementById(id).value = chosen;
+    // The account is open: what was said of a first deposit is about no further one.
+    if (id === 'act' && !document.querySelector('#act[data-refresh]')) document.querySelector('#tx-amount-note.hint')?.remove();
   }
   document.dispatchEvent(new CustomEvent('numbers:new'));
 });

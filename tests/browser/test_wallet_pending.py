@@ -125,8 +125,10 @@ def test_a_reload_while_it_is_sent_goes_on_where_it_was(
         elsewhere = page.context.new_page()
         elsewhere.goto(f"{asgi_server}/account")
         expect(elsewhere.locator("#act")).to_have_text("Open your account")
+        expect(elsewhere.locator("#tx-amount-note")).to_contain_text("first deposit")
     expect(header).to_be_hidden(timeout=15_000)
     expect(elsewhere.locator("#act")).to_have_text("Deposit")  # it is open now
+    expect(elsewhere.locator("#tx-amount-note")).to_have_count(0)
     expect(page).to_have_title(re.compile(r"^Models"))
     page.goto(f"{asgi_server}/account")
     expect(state).to_have_attribute("data-state", "final", timeout=30_000)

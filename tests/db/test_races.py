@@ -127,6 +127,7 @@ class _Taking(states._Logging):
         server: Any = self.server
         self.rfile.read(int(self.headers["Content-Length"]))
         first = server.barrier.wait(10) == 0
+        getattr(server, "meanwhile", int)()
         self.send_response(201 if first else 400)
         self.end_headers()
         task = json.loads(server.told)[0]
@@ -170,6 +171,20 @@ def test_a_task_handed_in_twice_is_one(alice: User, answering: Any, found: bool)
     task = Task.objects.get()
     assert done == {task.pk} and task.signature == signature and task.passages.count() == 1
     assert not Draft.objects.exists()
+    # What was edited in another tab while the provider was asked is kept, as a draft.
+    edited, server.barrier = drafted(), threading.Barrier(1)
+    before, edited.parameters = edited.parameters, edited.parameters.replace("5", "4")
+
+    def edit() -> None:
+        wizard.configure(edited)
+        connection.close()
+
+    server.meanwhile = edit
+    wizard.create(Draft.objects.select_related("user").get(pk=edited.pk), signature)
+    assert Draft.objects.get().parameters == edited.parameters != before
+    assert Task.objects.get().parameters == before
+    Draft.objects.all().delete()
+    del server.meanwhile
     # A provider that names an older task, or somebody else's.
     others: tuple[dict[str, Any], ...] = (
         {"nonce": 6, "signature": "0x06"}, {"user": User.objects.for_address(factories.BOB)}
