@@ -11,6 +11,7 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import logging
+from collections import Counter
 from collections.abc import Awaitable, Callable, MutableMapping
 from contextlib import suppress
 from importlib import import_module
@@ -38,6 +39,10 @@ log = logging.getLogger(__name__)
 
 #: Close code of a session that is over; a page should not come back with the same cookie.
 SIGNED_OUT = 4401
+#: Close code of one socket too many: each holds a connection, a channel and two tasks.
+TOO_MANY = 4429
+#: Open sockets of one person, and of all who are signed in, in this process.
+MOST_OF_ONE, MOST = 200, 5_000
 #: How long an unnoticed end can go unnoticed, seconds.
 CHECK_EVERY = 60.0
 
@@ -56,6 +61,29 @@ def tell(session_key: str | None) -> None:
 def _group(session_key: str) -> str:
     # Group names travel in the clear between processes; a session key is a secret.
     return "session." + hashlib.sha256(session_key.encode()).hexdigest()[:40]
+
+
+class Doors:
+    """Counts the open sockets of this process, all and by who opened them."""
+
+    def __init__(self, most_each: int, most: int) -> None:
+        self.open: Counter[str] = Counter()
+        self._most_each, self._most = most_each, most
+
+    def enter(self, who: str) -> bool:
+        """Whether one more is let in; if so, `leave` must follow."""
+        if self.open.total() >= self._most or self.open[who] >= self._most_each:
+            return False
+        self.open[who] += 1
+        return True
+
+    def leave(self, who: str) -> None:
+        self.open[who] -= 1
+        if not self.open[who]:
+            del self.open[who]
+
+
+people = Doors(MOST_OF_ONE, MOST)
 
 
 class Listening(AsyncWebsocketConsumer):  # type: ignore[misc]  # channels has no types
@@ -118,8 +146,16 @@ class EndsWithSession:
         if not key or user is None or not user.is_authenticated:
             await self.application(scope, receive, send)
             return
-        guard = _Guard(key, user.pk, receive, send)
-        await guard.run(self.application, scope)
+        person = str(user.pk)
+        if not people.enter(person):
+            await receive()
+            await send({"type": "websocket.accept"})
+            await send({"type": "websocket.close", "code": TOO_MANY, "reason": "too many"})
+            return
+        try:
+            await _Guard(key, user.pk, receive, send).run(self.application, scope)
+        finally:
+            people.leave(person)
 
 
 class _Guard:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections import Counter
 from typing import Any
 
 import orjson
@@ -13,7 +12,7 @@ from django.db import DatabaseError
 from eth_utils.address import is_checksum_address
 from redis.exceptions import RedisError
 
-from accounts.sockets import Listening
+from accounts.sockets import Doors, Listening
 from chain import selectors as chain
 from inference import turnlog
 from ledger import selectors, topics
@@ -35,26 +34,7 @@ WATCH_SECONDS = 5.0
 NOT_UNDERSTOOD, COME_BACK, TOO_MANY, TRY_AGAIN = 4400, 4408, 4429, 1012
 
 
-class Doors:
-    """Counts the open sockets of this process by network address."""
-
-    def __init__(self) -> None:
-        self.open: Counter[str] = Counter()
-
-    def enter(self, who: str) -> bool:
-        """Whether one more is let in; if so, `leave` must follow."""
-        if self.open.total() >= MOST or self.open[who] >= MOST_PER_ADDRESS:
-            return False
-        self.open[who] += 1
-        return True
-
-    def leave(self, who: str) -> None:
-        self.open[who] -= 1
-        if not self.open[who]:
-            del self.open[who]
-
-
-doors = Doors()
+doors = Doors(MOST_PER_ADDRESS, MOST)
 
 
 class Watch:

@@ -16,6 +16,7 @@ from channels.db import database_sync_to_async
 from django.contrib.sessions.models import Session
 from django.test import Client
 
+from accounts import sockets
 from accounts.models import User
 from inference import sessions, turnlog, views_turns
 from inference.models import Chat, Turn
@@ -215,6 +216,22 @@ async def test_limits_and_refusals(asgi_server: str, chat: Chat) -> None:
                 await socket.say(type="prompt", key=str(uuid4()), text=" ")
                 await socket.hear()
         assert socket.connection.close_code == 4429
+
+
+async def test_one_person_does_not_hold_all_sockets(
+    asgi_server: str, chat: Chat, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sockets, "people", sockets.Doors(2, 100))
+    async with contextlib.AsyncExitStack() as stack:
+        for _ in range(2):
+            await stack.enter_async_context(opened(asgi_server, chat, chat.owner))
+        async with opened(asgi_server, chat, chat.owner) as socket:
+            with pytest.raises(websockets.ConnectionClosed) as closed:
+                await socket.hear()
+        assert closed.value.rcvd is not None and closed.value.rcvd.code == 4429
+    async with asyncio.timeout(30):
+        while sockets.people.open:  # room again
+            await asyncio.sleep(0.02)
 
 
 async def test_signing_out_ends_what_an_open_socket_may_spend(

@@ -12,6 +12,7 @@ from channels.db import database_sync_to_async
 from channels.layers import get_channel_layer
 from websockets.typing import Origin
 
+from accounts.sockets import Doors
 from alerts.consumers import InboxConsumer
 from inference import turnlog
 from ledger import topics
@@ -156,8 +157,7 @@ async def test_an_address_and_all_together_may_hold_so_many(
     asgi_server: str, monkeypatch: pytest.MonkeyPatch, settings: Any
 ) -> None:
     """Counted by the visitor and not by the proxy; whoever leaves makes room."""
-    monkeypatch.setattr(consumers, "MOST_PER_ADDRESS", 2)
-    monkeypatch.setattr(consumers, "MOST", 3)
+    monkeypatch.setattr(consumers, "doors", Doors(2, 3))
     settings.TRUSTED_PROXIES = type(settings.TRUSTED_PROXIES).parse("1")
     one, other = {"X-Forwarded-For": "192.0.2.1"}, {"X-Forwarded-For": "198.51.100.9"}
     async with opened(asgi_server, **one), opened(asgi_server, **one) as second:
