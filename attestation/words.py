@@ -48,7 +48,7 @@ _FINDINGS: Mapping[str, tuple[str, str]] = {
     "regression": (
         N_("An answer got worse"),
         N_(
-            "What was verified before no longer is. Hold back private data until the newest report "
+            "The evidence shows less than before. Hold back private data until the newest report "
             "explains why."
         ),
     ),
@@ -104,8 +104,8 @@ _FAILED: Mapping[str, tuple[str, ...]] = {
     "tdx.": (N_("Genuine, current Intel hardware would not give this."), _LEAVE),
     "tdx.tcb": (
         N_(
-            "The machine’s firmware has known weaknesses. The operator has to update it; "
-            "until then send nothing private."
+            "Intel’s list has no trusted level for this machine’s firmware. The operator has to "
+            "update it; until then send nothing private."
         ),
     ),
     "tdx.debug": (N_("The host can read a debuggable machine’s memory."), _LEAVE),
