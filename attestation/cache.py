@@ -5,6 +5,7 @@ from __future__ import annotations
 from datetime import UTC, datetime
 
 from asgiref.sync import sync_to_async
+from django.db import transaction
 
 from attestation.models import Document, Retrieval
 from attestation.sources.records import Answer, Source
@@ -39,6 +40,7 @@ def find(source: Source, key: str, now: int) -> Answer | None:
     return _answer(source, row) if row is not None else None
 
 
+@transaction.atomic  # a document by itself would be nobody's, and `prune` delete it
 def keep(answer: Answer) -> None:
     """Write one answer down, a failure as well."""
     Retrieval.objects.create(

@@ -1,7 +1,7 @@
 """How long things are kept: one table, which `manage.py prune` (and beat, daily), the page "Your
 data" and docs/reference.md read. A table of the database that is in no rule fails a test.
 
-Chain facts, verdicts on messages and the documents behind reports are kept for good.
+Chain facts and verdicts on messages are kept for good, evidence as long as a report rests on it.
 """
 
 from __future__ import annotations
@@ -12,7 +12,6 @@ from dataclasses import dataclass
 from typing import Any
 
 from django.apps import apps
-from django.conf import settings
 from django.contrib.sessions.models import Session
 from django.db.models import Exists, Model, OuterRef, Q, QuerySet
 from django.utils import timezone
@@ -21,14 +20,7 @@ from django.utils.translation import gettext_noop
 
 from accounts.models import Erasure, Export, ProviderKey, SignIn
 from alerts.models import Delivery, Notification
-from attestation.models import (
-    Finding,
-    Identity,
-    Outcome,
-    Standing,
-    VerdictChange,
-    Verification,
-)
+from attestation import retention as attestation
 from finetune.models import Dataset, DatasetState, StoredFile
 from inference import conversations
 from ledger.models import Reconciliation
@@ -38,8 +30,6 @@ from protocol.keys import EPHEMERAL_TOKEN_ID
 
 #: Comparisons of our rows with the contracts' are kept this long.
 KEPT_RECONCILIATIONS = dt.timedelta(days=90)
-#: Attempts that brought no evidence say little after a while.
-KEPT_SILENCE = dt.timedelta(days=90)
 KEPT_INBOX = dt.timedelta(days=365)
 KEPT_DELIVERIES = dt.timedelta(days=90)
 #: Keys of no use any more.
@@ -134,19 +124,6 @@ def _loose_files(now: dt.datetime) -> QuerySet[Any]:
     return StoredFile.objects.filter(loose, created_at__lt=now - KEPT_LOOSE_FILES)
 
 
-def _verifications(now: dt.datetime) -> QuerySet[Verification]:
-    """Runs that nothing rests on: attempts without evidence after a while, and reports only where
-    the operator says so (VERIFICATIONS_KEEP_DAYS): they are permanent links."""
-    rows = Verification.objects.filter(started_at__lt=now - KEPT_SILENCE)
-    rows = rows.exclude(outcome=Outcome.JUDGED)
-    if settings.VERIFICATIONS_KEEP_DAYS:
-        kept = dt.timedelta(days=settings.VERIFICATIONS_KEEP_DAYS)
-        rows = rows | Verification.objects.filter(started_at__lt=now - kept)
-    for model in (Standing, Finding, Identity, VerdictChange):
-        rows = rows.exclude(Exists(model.objects.filter(verification=OuterRef("pk"))))
-    return rows
-
-
 def _gone(what: str, rows: QuerySet[Any], dry_run: bool) -> Pruned:
     if dry_run:
         return Pruned(what, rows.count())
@@ -225,7 +202,21 @@ RULES: tuple[Rule, ...] = (
             "90 days"
         ),
         PRUNE,
-        _verifications,
+        attestation.verifications,
+    ),
+    Rule(
+        gettext_noop("answers of Intel and NVIDIA"),
+        ("attestation.retrieval",),
+        gettext_noop("90 days, longer while they are valid"),
+        PRUNE,
+        attestation.retrievals,
+    ),
+    Rule(
+        gettext_noop("documents that no report rests on"),
+        ("attestation.document",),
+        gettext_noop("as long as a report or an answer of Intel or NVIDIA rests on them"),
+        PRUNE,
+        attestation.documents,
     ),
     Rule(
         gettext_noop("expired provider keys"),
@@ -391,11 +382,9 @@ RULES: tuple[Rule, ...] = (
     Rule(
         gettext_noop("evidence and verdicts on services"),
         (
-            "attestation.document",
             "attestation.finding",
             "attestation.identity",
             "attestation.payment",
-            "attestation.retrieval",
             "attestation.verdictchange",
         ),
         _FOR_GOOD,

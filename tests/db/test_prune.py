@@ -15,7 +15,7 @@ from django.utils import timezone
 
 from accounts.models import Erasure, Export, ProviderKey, SignIn, User
 from alerts.models import Attempt, Delivery, Notification, Rule
-from attestation.models import Standing, Verification
+from attestation.models import Document, Retrieval, Standing, Verification
 from finetune.models import Dataset, DatasetState, Piece, StoredFile
 from ledger.models import Reconciliation
 from marketplace import retention, tasks
@@ -105,6 +105,31 @@ def test_old_rows_go_once_and_what_is_needed_stays(settings: Any) -> None:
     settings.VERIFICATIONS_KEEP_DAYS = 30
     assert prune()["verifications"] == 1
     assert set(Verification.objects.all()) == {recent, relied_on}
+
+
+def test_evidence_goes_with_the_last_report_that_rests_on_it(settings: Any) -> None:
+    """What a report names is kept as long as it; what only a report of before named takes room."""
+    year = dt.timedelta(days=365)
+    gone, kept = run(year, "judged", "pass"), run(dt.timedelta(days=1), "judged", "pass")
+    for report in (gone, kept):
+        words = ["shared", *(f"{word} of {report.pk}" for word in ("body", "ocsp", "raw"))]
+        shared, body, ocsp, raw = (Document.keep(word.encode()) for word in words)
+        report.body, report.chain_pem = body, shared
+        report.inputs = {"ocsp": [ocsp.pk], "nras": None, "rims": {"x": shared.pk}}
+        report.nras = [{"source": "nras", "sha256": raw.pk}]
+        report.save()
+        told = {"source": "nras", "key": str(report.pk), "url": "", "fetched_at": report.started_at}
+        Retrieval.objects.create(**told, document=raw, valid_until=report.started_at)
+        # A manifest is asked for once, and is good for years.
+        rim = {**told, "source": "rim", "fetched_at": timezone.now() - year}
+        Retrieval.objects.create(**rim, document=shared, valid_until=timezone.now() + year)
+    assert prune()["documents that no report rests on"] == 0, "reports are kept for good"
+    settings.VERIFICATIONS_KEEP_DAYS = 30
+    assert prune()["documents that no report rests on"] == 3
+    bodies = {bytes(row.body).decode() for row in Document.objects.all()}
+    assert bodies == {"shared", *(f"{word} of {kept.pk}" for word in ("body", "ocsp", "raw"))}
+    left = Retrieval.objects.values_list("source", "key")
+    assert set(left) == {("nras", str(kept.pk)), ("rim", str(kept.pk)), ("rim", str(gone.pk))}
 
 
 def test_what_is_somebodys_goes_when_its_time_is_over(settings: Any) -> None:
