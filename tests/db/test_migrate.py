@@ -14,11 +14,17 @@ from django.db import ProgrammingError, connection, migrations, models
 from django.db.migrations.operations.base import Operation
 from django.db.migrations.state import ModelState, ProjectState
 from django.db.models.signals import post_migrate
+from django.utils import timezone
 from psycopg.errors import UndefinedTable
 
 import manage
+from accounts.models import User
+from alerts.kinds import Kind
+from alerts.models import Hook, Rule
+from inference.models import OwnPreset, PresetVersion
 from marketplace.management.commands.migrate import LOCK_TIMEOUT, Command
 from scripts import migration_check
+from tests.factories import ALICE
 
 
 @pytest.mark.django_db
@@ -50,6 +56,24 @@ def test_what_is_built_beside_the_work_waits_for_old_transactions() -> None:
         with connection.cursor() as cursor:
             cursor.execute("SHOW lock_timeout")
             assert cursor.fetchone()[0] == limit
+
+
+@pytest.mark.django_db
+def test_code_of_before_deletes_what_newer_rows_refer_to() -> None:
+    """As 0.1.0 does it, which knows neither versions nor rules of one webhook."""
+    user, now = User.objects.create(address=ALICE), timezone.now()
+    hook = Hook.objects.create(user=user, url="https://x.example", created_at=now)
+    rule = Rule.objects.create(
+        user=user, kind=Kind.PROVIDER_DOWN, hook=hook, created_at=now, after_block=0
+    )
+    preset = OwnPreset.objects.create(owner=user, sealed="a")
+    PresetVersion.objects.create(preset=preset, sealed="b", until=now)
+    with connection.cursor() as cursor:
+        cursor.execute("DELETE FROM alerts_hook")
+        cursor.execute("DELETE FROM inference_ownpreset")
+        cursor.execute("SET CONSTRAINTS ALL IMMEDIATE")
+    rule.refresh_from_db()
+    assert rule.hook_id is None and not PresetVersion.objects.exists()
 
 
 def faults(*operations: Operation, atomic: bool = True, **small: str) -> list[str]:
