@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import json
+import re
 from collections.abc import Iterable
 from typing import Any, ClassVar
 
+from django.conf import settings
 from ninja import NinjaAPI
 from ninja.openapi.schema import OpenAPISchema
 
@@ -60,12 +63,19 @@ _ETAG = {"ETag": "names this answer; send it back as `If-None-Match`"}
 
 
 def _honest(schema: OpenAPISchema) -> OpenAPISchema:
+    tags: dict[str, None] = {}
     for methods in schema["paths"].values():
         for method, operation in methods.items():
+            tags |= dict.fromkeys(operation["tags"])
             _parameters(operation.get("parameters", ()))
             # A file that is written while it is sent has no tag (`api_catalogue`).
             tagged = method == "get" and operation["operationId"] != "export_services"
             _answers(tagged, operation["responses"])
+    schema["tags"] = [{"name": tag} for tag in tags]
+    shapes = schema["components"]["schemas"]
+    # What a question may hold stands with each parameter; as a shape it is nobody's.
+    asked = set(re.findall(r'"#/components/schemas/(\w+)"', json.dumps(schema)))
+    schema["components"]["schemas"] = {name: shapes[name] for name in shapes if name in asked}
     return schema
 
 
@@ -97,7 +107,7 @@ def _answers(tagged: bool, responses: dict[Any, Any]) -> None:
 
 
 api = MarketApi(
-    title="0G Market API",
+    title="API of 0G Market",  # begins with a letter, as packages do that are generated
     version="1",
     description=(
         "What the contracts of the 0G Compute Network say, indexed: services, accounts, movements, "
@@ -106,6 +116,8 @@ api = MarketApi(
         "document (RFC 9457). Reading needs no key, except what is your own (`/me`); "
         f"{limits.API.per_minute} requests per minute and address."
     ),
+    servers=[{"url": settings.SITE_URL}],
+    openapi_extra={"security": []},  # but where an operation says otherwise
     docs_url=None,
     openapi_url="/openapi.json",
     urls_namespace="api",

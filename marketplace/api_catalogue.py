@@ -18,11 +18,11 @@ from attestation import selectors as attestation
 from attestation.selectors import ServiceKey, StandingView
 from ledger import selectors
 from ledger.records import Listing
-from marketplace import api_csv, cards, feeds, formats, parts, ranking, schemas, verdicts
+from marketplace import api_csv, cards, feeds, formats, parts, ranking, verdicts
 from marketplace.api_lists import PROBLEMS, envelope, revalidated_as_list
 from marketplace.api_services import bodies
 from marketplace.filters import Filters
-from marketplace.schemas_listings import ServiceOut
+from marketplace.schemas_listings import ServiceList
 from marketplace.schemas_services import FilteredIn, ServicesIn
 from probes import selectors as probes
 from probes.selectors import HealthView
@@ -32,7 +32,7 @@ router = Router(tags=["Services"])
 
 @router.get(
     "/services",
-    response={200: schemas.ListOf[ServiceOut], **PROBLEMS},
+    response={200: ServiceList, **PROBLEMS},
     operation_id="list_services",
     summary="All listed services",
 )

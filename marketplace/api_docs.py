@@ -182,7 +182,7 @@ def read() -> ApiDocsPage:
         shapes=tuple(
             ShapeDoc(_name(name), prose(shape.get("description", "")), tuple(_fields(shape)))
             for name, shape in sorted(shapes.items())
-            if "properties" in shape and not name.endswith("In")
+            if "properties" in shape
         ),
         codes=tuple((code, prose(code.meaning)) for code in CODES.values()),
         refusals=tuple((name, " ".join(said)) for name, said in sorted(refusals.SENTENCES.items())),
@@ -235,7 +235,7 @@ def _field(name: str, schema: Json, required: bool, place: str, description: str
     kind, shape = _type(schema)
     if place == "query":
         # Whoever leaves it out sends no null, and an empty text only from a form.
-        kind = kind.removesuffix(' or ""').removesuffix(" or null")
+        kind = kind.removesuffix(' or ""')
     default = schema.get("default")
     return FieldDoc(
         name=name,
@@ -261,7 +261,7 @@ def _type(schema: Json) -> tuple[str, str]:
     if "const" in schema:
         return f'"{schema["const"]}"', ""
     if "enum" in schema:
-        return " | ".join(str(value) for value in schema["enum"]), ""
+        return " | ".join(str(value) for value in schema["enum"] if value != ""), ""
     if schema.get("type") == "array":
         text, shape = _type(schema.get("items", {}))
         return f"list of {text}", shape
@@ -275,8 +275,7 @@ def _type(schema: Json) -> tuple[str, str]:
 def _name(raw: str) -> str:
     """`ListOf_Change_` is how the generator spells a list; people read `List of Change`."""
     if raw.startswith("ListOf_"):
-        inner = raw.removeprefix("ListOf_").strip("_")
-        return "List of " + ("services" if "_" in inner else inner.removesuffix("Out"))
+        return "List of " + raw.removeprefix("ListOf_").strip("_").removesuffix("Out")
     return raw.removesuffix("Out")
 
 

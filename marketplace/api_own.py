@@ -2,23 +2,28 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from typing import Any, cast
+from typing import Annotated, Any, Literal, Self, cast
 
+from django.db.models import QuerySet
 from django.http import HttpRequest, HttpResponse
 from django.utils import timezone
 from ninja import Field, Query, Router, Schema
 from ninja.security import HttpBearer
+from pydantic import model_validator
+from pydantic_core import PydanticCustomError
 
 from accounts import tokens
 from accounts.errors import Problem
 from accounts.models import AccessToken
-from inference.models import State, Turn, Verdict
+from inference.models import FeeKind, State, Turn, Verdict
 from inference.requests import SORTS, Filter
 from ledger import selectors as ledger
+from ledger.records import Page
 from marketplace import problems, schemas
 from marketplace.api_lists import PROBLEMS, envelope
-from marketplace.schemas import Address, Instant, Neuron
+from marketplace.schemas import EMPTY, Address, AddressIn, Instant, Neuron, TextIn, words
+from marketplace.schemas_network import DayIn
+from marketplace.schemas_services import PriceIn
 
 
 class PersonalToken(HttpBearer):
@@ -67,15 +72,15 @@ class RequestOut(Schema):
     endpoint: str
     provider: Address
     model: str
-    state: str
-    failure: str
+    state: Annotated[str, words(*State.values)]
+    failure: str = Field(description="a code of the relay's errors; empty where it did not fail")
     prompt_tokens: int | None
     completion_tokens: int | None
-    fee: Neuron
-    fee_kind: str
-    first_token_ms: int
+    fee: Neuron = Field(description="neuron; of `unknown` the most it can be")
+    fee_kind: Annotated[str, words(*FeeKind.values)]
+    first_token_ms: int | None = Field(description="null: none came")
     total_ms: int
-    verdict: str
+    verdict: Annotated[str, words(*Verdict.values)]
     verdict_reason: str
     request_sha256: str
     response_sha256: str
@@ -83,24 +88,40 @@ class RequestOut(Schema):
     signer: str
 
 
-def _ticked(words: Iterable[str]) -> str:
-    return ", ".join(f"`{word}`" for word in words)
+_STATES, _VERDICTS, _SORTS = tuple(State.values), tuple(Verdict.values), tuple(SORTS)
+_StateIn = Annotated[Literal[_STATES] | None, EMPTY]  # type: ignore[valid-type]
+_VerdictIn = Annotated[Literal[_VERDICTS] | None, EMPTY]  # type: ignore[valid-type]
+_SortIn = Annotated[Literal[_SORTS] | None, EMPTY]  # type: ignore[valid-type]
+_PLACE = "^[0-9]{0,18}$"
+_Least = Annotated[Annotated[int, Field(ge=0, le=10**9)] | None, EMPTY]
 
 
 class RequestsIn(schemas.PageIn):
-    """Filters as on `/playground/requests`; words that are not in the lists count as not given."""
+    """Filters as on `/playground/requests`, which leaves out what makes no sense; here it is
+    refused: a program would take the answer to another question for its own."""
 
-    provider: str = Field("", description="asked of this address")
-    model: str = Field("", description="model name, exact")
-    state: str = Field("", description=_ticked(State.values))
-    verdict: str = Field("", description=_ticked(Verdict.values))
-    since: str = Field("", description="from this UTC day on, `YYYY-MM-DD`")
-    until: str = Field("", description="up to the end of this UTC day")
-    token: str = Field("", description="of one program: its token's number on the page")
-    cost: str = Field("", description="at least so much, in 0G")
-    tokens: str = Field("", description="at least so many tokens, both ways together")
-    first: str = Field("", description="at least so many milliseconds to the first token")
-    sort: str = Field("", description=f"not the newest first but the most of: {_ticked(SORTS)}")
+    cursor: str = Field(
+        "", pattern=_PLACE, description="where to go on, from `next`; `page` then counts not"
+    )
+    provider: Annotated[AddressIn | None, EMPTY] = Field(None, description="asked of this address")
+    model: TextIn = Field("", description="model name, exact")
+    state: _StateIn = Field(None, description="how it ended; `open`: not yet")
+    verdict: _VerdictIn = Field(None, description="what was proven about the answer")
+    since: Annotated[DayIn | None, EMPTY] = Field(None, description="from this UTC day on")
+    until: Annotated[DayIn | None, EMPTY] = Field(None, description="up to the end of this UTC day")
+    token: _Least = Field(None, description="of one program: its token's number on the page")
+    cost: PriceIn = Field(None, description="at least so much, in 0G")
+    tokens: _Least = Field(None, description="at least so many tokens, both ways together")
+    first: _Least = Field(None, description="at least so many milliseconds to the first token")
+    sort: _SortIn = Field(None, description="not the newest first but the most of that")
+
+    @model_validator(mode="after")
+    def _goes_on(self) -> Self:
+        if self.cursor and self.sort:
+            raise PydanticCustomError(
+                "invalid_cursor", "other orders go on by `page`", {"field": "cursor"}
+            )
+        return self
 
 
 def _token(request: HttpRequest) -> AccessToken:
@@ -142,16 +163,30 @@ def list_my_requests(
 ) -> dict[str, Any]:
     """From the playground and from programs; conversations that are not kept are not listed."""
     response["Cache-Control"] = "private, no-store"
-    wanted = Filter.of({name: str(value) for name, value in query.dict().items()})
+    given = query.model_dump(exclude_none=True, exclude={"page", "page_size", "cursor"})
+    wanted = Filter.of({name: str(value) for name, value in given.items()})
     rows = wanted.rows(_token(request).user, None).select_related("token", "chat__owner")
     rows = rows.only(*_FACTS, "created_at", "endpoint", "token__label", "chat__owner")
-    page = ledger.paginate(rows, query.page, query.page_size, _body)
-    return envelope(request, page, lambda body: body)
+    return envelope(request, _page(rows, query), _body)
+
+
+def _page(rows: QuerySet[Turn], query: RequestsIn) -> Page[Turn]:
+    """By number where another order was asked for; else by place, so that what is asked meanwhile
+    shifts and repeats nothing (2 queries)."""
+    if query.sort:
+        return ledger.paginate(rows, query.page, query.page_size, lambda turn: turn)
+    size, start = query.page_size, (query.page - 1) * query.page_size
+    place = {"pk__lt": int(query.cursor)} if query.cursor else {}
+    rest = rows.filter(**place)[0 if place else start :][: size + 1]
+    found = tuple(rest)
+    cursor = str(found[size - 1].pk) if len(found) > size else ""
+    return Page(found[:size], rows.count(), 1 if place else query.page, size, cursor)
 
 
 def _body(turn: Turn) -> dict[str, Any]:
     return {
         **{name: getattr(turn, name) for name in _FACTS},
+        "first_token_ms": turn.first_token_ms or None,
         "id": str(turn.pk),
         "at": turn.created_at,
         "token": turn.token.label if turn.token is not None else None,

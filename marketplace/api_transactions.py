@@ -57,6 +57,7 @@ _REQUEST: dict[str, Any] = {
         "from": {"type": "string", "pattern": "^0x[0-9a-fA-F]{40}$"},
         "params": {
             "type": "object",
+            "additionalProperties": True,
             "description": "the action's own parameters, amounts as strings",
         },
     },

@@ -50,6 +50,13 @@ _ADDRESS = {
     "examples": ["0x70997970C51812dc3A010C7d01b50e0d17dc79C8"],
 }
 Address = Annotated[str, WithJsonSchema(_ADDRESS)]
+
+
+def words(*known: str) -> WithJsonSchema:
+    """A text that is one of a closed list of interfaces.md 3."""
+    return WithJsonSchema({"type": "string", "enum": list(known)})
+
+
 Hash = Annotated[str, WithJsonSchema({"type": "string", "pattern": "^0x[0-9a-f]{64}$"})]
 Instant = Annotated[
     dt.datetime, WithJsonSchema({"type": "string", "format": "date-time", "description": "UTC"})
@@ -88,7 +95,13 @@ class EmptyIsAbsent:
     def __get_pydantic_json_schema__(
         self, schema: core_schema.CoreSchema, handler: GetJsonSchemaHandler
     ) -> dict[str, Any]:
-        return {"anyOf": [handler(schema), {"const": ""}]}
+        """As it is written in an address: nobody can send null there."""
+        found = handler(schema)
+        options = [one for one in found.get("anyOf", [found]) if one.get("type") != "null"]
+        if len(options) == 1 and {"enum", "const"} & options[0].keys():
+            words = options[0].get("enum") or [options[0]["const"]]
+            return {"type": "string", "enum": [*words, ""]}
+        return {"anyOf": [*options, {"type": "string", "const": ""}]}
 
 
 EMPTY = EmptyIsAbsent()

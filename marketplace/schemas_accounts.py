@@ -6,7 +6,8 @@ from typing import Annotated, Literal
 
 from ninja import Field, Schema
 
-from marketplace.schemas import Address, Hash, Instant, Neuron, Number
+from accounts import history
+from marketplace.schemas import Address, Hash, Instant, Neuron, Number, words
 
 
 class LedgerOut(Schema):
@@ -74,7 +75,7 @@ class MovementOut(Schema):
     at: Instant
     tx_hash: Hash | None
     log_index: int | None
-    kind: str
+    kind: Annotated[str, words(*history.KINDS)]
     provider: Address | None
     service_name: str | None
     balance: Literal["available", "sub_account"]

@@ -8,7 +8,16 @@ from uuid import UUID
 from ninja import Field, Schema
 
 from marketplace import history
-from marketplace.schemas import EMPTY, Address, AddressIn, Hash, HistoryIn, Instant, KindIn
+from marketplace.schemas import (
+    EMPTY,
+    Address,
+    AddressIn,
+    Hash,
+    HistoryIn,
+    Instant,
+    KindIn,
+    words,
+)
 
 #: interfaces.md `timeline.change`.
 CHANGES = (
@@ -56,7 +65,7 @@ class Change(Schema):
     block: int
     at: Instant
     tx_hash: Hash | None
-    change: str
+    change: Annotated[str, words(*CHANGES)]
     before: Any
     after: Any
 
@@ -67,6 +76,7 @@ class NetworkChange(Change):
     of those `before` and `after` hold `overall`, and `block` is what the run had read.
     """
 
+    change: Annotated[str, words(*FEED_CHANGES)]
     kind: str
     provider: Address
     service_name: str

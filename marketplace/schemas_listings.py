@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 
 from ninja import Field, Schema
 
-from marketplace.schemas import Address, Instant, Neuron
+from marketplace.schemas import Address, Instant, ListOf, Neuron
 from marketplace.schemas_health import HealthOut
 
 
@@ -83,3 +83,7 @@ class FineTuningService(_Service):
 
 
 ServiceOut = Annotated[InferenceService | FineTuningService, Field(discriminator="kind")]
+
+
+class ServiceList(ListOf[ServiceOut]):
+    """One page of services of either kind."""

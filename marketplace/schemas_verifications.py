@@ -53,7 +53,7 @@ class ReferenceOut(Schema):
     fetched_at: int = Field(description="unix seconds")
 
 
-class NoteOut(Schema):
+class MissingOut(Schema):
     """What could not be had, and why."""
 
     source: str
@@ -113,7 +113,7 @@ class VerificationOut(Schema):
     mr_td: str
     signed_range_hash: str
     references: list[ReferenceOut]
-    notes: list[NoteOut]
+    notes: list[MissingOut]
     engine_version: str
     policy_version: int
     hash_version: int = Field(description="1: checks and inputs; 2: this whole answer but the hash")

@@ -6,6 +6,7 @@ import csv
 import datetime as dt
 import html
 import io
+import json
 import random
 import re
 from typing import Any
@@ -15,6 +16,7 @@ import pytest
 from django.db import connection
 from django.test import Client
 from django.utils import timezone
+from ninja import Schema
 
 from ledger.models import Movement, ServiceChange, ServingContract, Settlement, SubAccount
 from marketplace import api_csv
@@ -69,6 +71,43 @@ def get(client: Client, path: str, operation: str = "") -> Any:
 
 
 # --- shapes --------------------------------------------------------------------------------------
+
+
+def test_generators_of_clients_find_all_they_need_in_the_document(settings: Any) -> None:
+    """What openapi-python-client, openapi-typescript and others made wrong or could not make."""
+    document: Any = api.get_openapi_schema(path_prefix="/api/v1/")
+    operations = [one for path in document["paths"].values() for one in path.values()]
+    shapes = document["components"]["schemas"]
+    # Packages are named by the title, and no name of Python or Java begins with a digit.
+    assert document["info"]["title"][0].isalpha()
+    assert document["servers"] == [{"url": settings.SITE_URL}]
+    assert document["security"] == []  # but where an operation says otherwise
+    tags = {tag for one in operations for tag in one["tags"]}
+    assert tags == {tag["name"] for tag in document["tags"]}
+    # Two shapes of one name: the one that was read last would be both.
+    assert set(shapes["MissingOut"]["properties"]) == {"source", "key", "text"}
+    known = [one.__name__ for one in all_subclasses(Schema) if one.__module__[:5] == "marke"]
+    assert sorted(known) == sorted(set(known))
+    # Every shape is somebody's, with a name that a person can type.
+    asked = set(re.findall(r'"#/components/schemas/(\w+)"', json.dumps(document)))
+    assert asked == set(shapes) and max(map(len, asked)) < 40
+    # An object of nothing takes nothing.
+    (preview,) = (one for one in operations if one["operationId"] == "preview_transaction")
+    body = preview["requestBody"]["content"]["application/json"]["schema"]
+    assert body["properties"]["params"]["additionalProperties"] is True
+    # What may be left out is left out and never null, and an empty text of a form is one more word.
+    (kind,) = (x for x in operations[3]["parameters"] if x["name"] == "kind")
+    assert kind["schema"]["enum"] == ["inference", "fine-tuning", ""]
+    assert '"type": "null"' not in json.dumps([one.get("parameters") for one in operations])
+    # Closed lists of interfaces.md 3 are lists.
+    assert shapes["MovementOut"]["properties"]["kind"]["enum"][-1] == "opening"
+    assert shapes["Change"]["properties"]["change"]["enum"][-1] == "removed"
+    assert "verification_recovered" in shapes["NetworkChange"]["properties"]["change"]["enum"]
+
+
+def all_subclasses(one: type) -> set[type]:
+    below: set[type] = set(one.__subclasses__())
+    return below.union(*(all_subclasses(each) for each in below))
 
 
 def test_services_carry_the_fixed_fields_and_exact_amounts(network: None, client: Client) -> None:

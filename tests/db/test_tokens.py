@@ -228,6 +228,38 @@ def test_what_is_ones_own_is_read_with_a_token_and_by_nobody_else(alice: User) -
     assert get("/requests?sort=cost&cost=100", token.secret).json()["count"] == 1
     assert get("/requests?cost=100.1", token.secret).json()["count"] == 0
     assert get("/requests?until=9999-12-31", token.secret).json()["count"] == listed["count"]
+    # nobody waited for a first token here, and a form's empty fields ask for nothing
+    assert listed["items"][0]["first_token_ms"] is None
+    words = [
+        "provider", "model", "state", "verdict", "since", "until", "token", "cost", "tokens",
+        "first", "sort", "cursor",
+    ]  # fmt: skip
+    every = "&".join(f"{word}=" for word in words)
+    assert get(f"/requests?{every}", token.secret).json()["count"] == 1
+    # a wrong word is refused, where leaving the filter out would answer another question
+    for word in words:
+        bad = get(f"/requests?{word}=verifed-%00", token.secret)
+        assert bad.status_code == 422, word
+        assert bad.json()["errors"][0]["field"] == word
+    # requests that arrive meanwhile neither shift nor repeat anything
+    fields = {name: getattr(turn, name) for name in ("serving", "url", "model", "provider")}
+    for _ in range(4):
+        Turn.objects.create(
+            chat=chat, prompt_key=uuid4(), process="p", state="answered", input_price=1,
+            output_price=1, max_tokens=1, **fields,
+        )  # fmt: skip
+    for order in ("", "&sort=cost"):
+        page = get(f"/requests?page_size=2{order}", token.secret).json()
+        if not order:
+            Turn.objects.create(
+                chat=chat, prompt_key=uuid4(), process="p", state="answered", input_price=1,
+                output_price=1, max_tokens=1, **fields,
+            )  # fmt: skip
+        seen = [one["id"] for one in page["items"]]
+        while page["next"]:
+            page = get(page["next"].split("/api/v1/me")[1], token.secret).json()
+            seen += [one["id"] for one in page["items"]]
+        assert len(seen) == len(set(seen)) == (6 if order else 5)
     bob = User.objects.for_address(BOB.address)
     theirs = tokens.create(bob, wanted(scopes=["read"]))
     assert get("/requests", theirs.secret).json()["count"] == 0
