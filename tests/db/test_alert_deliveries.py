@@ -161,6 +161,19 @@ def test_a_webhook_gets_a_signed_post_and_the_same_id_again(
     assert Delivery.objects.get().state == State.SENT and hook.failing_since is None
 
 
+def test_whoever_sends_much_keeps_nobody_else_waiting(alice: User, receiver: Receiver) -> None:
+    """A full round of one person's slow webhooks took 20 seconds of everybody's."""
+    many, _ = hooks.create(alice, receiver.url)
+    one, _ = hooks.create(User.objects.for_address(factories.BOB), receiver.url)
+    for _ in range(deliver.BATCH + 5):
+        hooks.test(many)
+    last = hooks.test(one)
+    assert deliver.send_due() == deliver.BATCH
+    last.refresh_from_db()
+    assert last.state == State.SENT
+    assert deliver.send_due() == 6 and not Delivery.objects.filter(state=State.WAITING).exists()
+
+
 @pytest.mark.parametrize("status", [302, 400, 404, 500])
 def test_what_is_no_success_is_tried_again(alice: User, receiver: Receiver, status: int) -> None:
     hooks.create(alice, receiver.url)
