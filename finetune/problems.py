@@ -61,6 +61,10 @@ _TOLD = (
     N_("0G storage gives no answer: %(why)s."),
     N_("This storage belongs to chain %(chain)s, not to this network."),
     N_("It is no encrypted model: %(why)s."),
+    N_(
+        "This result has %(size)s MB, and %(most)s MB are the most that is kept here. Fetch it "
+        "with the official command line: 0g-compute-cli fine-tuning acknowledge-model"
+    ),
     # As rows have it from before it was looked for again.
     N_("The chain does not know this transaction. Nothing was announced."),
 )

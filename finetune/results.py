@@ -47,6 +47,10 @@ LOST_AFTER = dt.timedelta(minutes=3)
 MOST_WITH_ONE, MOST_AT_ONCE = 2, 3
 #: PostgreSQL advisory lock of one beginning at a time: "0G send" in bytes.
 _LOCK = 0x3047_2073_656E_64
+TOO_LARGE = (
+    "This result has %(size)s MB, and %(most)s MB are the most that is kept here. Fetch it "
+    "with the official command line: 0g-compute-cli fine-tuning acknowledge-model"
+)
 _NOT_NAMED = N_("The chain names no result yet.")
 _REST = re.compile(r"bytes ([0-9]{1,12})-[0-9]{1,12}/([0-9]{1,12})")
 
@@ -102,6 +106,18 @@ def _begin(task: Task) -> None:
 def unreadable(task: Task) -> None:
     """Nothing opens what is kept of it any more: it can be fetched anew."""
     _end(task, State.FAILED, N_("Its bytes cannot be read here any more. Fetch it again."))
+
+
+def delete(task: Task) -> None:
+    """Give up what is kept of its result here, and the room that it takes; it can be fetched again
+    while somebody has it. Raises Problem."""
+    with transaction.atomic():
+        held = Task.objects.select_for_update().get(pk=task.pk)
+        if held.result_state == State.FETCHING:
+            raise Problem("under_way", _("It is being fetched already."), status=409)
+        StoredFile.objects.filter(Q(part_of=held) | Q(task=held)).delete()
+        rows = Task.objects.filter(pk=task.pk)
+        rows.update(result_state=State.FAILED, result_error="", result_sent=0)
 
 
 def require_room(provider: str) -> None:
@@ -171,7 +187,9 @@ def fetch(task: Task, signature: str, signed_at: int) -> None:
         # Nothing will ever open what came: the next try must not go on with it.
         StoredFile.objects.filter(part_of=task).delete()
         _end(task, State.FAILED, f"{error}")
-    except (BrokerError, Problem, NetError) as error:
+    except Problem as problem:
+        _end(task, State.FAILED, problem.said)
+    except (BrokerError, NetError) as error:
         _end(task, State.FAILED, f"{error}")
     finally:
         leases.give_back(f"result:{task.pk}", token)
@@ -292,6 +310,8 @@ def _room(task: Task, size: int, start: int) -> StoredFile:
         part.delete()
     if start:
         raise BrokerSilent(N_("Its size has changed. Fetch it again."))
+    if size > files.MAX_BYTES:
+        raise BrokerSilent(TOO_LARGE % {"size": -(-size >> 20), "most": files.MAX_BYTES >> 20})
     with transaction.atomic():  # a file that no task names would fill the quota for a day
         file = files.create(task.user, size)
         Task.objects.filter(pk=task.pk).update(result_part=file, result_sent=0)

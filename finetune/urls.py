@@ -36,6 +36,7 @@ urlpatterns: list[URLPattern | URLResolver] = [
     path(f"{_TASK}/log", views.log, name="log"),
     path(f"{_TASK}/loss.csv", views.loss, name="loss"),
     path(f"{_TASK}/result", views.result, name="result"),
+    path(f"{_TASK}/result/delete", views_doors.delete_result, name="result_delete"),
     path(f"{_TASK}/look", views_doors.look, name="look"),
     path(f"{_TASK}/clone", views_doors.clone, name="clone"),
     path(f"{_TASK}/cancel/prepare", views_doors.prepare_cancel),

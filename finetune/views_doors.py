@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from functools import wraps
 from typing import Any, TypeVar
 from uuid import UUID
@@ -322,6 +323,15 @@ def clone(request: HttpRequest, task_id: UUID) -> HttpResponse:
     draft.dataset_hash = "" if found.dataset else found.dataset_hash
     draft.save()
     return HttpResponseRedirect(f"/fine-tuning/new/{draft.pk}/config")
+
+
+@require_POST
+def delete_result(request: HttpRequest, task_id: UUID) -> HttpResponse:
+    """Delete what is kept of its result here."""
+    found = task_of(request, task_id)
+    with suppress(Problem):  # it is being fetched: the page says so
+        results.delete(found)
+    return HttpResponseRedirect(f"/fine-tuning/tasks/{found.pk}#result")
 
 
 @require_POST

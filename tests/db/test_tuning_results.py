@@ -1,5 +1,5 @@
-"""Results of fine-tuning that come packed, slowly, damaged, or before the chain names them; and what
-is said beside them."""
+"""Results of fine-tuning that come packed, slowly, damaged, or before the chain names them,
+and what is said beside them."""
 
 from __future__ import annotations
 
@@ -10,14 +10,14 @@ from typing import Any
 from uuid import uuid4
 
 import pytest
-from django.utils import timezone
+from django.utils import timezone, translation
 from eth_abi import encode
 
 from accounts.errors import Problem
 from accounts.models import Intent, State, User
 from chain.models import RawLog
 from devnet import accounts as cast
-from finetune import files, results, wizard
+from finetune import files, problems, results, wizard
 from finetune.models import Dataset, DatasetState, Draft, Piece, Task
 from ledger.models import SubAccount
 from moderation.models import Effect
@@ -26,10 +26,10 @@ from protocol import events, model_file, tuning
 from protocol.digests import address_of_key, sign
 from tests import factories
 from tests.db.test_keys_lasting import signed_in
+from tests.db.test_tuning_states import HASH, made, settle
 from tests.db.test_tuning_states import alice as alice
 from tests.db.test_tuning_states import answering as answering
 from tests.db.test_tuning_states import chain as chain
-from tests.db.test_tuning_states import HASH, made, settle
 
 pytestmark = pytest.mark.django_db
 
@@ -193,6 +193,51 @@ def test_what_was_checked_stays_whatever_is_asked_or_lost_later(alice: User, set
     page = client.get(path).content.decode()
     assert "cannot be read here any more" in page and 'data-testid="result-fetch"' in page
     results.ask_storage(task)
+
+
+class _Large(BaseHTTPRequestHandler):
+    """A provider of a result that is as long as `server.size`."""
+
+    def do_POST(self) -> None:
+        self.rfile.read(int(self.headers["Content-Length"]))
+        self.send_response(200)
+        self.send_header("Content-Length", str(self.server.size))  # type: ignore[attr-defined]
+        self.end_headers()
+
+    def log_message(self, *_: object) -> None:
+        return
+
+
+@pytest.mark.django_db(transaction=True)
+def test_a_result_for_which_there_is_no_room_says_the_way_out(alice: User, answering: Any) -> None:
+    server, url = answering(_Large)
+    server.size = files.MAX_BYTES + 1
+    task = made(alice, url=url)
+    results.fetch(task, "0x00", 1)
+    task.refresh_from_db()
+    assert "101 MB" in task.result_error and "acknowledge-model" in task.result_error
+    with translation.override("de"):
+        assert "Dieses Ergebnis hat 101 MB" in problems.told(task.result_error)
+    # Those of before fill what one person may keep: each can be deleted.
+    older = [
+        made(alice, named=False, result=files.create(alice, files.MAX_BYTES), result_state="here")
+        for _ in range(files.QUOTA_BYTES // files.MAX_BYTES)
+    ]
+    server.size = files.MAX_BYTES
+    results.fetch(task, "0x00", 1)
+    task.refresh_from_db()
+    assert "Delete one that you do not need" in task.result_error
+    client, path = signed_in(cast.user(1)), f"/fine-tuning/tasks/{older[0].pk}"
+    assert 'data-testid="result-delete"' in client.get(path).content.decode()
+    Task.objects.filter(pk=older[1].pk).update(result_state="fetching")
+    for one in older[:2]:
+        client.post(f"/fine-tuning/tasks/{one.pk}/result/delete")
+    kept = [Task.objects.get(pk=one.pk).result is not None for one in older]
+    assert kept == [False, True, True, True]
+    assert 'data-testid="result-fetch"' in client.get(path).content.decode()
+    results.fetch(task, "0x00", 1)
+    task.refresh_from_db()
+    assert "the connection ended" in task.result_error
 
 
 # --- how it was paid for, by the contract's own log ----------------------------------------------
