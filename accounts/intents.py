@@ -159,16 +159,29 @@ def _check_again(intent: Intent, before: list[State]) -> None:
     )
 
 
+_DECLINED = gettext_noop("You declined. Nothing was sent.")
+#: What a wallet does after an error, or with a request that is still open, is not known here.
+_NO_HASH = gettext_noop(
+    "The wallet gave an error instead of a hash. Look there before you try again: it may have been "
+    "sent all the same."
+)
+_GIVEN_UP = gettext_noop("You gave it up. If your wallet still asks for it, decline there.")
+
+
 def reject(intent: Intent, *, declined: bool = True) -> Intent:
-    """The person declined or gives up; not `declined`: the page or the wallet could not send it."""
-    move(
-        intent,
-        [State.PRECHECKED, State.AWAITING_WALLET],
-        State.REJECTED,
-        reason=gettext_noop("You declined. Nothing was sent.")
-        if declined
-        else gettext_noop("It was not handed over. Nothing was sent."),
-    )
+    """The person declined in the wallet; not `declined`: the page or the wallet could not send
+    it."""
+    return _rejected(intent, _DECLINED if declined else _NO_HASH)
+
+
+def give_up(intent: Intent) -> Intent:
+    """The person no longer wants it, whatever the wallet shows."""
+    return _rejected(intent, _GIVEN_UP)
+
+
+def _rejected(intent: Intent, reason: str) -> Intent:
+    before = [State.PRECHECKED, State.AWAITING_WALLET]
+    move(intent, before, State.REJECTED, reason=reason)
     return intent
 
 

@@ -105,7 +105,7 @@ def csv_path(listing: Listing, window: str) -> str:
 
 def _nothing(history: History) -> str:
     if history.now.opted_out:
-        return _("Its provider asked us not to measure it.")
+        return _("Its provider, or the operator of this site, asked not to measure it.")
     if history.now.checked_at is None:
         return _("It has not been probed yet. A new service is within a minute or so.")
     return ""

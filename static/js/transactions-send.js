@@ -91,7 +91,7 @@ async function attempt(what, { allowed, show, tell }) {
     await post(path(id, 'rejected', what.base), { declined: declined(error) });
     await show(id);
     if (declined(error)) return;
-    throw new Error(error.message || t('The wallet could not send it. Nothing was sent.'));
+    throw new Error(error.message || t('The wallet gave an error. Look there before you try again.'));
   }
   await report(id, hash, what.base);
   await show(id);

@@ -108,7 +108,7 @@ learn({
 "The server did not understand this page. Reload it.": "Der Server hat diese Seite nicht verstanden. Laden Sie sie neu.",
 "The task is at {stage}": "Die Aufgabe ist bei {stage}",
 "The transcript is complete.": "Das Transkript ist vollständig.",
-"The wallet could not send it. Nothing was sent.": "Die Wallet konnte sie nicht senden. Nichts wurde gesendet.",
+"The wallet gave an error. Look there before you try again.": "Die Wallet meldet einen Fehler. Sehen Sie dort nach, bevor Sie es noch einmal versuchen.",
 "The wallet is still on another chain. Switch it to {chain}.": "Die Wallet ist noch auf einer anderen Chain. Wechseln Sie zu {chain}.",
 "The wallet shares no account with this page.": "Die Wallet teilt kein Konto mit dieser Seite.",
 "This could not be saved. Try again in a moment.": "Das ließ sich nicht speichern. Gleich noch einmal versuchen.",

@@ -68,6 +68,14 @@ def test_the_doors_hand_out_only_reviewed_transactions(chain: Chain) -> None:
     assert (bad.status_code, bad.json()["code"]) == (400, "invalid_request")
     declined = post(alice, started["url"] + "/rejected", {"declined": True}).json()
     assert declined["state"] == "rejected"
+    # Only the person's own refusal says that nothing was sent: a wallet may err after it sent.
+    intent = Intent.objects.get()
+    assert intent.reason == "You declined. Nothing was sent."
+    for verb, told in (("rejected", "it may have been sent"), ("discard", "decline there")):
+        Intent.objects.update(state="awaiting_wallet")
+        post(alice, f"{started['url']}/{verb}", {"declined": False})
+        intent.refresh_from_db()
+        assert told in intent.reason and "Nothing was sent" not in intent.reason
 
 
 def test_every_write_needs_the_csrf_token(chain: Chain) -> None:
