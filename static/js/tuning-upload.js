@@ -39,7 +39,10 @@ function checked(file) {
       worker.terminate();
       resolve(data);
     });
-    worker.addEventListener("error", () => { worker.terminate(); reject(new Error(t("This file cannot be read."))); });
+    worker.addEventListener("error", ({ message }) => {
+      worker.terminate(); // which says nothing where its own file was not found: after an update of the site
+      reject(new Error(message ? t("This file cannot be read.") : t("Part of this page is missing: reload it.")));
+    });
     worker.postMessage(file);
   });
 }

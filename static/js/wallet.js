@@ -7,7 +7,7 @@ const root = document.getElementById('wallet');
 const button = root.querySelector('[data-wallet-connect]');
 
 // The dialog: fetched when somebody wants it, which most who read do not.
-export const dialog = (act) => import('./wallet-signin.js').then(act, () => warn(t('This page cannot reach the server.')));
+export const dialog = (act) => import('./wallet-signin.js').then(act, () => warn(t('Part of this page is missing: reload it.')));
 
 // Buttons in the page that do what the one in the header does; also those swapped in later.
 function offer() {
