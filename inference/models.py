@@ -68,7 +68,17 @@ class Chat(models.Model):
                 fields=["owner"], condition=Q(medium="relay"), name="one_relay_per_person"
             )
         ]
-        indexes: ClassVar[list[models.Index]] = [models.Index(fields=["owner", "-updated_at"])]
+        indexes: ClassVar[list[models.Index]] = [
+            models.Index(fields=["owner", "-updated_at"]),
+            # What may end (`conversations.purge`), however many stay.
+            models.Index(
+                fields=["updated_at"],
+                name="chat_ending",
+                condition=Q(deleted_at__isnull=False)
+                | Q(key_sealed="")
+                | Q(medium="chat", asked=False),
+            ),
+        ]
 
     def __str__(self) -> str:
         return str(self.id)

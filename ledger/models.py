@@ -346,6 +346,12 @@ class ServiceChange(Appended):
             models.Index(fields=["provider", "-block"]),
             models.Index(fields=["-block"]),
             models.Index(fields=["serving", "-block"]),
+            # A list asks for the newest of them, past any number of prices.
+            models.Index(
+                fields=["provider", "serving", "change", "-block"],
+                name="change_of_trust",
+                condition=Q(change__in=("url", "acknowledged", "signer")),
+            ),
         ]
 
     def __str__(self) -> str:

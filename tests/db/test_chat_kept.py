@@ -21,6 +21,7 @@ from django.core.management import call_command
 from django.db import connection
 from django.db.migrations.executor import MigrationExecutor
 from django.test import Client
+from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
 from pytest_django import DjangoAssertNumQueries
 
@@ -402,3 +403,18 @@ def test_a_late_refusal_of_an_old_key_leaves_the_new_one(chat: Chat) -> None:
     new = make_key(chat.owner)
     services.end_turn(turn, State.FAILED, Record(), Failure("key_rejected", "revoked"))
     assert ProviderKey.objects.get() == new
+
+
+@pytest.mark.django_db
+def test_what_may_end_is_found_without_reading_what_stays() -> None:
+    """Every half minute, for as long as the site lives."""
+    with CaptureQueriesContext(connection) as asked:
+        conversations.purge()
+    found = [query["sql"] for query in asked if 'FROM "inference_chat"' in query["sql"]]
+    assert len(found) == 3
+    with connection.cursor() as cursor:
+        cursor.execute("SET LOCAL enable_seqscan = off")
+        for sql in found:
+            cursor.execute(f"EXPLAIN {sql}")
+            plan = "\n".join(line for (line,) in cursor.fetchall())
+            assert "chat_ending" in plan, plan

@@ -11,6 +11,7 @@ from django.db import connection
 from django.db.models import Count, Q, Sum
 from django.test import Client
 from django.test.utils import CaptureQueriesContext
+from django.utils import timezone
 
 from ledger import selectors
 from ledger.models import ACCEPTED, Service, ServiceChange, ServiceTotal, Settlement
@@ -18,6 +19,7 @@ from ledger.selectors import ServiceQuery
 from ledger.statistics import paid_since
 from marketplace import settlements
 from marketplace.settlements import Asked
+from moderation import looking
 from tests.db import api_rows as rows
 
 pytestmark = pytest.mark.django_db
@@ -160,6 +162,22 @@ def test_a_search_goes_by_the_word_index() -> None:
             cursor.execute(f"EXPLAIN {order}")
             plan = "\n".join(line for (line,) in cursor.fetchall())
             assert "Sort" not in plan and "Index Scan using service_" in plan, plan
+
+
+def test_what_trust_hangs_on_is_found_past_all_prices() -> None:
+    rows.contracts()
+    rows.service(tee_signer_acknowledged=True)
+    with CaptureQueriesContext(connection) as asked:
+        selectors.moved_since_acknowledged(selectors.services(ServiceQuery()).items)
+        list(looking._signer_changes(timezone.now()))
+    found = [q["sql"] for q in asked if 'FROM "ledger_servicechange"' in q["sql"]]
+    assert len(found) == 2
+    with connection.cursor() as cursor:
+        cursor.execute("SET LOCAL enable_seqscan = off")
+        for sql in found:
+            cursor.execute(f"EXPLAIN {sql}")
+            plan = "\n".join(line for (line,) in cursor.fetchall())
+            assert "change_of_trust" in plan, plan
 
 
 def test_what_is_kept_of_the_listings_goes_when_one_changes(client: Client) -> None:
