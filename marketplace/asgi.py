@@ -65,7 +65,10 @@ async def web(scope: Scope, receive: Receive, send: Send) -> None:
         return
     limit = bodies.most(scope["path"])
     if bodies.declared(scope) > limit:
-        await bodies.refuse(scope["path"], send, limit)
+        if scope["path"].startswith("/api/"):
+            await bodies.refuse(send, limit)
+        else:  # told by a page, which a middleware makes
+            await http({**scope, "too_large": limit}, bodies.unread(), send)
     else:
         await http(scope, bodies.bounded(receive, limit), send)
 

@@ -4,6 +4,7 @@ whole, before any view can look.
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Awaitable, Callable
 from typing import Any
 
@@ -38,26 +39,35 @@ def declared(scope: dict[str, Any]) -> int:
     return int(text) if text.isdigit() and len(text) < 16 else 0
 
 
-async def refuse(path: str, send: Send, limit: int) -> None:
-    """Answer 413 and close: in words, to programs as a problem document."""
+async def refuse(send: Send, limit: int) -> None:
+    """Answer a program 413, as a problem document, and close."""
     words = f"This is larger than {limit >> 20} MB, which is the most that is taken here."
-    kind, body = "text/plain; charset=utf-8", f"{words}\n".encode()
-    headers = [(b"connection", b"close")]
-    if path.startswith("/api/"):
-        request = HttpRequest()
-        request.request_id = identifier_of("")  # type: ignore[attr-defined]
-        refused = problems.document(request, problems.Problem("too_large", words))
-        kind, body = problems.CONTENT_TYPE, refused.content
-        headers += [
-            (b"access-control-allow-origin", b"*"),
-            (b"x-request-id", request.request_id.encode()),  # type: ignore[attr-defined]
-        ]
-    headers += [
-        (b"content-type", kind.encode()),
+    request = HttpRequest()
+    request.request_id = identifier_of("")  # type: ignore[attr-defined]
+    body = problems.document(request, problems.Problem("too_large", words)).content
+    headers = [
+        (b"connection", b"close"),
+        (b"access-control-allow-origin", b"*"),
+        (b"x-request-id", request.request_id.encode()),  # type: ignore[attr-defined]
+        (b"content-type", problems.CONTENT_TYPE.encode()),
         (b"content-length", str(len(body)).encode()),
     ]
     await send({"type": "http.response.start", "status": 413, "headers": headers})
     await send({"type": "http.response.body", "body": body})
+
+
+def unread() -> Receive:
+    """A request without its body, from somebody who waits for the answer."""
+    told = False
+
+    async def next_message() -> dict[str, Any]:
+        nonlocal told
+        if told:
+            await asyncio.Event().wait()
+        told = True
+        return {"type": "http.request", "body": b"", "more_body": False}
+
+    return next_message
 
 
 def bounded(receive: Receive, limit: int) -> Receive:

@@ -10,6 +10,7 @@ from collections.abc import Callable
 
 from django.conf import settings
 from django.contrib.sessions.middleware import SessionMiddleware
+from django.core.handlers.asgi import ASGIRequest
 from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
 from django.utils.decorators import sync_only_middleware
 
@@ -116,6 +117,10 @@ def designed_errors(get_response: type_sync) -> type_sync:
     """
 
     def middleware(request: HttpRequest) -> HttpResponse:
+        if isinstance(request, ASGIRequest) and "too_large" in request.scope:  # of `asgi.web`
+            page = views_errors.too_large(request, request.scope["too_large"])
+            page["Connection"] = "close"  # the body is not read
+            return page
         response = get_response(request)
         for_people = request.accepts("text/html") and not request.path.startswith("/api/")
         if response.status_code != 405 or response.content or not for_people:

@@ -10,6 +10,7 @@ import logging
 import sys
 from typing import Any
 
+from django.conf import settings
 from django.core.exceptions import RequestDataTooBig
 from django.db import InterfaceError, OperationalError
 from django.http import Http404, HttpRequest, HttpResponse
@@ -115,7 +116,15 @@ def error(
 
 
 def bad_request(request: HttpRequest, exception: Exception) -> HttpResponse:
-    return error(request, 413 if isinstance(exception, RequestDataTooBig) else 400)
+    if isinstance(exception, RequestDataTooBig):
+        return too_large(request, settings.DATA_UPLOAD_MAX_MEMORY_SIZE)
+    return error(request, 400)
+
+
+def too_large(request: HttpRequest, most: int) -> HttpResponse:
+    """More than the `most` bytes that are taken."""
+    said = _("Up to %(n)s MB at once.") % {"n": most >> 20}
+    return error(request, 413, f"{said} {_(_TEXTS[413][1])}")
 
 
 def forbidden(request: HttpRequest, exception: Exception) -> HttpResponse:

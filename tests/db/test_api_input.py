@@ -158,7 +158,7 @@ def test_what_is_too_large_to_be_read_is_a_problem_too() -> None:
     async def send(message: dict[str, Any]) -> None:
         sent.append(message)
 
-    asyncio.run(bodies.refuse("/api/v1/transactions/preview", send, bodies.USUAL))
+    asyncio.run(bodies.refuse(send, bodies.USUAL))
     headers = dict(sent[0]["headers"])
     assert (sent[0]["status"], headers[b"content-type"]) == (413, b"application/problem+json")
     body = orjson.loads(sent[1]["body"])

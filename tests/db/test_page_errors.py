@@ -19,7 +19,8 @@ from accounts import roles
 from accounts.errors import NodeUnavailable, Problem, TooMany
 from accounts.models import User
 from accounts.roles import Role
-from marketplace.asgi import http
+from marketplace import bodies
+from marketplace.asgi import http, web
 from marketplace.middleware import designed_errors
 from marketplace.views_errors import server_error
 from tests import factories
@@ -136,6 +137,18 @@ def test_a_store_that_does_not_answer_is_told_to_a_script() -> None:
     assert (response.status_code, response["Retry-After"]) == (503, "10")
     assert body["code"] == "unavailable" and body["title"].endswith("right now.")
     assert body["fix"].startswith("Nothing was changed.")
+
+
+async def test_an_upload_that_nobody_reads_is_refused_by_a_page() -> None:
+    scope: dict[str, Any] = {"type": "http", "method": "POST", "path": "/verify"}
+    size = str(bodies.USUAL + 1).encode()
+    scope |= {"query_string": b"", "headers": [(b"host", b"testserver"), (b"content-length", size)]}
+    asked: Any = ApplicationCommunicator(web, scope)  # type: ignore[no-untyped-call]
+    begun = await asked.receive_output(None)
+    text = (await asked.receive_output(None))["body"].decode()
+    await asked.wait(None)
+    assert begun["status"] == 413 and (b"Connection", b"close") in begun["headers"]
+    assert "Up to 24 MB at once. Nothing was changed." in text and 'class="site-header"' in text
 
 
 async def test_no_middleware_leaves_the_thread_of_its_request(
