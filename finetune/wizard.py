@@ -306,7 +306,14 @@ async def _hand_in(
 
 #: What brokers say, and what that means for the person (provider-protocol.md 6.3).
 _REFUSALS = (
-    ("unfinished task", "unfinished_task", N_("Wait for your other task there, or cancel it.")),
+    (
+        "unfinished task",
+        "unfinished_task",
+        N_(
+            "Wait for your other task there, or cancel it. One that is not in your list is brought "
+            "there by “Find my tasks” beside the provider."
+        ),
+    ),
     ("in-progress tasks", "provider_busy", N_("Choose “queue” in the configuration, or wait.")),
     ("queue is full", "queue_full", N_("Try again later, or choose another provider.")),
     ("not acknowledge the provider", "not_acknowledged", N_("Acknowledge its signing key first.")),

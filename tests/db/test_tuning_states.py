@@ -397,6 +397,9 @@ def test_a_refusal_is_told_though_nobody_says_which_tasks_there_are(
     draft = Draft(user=alice, model="Qwen3-32B", parameters="{}")
     with pytest.raises(BrokerRefused, match="insufficient balance"):
         async_to_sync(wizard._hand_in)(draft, alice.address, listing, 1, HASH, "0x00")
+    # Taken, and the site was killed before it wrote that down: signed anew, its nonce is another.
+    no = wizard.refusal(BrokerRefused(409, "a new task while there is an unfinished task"))
+    assert no.code == "unfinished_task" and "Find my tasks" in no.fix
 
 
 # --- without a queue ------------------------------------------------------------------------------
