@@ -22,6 +22,7 @@ from alerts.models import Held, Rule
 from ledger import selectors as ledger
 from ledger.models import ACCEPTED, Service, Settlement
 from ledger.records import Contract
+from ledger.statistics import last_paid
 from operators import debts, tasks
 from operators.models import Debt
 from probes.models import Health
@@ -88,7 +89,7 @@ def unpaid_since(providers: Iterable[str], since: dt.datetime) -> Mapping[str, l
     short_of, owners = ~Q(status__in=ACCEPTED) | Q(unsettled__gt=0), set(providers)
     rows = Settlement.objects.filter(
         short_of, provider__in=owners, at__gt=since, pending=False, tx_hash__isnull=False
-    )
+    ).filter(block__gte=last_paid(since))
     summed = rows.values("provider", "tx_hash").annotate(missed=Sum("unsettled"), when=Max("at"))
     found: dict[str, list[Hit]] = defaultdict(list)
     for row in newest(summed.order_by("-when", "tx_hash"), len(owners)):

@@ -19,6 +19,7 @@ from django.db.models import (
     Subquery,
     Sum,
 )
+from django.db.models.functions import Coalesce
 from django.utils import timezone
 
 from ledger import listed as on_lists
@@ -257,6 +258,13 @@ def first_paid(since: dt.datetime) -> Subquery:
     """
     accepted = Settlement.objects.filter(status__in=ACCEPTED, at__gte=since)
     return Subquery(accepted.order_by("at").values("block")[:1], output_field=BigIntegerField())
+
+
+def last_paid(before: dt.datetime) -> Coalesce:
+    """The same for rows that were not accepted: the block of the last accepted item up to a moment,
+    0 where there is none. Nothing later stands in an earlier block."""
+    accepted = Settlement.objects.filter(status__in=ACCEPTED, at__lte=before)
+    return Coalesce(Subquery(accepted.order_by("-at").values("block")[:1]), 0)
 
 
 # --- facets -------------------------------------------------------------------------------------

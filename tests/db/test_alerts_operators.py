@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import datetime as dt
+import re
 from typing import Any
 
 import pytest
 from django.core.cache import cache
+from django.db import connection
 from django.test import Client
+from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
 
 from accounts.models import User
@@ -105,6 +108,18 @@ def test_fees_that_were_not_paid_are_told_once_for_each_final_transaction(
     client.force_login(petra)
     past = client.get("/account/alerts?kind=unpaid&preview=1").content.decode()
     assert "9 0G of your fees were not paid" in past
+
+
+def test_settlements_of_before_are_not_read_again(petra: User) -> None:
+    """A broker settles every few minutes for years, and its owner's rule is looked at all the
+    time."""
+    with CaptureQueriesContext(connection) as asked:
+        own_service.unpaid_since([PETRA], timezone.now())
+    with connection.cursor() as cursor:
+        cursor.execute("SET LOCAL enable_seqscan = off")
+        cursor.execute(f"EXPLAIN {asked[0]['sql']}")
+        plan = "\n".join(line for (line,) in cursor.fetchall())
+    assert re.search(r"Index Cond: .*provider.* AND \(block >= ", plan), plan
 
 
 def test_what_a_broker_owes_is_told_by_its_own_word_and_silence_changes_nothing(
