@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from django.conf import settings
 from django.http import Http404, HttpRequest, HttpResponse
-from django.utils.feedgenerator import Atom1Feed
 from django.views.decorators.http import require_GET
 
+from accounts import feeds as atoms
 from accounts.addresses import short
 from accounts.feeds import xml_text
 from alerts import selectors
@@ -21,12 +21,8 @@ def atom(request: HttpRequest, token: str) -> HttpResponse:
     if user is None:
         raise Http404("no such feed")
     site = str(settings.SITE_URL)
-    feed = Atom1Feed(
-        title=f"0G Market: alerts of {short(user.address)}",
-        link=f"{site}/account/inbox",
-        description="",
-        feed_url=f"{site}{request.path}",
-    )
+    title = f"0G Market: alerts of {short(user.address)}"
+    feed = atoms.Feed(title, f"{site}/account/inbox", f"{site}{request.path}")
     for row in selectors.inbox(user)[:_MOST]:
         feed.add_item(
             title=xml_text(row.title),
@@ -35,9 +31,7 @@ def atom(request: HttpRequest, token: str) -> HttpResponse:
             unique_id=f"urn:uuid:{row.pk}",
             updateddate=row.at,
         )
-    answer = HttpResponse(
-        feed.writeString("utf-8"), content_type="application/atom+xml; charset=utf-8"
-    )
+    answer = HttpResponse(feed.written(), content_type=atoms.MEDIA)
     answer["Cache-Control"] = "private, max-age=60"
     answer["Referrer-Policy"] = "no-referrer"
     return answer

@@ -21,15 +21,16 @@ from django.conf import settings
 from django.db import transaction
 from django.db.models import Q, QuerySet
 from django.http import HttpRequest, HttpResponse
-from django.utils import feedgenerator, timezone
+from django.utils import timezone
 from django.utils.html import escape
 from django.utils.translation import gettext as _
 from django.views.decorators.http import require_safe
 
+from accounts import feeds as atoms
 from accounts.days import moment_of, utc
 from accounts.errors import Problem
 from accounts.feeds import xml_text
-from marketplace import feeds, presence
+from marketplace import presence
 from marketplace.freshness import Banner
 from marketplace.models import Announcement, AnnouncementKind, Update
 from moderation import audit
@@ -232,13 +233,7 @@ def _time(unix: int) -> dt.datetime:
 def feed(request: HttpRequest) -> HttpResponse:
     """`/status.atom`: an entry for each, with everything that was said about it."""
     page = f"{settings.SITE_URL}/status"
-    made = feedgenerator.Atom1Feed(
-        title="0G Market: incidents and maintenance",
-        link=page,
-        feed_url=f"{page}.atom",
-        description="What the hosts of this site announced about it.",
-        language="en",
-    )
+    made = atoms.Feed("0G Market: incidents and maintenance", page, f"{page}.atom")
     for row in shown(timezone.now()):
         updates = list(row.updates.all())
         said = "".join(f"<p>{utc(one.at)}: {escape(one.text)}</p>" for one in updates)
@@ -252,6 +247,6 @@ def feed(request: HttpRequest) -> HttpResponse:
             updateddate=max((one.at for one in updates), default=row.starts_at),
             categories=(row.kind,),
         )
-    response = HttpResponse(made.writeString("utf-8"), content_type=feeds.MEDIA)
+    response = HttpResponse(made.written(), content_type=atoms.MEDIA)
     response["Cache-Control"] = "public, max-age=60"
     return response

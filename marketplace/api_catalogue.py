@@ -7,11 +7,11 @@ from typing import Any
 
 from django.conf import settings
 from django.http import HttpRequest, HttpResponse, StreamingHttpResponse
-from django.utils import feedgenerator, timezone
 from django.views.decorators.http import require_safe
 from ninja import Query, Router
 from ninja.decorators import decorate_view
 
+from accounts import feeds as atoms
 from accounts import links as account_links
 from accounts.feeds import xml_text
 from attestation import selectors as attestation
@@ -145,16 +145,14 @@ def site_feed(request: HttpRequest) -> HttpResponse:
     page = ranking.services(filters, version, feeds.LENGTH)
     known = attestation.standings(map(ServiceKey.of, page.items))
     site = settings.SITE_URL
-    feed = feedgenerator.Atom1Feed(
-        title=f"Services on {settings.NETWORK.label}"
-        + (f": {' and '.join(filters.active.values())}" if filters.active else ""),
-        link=site + filters.path(sort=""),
-        feed_url=site + filters.path("/services.atom", sort=""),
-        description="Services that these filters select, those changed last first.",
-        language="en",
+    narrowed = f": {' and '.join(filters.active.values())}" if filters.active else ""
+    feed = atoms.Feed(
+        f"Services on {settings.NETWORK.label}{narrowed}",
+        site + filters.path(sort=""),
+        site + filters.path("/services.atom", sort=""),
     )
     for listing in page.items:
-        at = parts.moment(listing.updated_at_unix) or timezone.now().replace(microsecond=0)
+        at = parts.moment(listing.updated_at_unix) or atoms.NEVER
         place = f"{settings.CHAIN_ID}/{listing.service_name}/{listing.provider}"
         feed.add_item(
             title=xml_text(f"{parts.service_title(listing)} by {listing.provider}"),
@@ -165,7 +163,7 @@ def site_feed(request: HttpRequest) -> HttpResponse:
             unique_id=f"tag:0g-market,2026:{place}/{listing.updated_at_unix}",
             categories=(listing.kind,),
         )
-    return HttpResponse(feed.writeString("utf-8"), content_type=feeds.MEDIA)
+    return HttpResponse(feed.written(), content_type=atoms.MEDIA)
 
 
 def _said(listing: Listing, standing: StandingView) -> str:

@@ -8,8 +8,8 @@ from typing import Any
 
 from django.conf import settings
 from django.http import HttpResponse
-from django.utils import feedgenerator
 
+from accounts import feeds as atoms
 from accounts import links as account_links
 from accounts.days import utc
 from accounts.feeds import xml_text
@@ -21,7 +21,6 @@ from marketplace.selectors import service_types
 from operators.models import Note
 
 LENGTH = 50
-MEDIA = "application/atom+xml; charset=utf-8"
 
 WORDS = {
     "registered": "registered",
@@ -58,7 +57,7 @@ class Feed:
 
 
 def answer(feed: Feed, entries: tuple[ChangeEntry, ...], said: Iterable[Note] = ()) -> HttpResponse:
-    return HttpResponse(atom(feed, entries, said), content_type=MEDIA)
+    return HttpResponse(atom(feed, entries, said), content_type=atoms.MEDIA)
 
 
 def atom(feed: Feed, entries: tuple[ChangeEntry, ...], said: Iterable[Note] = ()) -> str:
@@ -67,14 +66,7 @@ def atom(feed: Feed, entries: tuple[ChangeEntry, ...], said: Iterable[Note] = ()
     once, on any host and in any feed.
     """
     site = settings.SITE_URL
-    made = feedgenerator.Atom1Feed(
-        title=xml_text(feed.title),
-        link=f"{site}{feed.page}",
-        feed_url=f"{site}{feed.path}",
-        description="On-chain changes of listings, verdicts on their evidence that turned, and "
-        "what providers announced.",
-        language="en",
-    )
+    made = atoms.Feed(feed.title, f"{site}{feed.page}", f"{site}{feed.path}")
     types = service_types({entry.provider for entry in entries})
     items = [(entry.at, _change(entry, types)) for entry in entries]
     announced = [(note.signed_at, _note(note)) for note in said]
@@ -82,7 +74,7 @@ def atom(feed: Feed, entries: tuple[ChangeEntry, ...], said: Iterable[Note] = ()
         items = sorted(items + announced, key=lambda one: one[0], reverse=True)
     for at, item in items:
         made.add_item(pubdate=at, updateddate=at, **item)
-    return str(made.writeString("utf-8"))
+    return made.written()
 
 
 def _change(entry: ChangeEntry, types: Mapping[tuple[str, str], str]) -> dict[str, Any]:

@@ -10,11 +10,12 @@ from functools import cache
 
 from django.conf import settings
 from django.http import HttpRequest, HttpResponse
-from django.utils import feedgenerator, translation
+from django.utils import translation
 from django.views.decorators.http import require_safe
 
+from accounts import feeds as atoms
 from accounts.feeds import xml_text
-from marketplace import docs_html, feeds
+from marketplace import docs_html
 from marketplace import docs_library as library
 
 PAGE = f"/docs/{library.CHANGELOG}"
@@ -55,13 +56,7 @@ def version() -> str:
 def feed(request: HttpRequest) -> HttpResponse:
     """`/docs/changelog.atom`: an entry for each version."""
     site = settings.SITE_URL
-    made = feedgenerator.Atom1Feed(
-        title="0G Market: versions",
-        link=f"{site}{PAGE}",
-        feed_url=f"{site}{PAGE}.atom",
-        description="What whoever uses, hosts or serves through the site notices.",
-        language="en",
-    )
+    made = atoms.Feed("0G Market: versions", f"{site}{PAGE}", f"{site}{PAGE}.atom")
     for one in releases():
         at = dt.datetime.combine(one.day, dt.time(), dt.UTC)
         made.add_item(
@@ -72,6 +67,6 @@ def feed(request: HttpRequest) -> HttpResponse:
             pubdate=at,
             updateddate=at,
         )
-    response = HttpResponse(made.writeString("utf-8"), content_type=feeds.MEDIA)
+    response = HttpResponse(made.written(), content_type=atoms.MEDIA)
     response["Cache-Control"] = "public, max-age=300"
     return response

@@ -14,12 +14,12 @@ from django.http import HttpRequest, HttpResponse
 from django.http.response import HttpResponseBase
 from django.shortcuts import render
 from django.utils import timezone
-from django.utils.feedgenerator import Atom1Feed
 from django.utils.translation import gettext as _
 from django.views.decorators.cache import never_cache
 from django.views.decorators.http import require_safe
 
 from accounts import csv_files, limits, links, pages_parts, problems, roles
+from accounts import feeds as atoms
 from accounts.feeds import xml_text
 from accounts.http import number_of, row_number
 from accounts.pages_parts import Option
@@ -150,12 +150,8 @@ def paths(subjects: Iterable[Subject]) -> dict[Subject, str]:
 def atom(request: HttpRequest) -> HttpResponse:
     """`/moderation/log.atom`: the newest decisions, with the page's filters."""
     asked, site = Asked(request), str(settings.SITE_URL)
-    feed = Atom1Feed(
-        title=f"Decisions of moderators, {settings.NETWORK.label}",
-        link=site + asked.path(),
-        feed_url=site + asked.path(f"{HERE}.atom"),
-        description="",
-    )
+    title = f"Decisions of moderators, {settings.NETWORK.label}"
+    feed = atoms.Feed(title, site + asked.path(), site + asked.path(f"{HERE}.atom"))
     for row in _rows(asked.rows()[:FEED_LENGTH]):
         act = row.act
         label = f" “{row.label}”" if row.label else ""
@@ -167,7 +163,7 @@ def atom(request: HttpRequest) -> HttpResponse:
             updateddate=act.at,
             pubdate=act.at,
         )
-    return _answer(feed.writeString("utf-8"), "application/atom+xml; charset=utf-8")
+    return _answer(feed.written(), atoms.MEDIA)
 
 
 def _answer(body: str | bytes, kind: str) -> HttpResponse:

@@ -97,3 +97,20 @@ def test_a_contact_is_named_only_where_there_is_one(client: Client, settings: An
     text = client.get("/.well-known/security.txt").content.decode()
     assert text.count("Contact: ") == 2
     assert re.search(r"^Expires: 20\d\d-\d\d-\d\dT00:00:00Z$", text, re.M)
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        "/changes", "/api/v1/changes", "/services", "/status", "/docs/changelog", "/moderation/log",
+        f"/providers/{factories.address(0)}/changes",
+    ],
+)  # fmt: skip
+def test_every_feed_has_an_author_and_a_moment_of_its_own(client: Client, path: str) -> None:
+    """RFC 4287, 4.1.1 and 4.2.15; without an entry each look was said to be a change."""
+    factories.service(factories.address(0), updated_at_unix=0)
+    first, again = (client.get(f"{path}.atom").content for _ in range(2))
+    root = ElementTree.fromstring(first)
+    assert root.findtext("{*}author/{*}name") == "0G Market"
+    assert root.find("{*}link[@rel='self']") is not None
+    assert first == again
