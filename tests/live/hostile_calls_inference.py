@@ -19,6 +19,7 @@ from inference.models import State, Turn
 from inference.openai import app, asks, choose
 from inference.openai.choose import Grant
 from inference.openai.reply import Reply
+from inference.openai.room import Room
 from net.client import Client
 from net.errors import BadStatus
 from protocol import fees
@@ -144,7 +145,8 @@ async def relayed(url: str) -> str:
     # Before there is a row, as in the relay itself: the hubs beside it end rows of dead processes.
     await own.start()
     try:
-        turn, _, going = await own.whole(app._begin(own, grant, ask, Reply(send, {})))
+        begun = app._begin(own, grant, ask, Reply(send, {}), Room())
+        turn, _, going = await own.whole(begun)
         await going
     finally:
         await own.close()
