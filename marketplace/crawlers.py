@@ -95,7 +95,12 @@ def _llms() -> str:
     found = [
         (path + _asked(operations["get"]), operations["get"]["summary"])
         for path, operations in schema["paths"].items()
-        if "get" in operations
+        if "get" in operations and not operations["get"].get("security")
+    ]
+    own = [
+        (path, operations["get"]["summary"])
+        for path, operations in schema["paths"].items()
+        if operations.get("get", {}).get("security")
     ]
     reads = [(path, summary) for path, summary in found if "{" not in path]
     shaped = [f"- `GET {site}{path}`: {summary}" for path, summary in found if "{" in path]
@@ -120,6 +125,7 @@ def _llms() -> str:
             "## Data",
             "",
             *_lines(reads),
+            *(f"{line}: needs a token" for line in _lines(own)),
             *shaped,
             f"- [Feed of changes]({site}/changes.atom): Atom, newest first",
             "",
