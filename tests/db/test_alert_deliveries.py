@@ -324,26 +324,6 @@ def test_a_test_mail_is_sent_by_a_worker_and_not_while_its_page_waits(
     assert deliver.send_due() == 1 and b"the test mail" in post.letters[0]
 
 
-def test_a_mail_server_that_refuses_is_shown_and_tried_again(alice: User, post: Post) -> None:
-    mailbox.ask(alice, "alice@example.org")
-    code = re.search(r"code is (\d{6})", post.letters[0].decode())
-    assert code is not None
-    mailbox.prove(alice, code[1])
-    told(alice, by_email=True)
-    post.refuses = True
-    deliver.send_due()
-    assert Delivery.objects.get().state == State.WAITING
-    page = signed_in(cast.user(1)).get("/account/alerts").content.decode()
-    assert "The last one failed" in page
-    post.refuses = False
-    due_now()
-    deliver.send_due()
-    assert Delivery.objects.get().state == State.SENT
-    mailbox.forget(alice)
-    services.channels_of(alice)
-    assert services.channels_of(alice).email == ""
-
-
 def test_a_site_without_a_mail_server_says_so(alice: User, settings: Any) -> None:
     settings.EMAIL_HOST = ""
     page = signed_in(cast.user(1)).get("/account/alerts").content.decode()

@@ -1,4 +1,4 @@
-"""What mails say: in their reader's language, and how to end them."""
+"""What mails say: in their reader's language, and how to end them; what a refused one shows."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from accounts.models import User
 from alerts import deliver, mailbox, services
 from alerts.models import Channels, Delivery, State
 from devnet import accounts as cast
-from tests.db.test_alert_deliveries import Post, told
+from tests.db.test_alert_deliveries import Post, due_now, told
 from tests.db.test_alert_deliveries import alice as alice
 from tests.db.test_alert_deliveries import post as post
 from tests.db.test_keys_lasting import signed_in
@@ -75,3 +75,23 @@ def test_every_mail_can_be_ended_without_signing_in(alice: User, post: Post, set
     assert done.status_code == 200 and services.channels_of(alice).email == ""
     Channels.objects.filter(pk=way.pk).update(email="new@b.org", email_verified_at=timezone.now())
     assert outside.post(path).status_code == 404, "it was about another address"
+
+
+def test_a_mail_server_that_refuses_is_shown_and_tried_again(alice: User, post: Post) -> None:
+    mailbox.ask(alice, "alice@example.org")
+    code = re.search(r"code is (\d{6})", post.letters[0].decode())
+    assert code is not None
+    mailbox.prove(alice, code[1])
+    told(alice, by_email=True)
+    post.refuses = True
+    deliver.send_due()
+    assert Delivery.objects.get().state == State.WAITING
+    page = signed_in(cast.user(1)).get("/account/alerts").content.decode()
+    assert "The last one failed" in page
+    post.refuses = False
+    due_now()
+    deliver.send_due()
+    assert Delivery.objects.get().state == State.SENT
+    mailbox.forget(alice)
+    services.channels_of(alice)
+    assert services.channels_of(alice).email == ""
