@@ -67,6 +67,11 @@ def on_white(page: Page) -> None:
         SHEET,
     )
     assert cut == []
+    # Firefox breaks no page inside an item of a grid.
+    grids = page.locator("#turns, .turn").evaluate_all(
+        "all => all.filter((one) => getComputedStyle(one).display === 'grid').map((one) => one.id)"
+    )
+    assert grids == []
     page.emulate_media(media="screen")
 
 
