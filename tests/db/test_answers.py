@@ -118,7 +118,7 @@ def test_without_bodies_nothing_is_called_verified(client: Client) -> None:
 
 def test_another_key_than_the_chains_is_a_failure(client: Client, upstream: Upstream) -> None:
     upstream.signatures[ID] = signature(REQUEST, ANSWER, bytes(31) + b"\x07")
-    bodies = {"request_text": REQUEST.decode(), "response_text": ANSWER.decode()}
+    bodies: Any = {"request_text": REQUEST.decode(), "response_text": ANSWER.decode()}
     page = check(client, **bodies)
     # A provider may have had another key when the answer came.
     assert verdict(page) == "failed" and "than the one that the chain names now" in page

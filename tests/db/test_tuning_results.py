@@ -11,7 +11,7 @@ from uuid import uuid4
 
 import pytest
 from django.utils import timezone, translation
-from eth_abi import encode
+from eth_abi.abi import encode
 
 from accounts.errors import Problem
 from accounts.models import Intent, State, User
@@ -255,12 +255,12 @@ def _settled(task: Task, name: str, fields: tuple[Any, ...], status: str, block:
     row = factories.settlement(
         provider=task.provider, user=task.user.address, serving=task.serving, block=block,
         status=status, settled=fields[1] if name == "FeesSettled" else 0,
-        tx_hash=factories.tx_hash(block),
+        tx_hash=(tx_hash := factories.tx_hash(block)), log_index=3,
     )  # fmt: skip
     topics = [shape.topic, *("0x" + one[2:].lower().zfill(64) for one in (row.user, row.provider))]
     RawLog.objects.create(
-        block_hash=factories.tx_hash(f"block {block}"), block_number=block, tx_hash=row.tx_hash,
-        log_index=row.log_index, tx_index=0, address=task.serving,
+        block_hash=factories.tx_hash(f"block {block}"), block_number=block, tx_hash=tx_hash,
+        log_index=3, tx_index=0, address=task.serving,
         topics=topics, data="0x" + encode(types, fields).hex(),
     )  # fmt: skip
 
