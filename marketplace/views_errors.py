@@ -65,9 +65,13 @@ _TEXTS = {
     ),
     503: (
         gettext_noop("This part is not available right now"),
-        gettext_noop("Nothing was changed. It usually returns within a minute."),
+        gettext_noop("It usually returns within a minute."),
     ),
 }
+#: What was lost may be the answer alone: a commit whose word did not come, news of what was stored.
+_SENT = gettext_noop(
+    "What you sent may have been done all the same: look before you send it again."
+)
 
 # What stands when even rendering fails; no template, no database.
 _LAST_RESORT = (
@@ -201,18 +205,21 @@ _AWAY_SECONDS = 10
 
 def database_away(request: HttpRequest, failure: Exception) -> HttpResponse:
     """The database is away for a moment, or takes nothing more: a page says so, and when to come
-    back. What was asked for was rolled back, so nothing is half done."""
-    if getattr(failure.__cause__, "sqlstate", "") == _DISK_FULL:
-        text = _(
-            "This site has run out of room, so nothing was changed. Reading still works; "
-            "whoever hosts it has to make room."
-        )
-    else:
-        text = _(
-            "The database does not answer just now, so nothing was changed. It usually returns "
-            "within a minute."
-        )
+    back."""
+    if getattr(failure.__cause__, "sqlstate", "") != _DISK_FULL:
+        return _away(request, _("The database does not answer just now."))
+    text = _(
+        "This site has run out of room, so nothing was changed. Reading still works; "
+        "whoever hosts it has to make room."
+    )
     return error(request, 503, text, retry_seconds=_AWAY_SECONDS)
+
+
+def _away(request: HttpRequest, *said: str) -> HttpResponse:
+    sentences = [*said, _(_TEXTS[503][1])]
+    if request.method not in ("GET", "HEAD"):
+        sentences.append(_(_SENT))
+    return error(request, 503, " ".join(sentences), retry_seconds=_AWAY_SECONDS)
 
 
 def server_error(request: HttpRequest, *args: Any) -> HttpResponse:
@@ -221,7 +228,7 @@ def server_error(request: HttpRequest, *args: Any) -> HttpResponse:
         if isinstance(failure, InterfaceError | OperationalError):
             return database_away(request, failure)
         if isinstance(failure, RedisError):
-            return error(request, 503, retry_seconds=_AWAY_SECONDS)
+            return _away(request)
         return error(request, 500)
     except Exception:  # the outermost frame: an error page must not fail (architecture.md 4-D)
         log.exception(

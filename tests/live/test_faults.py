@@ -34,7 +34,7 @@ from tests.forks import SITE
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 LIVE_OFF = "Live updates are off"
-AWAY = "The database does not answer just now, so nothing was changed."
+AWAY = "The database does not answer just now. It usually returns within a minute."
 WORLD = """
 from tests import factories
 factories.market()
