@@ -212,23 +212,25 @@ def short_hash(value: str) -> str:
 
 @dataclass(frozen=True)
 class Identicon:
-    """A decorative 5x5 picture of an address: cells to fill, and which of six token colours."""
+    """A decorative picture of an address: five rows of five, "#" to fill, and which of six token
+    colours."""
 
-    cells: tuple[tuple[int, int], ...]
+    rows: tuple[str, ...]
     hue: int
 
 
 def identicon(address: str) -> Identicon:
-    """Mirrored cells from a hash of the lower-case address, so that spelling does not change the
+    """Mirrored rows from a hash of the lower-case address, so that spelling does not change the
     picture."""
     digest = hashlib.sha256(address.lower().encode()).digest()
-    cells = tuple(
-        (x, y)
+    rows = tuple(
+        "".join(
+            "#" if digest[y * 3 + min(x, 4 - x)] & 1 or (x == 2 and y == 2) else " "
+            for x in range(5)
+        )
         for y in range(5)
-        for x in range(5)
-        if digest[y * 3 + min(x, 4 - x)] & 1 or (x == 2 and y == 2)
     )
-    return Identicon(cells, digest[31] % 6 + 1)
+    return Identicon(rows, digest[31] % 6 + 1)
 
 
 # --- strangers' words ----------------------------------------------------------------------------

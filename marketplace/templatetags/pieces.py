@@ -9,6 +9,7 @@ What is not ours to write is escaped, always; numbers of our own need no escapin
 from __future__ import annotations
 
 import datetime as dt
+import re
 from collections.abc import Iterable
 from functools import lru_cache
 from html import escape
@@ -33,10 +34,14 @@ register = template.Library()
 def identicon(address: str, large: object = False) -> SafeString:
     """The decorative picture of an address (`formats.identicon`)."""
     picture = formats.identicon(address)
-    cells = "".join(f"M{x} {y}h1v1h-1z" for x, y in picture.cells)
+    cells = "".join(
+        f"M{run.start()} {y}h{len(run[0])}v1h-{len(run[0])}z"
+        for y, row in enumerate(picture.rows)
+        for run in re.finditer("#+", row)
+    )
     return SafeString(
         f'<svg class="identicon{" large" if large else ""}" data-hue="{picture.hue}" '
-        f'viewBox="-.5 -.5 6 6" aria-hidden="true"><path d="{cells}"></path></svg>'
+        f'viewBox="-.5 -.5 6 6" aria-hidden="true"><path d="{cells}"/></svg>'
     )
 
 

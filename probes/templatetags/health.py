@@ -78,7 +78,7 @@ def _span(span: dt.timedelta) -> str:
 @register.simple_tag
 def uptime_bar(bar: Bar, label: str = "") -> SafeString:
     """The bar as a drawing whose text alternative counts its cells; no script, no style."""
-    paths = "".join(f'<path class="{s.state}" d="{s.path}"></path>' for s in bar.shapes)
+    paths = "".join(f'<path class="{s.state}" d="{s.path}"/>' for s in bar.shapes)
     said = escape(f"{label or _('Uptime')}: {bar_text(bar)}")
     return SafeString(
         f'<svg class="uptime" viewBox="0 0 {bar.width} {HEIGHT}" preserveAspectRatio="none" '
@@ -92,7 +92,7 @@ def uptime_sample(state: str) -> SafeString:
     (shape,) = bar([state], CELL).shapes
     return SafeString(
         f'<svg class="uptime sample" viewBox="0 0 {WIDTH} {HEIGHT}" aria-hidden="true" '
-        f'preserveAspectRatio="none"><path class="{state}" d="{shape.path}"></path></svg>'
+        f'preserveAspectRatio="none"><path class="{state}" d="{shape.path}"/></svg>'
     )
 
 

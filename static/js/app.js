@@ -59,7 +59,7 @@ document.body.addEventListener("htmx:configRequest", (event) => {
   }
 });
 
-// A fragment that could not be fetched; what was shown stays. The footer says its own (freshness.js), the header asks again.
+// A fragment that could not be fetched; what was shown stays. The footer says its own (freshness.js).
 for (const failure of ["htmx:responseError", "htmx:sendError", "htmx:timeout"]) {
   document.body.addEventListener(failure, (event) => {
     const { elt, xhr, requestConfig } = event.detail;

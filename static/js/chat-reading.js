@@ -25,7 +25,7 @@ for (const element of document.querySelectorAll('[data-remember]')) {
   try {
     const kept = localStorage.getItem(element.dataset.remember);
     // A small window has no room for open settings above its keyboard.
-    if (kept !== null && details) element.open = kept === 'open' && !(element.closest('form') && matchMedia('(max-width: 640px)').matches);
+    if (kept !== null && details) element.open = kept === 'open' && !(element.closest('form') && matchMedia('(max-width: 40em)').matches);
     else if (kept !== null) element.value = kept;
   } catch { /* no storage in this browser */ }
 }

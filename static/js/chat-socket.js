@@ -14,7 +14,7 @@ const TRIES = 20;
 const FINAL = {
   4400: t('The server did not understand this page. Reload it.'),
   [SIGNED_OUT]: t('You are signed out. Sign in again.'),
-  4429: t('Too many messages. Wait a little, then reload.'),
+  4429: t('Too many messages or open pages. Wait a little, then reload.'),
 };
 
 export class ChatSocket {

@@ -1,11 +1,11 @@
-// Requests to our own server: JSON (or a form as it is) with the CSRF token; a refusal becomes an Error with its code and sentences.
+// Requests to our server, with the CSRF token; a refusal becomes an Error with its code and sentences.
 import { t } from './words.js';
 const csrf = () => document.getElementById('wallet').dataset.csrf;
 
 export class Refusal extends Error {
   constructor(problem, status) {
-    const unsaid = () => (status === 413 ? t('This is larger than the server takes.') : t('The server answered {status}.', { status }));
-    super([problem.title, problem.fix].filter(Boolean).join(' ') || unsaid());
+    const said = [problem.title, problem.fix].filter(Boolean).join(' ');
+    super(said || (status === 413 ? t('This is larger than the server takes.') : t('The server answered {status}.', { status })));
     Object.assign(this, { refusal: true, reason: problem.code ?? '', status, problem });
   }
 }

@@ -1,6 +1,5 @@
-// The wallets of this browser (EIP-6963) and the one in use. Nothing is requested from a wallet until the person acts:
-// finding wallets is an event, and listening for changes asks for nothing. Only the wallet that somebody is signed in with
-// is read, without a prompt.
+// The wallets of this browser (EIP-6963) and the one in use. Nothing is asked of a wallet until the person acts; only the
+// one that somebody is signed in with is read, without a prompt.
 import { t } from './words.js';
 const element = document.getElementById('wallet');
 const chain = JSON.parse(element.dataset.chain);

@@ -6,10 +6,10 @@ import { t } from './words.js';
 const root = document.getElementById('wallet');
 const button = root.querySelector('[data-wallet-connect]');
 
-// The dialog: fetched when somebody wants it, which most who read do not.
+// Fetched when somebody wants it, which most who read do not.
 export const dialog = (act) => import('./wallet-signin.js').then(act, () => warn(t('Part of this page is missing: reload it.')));
 
-// Buttons in the page that do what the one in the header does; also those swapped in later.
+// The page's own buttons do what the header's does; also those swapped in later.
 function offer() {
   const label = account() ? t('Sign in') : t('Connect');
   for (const other of document.querySelectorAll('[data-connect]')) Object.assign(other, { hidden: !button, textContent: label });
@@ -24,8 +24,8 @@ document.addEventListener('click', (event) => {
   if (event.target.closest('[data-wallet-connect], [data-connect]')) dialog(({ openSignIn, openChooser }) => (account() ? openSignIn : openChooser)());
 });
 document.addEventListener('htmx:afterSettle', offer);
-// What was asked for needs a fresh signature, and follows once there is one: the form that was sent, with what was typed, a
-// part of this page, the page that the button names, or the same once more.
+// What needs a fresh signature follows once there is one: the form as it was typed, a part of this page, the page that the
+// button names, or the same once more.
 const swap = (part, path) => {
   document.getElementById('wallet-dialog').close();
   window.htmx.ajax('GET', path, { target: `#${part}`, select: `#${part}`, swap: 'outerHTML' });

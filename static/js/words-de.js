@@ -128,7 +128,7 @@ learn({
 "Ticked to compare.": "Zum Vergleichen angekreuzt.",
 "Times: UTC": "Zeiten: UTC",
 "Times: {zone}": "Zeiten: {zone}",
-"Too many messages. Wait a little, then reload.": "Zu viele Nachrichten. Warten Sie etwas und laden Sie dann neu.",
+"Too many messages or open pages. Wait a little, then reload.": "Zu viele Nachrichten oder offene Seiten. Warten Sie etwas und laden Sie dann neu.",
 "Transcribe": "Transkribieren",
 "Transcribe {length} – up to {fee} 0G": "Transkribieren {length} – bis zu {fee} 0G",
 "Try again in {seconds} s.": "In {seconds} s noch einmal versuchen.",

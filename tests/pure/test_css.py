@@ -72,6 +72,12 @@ def test_every_rule_is_in_its_layer(name: str) -> None:
             )
 
 
+@pytest.mark.parametrize("name", SHEETS)
+def test_layouts_go_by_the_readers_letters(name: str) -> None:
+    """Who reads at twice the size gets the layout of a window of half the width."""
+    assert [one for one in re.findall(r"@media[^{]*", rules(name)) if "px" in one] == []
+
+
 @pytest.mark.parametrize("name", SHEETS[1:])
 def test_colours_and_sizes_are_tokens(name: str) -> None:
     text = declarations(name)
