@@ -192,7 +192,7 @@ def word(now: dt.datetime | None = None) -> Coalesce:
 
 
 def health_of_row(column: str, since: dt.datetime, **where: Any) -> Subquery:
-    """A column of what our probes measured of each row since then; NULL without data."""
+    """A column of what our probes measured of each row they looked at since then; NULL without."""
     rows = Health.objects.filter(
         serving=OuterRef("serving"), provider=OuterRef("provider"), checked_at__gt=since, **where
     )

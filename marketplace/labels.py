@@ -6,7 +6,6 @@ from collections.abc import Iterable
 from dataclasses import dataclass, replace
 
 from django.db.models import Count, Max, Min
-from django.utils import timezone
 from django.utils.translation import gettext as _
 
 from ledger import records, selectors
@@ -89,7 +88,7 @@ def listed_price(listing: records.Listing) -> int:
 
 def ranks(query: selectors.ServiceQuery) -> Ranks:
     """The best values of a query's inference services (1 query)."""
-    since = timezone.now() - probes.WINDOWS["7d"]
+    since = probes.week_told()
     rows = selectors.matching(query).filter(kind="inference")
     rows = rows.annotate(
         price=LISTED_PRICE,

@@ -7,7 +7,6 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 from django.db.models import Count, Max, Min, Q
-from django.utils import timezone
 
 from attestation.selectors import DEVELOPMENT
 from ledger import selectors
@@ -34,7 +33,7 @@ class Measured:
 
 def measured(models: Iterable[str]) -> dict[str, Measured]:
     """Of each of these models (1 query)."""
-    since = timezone.now() - probes.WINDOWS["7d"]
+    since = probes.week_told()
     rows = selectors.matching(selectors.ServiceQuery(kind="inference"))
     rows = rows.filter(model__in=list(models)).annotate(
         up=conditions.health_of_row("uptime_7d", since),

@@ -8,7 +8,6 @@ from dataclasses import dataclass
 from typing import ClassVar, Self
 
 from django.db.models import Count, Min, Q
-from django.utils import timezone
 from django.utils.translation import gettext as _
 from django.utils.translation import gettext_noop
 
@@ -226,7 +225,7 @@ def providers(
 
 def _measured(providers: list[str]) -> dict[str, tuple[int, int | None]]:
     """Of each: verified services and the least uptime (1 query)."""
-    since = timezone.now() - probes.WINDOWS["7d"]
+    since = probes.week_told()
     rows = selectors.matching(selectors.ServiceQuery()).filter(provider__in=providers)
     rows = rows.annotate(up=conditions.health_of_row("uptime_7d", since), word=conditions.word())
     good = Q(word__in=("pass", f"{DEVELOPMENT}pass"))

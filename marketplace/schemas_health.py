@@ -32,7 +32,8 @@ class UptimeOut(Schema):
 
 
 class UptimesOut(Schema):
-    """Null where a window has no probe."""
+    """As of the last probe (`checked_at`). Null where a window has none, or where an eighth of it
+    passed since the last."""
 
     last_24h: UptimeOut | None
     last_7d: UptimeOut | None
@@ -56,9 +57,10 @@ class TokensOut(Schema):
 
 
 class HealthOut(Schema):
-    """What our probes say about a service; spreads are of the last 7 days.
+    """What our probes say about a service; spreads are of the 7 days up to the last probe.
 
-    `state` is `none` without a recent probe. Null: not measured. `example`: made for a
+    `state` is `none` without a probe in the last two hours. Null: not measured, and of spreads
+    also: not in the last 21 hours. `example`: made for a
     demonstration, measured nowhere.
     """
 
@@ -80,7 +82,7 @@ class HealthOut(Schema):
 
 
 class HealthCellOut(Schema):
-    """A cell of a window; everything is null where nobody looked."""
+    """A cell of a window. Where nobody looked `state` is `none`, and what is measured null."""
 
     start: dt.datetime
     state: HealthState

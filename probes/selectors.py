@@ -20,10 +20,12 @@ from probes.models import Health, Sharer, State
 #: Without a probe for so long nothing is said about the present.
 STALE_AFTER = dt.timedelta(hours=2)
 BAR_SPAN, BAR_CELLS = dt.timedelta(hours=6), 28
-WINDOWS: Mapping[str, dt.timedelta] = {
-    "24h": dt.timedelta(hours=24),
-    "7d": dt.timedelta(days=7),
-    "90d": dt.timedelta(days=90),
+#: How long after the last probe a window's numbers, which end with it, are told: an eighth of the
+#: window. Later they would be of an older one, so they are no data.
+TOLD_FOR: Mapping[str, dt.timedelta] = {
+    "24h": dt.timedelta(hours=24) / 8,
+    "7d": dt.timedelta(days=7) / 8,
+    "90d": dt.timedelta(days=90) / 8,
 }
 
 
@@ -59,8 +61,8 @@ class Spread:
 class HealthView:
     """What our probes say about one service. `state`: up, degraded, down or none (no data).
 
-    `uptime` has the windows that have any data; spreads are of the last 7 days. `example`: made by
-    `seed_demo --history`; say so wherever a number of it is shown.
+    `uptime` has the windows that have recent data; spreads are of the last 7 days. `example`: made
+    by `seed_demo --history`; say so wherever a number of it is shown.
     """
 
     state: str = fold.NO_DATA
@@ -110,14 +112,14 @@ def view(row: Health, now: dt.datetime) -> HealthView:
     if row.checked_at is None or row.bar_end is None:
         return replace(UNKNOWN, opted_out=_opted_out(row))
     silent = now - row.checked_at
-    recent = silent <= WINDOWS["7d"]
+    recent = silent <= TOLD_FOR["7d"]
     return HealthView(
         state=(row.state if silent <= STALE_AFTER else "") or fold.NO_DATA,
         since=row.since,
         checked_at=row.checked_at,
         failure=row.failure,
         note=_(row.note) if row.note else "",
-        uptime={name: found for name in WINDOWS if (found := _uptime(row, name, silent))},
+        uptime={name: found for name in TOLD_FOR if (found := _uptime(row, name, silent))},
         answer=_spread(row, "answer", "p95") if recent else None,
         first_token=_spread(row, "first_token", "p95") if recent else None,
         tokens=_spread(row, "tokens", "p5") if recent else None,
@@ -142,7 +144,7 @@ def _opted_out(row: Health) -> bool:
 
 def _uptime(row: Health, window: str, silent: dt.timedelta) -> Uptime | None:
     share = getattr(row, f"uptime_{window}")
-    if share is None or silent > WINDOWS[window]:
+    if share is None or silent > TOLD_FOR[window]:
         return None
     return Uptime(share, getattr(row, f"probes_{window}"), getattr(row, f"cells_{window}"))
 
@@ -189,10 +191,15 @@ SORTS: Mapping[str, str] = {
 }
 
 
+def week_told() -> dt.datetime:
+    """The numbers of 7 days are told of services that were probed after this moment."""
+    return timezone.now() - TOLD_FOR["7d"]
+
+
 def measured(name: str) -> Subquery:
     """A key of `SORTS` as a column to annotate `ledger.Service` rows with; NULL without data."""
     rows = Health.objects.filter(serving=OuterRef("serving"), provider=OuterRef("provider"))
-    rows = rows.filter(checked_at__gt=timezone.now() - WINDOWS["7d"])
+    rows = rows.filter(checked_at__gt=week_told())
     return Subquery(rows.values(found=F(SORTS[name]))[:1], output_field=IntegerField(null=True))
 
 
@@ -209,7 +216,7 @@ class Reliable:
             serving=OuterRef("serving"),
             provider=OuterRef("provider"),
             uptime_7d__gte=self.share,
-            checked_at__gt=timezone.now() - WINDOWS["7d"],
+            checked_at__gt=week_told(),
         )
         return Q(Exists(rows))
 

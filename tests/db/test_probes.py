@@ -279,9 +279,13 @@ def test_a_verdict_on_the_present_ages_and_example_data_says_so() -> None:
     Health.objects.update(state="up")
     now = selectors.health_of([KEY], NOW)[KEY]
     later = selectors.health_of([KEY], NOW + 3 * HOUR)[KEY]
+    off = selectors.health_of([KEY], NOW + 2 * DAY)[KEY]
     week = selectors.health_of([KEY], NOW + 8 * DAY)[KEY]
     assert (now.state, later.state) == ("up", "none")
     assert later.uptime == now.uptime and set(week.uptime or {}) == {"90d"}
+    # A week that ended two days ago is not the last 7 days.
+    assert set(off.uptime or {}) == {"90d"} and off.answer is None
+    assert "up" in off.bar.cells, "the bar moves on, and says itself where it ends"
     assert week.answer is None and set(week.bar.cells) == {"none"}
     # The windows of an answer move on though nobody probes, and so must the name of it.
     assert selectors.state(NOW) != selectors.state(NOW + CELL)
@@ -312,6 +316,10 @@ def test_lists_cost_one_query_and_can_be_filtered_and_sorted(
     assert condition == selectors.reliable(10_000) != selectors.reliable(9_990)
     Health.objects.filter(provider=keys[0].provider).first().save()  # type: ignore[union-attr]
     assert condition != selectors.reliable(10_000), "kept lists are made anew"
+    Health.objects.filter(provider=keys[-1].provider).update(checked_at=timezone.now() - DAY)
+    assert Service.current.filter(condition.q()).count() == 19, "its 7 days ended a day ago"
+    unknown = Service.current.annotate(m=selectors.measured("uptime")).filter(m=None)
+    assert [row.provider for row in unknown] == [keys[-1].provider]
 
 
 def test_storing_costs_the_same_for_one_and_for_many(
