@@ -91,12 +91,15 @@ class TaskRow:
 
 @dataclass(frozen=True)
 class IndexPage:
+    """`elsewhere`: providers with an account of whoever reads, which `offers` leaves out."""
+
     offers: tuple[OfferRow, ...]
     tasks: tuple[TaskRow, ...]
     datasets: tuple[Dataset, ...]
     drafts: tuple[Draft, ...]
     storage: bool = False
     adopted: str = ""
+    elsewhere: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)

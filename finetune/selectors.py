@@ -50,6 +50,15 @@ def offers() -> tuple[OfferRow, ...]:
     )
 
 
+def elsewhere(user: User, offers: Iterable[OfferRow]) -> tuple[str, ...]:
+    """Providers that the list leaves out (hidden, gone, or past its end) where tasks of the user
+    may be all the same: a task needs an account there (3 queries)."""
+    shown = {offer.listing.provider for offer in offers}
+    held = ledger.account(user.address).positions
+    there = (p.provider for p in held if p.kind == Kind.FINE_TUNING and p.provider not in shown)
+    return tuple(dict.fromkeys(there))
+
+
 def tasks(user: User) -> QuerySet[Task]:
     return user.tuning_tasks.order_by("-created_at")
 

@@ -97,8 +97,10 @@ SERVE = "vllm serve {model} --enable-lora --lora-modules mine=output_model"
 def index(request: HttpRequest) -> HttpResponse:
     """`/fine-tuning`: readable by anybody; tasks and datasets of whoever is signed in."""
     mine = request.user if isinstance(request.user, User) else None
+    offers = selectors.offers()
     page = pages.IndexPage(
-        offers=selectors.offers(),
+        offers=offers,
+        elsewhere=selectors.elsewhere(mine, offers) if mine else (),
         tasks=selectors.task_rows(mine, MOST_TASKS) if mine else (),
         datasets=tuple(mine.datasets.order_by("-created_at") if mine else ()),
         drafts=tuple(mine.tuning_drafts.order_by("-updated_at")[:5] if mine else ()),
@@ -113,20 +115,22 @@ def adopt(request: HttpRequest) -> HttpResponse:
     """Look for tasks of this wallet at one provider that were made with other programs."""
     user = user_of(request)
     limits.spend("tuning-adopt", user.address, limit=20, seconds=300)
-    listing = _listing(request.POST)
-    found = 0
-    if listing is not None:
-        try:
-            found = follow.adopt(user, listing)
-        except BrokerError:
-            return HttpResponseRedirect("/fine-tuning?found=no")
+    listing = _listing(request.POST, include_removed=True)
+    if listing is None:
+        raise Http404("never offered")
+    try:
+        found = follow.adopt(user, listing)
+    except BrokerError:
+        return HttpResponseRedirect("/fine-tuning?found=no")
     return HttpResponseRedirect(f"/fine-tuning?found={found}")
 
 
-def _listing(given: QueryDict) -> Listing | None:
+def _listing(given: QueryDict, *, include_removed: bool = False) -> Listing | None:
     """What the named provider offers for fine-tuning."""
     provider = ledger.address_of(given.get("provider", ""))
-    return ledger.service(Kind.FINE_TUNING, provider) if provider else None
+    if provider is None:
+        return None
+    return ledger.service(Kind.FINE_TUNING, provider, include_removed=include_removed)
 
 
 def task_of(request: HttpRequest, task_id: UUID) -> Task:

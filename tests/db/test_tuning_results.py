@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import gzip
 import io
+import re
 from http.server import BaseHTTPRequestHandler
 from typing import Any
 from uuid import uuid4
@@ -19,14 +20,14 @@ from chain.models import RawLog
 from devnet import accounts as cast
 from finetune import files, problems, results, wizard
 from finetune.models import Dataset, DatasetState, Draft, Piece, Task
-from ledger.models import SubAccount
+from ledger.models import Service, SubAccount
 from moderation.models import Effect
 from moderation.subjects import Subject
 from protocol import events, model_file, tuning
 from protocol.digests import address_of_key, sign
 from tests import factories
 from tests.db.test_keys_lasting import signed_in
-from tests.db.test_tuning_states import HASH, made, settle
+from tests.db.test_tuning_states import HASH, _Logging, made, settle
 from tests.db.test_tuning_states import alice as alice
 from tests.db.test_tuning_states import answering as answering
 from tests.db.test_tuning_states import chain as chain
@@ -337,3 +338,37 @@ def test_what_moderators_say_of_a_provider_stands_where_it_is_chosen_and_signed(
     for step in ("model", "dataset", "config", "price", "sign"):
         page = client.get(f"/fine-tuning/new/{draft.pk}/{step}").content.decode()
         assert 'data-testid="hidden-notice"' in page, step
+
+
+def test_tasks_are_found_at_a_provider_that_the_list_leaves_out(
+    alice: User, answering: Any
+) -> None:
+    """Hidden, then gone from the chain: whoever has an account there may have tasks there."""
+    server, url = answering(_Logging)
+    server.told = b"[]"
+    kind = {"kind": "fine-tuning", "serving": factories.FINE_TUNING, "url": url}
+    listed = factories.service(**kind)
+    factories.service(factories.BOB, **kind)  # without an account of hers
+    factories.sub_account(serving=listed.serving)
+    client = signed_in(cast.user(1))
+
+    def doors() -> tuple[bool, list[str]]:
+        listing, _, elsewhere = client.get("/fine-tuning").content.decode().partition("<h3")
+        return f'value="{listed.provider}"' in listing, re.findall(r'value="(0x\w{40})"', elsewhere)
+
+    assert doors() == (True, [])
+    about = Subject.service(listed.serving, listed.provider)
+    Effect.objects.create(
+        kind="hidden", number=1, subject_kind=about.kind, subject=about.key,
+        serving=listed.serving, provider=listed.provider, at=timezone.now(), actor="m",
+    )  # fmt: skip
+    Service.objects.filter(provider=factories.BOB).update(removed=True)
+    assert doors() == (False, [listed.provider])
+    Effect.objects.all().delete()
+    Service.objects.update(removed=True)
+    assert doors() == (False, [listed.provider])
+    adopt = {"provider": listed.provider}
+    assert client.post("/fine-tuning/adopt", adopt)["Location"] == "/fine-tuning?found=0"
+    server.told = b"no list"
+    assert client.post("/fine-tuning/adopt", adopt)["Location"] == "/fine-tuning?found=no"
+    assert client.post("/fine-tuning/adopt", {"provider": factories.ALICE}).status_code == 404
