@@ -91,7 +91,7 @@ def _from_serving(ctx: Context, serving: Serving, call: Call, result: str) -> No
         set_service(ctx, serving, arguments["provider"], value)
     elif function == "getAllServices" and ctx.opening:
         _list_services(ctx, serving, value if serving.kind == "fine-tuning" else value[0])
-    elif function == "getAccount":
+    elif function == "getAccount" and result != reads.WORDLESS:  # else logs have the last word
         set_account(ctx, serving, arguments["user"], arguments["provider"], value)
     elif function == "penaltyPercentage" and value not in (None, serving.penalty_percentage):
         ctx.serving(serving.address).penalty_percentage = value

@@ -290,12 +290,16 @@ class Projector:
 
     def _snapshot(self, block: Block, read: Reader) -> Block:
         """Every ledger at this block, page by page, with the native balance."""
-        asked = [reads.balance(self.ledger_address), reads.all_ledgers(self.ledger_address, 0)]
-        block = self._answer(block, asked, read)
-        answered = reads.answer("ledger", asked[1], block.calls[asked[1]])
-        total = answered[2][1] if answered and answered[2] else 0
-        for offset in range(reads.LEDGER_PAGE, total, reads.LEDGER_PAGE):
-            block = self._answer(block, [reads.all_ledgers(self.ledger_address, offset)], read)
+        block = self._answer(block, [reads.balance(self.ledger_address)], read)
+        offset, limit, total = 0, reads.LEDGER_PAGE, 1
+        while offset < total and limit:
+            call = reads.all_ledgers(self.ledger_address, offset, limit)
+            block = self._answer(block, [call], read)
+            answered = reads.answer("ledger", call, block.calls[call])
+            if answered and answered[2]:
+                offset, total = offset + limit, answered[2][1]
+            else:  # long texts of its users: more than the node has the gas to read at once
+                limit //= 2
         return block
 
     # --- writing ---------------------------------------------------------------------------------

@@ -19,6 +19,9 @@ LEDGER_PAGE = 400
 #: Listings and accounts per page: the serving contracts' limit (contracts.md 4.2).
 PAGE = 50
 REVERT = "revert:"
+#: A revert that names no error: the contracts name theirs. A proxy says this where the gas of the
+#: node did not suffice, which anybody can bring about who makes an account or a list long.
+WORDLESS = REVERT + "0x"
 
 CONTRACT_OF = {
     Emitter.LEDGER.value: LEDGER_MANAGER,
@@ -31,8 +34,8 @@ def ledger(contract: str, user: str) -> Call:
     return Call(contract, abi.encode_call(LEDGER_MANAGER, "getLedger", user))
 
 
-def all_ledgers(contract: str, offset: int) -> Call:
-    return Call(contract, abi.encode_call(LEDGER_MANAGER, "getAllLedgers", offset, LEDGER_PAGE))
+def all_ledgers(contract: str, offset: int, limit: int = LEDGER_PAGE) -> Call:
+    return Call(contract, abi.encode_call(LEDGER_MANAGER, "getAllLedgers", offset, limit))
 
 
 def active_services(contract: str) -> Call:

@@ -107,13 +107,12 @@ class Sample(Audit):
 
     def _accounts(self, serving: Serving) -> Iterator[Difference]:
         mine = [a for a in self.ours.accounts.values() if a.serving == serving.address]
-        calls = [reads.account(serving.address, serving.kind, a.user, a.provider) for a in mine]
-        found = self._all(reads.CONTRACT_OF[serving.kind], calls)
-        self._count(f"{serving.kind} accounts", len(mine))
-        chain = {
-            (a.user, a.provider): audit.chain_account(value)
-            for a, value in zip(mine, found, strict=True)
-            if value is not None
+        found = self._read(serving, [(a.user, a.provider) for a in mine])
+        self._count(f"{serving.kind} accounts", len(found))
+        chain = {pair: audit.chain_account(value) for pair, value in found.items() if value}
+        ours = {
+            (a.user, a.provider): audit.our_account(a, serving.kind)
+            for a in mine
+            if a.live and (a.user, a.provider) in found
         }
-        ours = {(a.user, a.provider): audit.our_account(a, serving.kind) for a in mine if a.live}
         yield from audit.mappings(f"{serving.kind} account", ours, chain)

@@ -9,12 +9,14 @@ from typing import Any
 import pytest
 from django.core.management import call_command
 
+from accounts import reading
+from chain.rpc import Rpc
 from chain.sync import Follower
 from devnet import accounts, signatures
 from devnet.anvil import Anvil
 from devnet.client import Chain, Contract, contract
 from devnet.deploy import Contracts, Deployment, connect
-from ledger import services
+from ledger import sample, services
 from ledger.models import (
     Movement,
     Service,
@@ -262,3 +264,37 @@ def test_numbers_of_256_bits_are_followed(node: Anvil, contracts: Deployment) ->
     before = final_rows()
     call_command("replay")
     assert final_rows() == before
+
+
+def test_a_sub_account_that_costs_too_much_to_read_keeps_what_its_logs_said(
+    node: Anvil, contracts: Deployment
+) -> None:
+    """A provider's deliverables, or the texts of many users, may be so long that no node has the
+    gas to read them: the proxy reverts without a word, which does not say that nothing is there.
+    """
+    world = connect(node.url, contracts)
+    user, provider = accounts.user(2), Wallet(world.chain, 2)
+    world.ledger.send(user, "addLedger", "", value=5 * ONE)
+    world.ledger.send(user, "transferFund", provider.address, "fine-tuning-v1.0", 2 * ONE)
+    long = b"\x01" * 24_000
+    provider.does(world.fine_tuning, "addDeliverable", user.address, "long", long)
+    for number in range(12, 16):
+        world.ledger.send(accounts.account(number), "addLedger", "x" * 4096, value=3 * ONE)
+    ask(node, "evm_setBlockGasLimit", hex(1_000_000))
+    mine(node, 1)
+    provider.does(world.fine_tuning, "abandonDeliverable", user.address, "long")
+    provider.does(world.ledger, "depositFund", value=4 * ONE)  # every ledger is asked
+    services.follow(once=True)
+    assert Movement.objects.filter(user=provider.address, kind="deposit", amount=4 * ONE).exists()
+    account = SubAccount.current.get(user=user.address)
+    assert (account.live, account.balance) == (True, 2 * ONE)
+    what = {"providers": [provider.address], "service_name": "fine-tuning-v1.0"}
+    at_provider = reading.facts("retrieve", what, user.address).accounts[provider.address]
+    assert at_provider is not None and at_provider.free == 2 * ONE  # its owner can still retrieve
+    assert differences() == []
+    assert sample.compare(Rpc([node.url], 31337)).differences == []
+    ask(node, "evm_setBlockGasLimit", hex(30_000_000))
+    mine(node, 1)
+    services.follow(once=True)
+    assert differences() == []
+    assert_movements_add_up()
