@@ -49,6 +49,12 @@ LOST = N_(
     "is not released."
 )
 ITS_WORD = N_("The provider says that it is settled; the chain does not say so yet.")
+ITS_WORD_OF_YOURS = N_(
+    "The provider says that you acknowledged it; the chain does not say so. Acknowledge it in time."
+)
+UNNAMED = N_("The provider says so; the chain names no result of this task now.")
+#: Stages that are said of something on the chain.
+_ON_CHAIN = (tuning.DELIVERED, tuning.USER_ACKNOWLEDGED, tuning.FINISHED)
 GIVEN_UP = N_(
     "The provider gave this result up on the chain: nothing was charged, and its key is not "
     "released."
@@ -306,11 +312,32 @@ class TaskPage:
     readable: bool = True
     #: What the service's evidence at the start says that runs there.
     images: tuple[str, ...] = ()
+    #: The chain names another file than the one that was checked.
+    replaced: bool = False
+    #: What was verified of the key of now, where it sealed the result and is not the noted one.
+    now: StandingView | None = None
 
     @property
     def fetch_first(self) -> bool:
         """Whether the result waits to be fetched: only what was checked should be acknowledged."""
-        return self.fetchable and self.task.result_state not in ("fetching", "here")
+        return self.fetchable and not self.checked and self.task.result_state != "fetching"
+
+    @property
+    def checked(self) -> bool:
+        """Whether what is here was compared with what the chain names now."""
+        return self.task.result_state == "here" and not self.replaced
+
+    @property
+    def other_key(self) -> bool:
+        """Whether what was checked is sealed by another key than the one that was noted."""
+        return self.checked and self.task.result_signer not in ("", self.task.tee_signer)
+
+    @property
+    def unsettleable(self) -> bool:
+        """Whether the contract settles nothing of this provider now (contracts.md 6.5): neither the
+        fee nor the penalty."""
+        waits = self.deliverable is not None and not self.deliverable.settled
+        return waits and self.listing is not None and not self.listing.tee_signer_acknowledged
 
     @property
     def lost(self) -> bool:
@@ -375,8 +402,12 @@ def meaning(task: Task, named: Deliverable | None, ended_as: str = "") -> str:
         return LOST
     if ended_as == "acknowledged":
         return STAGES[tuning.FINISHED]
+    if named is None and task.progress in _ON_CHAIN:
+        return UNNAMED
     if task.progress == tuning.FINISHED and named is not None and not named.settled:
         return ITS_WORD
+    if task.progress == tuning.USER_ACKNOWLEDGED and named is not None and not named.acknowledged:
+        return ITS_WORD_OF_YOURS
     return STAGES.get(task.progress, "")
 
 

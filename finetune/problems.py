@@ -67,6 +67,8 @@ _TOLD = (
     ),
     # As rows have it from before it was looked for again.
     N_("The chain does not know this transaction. Nothing was announced."),
+    # As rows have it from before a changed key was looked for on the chain.
+    N_("Its seals were signed by another key than the provider's."),
 )
 
 

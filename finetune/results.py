@@ -25,6 +25,7 @@ from finetune import broker, files, follow, problems
 from finetune.errors import BrokerError, BrokerRefused, BrokerSilent
 from finetune.models import Place, PlaceState, StoredFile, Task, Way
 from ledger import selectors as ledger
+from ledger.models import ServiceChange
 from ledger.records import Deliverable, Position
 from net import locks
 from net.client import Answer, Client
@@ -79,6 +80,14 @@ def named_by(held: Position | None, task: Task) -> Deliverable | None:
     return next((one for one in held.deliverables if one.id == str(task.remote_id)), None)
 
 
+def replaced(task: Task, named: Deliverable | None) -> bool:
+    """Whether the chain names another file by now than the one that was checked: blocks were taken
+    back, and the result was announced once more."""
+    was = (task.result_root, task.result_keccak)
+    here = task.result_state == State.HERE and bool(task.result_root)
+    return here and named is not None and named.model_root_hash.lower() not in was
+
+
 def ask(task: Task, signature: str, signed_at: int) -> None:
     """Check the person's signature over `tuning.download_hash` and mark it to be fetched. Raises
     Problem."""
@@ -94,7 +103,7 @@ def _begin(task: Task) -> None:
         held = Task.objects.select_for_update().get(pk=task.pk)
         if held.result_state == State.FETCHING:
             raise Problem("under_way", _("It is being fetched already."), status=409)
-        if held.result_state == State.HERE:
+        if held.result_state == State.HERE and not replaced(held, deliverable_of(held)):
             # What comes now may be nothing, or something else: what was checked stays.
             raise Problem("already_here", _("It is here already, and was checked."), status=409)
         require_room(task.provider)
@@ -208,8 +217,11 @@ def judge(task: Task, file: StoredFile) -> None:
     same = named is None or named.model_root_hash.lower() in (hashes.root, hashes.keccak)
     if not problem and not same:
         problem = N_("Its bytes have another hash than the chain names.")
-    if not problem and signer != task.tee_signer:
-        problem = N_("Its seals were signed by another key than the provider's.")
+    if not problem and signer not in _keys_of(task):
+        problem = N_(
+            "Its seals were signed by a key that the chain has not named for this provider since "
+            "the task was created."
+        )
     if not problem and named is None:
         _end(task, State.FAILED, _NOT_NAMED)
         return
@@ -225,6 +237,19 @@ def judge(task: Task, file: StoredFile) -> None:
         if old is not None:
             old.delete()
     _end(task, State.WRONG if problem else State.HERE, problem)
+
+
+def _keys_of(task: Task) -> set[str]:
+    """Keys that the chain has named for its provider from the start until now: one that was changed
+    on the way is settled by the new one (contracts.md 6.5), and seals what it delivers (3
+    queries)."""
+    changes = ServiceChange.objects.filter(
+        serving=task.serving, provider=task.provider, change="signer", at__gte=task.created_at
+    )
+    rows = changes.values_list("before__tee_signer", "after__tee_signer")
+    listing = follow.listing_of(task)
+    now = {listing.tee_signer} if listing is not None else set()
+    return {task.tee_signer, *now, *(key for row in rows for key in row if key)}
 
 
 async def _fetch(task: Task, signed: tuple[str, int], token: str) -> StoredFile:

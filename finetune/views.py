@@ -36,6 +36,7 @@ from accounts.errors import Problem
 from accounts.http import in_pieces, signed_out, user_of, uuid_of
 from accounts.models import User
 from attestation import selectors as attestation
+from attestation.selectors import ServiceKey, StandingView
 from finetune import (
     comparing,
     deploying,
@@ -167,6 +168,7 @@ def _page(task: Task, level: str) -> pages.TaskPage:
     wanted = selectors.shown_lines(lines, level)
     over = task.progress == tuning.FINISHED and named is not None and named.acknowledged
     lost = pages.lost(named, ended_as)
+    bad = task.progress == tuning.FAILED or task.result_state == results.State.WRONG
     parameters = _parameters(task)
     return pages.TaskPage(
         task=task,
@@ -192,7 +194,7 @@ def _page(task: Task, level: str) -> pages.TaskPage:
         charged=paid.settled if paid else None,
         ended_as=ended_as,
         blocked_by=_blocked_by(task, held),
-        report=_report(listing) if task.progress == tuning.FAILED else "",
+        report=_report(listing) if bad else "",
         review=review,
         current=current,
         contracts=accounts.contract_addresses(),
@@ -200,7 +202,18 @@ def _page(task: Task, level: str) -> pages.TaskPage:
         places=deploying.places(task) if over and not lost else (),
         cli=ACKNOWLEDGE.format(task=task) if older else "",
         images=attestation.images(task.verification) if task.verification else (),
+        replaced=results.replaced(task, named),
+        now=_of_other_key(task, listing),
     )
+
+
+def _of_other_key(task: Task, listing: Listing | None) -> StandingView | None:
+    """What was verified of the key of now, where it sealed the result and another one was
+    noted for the task."""
+    other = task.result_state == results.State.HERE and task.result_signer != task.tee_signer
+    if not other or listing is None or listing.tee_signer != task.result_signer:
+        return None
+    return attestation.standing_of(ServiceKey.of(listing))
 
 
 def _blocked_by(task: Task, held: Position | None) -> pages.Blocked | None:
@@ -365,6 +378,9 @@ def decrypt(request: HttpRequest) -> HttpResponse:
 
 def _told(task: Task | None) -> dict[str, str]:
     """What the tool is told on its command line."""
+    signer = task.tee_signer if task else ""
+    if task and task.result_state == results.State.HERE:
+        signer = task.result_signer or signer  # the provider may have changed its key on the way
     # The operator's own nodes may have keys in their addresses; a devnet's have none.
     rpc = settings.NETWORK.rpc_urls or (settings.CHAIN_RPC_URLS if settings.IS_DEVNET else ())
     return {
@@ -374,9 +390,7 @@ def _told(task: Task | None) -> dict[str, str]:
         "provider": task.provider if task else "PROVIDER",
         "task": str(task.remote_id) if task else "TASK_ID",
         # The key is then asked for after all checks, and the provider may be another by now.
-        "more": f" --user {task.user.address} --signer {task.tee_signer}"
-        if task and task.tee_signer
-        else "",
+        "more": f" --user {task.user.address} --signer {signer}" if task and signer else "",
     }
 
 

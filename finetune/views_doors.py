@@ -202,11 +202,12 @@ def sending(request: HttpRequest, draft_id: UUID) -> HttpResponse:
 
 @signing(_draft)
 def prepare_task(request: HttpRequest, draft: Draft) -> HttpResponse:
-    """→ the 32 bytes that create the task, decoded: `{digest, raw, fields, scope}`."""
+    """→ the 32 bytes that create the task, decoded: `{digest, nonce, raw, fields, scope}`."""
     wanted = wizard.prepare(draft)
     return answer(
         {
             "digest": wanted.digest,
+            "nonce": str(wanted.nonce),
             "raw": f"{draft.user.address}\nnonce {wanted.nonce}\ndataset {wanted.dataset_hash}",
             "scope": _(
                 "Creates one task. The fee is counted by the provider and charged when the "
@@ -229,11 +230,13 @@ def prepare_task(request: HttpRequest, draft: Draft) -> HttpResponse:
 
 @signing(_draft)
 def create(request: HttpRequest, draft: Draft) -> HttpResponse:
-    """`{signature, wait?}` → `{url}` of the task; `wait`: queue it where the provider is busy."""
+    """`{signature, nonce?, wait?}` → `{url}` of the task; `wait`: queue it where the provider is
+    busy."""
     body = body_of(request)
     if body.get("wait") is True:
         draft.wait = True
-    made = wizard.create(draft, text_of(body, "signature", limit=_SIGNATURE))
+    signature, nonce = text_of(body, "signature", limit=_SIGNATURE), body.get("nonce", "")
+    made = wizard.create(draft, signature, str(nonce))
     return answer({"url": f"/fine-tuning/tasks/{made.pk}"}, status=201)
 
 

@@ -203,7 +203,16 @@ def hash_of(draft: Draft) -> str:
 
 
 def prepare(draft: Draft) -> Wanted:
-    """What is to be signed now. Raises Problem."""
+    """What is to be signed now: the same as before while nothing has changed, so that two tabs sign
+    the same, and a task whose row was lost is found by its nonce. Raises Problem."""
+    with transaction.atomic():
+        if not Draft.objects.select_for_update().filter(pk=draft.pk).exists():
+            raise draft_changed()
+        draft.refresh_from_db()
+        return _prepare(draft)
+
+
+def _prepare(draft: Draft) -> Wanted:
     step = missing_step(draft)
     if step != "sign":
         raise Problem(
@@ -228,28 +237,43 @@ def prepare(draft: Draft) -> Wanted:
             ),
             _("Choose another provider, or close your compute account and open it anew."),
         )
-    nonce = max(int(time.time() * 1000) * 10_000 + _NONCE_TAIL, held.nonce + 1)
-    dataset_hash = hash_of(draft)
+    dataset_hash, price = hash_of(draft), listing.price_per_token
+    shown = {"dataset_hash": dataset_hash, "price": str(price)}
+    nonce = _nonce_of(draft, shown)
+    if nonce <= held.nonce:
+        nonce = max(int(time.time() * 1000) * 10_000 + _NONCE_TAIL, held.nonce + 1)
     digest = tuning.task_hash(draft.user.address, nonce, dataset_hash)
-    price = listing.price_per_token
-    draft.pending = {"nonce": str(nonce), "dataset_hash": dataset_hash, "price": str(price)}
+    draft.pending = {"nonce": str(nonce), **shown}
     draft.save(update_fields=["pending", "updated_at"])
     return Wanted("0x" + digest.hex(), nonce, dataset_hash, price)
 
 
-def create(draft: Draft, signature: str) -> Task:
-    """Hand the task in at the provider. Raises Problem; the draft stays as it was then."""
+def _nonce_of(draft: Draft, shown: dict[str, str]) -> int:
+    """That of the same task as it was shown before, unless it is one already; else 0."""
+    pending = dict(draft.pending or {})
+    nonce = int(pending.pop("nonce", 0))
+    made = Task.objects.filter(user=draft.user, provider=draft.provider, nonce=nonce)
+    return nonce if pending == shown and not made.exists() else 0
+
+
+def draft_changed() -> Problem:
+    return Problem("draft_changed", _("The draft has changed since."), _("Look at it once more."))
+
+
+def create(draft: Draft, signature: str, signed_nonce: str = "") -> Task:
+    """Hand the task in at the provider. `signed_nonce`: what the signature is of, "" where that is
+    not said. Raises Problem; the draft stays as it was then."""
     listing, pending = listing_of(draft), draft.pending
     if listing is None or pending is None or missing_step(draft) != "sign":
-        raise Problem(
-            "draft_changed", _("The draft has changed since."), _("Look at it once more.")
-        )
+        raise draft_changed()
     if pending.get("price") != str(listing.price_per_token):
         raise Problem(
             "price_changed",
             _("The provider has changed its price since it was shown to you."),
             _("Look at it once more."),
         )
+    if signed_nonce not in ("", pending["nonce"]):
+        raise draft_changed()
     nonce, dataset_hash = int(pending["nonce"]), str(pending["dataset_hash"])
     hash_ = tuning.task_hash(draft.user.address, nonce, dataset_hash)
     problems.require_signed(draft.user.address, hash_, signature)
@@ -258,7 +282,10 @@ def create(draft: Draft, signature: str) -> Task:
             draft, draft.user.address, listing, nonce, dataset_hash, signature
         )
     except BrokerRefused as error:
-        raise refusal(error) from None
+        problem = refusal(error)
+        if problem.code == "nonce":  # the next signature is over another one
+            Draft.objects.filter(pk=draft.pk, pending=pending).update(pending=None)
+        raise problem from None
     except BrokerError as error:
         raise problems.silent("provider_silent", error, _("Try again.")) from None
     try:
@@ -372,5 +399,5 @@ def _written_down(
         )
         Passage.objects.get_or_create(task=task, stage=tuning.INIT, defaults={"at": now})
         # One that was edited in another tab since (`pending`) stays: its task has the old settings.
-        Draft.objects.filter(pk=draft.pk, pending__isnull=False).delete()
+        Draft.objects.filter(pk=draft.pk, pending=draft.pending).delete()
     return task

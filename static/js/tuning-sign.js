@@ -46,7 +46,7 @@ async function handIn(say, wait) {
   say(t("The provider is asked…"));
   offer(false);
   try {
-    location.assign((await post(creating.dataset.create, { signature: proof.signature, wait })).url);
+    location.assign((await post(creating.dataset.create, { ...proof, wait })).url);
   } catch (error) {
     offer(error.reason === "provider_busy");
     throw error;

@@ -20,7 +20,7 @@ from chain.models import RawLog
 from devnet import accounts as cast
 from finetune import files, problems, results, wizard
 from finetune.models import Dataset, DatasetState, Draft, Piece, Task
-from ledger.models import Service, SubAccount
+from ledger.models import Service, ServiceChange, SubAccount
 from moderation.models import Effect
 from moderation.subjects import Subject
 from protocol import events, model_file, tuning
@@ -133,13 +133,18 @@ def test_files_of_slow_strangers_leave_workers_to_others(alice: User) -> None:
 # --- a result that came, and cannot be judged -----------------------------------------------------
 
 
+def sealed_by(key: bytes) -> bytes:
+    """An encrypted result."""
+    sealed = io.BytesIO()
+    model_file.encrypt(io.BytesIO(b"zip"), sealed, key=key, sign=lambda d: sign(d, key))
+    return sealed.getvalue()
+
+
 @pytest.mark.django_db(transaction=True)
 def test_without_the_chains_word_there_is_no_verdict(alice: User) -> None:
     """Who is told "do not acknowledge" loses the model and pays a part."""
     key = b"\x08" * 32
-    sealed = io.BytesIO()
-    model_file.encrypt(io.BytesIO(b"zip"), sealed, key=key, sign=lambda d: sign(d, key))
-    raw = sealed.getvalue()
+    raw = sealed_by(key)
     task = made(alice, named=False, tee_signer=address_of_key(key), result_state="fetching")
     file = files.create(alice, len(raw))
     Task.objects.filter(pk=task.pk).update(result_part=file)
@@ -160,6 +165,67 @@ def test_without_the_chains_word_there_is_no_verdict(alice: User) -> None:
     results.fetch(task, "0x00", 1)
     task.refresh_from_db()
     assert (task.result_state, task.result) == (results.State.HERE, file)
+
+
+def test_a_key_that_was_changed_on_the_way_makes_no_result_wrong(alice: User) -> None:
+    """The contract settles by the key of then; who declines pays the penalty and has no model."""
+    key, raw = b"\x08" * 32, sealed_by(b"\x08" * 32)
+    file = files.create(alice, len(raw))
+    files.put(file, 0, raw)
+    hashes = files.hashes(file)
+    task = made(alice, tee_signer=factories.BOB, signature="0x00", service_name="")
+    held, client = SubAccount.objects.get(), signed_in(cast.user(1))
+    held.deliverables = [{**held.deliverables[0], "model_root_hash": hashes.root}]
+    held.save()
+
+    def judged() -> str:
+        Task.objects.update(result=None)
+        task.refresh_from_db()
+        results.judge(task, file)
+        task.refresh_from_db()
+        return shown()
+
+    def shown() -> str:
+        return client.get(f"/fine-tuning/tasks/{task.pk}").content.decode()
+
+    # Of a key that the chain never named, and not before the task: no word for it.
+    named = {"tee_signer": address_of_key(key)}
+    change = factories.change(
+        task.provider, serving=task.serving, change="signer", before=named, after={}
+    )
+    factories.service(task.provider, kind="fine-tuning", tee_signer=factories.address("older key"))
+    page = judged()
+    assert task.result_state == "wrong" and "has not named for this provider" in page
+    assert "do not acknowledge" in page and 'data-testid="task-report"' in page
+    # Named since: by its history, or now; whether it is accepted decides about settling.
+    ServiceChange.objects.filter(pk=change.pk).update(at=timezone.now())
+    page = judged()
+    assert task.result_state == "here" and "sealed by another key" in page
+    assert "hash and seal verified" not in page and "yet another key by now" in page
+    ServiceChange.objects.all().delete()
+    Service.objects.update(tee_signer=address_of_key(key), tee_signer_acknowledged=False)
+    page = judged()
+    assert "sealed by another key" in page and "key of now, of which was verified" in page
+    assert 'data-testid="unsettleable"' in page and 'data-testid="result-download"' in page
+    Service.objects.update(tee_signer_acknowledged=True)
+    assert 'data-testid="unsettleable"' not in shown()
+    told = client.get(f"/fine-tuning/decrypt?task={task.pk}").content.decode()
+    assert f"--signer {address_of_key(key)}" in told
+    # Announced once more, after blocks were taken back: what was checked is not what it is.
+    held.deliverables = [{**held.deliverables[0], "model_root_hash": HASH}]
+    held.save()
+    page = shown()
+    assert "names another file now" in page and 'data-testid="result-fetch"' in page
+    assert 'data-testid="result-download"' not in page and "sealed by another key" not in page
+    results._begin(task)
+    # Taken back and not announced again: what a provider says of it is its word.
+    Task.objects.update(result_state="here", progress=tuning.FINISHED)
+    held.deliverables = []
+    held.save()
+    assert "the chain names no result of this task now" in shown()
+    assert "sealed for your wallet" not in shown()
+    Task.objects.update(progress=tuning.USER_ACKNOWLEDGED)
+    assert "provider settles and releases" not in shown()
 
 
 @pytest.mark.django_db(transaction=True)

@@ -14,7 +14,6 @@ from typing import Any
 from uuid import uuid4
 
 import pytest
-from asgiref.sync import async_to_sync
 from celery import Celery
 from celery.app import app_or_default
 from django.core.cache import cache
@@ -25,10 +24,9 @@ from django.utils import timezone
 from accounts.models import User
 from devnet import accounts as cast
 from finetune import broker, deploying, follow, offers, pages, results, selectors, wizard
-from finetune.errors import BrokerRefused
-from finetune.models import Dataset, DatasetState, Draft, Passage, ProviderFacts, Task
+from finetune.models import Dataset, DatasetState, Passage, ProviderFacts, Task
 from ledger import selectors as ledger
-from ledger.models import Service, SubAccount
+from ledger.models import SubAccount
 from net import queue
 from protocol import tuning
 from tests import factories
@@ -352,54 +350,6 @@ def test_one_click_may_be_two(alice: User) -> None:
     for thread in threads:
         thread.join(30)
     assert alice.tuning_drafts.count() == wizard.MOST_DRAFTS
-
-
-# --- what is signed -----------------------------------------------------------------------------
-
-
-def test_a_task_is_created_at_the_price_that_was_shown(alice: User) -> None:
-    listed = factories.service(
-        kind="fine-tuning", serving=factories.FINE_TUNING, url="http://[::1]:1"
-    )
-    factories.sub_account(user=alice.address, serving=factories.FINE_TUNING)
-    draft = wizard.begin(alice)
-    draft.provider, draft.serving, draft.model = listed.provider, listed.serving, "m"
-    draft.dataset_hash = HASH
-    draft.save()
-    here, client = f"/fine-tuning/new/{draft.pk}/task", signed_in(cast.user(1))
-    asked = client.post(f"{here}/prepare", "{}", content_type=JSON).json()
-    price = f"{listed.price_per_token:,} neuron per token and epoch"
-    assert {"name": "Price (not signed)", "value": price} in asked["fields"]
-    Service.objects.update(price_per_token=listed.price_per_token + 1)
-    refused = client.post(here, json.dumps({"signature": "0x00"}), content_type=JSON)
-    assert refused.status_code == 400 and refused.json()["code"] == "price_changed"
-
-
-class _Refusing(_Logging):
-    """A provider that takes no task, and does not say which ones it has."""
-
-    def do_POST(self) -> None:
-        self.rfile.read(int(self.headers["Content-Length"]))
-        self.send_response(400)
-        self.end_headers()
-        self.wfile.write(b'{"error": "insufficient balance"}')
-
-
-@pytest.mark.django_db(transaction=True)
-def test_a_refusal_is_told_though_nobody_says_which_tasks_there_are(
-    alice: User, answering: Any
-) -> None:
-    server, url = answering(_Refusing)
-    server.told = None
-    factories.service(kind="fine-tuning", serving=factories.FINE_TUNING, url=url)
-    listing = ledger.service("fine-tuning", factories.PETRA)
-    assert listing is not None
-    draft = Draft(user=alice, model="Qwen3-32B", parameters="{}")
-    with pytest.raises(BrokerRefused, match="insufficient balance"):
-        async_to_sync(wizard._hand_in)(draft, alice.address, listing, 1, HASH, "0x00")
-    # Taken, and the site was killed before it wrote that down: signed anew, its nonce is another.
-    no = wizard.refusal(BrokerRefused(409, "a new task while there is an unfinished task"))
-    assert no.code == "unfinished_task" and "Find my tasks" in no.fix
 
 
 # --- without a queue ------------------------------------------------------------------------------

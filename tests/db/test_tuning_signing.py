@@ -1,0 +1,132 @@
+"""What is signed for a fine-tuning: at which price, in which tab, and where its answer was lost."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+from uuid import uuid4
+
+import pytest
+from asgiref.sync import async_to_sync
+
+from accounts.models import User
+from devnet import accounts as cast
+from finetune import wizard
+from finetune.errors import BrokerRefused
+from finetune.models import Draft, Task
+from ledger import selectors as ledger
+from ledger.models import Service
+from protocol import tuning
+from protocol.digests import personal_digest, sign
+from tests import factories
+from tests.db.test_keys_lasting import signed_in
+from tests.db.test_tuning_states import HASH, JSON, _Logging
+from tests.db.test_tuning_states import alice as alice
+from tests.db.test_tuning_states import answering as answering
+from tests.db.test_tuning_states import chain as chain
+
+pytestmark = pytest.mark.django_db
+
+
+def test_a_task_is_created_at_the_price_that_was_shown(alice: User) -> None:
+    listed = factories.service(
+        kind="fine-tuning", serving=factories.FINE_TUNING, url="http://[::1]:1"
+    )
+    factories.sub_account(user=alice.address, serving=factories.FINE_TUNING)
+    draft = wizard.begin(alice)
+    draft.provider, draft.serving, draft.model = listed.provider, listed.serving, "m"
+    draft.dataset_hash = HASH
+    draft.save()
+    here, client = f"/fine-tuning/new/{draft.pk}/task", signed_in(cast.user(1))
+    asked = client.post(f"{here}/prepare", "{}", content_type=JSON).json()
+    price = f"{listed.price_per_token:,} neuron per token and epoch"
+    assert {"name": "Price (not signed)", "value": price} in asked["fields"]
+    # Two tabs sign the same; what was signed before an edit is told from a stranger's signature.
+    assert client.post(f"{here}/prepare", "{}", content_type=JSON).json() == asked
+    wizard.configure(Draft.objects.get())
+    anew = client.post(f"{here}/prepare", "{}", content_type=JSON).json()
+    assert anew["nonce"] != asked["nonce"]
+    for nonce, code in ((asked["nonce"], "draft_changed"), (anew["nonce"], "wrong_signature")):
+        given = json.dumps({"signature": "0x" + "11" * 65, "nonce": nonce})
+        assert client.post(here, given, content_type=JSON).json()["code"] == code
+    Service.objects.update(price_per_token=listed.price_per_token + 1)
+    refused = client.post(here, json.dumps({"signature": "0x00"}), content_type=JSON)
+    assert refused.status_code == 400 and refused.json()["code"] == "price_changed"
+
+
+class _Refusing(_Logging):
+    """A provider that takes no task, and does not say which ones it has."""
+
+    def do_POST(self) -> None:
+        self.rfile.read(int(self.headers["Content-Length"]))
+        self.send_response(400)
+        self.end_headers()
+        self.wfile.write(b'{"error": "insufficient balance"}')
+
+
+@pytest.mark.django_db(transaction=True)
+def test_a_refusal_is_told_though_nobody_says_which_tasks_there_are(
+    alice: User, answering: Any
+) -> None:
+    server, url = answering(_Refusing)
+    server.told = None
+    factories.service(kind="fine-tuning", serving=factories.FINE_TUNING, url=url)
+    listing = ledger.service("fine-tuning", factories.PETRA)
+    assert listing is not None
+    draft = Draft(user=alice, model="Qwen3-32B", parameters="{}")
+    with pytest.raises(BrokerRefused, match="insufficient balance"):
+        async_to_sync(wizard._hand_in)(draft, alice.address, listing, 1, HASH, "0x00")
+    no = wizard.refusal(BrokerRefused(409, "a new task while there is an unfinished task"))
+    assert no.code == "unfinished_task" and "Find my tasks" in no.fix
+
+
+class _Taking(_Refusing):
+    """A provider that takes one task of a person."""
+
+    def do_POST(self) -> None:
+        body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
+        taken = self.server.told is None  # type: ignore[attr-defined]
+        answer = {"id": str(uuid4())} if taken else {"error": "while there is an unfinished task"}
+        if taken:
+            said = [{**answer, "nonce": body["nonce"], "progress": tuning.INIT}]
+            self.server.told = json.dumps(said).encode()  # type: ignore[attr-defined]
+        self.send_response(201 if taken else 409)
+        self.end_headers()
+        self.wfile.write(json.dumps(answer).encode())
+
+
+@pytest.mark.django_db(transaction=True)
+def test_a_task_whose_answer_died_with_the_site_is_found_by_signing_again(
+    alice: User, answering: Any
+) -> None:
+    server, url = answering(_Taking)
+    server.told = None
+    listed = factories.service(kind="fine-tuning", serving=factories.FINE_TUNING, url=url)
+    factories.sub_account(user=alice.address, serving=factories.FINE_TUNING)
+    draft = Draft.objects.create(
+        user=alice, provider=listed.provider, serving=listed.serving, model="Qwen3-32B",
+        dataset_hash=HASH, parameters=wizard.default_parameters(),
+        service_name="fine-tuning-v1.0",
+    )  # fmt: skip
+    here, client = f"/fine-tuning/new/{draft.pk}/task", signed_in(cast.user(1))
+
+    def signed() -> dict[str, str]:
+        asked = client.post(f"{here}/prepare", "{}", content_type=JSON).json()
+        digest = personal_digest(bytes.fromhex(asked["digest"][2:]))
+        return {
+            "signature": "0x" + sign(digest, bytes(cast.user(1).key)).hex(),
+            "nonce": asked["nonce"],
+        }
+
+    first = signed()
+    listing = wizard.listing_of(draft)
+    assert listing is not None
+    # The provider says yes, and nobody writes that down.
+    given = (int(first["nonce"]), HASH, first["signature"])
+    async_to_sync(wizard._hand_in)(draft, alice.address, listing, *given)
+    assert not Task.objects.exists()
+    made = client.post(here, json.dumps(signed()), content_type=JSON)
+    assert made.status_code == 201, made.content
+    task = Task.objects.get()
+    assert str(task.nonce) == first["nonce"] and str(task.remote_id) in server.told.decode()
+    assert not Draft.objects.exists()
