@@ -259,6 +259,8 @@ class Turn(models.Model):
         ]
         indexes: ClassVar[list[models.Index]] = [
             models.Index(fields=["chat", "id"]),
+            # What ended lately, past all that ended before (`spend`, `alerts.works`).
+            models.Index(fields=["chat", "ended_at"], name="turn_ended"),
             models.Index("provider", Upper("answer_id"), name="answer_ids"),
             models.Index(fields=["process"], condition=Q(state="open"), name="open_turns"),
             models.Index(fields=["ended_at"], condition=Q(verdict="pending"), name="unjudged"),

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import datetime as dt
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Self
 from urllib.parse import urlencode
 
+from django.db import connection
 from django.db.models import Count, Max, Min, Q, QuerySet, Sum
 from django.db.models.functions import Coalesce
 from django.utils import timezone
@@ -21,13 +22,16 @@ from accounts.pages_parts import Pager, pager
 from inference import access
 from inference.models import FeeKind, State, Turn, Verdict
 from ledger import selectors as ledger
-from ledger.models import Settlement
+from ledger.records import Page
 
 PATH = "/playground/requests"
 PAGE_SIZE = 50
 #: A provider that has settled since the last answer, and not again within this, owes nothing more.
 SETTLES_WITHIN = dt.timedelta(hours=1)
 _COUNTED = (FeeKind.KNOWN, FeeKind.ESTIMATED)
+#: Choices of a filter.
+_MOST_NAMED = 100
+_Group = Mapping[str, Any]
 COLUMNS = (
     "asked_at", "provider", "model", "state", "failure", "prompt_tokens", "completion_tokens",
     "fee_neuron", "fee_kind", "first_token_ms", "total_ms", "verdict", "verdict_reason",
@@ -193,10 +197,21 @@ class RequestsPage:
 
 
 def page(user: User, session_key: str | None, wanted: Filter, number: int) -> RequestsPage:
-    """One page of the log (10 queries)."""
-    everything = Filter().rows(user, session_key)
-    found = ledger.paginate(wanted.rows(user, session_key), number, PAGE_SIZE, lambda row: row)
-    named = everything.order_by()
+    """One page of the log (5 queries)."""
+    rows = wanted.rows(user, session_key)
+    groups = _groups(user, session_key)
+    named = [one for one in groups if one["kept"]]
+    count = None if wanted.narrows else sum(one["requests"] for one in named)
+    # Numbers first, so that what lies before a page, or is only put in order, is not read whole.
+    numbers = ledger.paginate(rows.values_list("pk", flat=True), number, PAGE_SIZE, int, count)
+    shown = rows.in_bulk(numbers.items) if numbers.items else {}
+    found = Page(
+        tuple(shown[pk] for pk in numbers.items if pk in shown),
+        numbers.count,
+        numbers.number,
+        numbers.size,
+    )
+    tokens = {(one["token__label"], one["token"]) for one in named if one["token"]}
     return RequestsPage(
         rows=found.items,
         pager=pager(found, _("requests"), lambda n: f"{PATH}?{wanted.query(n)}"),
@@ -206,20 +221,35 @@ def page(user: User, session_key: str | None, wanted: Filter, number: int) -> Re
         models=_distinct(named, "model"),
         states=tuple(State.choices),
         verdicts=tuple(Verdict.values),
-        tokens=tuple(
-            named.exclude(token=None)
-            .values_list("token_id", "token__label")
-            .distinct()
-            .order_by("token__label", "token_id")[:100]
-        ),
+        tokens=tuple((token, label) for label, token in sorted(tokens)[:_MOST_NAMED]),
         sorts=tuple((name, label) for name, (label, _order) in SORTS.items()),
-        reconciled=reconcile(user, session_key),
+        reconciled=_against(user, groups),
     )
 
 
-def _distinct(rows: QuerySet[Turn], name: str) -> tuple[str, ...]:
-    values = rows.values_list(name, flat=True).distinct().order_by(name)
-    return tuple(values[:100])
+def _distinct(groups: Sequence[_Group], name: str) -> tuple[str, ...]:
+    return tuple(sorted({one[name] for one in groups})[:_MOST_NAMED])
+
+
+def _groups(user: User, session_key: str | None) -> list[_Group]:
+    """Every request of a person, counted in one pass (1 query): by whom and what was asked, by
+    which token, and whether its conversation is kept."""
+    rows = access.turns_of(user, session_key).order_by()
+    over = ~Q(state=State.OPEN)
+    return list(
+        rows.values(
+            "provider", "serving", "model", "token", "token__label", kept=~Q(chat__key_sealed="")
+        ).annotate(
+            requests=Count("pk"),
+            answers=Count("pk", filter=over),
+            first=Min("created_at", filter=over),
+            last=Max("ended_at", filter=over),
+            least=Min("fee", filter=over & Q(fee__gt=0, fee_kind__in=_COUNTED)),
+            known=Sum("fee", filter=over & Q(fee_kind=FeeKind.KNOWN)),
+            estimated=Sum("fee", filter=over & Q(fee_kind=FeeKind.ESTIMATED)),
+            unknown=Sum("fee", filter=over & Q(fee_kind=FeeKind.UNKNOWN)),
+        )
+    )
 
 
 def reconcile(user: User, session_key: str | None) -> tuple[Reconciled, ...]:
@@ -227,35 +257,60 @@ def reconcile(user: User, session_key: str | None) -> tuple[Reconciled, ...]:
 
     A settlement names no answer and no key, so single answers cannot be ticked off: totals can.
     """
-    rows = access.turns_of(user, session_key).exclude(state=State.OPEN).order_by()
-    counted = list(
-        rows.values("provider", "serving").annotate(
-            answers=Count("pk"),
-            first=Min("created_at"),
-            last=Max("ended_at"),
-            least=Min("fee", filter=Q(fee__gt=0, fee_kind__in=_COUNTED)),
-            known=Sum("fee", filter=Q(fee_kind=FeeKind.KNOWN)),
-            estimated=Sum("fee", filter=Q(fee_kind=FeeKind.ESTIMATED)),
-            unknown=Sum("fee", filter=Q(fee_kind=FeeKind.UNKNOWN)),
-        )
-    )
-    since = {(x["provider"], x["serving"]): x["first"] for x in counted}
-    settled: dict[tuple[str, str], int] = {}
-    newest: dict[tuple[str, str], tuple[dt.datetime, int]] = {}
-    mine = Settlement.objects.filter(user=user.address, provider__in={p for p, _ in since})
-    items = mine.order_by("block", "pk").values_list(
-        "provider", "serving", "at", "settled", "unsettled"
-    )
-    for provider, serving, at, paid, unpaid in items.iterator():
-        key = (provider, serving)
-        if key in since and at >= since[key] - dt.timedelta(seconds=60):
-            settled[key] = settled.get(key, 0) + int(paid)
-            newest[key] = (at, int(unpaid))
+    return _against(user, _groups(user, session_key))
+
+
+#: What each pair settled since its first request, and its newest such settlement.
+_SETTLED = """
+WITH mine AS (
+    SELECT s.provider, s.serving, s.block, s.id, s.at, s.settled, s.unsettled
+    FROM ledger_settlement s JOIN unnest(
+        %(providers)s::text[], %(servings)s::text[], %(since)s::timestamptz[]
+    ) AS pair (provider, serving, since)
+        ON s.provider = pair.provider AND s.serving = pair.serving AND s.at >= pair.since
+    WHERE s."user" = %(user)s
+), sums AS (
+    SELECT provider, serving, SUM(settled) AS settled, MAX(block) AS block FROM mine GROUP BY 1, 2
+)
+SELECT DISTINCT ON (provider, serving) provider, serving, sums.settled, mine.at, mine.unsettled
+FROM sums JOIN mine USING (provider, serving, block) ORDER BY provider, serving, mine.id DESC
+"""
+
+
+def _against(user: User, groups: Sequence[_Group]) -> tuple[Reconciled, ...]:
+    """Groups of requests, put together by pair, against what was settled (1 query)."""
+    pairs: dict[tuple[str, str], list[_Group]] = {}
+    for one in groups:
+        if one["answers"]:
+            pairs.setdefault((one["provider"], one["serving"]), []).append(one)
+    counted = {pair: _together(found) for pair, found in pairs.items()}
+    given: dict[str, Any] = {
+        "user": user.address,
+        "providers": [provider for provider, _serving in counted],
+        "servings": [serving for _provider, serving in counted],
+        "since": [sums["first"] - dt.timedelta(seconds=60) for sums in counted.values()],
+    }
+    with connection.cursor() as cursor:
+        cursor.execute(_SETTLED, given)
+        settled = {(row[0], row[1]): row[2:] for row in cursor.fetchall()}
     found = []
-    for counts in sorted(counted, key=lambda x: -x["answers"]):
-        key = (counts["provider"], counts["serving"])
-        found.append(_reconciled(counts, settled.get(key, 0), newest.get(key)))
+    for pair, sums in sorted(counted.items(), key=lambda one: -one[1]["answers"]):
+        paid, at, unpaid = settled.get(pair, (0, None, 0))
+        newest = None if at is None else (at, int(unpaid))
+        found.append(_reconciled({**sums, "provider": pair[0]}, int(paid), newest))
     return tuple(found)
+
+
+def _together(groups: Sequence[_Group]) -> dict[str, Any]:
+    """The counts of several groups as those of one."""
+    sums: dict[str, Any] = {
+        name: sum(int(one[name] or 0) for one in groups)
+        for name in ("answers", "known", "estimated", "unknown")
+    }
+    for name, best in (("first", min), ("last", max), ("least", min)):
+        values = [one[name] for one in groups if one[name] is not None]
+        sums[name] = best(values) if values else None
+    return sums
 
 
 def _reconciled(

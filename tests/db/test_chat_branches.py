@@ -12,7 +12,9 @@ from typing import Any
 from uuid import uuid4
 
 import pytest
+from django.db import connection
 from django.test import Client
+from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
 from hypothesis import given
 from hypothesis import strategies as st
@@ -389,7 +391,11 @@ def test_counted_fees_are_set_against_what_was_settled(chat: Chat) -> None:
     factories.settlement(**{**row, "settled": known // 2, "at": before, "block": 90})
     factories.settlement(**{**row, "settled": ONE, "at": now - timedelta(days=9), "block": 2})
     factories.settlement(**{**row, "settled": ONE, "at": now, "user": factories.BOB, "block": 91})
-    (line,) = requests.reconcile(chat.owner, None)
+    with CaptureQueriesContext(connection) as asked:
+        (line,) = requests.page(chat.owner, None, requests.Filter(), 1).reconciled
+    # every request is read once, and settlements are added up where they lie
+    assert sum("inference_turn" in one["sql"] for one in asked) == 3
+    assert sum("SUM(settled)" in one["sql"] for one in asked) == 1 and len(asked) == 4
     assert (line.answers, line.settled) == (2, known // 2)
     assert (line.open, line.beyond) == (line.known + line.estimated - known // 2, 0)
     # settled after the last answer: less than one answer is missing, so nothing is still to come

@@ -27,8 +27,9 @@ from pytest_django import DjangoAssertNumQueries
 
 from accounts import crypto
 from accounts.models import ProviderKey, User
+from alerts import works
 from attestation import verify
-from inference import answers, conversations, opening, seals, search, services, sessions
+from inference import answers, conversations, opening, seals, search, services, sessions, spend
 from inference.failures import Failure
 from inference.models import Chat, State, Turn
 from inference.openai.choose import relay_chat
@@ -418,3 +419,19 @@ def test_what_may_end_is_found_without_reading_what_stays() -> None:
             cursor.execute(f"EXPLAIN {sql}")
             plan = "\n".join(line for (line,) in cursor.fetchall())
             assert "chat_ending" in plan, plan
+
+
+@pytest.mark.django_db
+def test_what_ended_lately_is_found_without_reading_what_ended_before() -> None:
+    """A person's programs ask for years; what they spent, and what is ready, is looked up often."""
+    since = timezone.now() - timedelta(days=1)
+    with CaptureQueriesContext(connection) as asked:
+        list(spend.uses(factories.ALICE, since))
+        works.works_since([1], since)
+    assert len(asked) == 2
+    with connection.cursor() as cursor:
+        cursor.execute("SET LOCAL enable_seqscan = off")
+        for query in asked:
+            cursor.execute(f"EXPLAIN {query['sql']}")
+            plan = "\n".join(line for (line,) in cursor.fetchall())
+            assert re.search(r"turn_ended.*\n.*Index Cond: .*ended_at >", plan), plan
