@@ -12,22 +12,23 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
-from django.db.models import QuerySet
+from django.db.models import Exists, OuterRef, QuerySet
 
 from accounts import links, money
 from accounts.addresses import short
 from accounts.http import uuid_of
 from accounts.models import AccessToken, Watch
 from alerts import words
-from alerts.models import Rule
+from alerts.models import Held, Rule
 from attestation.models import Fact, Finding
 from finetune import selectors as finetune
 from finetune.models import Passage, Task
 from ledger import selectors as ledger
-from ledger.models import Ledger, ServingContract, SubAccount
+from ledger.models import Ledger, Service, ServingContract, SubAccount
 from ledger.records import Position
 from probes.models import Health
 from probes.models import State as Seen
+from probes.selectors import STALE_AFTER
 
 #: Rows looked at in one go. Changes of listings come the oldest first, and the rest with the next
 #: sweep; of all else the newest count, of each rule by itself where there are more (`newest`).
@@ -164,17 +165,33 @@ def low_purse(available: int, rule: Rule, at: dt.datetime) -> Hit:
 def provider_down(rules: Sequence[Rule], now: dt.datetime, now_unix: int) -> Found:
     about = scopes(rules)
     named = {provider for scope in about.values() for provider in scope}
-    failing = Health.objects.filter(
-        provider__in=named, state=Seen.DOWN, failures__gte=FAILURES, since__isnull=False
-    )
-    rows = failing.order_by("-since").values_list("provider", "since")
-    down = {provider: since for provider, since in rows if since is not None}
+    failing = _asked(named).filter(state=Seen.DOWN, failures__gte=FAILURES, since__isnull=False)
+    down: dict[str, dt.datetime] = {}
+    seen_now = set()
+    for row in failing.order_by("-since"):
+        if row.since is not None and row.checked_at is not None:
+            down[row.provider] = row.since
+            if row.checked_at > now - STALE_AFTER:
+                seen_now.add(row.provider)
+    # That nobody has looked since is no news, nor the end of what was told.
+    held = Held.objects.filter(rule__in=rules, subject__in=down.keys() - seen_now)
+    told = set(held.values_list("rule_id", "subject"))
     return {
         rule.pk: [
-            silent(provider, down[provider]) for provider in sorted(about[rule.pk] & down.keys())
+            silent(provider, down[provider])
+            for provider in sorted(about[rule.pk] & down.keys())
+            if provider in seen_now or (rule.pk, provider) in told
         ]
         for rule in rules
     }
+
+
+def _asked(providers: Iterable[str]) -> QuerySet[Health]:
+    """What probes say of services that are listed and let us ask: of others nobody knows."""
+    listed = Service.current.filter(
+        removed=False, serving=OuterRef("serving"), provider=OuterRef("provider")
+    )
+    return Health.objects.filter(Exists(listed), provider__in=set(providers), opted_out=False)
 
 
 def silent(provider: str, since: dt.datetime) -> Hit:
@@ -189,10 +206,10 @@ def silent(provider: str, since: dt.datetime) -> Hit:
     )
 
 
-def answering(providers: Iterable[str]) -> set[str]:
-    """Those that were seen to answer by the newest probe of each of their services (1 query)."""
+def answering(providers: Iterable[str], now: dt.datetime) -> set[str]:
+    """Those that answered the newest probe of each of their services, lately (1 query)."""
     states: dict[str, set[str]] = defaultdict(set)
-    rows = Health.objects.filter(provider__in=set(providers)).exclude(state="")
+    rows = _asked(providers).exclude(state="").filter(checked_at__gt=now - STALE_AFTER)
     for provider, state in rows.values_list("provider", "state"):
         states[provider].add(state)
     return {provider for provider, said in states.items() if Seen.DOWN not in said}

@@ -25,6 +25,7 @@ from ledger.records import Contract
 from ledger.statistics import last_paid
 from operators import debts, tasks
 from operators.models import Debt
+from probes import selectors as probes
 from probes.models import Health
 
 #: A certificate that ends within so many days is told of, and again when so few are left.
@@ -58,7 +59,8 @@ def certificate(rules: Sequence[Rule], now: dt.datetime, now_unix: int) -> Found
     for row in rows.order_by("serving"):
         contract = known.get(row.serving)
         if (row.serving, row.provider) in listed and contract and row.tls_days is not None:
-            found[row.provider].append(_certificate(row, contract, row.tls_days, now))
+            days = probes.tls_days(row, now)
+            found[row.provider].append(_certificate(row, contract, days or 0, now))
     return {rule.pk: found.get(rule.user.address, []) for rule in rules}
 
 
@@ -92,6 +94,8 @@ def unpaid_since(providers: Iterable[str], since: dt.datetime) -> Mapping[str, l
     ).filter(block__gte=last_paid(since))
     summed = rows.values("provider", "tx_hash").annotate(missed=Sum("unsettled"), when=Max("at"))
     found: dict[str, list[Hit]] = defaultdict(list)
+    # Whoever writes a result off (`abandoned`) asks for nothing.
+    summed = summed.filter(missed__gt=0)
     for row in newest(summed.order_by("-when", "tx_hash"), len(owners)):
         found[row["provider"]].append(
             Hit(

@@ -255,7 +255,7 @@ def _newly_held(kind: Kind, rules: list[Rule], found: Found, now: dt.datetime) -
     Held.objects.bulk_update(moved, ["value"])
     Held.objects.filter(pk__in=[row.pk for row in held.values()]).delete()
     if kind == Kind.PROVIDER_DOWN:
-        back = conditions.answering(subject for _, subject in held)
+        back = conditions.answering((subject for _, subject in held), now)
         for (rule_id, subject), row in held.items():
             if subject in back:
                 news[rule_id].append(_back(subject, row))

@@ -6,7 +6,7 @@ import datetime as dt
 from dataclasses import dataclass
 
 from django.conf import settings
-from django.db.models import Count, F, Q, Sum
+from django.db.models import Count, F, Sum
 from django.db.models.functions import TruncDate
 from django.utils import timezone
 from django.utils.formats import date_format
@@ -65,7 +65,7 @@ class Results:
 
 @dataclass(frozen=True)
 class Spending:
-    """Of a window: its days with at least one payment, and distinct payers."""
+    """Of a window: its days with at least one payment, and distinct payers up to now."""
 
     days: tuple[Day, ...]
     payers: int
@@ -151,7 +151,8 @@ def results() -> Results:
 
 
 def spending(days: int, today: dt.date) -> Spending:
-    """The last `days` UTC days, today among them (2 queries)."""
+    """The last `days` UTC days, today among them, and who paid in so many times 24 hours, as the
+    list of payers has it (2 queries)."""
     since = dt.datetime.combine(today - dt.timedelta(days=days - 1), dt.time(), dt.UTC)
     paid = Settlement.objects.filter(status__in=ACCEPTED, at__gte=since)
     by_day = (
@@ -160,7 +161,8 @@ def spending(days: int, today: dt.date) -> Spending:
         .annotate(paid=Sum("settled"), items=Count("pk"), users=Count("user", distinct=True))
         .order_by("day")
     )
-    payers = paid.aggregate(found=Count("user", distinct=True, filter=Q(settled__gt=0)))
+    lately = statistics.paid_since(timezone.now() - dt.timedelta(days=days))
+    payers = lately.filter(settled__gt=0).aggregate(found=Count("user", distinct=True))
     return Spending(
         tuple(Day(row["day"], int(row["paid"]), row["items"], row["users"]) for row in by_day),
         payers["found"],

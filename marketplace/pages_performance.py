@@ -77,7 +77,7 @@ def performance(
         state=_(state),
         tone=tone,
         title=_uptime_title(history),
-        seen=tuple(_seen(history.now)),
+        seen=tuple(_seen(history.now, listing.url)),
         windows=tuple(
             Link(_(window.label), window_path(listing, window.name), window == history.window)
             for window in WINDOWS.values()
@@ -128,7 +128,7 @@ def _uptime_title(history: History) -> str:
     return text % {"share": history.uptime.text, "window": window}
 
 
-def _seen(now: HealthView) -> list[Seen]:
+def _seen(now: HealthView, url: str) -> list[Seen]:
     """What the newest probes found, in words."""
     rows = []
     if now.note and now.state != "up":
@@ -137,7 +137,7 @@ def _seen(now: HealthView) -> list[Seen]:
         tone = "ok" if now.tls_days > 14 else "warn" if now.tls_days > 0 else "bad"
         days = ngettext("%(n)s day left", "%(n)s days left", now.tls_days)
         rows.append(Seen(_("Certificate"), days % {"n": f"{now.tls_days:,}"}, tone))
-    elif now.checked_at is not None and now.state != "down":
+    elif now.checked_at is not None and not url.lower().startswith("https:"):
         rows.append(Seen(_("Certificate"), _("none: it is not asked over TLS"), "warn"))
     for label, value, yes, no in (
         (

@@ -58,7 +58,8 @@ class ResultsOut(Schema):
 
 class NetworkOut(Schema):
     """The network in numbers, as its page has them. `by_day` has every day of the window, oldest
-    first, today among them; `payers` are those who paid anything in it."""
+    first, today among them; `payers` are those who paid anything in the last 30 or 90 times 24
+    hours."""
 
     services: int
     services_by_kind: dict[str, int]

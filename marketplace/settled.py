@@ -90,13 +90,14 @@ def table(asked: Asked, at: str) -> SettledTable:
     rows: tuple[SettlementRow, ...] = ()
     groups: tuple[GroupRow, ...] = ()
     if asked.by:
+        status = asked.status or "paid"
         found = settlements.payers(asked) if asked.by == "payer" else settlements.days(asked)
         groups = tuple(
             GroupRow(
                 group,
-                asked.path(at, by="", user=group.user, status=asked.status or "paid")
+                asked.path(at, by="", user=group.user, status=status)
                 if group.day is None
-                else asked.path(at, by="", window="", day=group.day.isoformat(), status="paid"),
+                else asked.path(at, by="", day=group.day.isoformat(), status=status),
                 links.account_path(group.user),
             )
             for group in found.items

@@ -169,8 +169,8 @@ class Group:
 
 def payers(asked: Asked) -> Page[Group]:
     """Who paid, the most first (2 queries)."""
-    rows = asked.rows.filter(status__in=ACCEPTED, settled__gt=0).values("user")
-    groups = rows.annotate(n=Count("pk"), paid=Sum("settled"), last=Max("at"))
+    rows = asked.rows.filter(status__in=ACCEPTED).values("user")
+    groups = rows.annotate(n=Count("pk"), paid=Sum("settled"), last=Max("at")).filter(paid__gt=0)
     return selectors.paginate(
         groups.order_by("-paid", "user"),
         asked.page,

@@ -146,10 +146,15 @@ async def _listed(client: Client, listing: Listing) -> Listed:
     tls: int | None = None
     try:
         url = _root(listing) + _path(listing)
-        async with client.open("GET", url, headers=_headers(), limits=LIMITS) as answer:
-            tls = days_left(answer.certificate)
+        # Who refuses shows a certificate, too.
+        every = range(200, 600)
+        async with client.open(
+            "GET", url, headers=_headers(), limits=LIMITS, accept=every
+        ) as answer:
+            tls, status = days_left(answer.certificate), answer.status
+            if status != 200:
+                return Listed("error" if status >= 500 else "odd", status, tls_days=tls)
             body = await answer.read()
-            status = answer.status
     except NetError as error:
         status = error.status if isinstance(error, BadStatus) else 0
         return Listed(_failure(error), status, tls_days=tls)

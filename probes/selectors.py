@@ -123,7 +123,7 @@ def view(row: Health, now: dt.datetime) -> HealthView:
         answer=_spread(row, "answer", "p95") if recent else None,
         first_token=_spread(row, "first_token", "p95") if recent else None,
         tokens=_spread(row, "tokens", "p5") if recent else None,
-        tls_days=None if row.tls_days is None else row.tls_days - silent.days,
+        tls_days=tls_days(row, now),
         cors=row.cors,
         model_listed=row.model_listed,
         usage_last=row.usage_last,
@@ -131,6 +131,12 @@ def view(row: Health, now: dt.datetime) -> HealthView:
         opted_out=_opted_out(row),
         example=row.example,
     )
+
+
+def tls_days(row: Health, now: dt.datetime) -> int | None:
+    """Days left of the certificate, by the look that saw it last: while it is down none does."""
+    seen = row.since if row.state == State.DOWN and row.since else row.checked_at
+    return None if row.tls_days is None or seen is None else row.tls_days - (now - seen).days
 
 
 def unseen(provider: str) -> HealthView:

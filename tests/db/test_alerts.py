@@ -24,7 +24,7 @@ from alerts.services import Wish
 from attestation.models import Fact, Finding
 from devnet import accounts as cast
 from finetune.models import Passage, Task
-from ledger.models import Projection, ServiceChange, ServingContract, SubAccount
+from ledger.models import Projection, Service, ServiceChange, ServingContract, SubAccount
 from probes.models import Health
 from tests import factories
 from tests.db.personal_world import prove
@@ -196,7 +196,25 @@ def test_down_and_back_by_probes_but_never_back_by_silence(alice: User) -> None:
     assert f"told on {now:%Y-%m-%d %H:%M} UTC that it did not." in texts
     Health.objects.update(state="down", failures=3, since=now + dt.timedelta(hours=1))
     assert services.sweep() == 1
-    health.delete()  # its service was removed: it did not come back
+    # Nobody has looked for hours: that is no news for another rule, and no end for this one.
+    Health.objects.update(checked_at=now - dt.timedelta(hours=3))
+    bob = User.objects.for_address(BOB)
+    services.add(bob, Wish(Kind.PROVIDER_DOWN, provider=PETRA))
+    assert services.sweep() == 0 and Held.objects.count() == 1
+    # Its service was removed, and nobody asks any more: it did not come back, nor is it down.
+    Health.objects.update(checked_at=now)
+    Service.objects.update(removed=True)
+    assert services.sweep() == 0 and not Held.objects.exists()
+    # Another service of it answers, the removed one says nothing about that.
+    factories.service(serving=FINE_TUNING, kind="fine-tuning")
+    other = Health.objects.create(
+        serving=FINE_TUNING, provider=PETRA, kind="fine-tuning", service_name="f", state="down",
+        since=now + dt.timedelta(hours=2), checked_at=now, failures=2,
+    )  # fmt: skip
+    assert services.sweep() == 2
+    Health.objects.filter(pk=other.pk).update(state="up", failures=0)
+    assert services.sweep() == 2
+    health.delete()
     assert services.sweep() == 0
 
 

@@ -64,11 +64,17 @@ def test_a_certificate_that_ends_is_told_twice_and_after_it_was_renewed_anew(pet
         (0, ["The certificate of your inference-v1.0 ends in 0 d"]),
         (90, []),
         (-1, ["The certificate of your inference-v1.0 has ended"]),
+        (90, []),
     ):
         Health.objects.update(tls_days=days)
         services.sweep()
         services.sweep()
         assert told(petra) == titles, days
+    # It was seen when it last answered, four days ago; looks since then saw none.
+    down = timezone.now() - dt.timedelta(days=4, hours=1)
+    Health.objects.update(tls_days=6, state="down", since=down)
+    services.sweep()
+    assert told(petra) == ["The certificate of your inference-v1.0 ends in 2 d"]
     Service.objects.update(removed=True)
     services.sweep()
     assert not Held.objects.exists() and not bob.notifications.exists()
@@ -97,6 +103,8 @@ def test_fees_that_were_not_paid_are_told_once_for_each_final_transaction(
     batch: dict[str, Any] = {"tx_hash": factories.tx_hash("batch"), "at": later}
     factories.settlement(user=ALICE, status="partial", settled=1, unsettled=ONE, **batch)
     factories.settlement(user=BOB, status="no_tee_signer", settled=0, unsettled=ONE, **batch)
+    dropped = factories.tx_hash("written off")  # by its operator, who asked for nothing
+    factories.settlement(at=later, tx_hash=dropped, status="abandoned", settled=0)
     whole = factories.tx_hash("whole")
     factories.settlement(at=later, tx_hash=whole)
     not_final = factories.tx_hash("not final")

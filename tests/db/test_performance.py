@@ -80,6 +80,11 @@ def test_page_api_and_csv_say_the_same(client: Client) -> None:
     assert "Half of its answers begin within 900 ms" in page
     assert "96 cells of 15 minutes, oldest first: 2 up, 1 degraded, 1 down, 92 no data" in page
     assert "3 days left" in page and "example data" not in page
+    now = timezone.now()
+    Health.objects.update(since=now - 2 * DAY)  # down for two days: what was seen is that old
+    assert "1 day left" in client.get(PAGE).content.decode()
+    Health.objects.update(state="degraded", tls_days=None)
+    assert "not asked over TLS" not in client.get(PAGE).content.decode(), "its URL is https"
     service = client.get(API).json()
     assert service["health"]["uptime"]["last_24h"] == found["uptime"]
     assert client.get(f"/api/v1/services/inference/{PAUL}").json()["health"] is None

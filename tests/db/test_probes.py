@@ -138,6 +138,9 @@ def test_the_certificate_is_read_from_a_real_handshake(
     monkeypatch.setattr(aiohttp.connector, "_SSL_CONTEXT_VERIFIED", believing)
     probe = look()
     assert (probe.state, probe.tls_days) == ("up", 0)
+    peer.manners.status = 404
+    probe = look()
+    assert (probe.state, probe.tls_days) == ("degraded", 0), "a refusal shows its certificate too"
 
 
 def test_robots_txt_keeps_us_out_only_by_name(peer: Peer, settings: Any) -> None:

@@ -16,11 +16,14 @@ from accounts import attention, trust
 from accounts.models import User
 from attestation.models import Endpoint, Fact, Finding, Outcome, Standing, Trigger, Verification
 from attestation.selectors import StandingView
+from chain.selectors import head
 from devnet import accounts as cast
 from devnet.deploy import Contracts, connect
 from devnet.owner import acknowledge_signer
 from ledger.models import Service
 from ledger.selectors import account
+from marketplace import network, settled, settlements
+from marketplace.settlements import Asked
 from moderation.models import Effect
 from moderation.subjects import Subject
 from tests import factories
@@ -294,8 +297,28 @@ def test_a_payers_number_leads_to_the_rows_that_it_counts(client: Client) -> Non
     factories.service()
     factories.settlement()
     factories.settlement(status="no_tee_signer", settled=0, unsettled=7, log_index=4)
+    # Of users who had nothing left.
+    empty: dict[str, Any] = {"status": "partial", "settled": 0, "unsettled": 7}
+    factories.settlement(**empty, log_index=5)
+    factories.settlement(**empty, user=factories.BOB, log_index=6)
     at = f"/services/inference/{factories.PETRA}/settlements"
-    html = unescape(client.get(f"{at}?by=payer").content.decode())
-    path, number = re.findall(rf'<a href="({at}[^"]+)">(\d+)</a>', html)[-1]
-    shown = client.get(path).content.decode()
-    assert int(number) == shown.count('data-testid="settlement-row"') == 1
+
+    def counted(question: str) -> int:
+        html = unescape(client.get(f"{at}?{question}").content.decode())
+        path, number = re.findall(rf'<a href="({at}[^"]+)">(\d+)</a>', html)[-1]
+        shown = client.get(path).content.decode()
+        assert int(number) == shown.count('data-testid="settlement-row"')
+        return int(number)
+
+    assert counted("by=payer") == 2
+    assert [counted(f"by=day&status={status}") for status in ("", "part")] == [3, 2]
+    # A window may begin within a day: its row counts what lies in both.
+    table = settled.table(Asked(status="paid", window="24h", by="day"), at)
+    assert "window=24h" in table.groups[0].path
+    # The network's payers are those of the window that the number leads to: not of whole days.
+    today = dt.datetime.now(dt.UTC).replace(hour=0, minute=0, second=0)
+    before = today - dt.timedelta(days=29, seconds=1)  # the day before the charts begin
+    since = timezone.now() - dt.timedelta(days=30) + dt.timedelta(minutes=1)
+    factories.settlement(user=factories.BOB, at=max(before, since), block=4_000_000, log_index=7)
+    rows = settlements.payers(Asked(status="paid", window="30d")).count
+    assert network.page(head(), "30d").spending.payers == rows == 2
