@@ -9,12 +9,15 @@ from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from urllib.parse import urlencode
 
+from django.db.models import Q
+
 from accounts.addresses import short
 from alerts import words
 from alerts.conditions import Found, Hit, newest, oldest, scopes, since_made
 from alerts.models import Rule
 from inference import shares
 from ledger import selectors as ledger
+from ledger.models import Service
 from ledger.records import Contract
 from moderation import services as moderation
 from moderation.fold import Action
@@ -67,16 +70,24 @@ def decided(rules: Sequence[Rule], now: dt.datetime, now_unix: int) -> Found:
 def decided_since(
     owners: Iterable[str], since: dt.datetime, now: dt.datetime
 ) -> Mapping[str, list[Hit]]:
-    """What moderators did about services, wallets and shared conversations of these owners, newest
-    first (3 queries). Raises Crowded."""
+    """What moderators did about services, wallets, models and shared conversations of these owners,
+    newest first (4 queries). Raises Crowded."""
     known = ledger.contracts()
     wallets = set(owners)
     keys = wallets | {Subject.service(at, owner).key for at in known for owner in wallets}
     links = shares.of_owners(wallets)
-    rows = Act.objects.filter(
-        area=AREA,
+    models: dict[str, dict[str, str]] = defaultdict(dict)  # with a service of each that offers it
+    offered = Service.current.filter(provider__in=wallets, removed=False).exclude(model="")
+    for model, owner, serving in offered.values_list("model", "provider", "serving"):
+        models[model][owner] = serving
+    about_these = Q(
         subject_kind__in=(SubjectKind.SERVICE, SubjectKind.PROVIDER, SubjectKind.SHARE),
         subject__in=keys | set(links),
+    )
+    about_these |= Q(subject_kind=SubjectKind.MODEL, subject__in=models)
+    rows = Act.objects.filter(
+        about_these,
+        area=AREA,
         action__in=(*words.DECIDED, Action.UNDO),
         at__gt=since,
     )
@@ -86,20 +97,27 @@ def decided_since(
     for act in acts:
         settled = act.at <= now - moderation.UNDO_FOR
         if act.action != Action.UNDO and act.number not in undone and settled:
+            if act.subject_kind == SubjectKind.MODEL:
+                for owner, serving in models[act.subject].items():
+                    # An appeal is its owner's, and nobody owns a model's name.
+                    found[owner].append(_decided(act, Subject.service(serving, owner), known))
+                continue
             owner = act.about.address or links[act.subject]
-            found[owner].append(_decided(act, known))
+            found[owner].append(_decided(act, act.about, known))
     return found
 
 
 _APPEALED = (Action.FLAG, Action.HIDE, Action.END, Action.END_BY_HOST)
 
 
-def _decided(act: Act, known: Mapping[str, Contract]) -> Hit:
-    about = act.about
+def _decided(act: Act, about: Subject, known: Mapping[str, Contract]) -> Hit:
+    """`about`: what its owner can appeal for."""
     appeal = "/moderation/report?" + urlencode({"about": about.kind, "key": about.key})
     contract = known.get(about.serving)
     name = contract.service_name[:60] if contract else about.serving
     what = words.YOUR_SERVICE.format(service=name) if about.serving else words.YOUR_SERVICES
+    if act.subject_kind == SubjectKind.MODEL:
+        what = words.YOUR_MODEL.format(model=act.subject[:60])
     sentence = words.DECIDED[Action(act.action)]
     return Hit(
         subject=f"act:{act.number}",

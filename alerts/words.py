@@ -102,6 +102,7 @@ DECIDED = {
     Action.REOPEN: N_("Moderators opened your link to a conversation again"),
 }
 YOUR_SERVICE, YOUR_SERVICES = N_("your service {service}"), N_("all your services")
+YOUR_MODEL = N_("your model {model}")
 #: Names that fill a gap.
 _NAMES = (
     *(N_("Input price"), N_("Output price"), N_("Price per token")),
@@ -147,4 +148,4 @@ def moment(at: dt.datetime) -> str:
 
 def translated(told: str) -> str:
     """A stored title, text or outcome of a delivery in the reader's language."""
-    return stored_sentences.translated(told, _SENTENCES, within=(YOUR_SERVICE,))
+    return stored_sentences.translated(told, _SENTENCES, within=(YOUR_SERVICE, YOUR_MODEL))

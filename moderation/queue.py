@@ -214,7 +214,8 @@ class Evidence:
     holders: int
     changes: tuple[Changed, ...]
     acts: tuple[Act, ...]
-    force: tuple[Effect, ...]
+    #: Each with what else it was decided about, by name.
+    force: tuple[tuple[Effect, str], ...]
     others: tuple[Row, ...]
     #: Where staff reads what was reported; empty where nothing is open about it.
     shown_path: str = ""
@@ -231,7 +232,7 @@ class Evidence:
     @property
     def can_end(self) -> bool:
         """Whether ending it can be proposed: neither it nor a proposal is in force."""
-        held = {one.kind for one in self.force}
+        held = {one.kind for one, about in self.force}
         return not self.gone and held.isdisjoint({"ended", "proposed"})
 
 
@@ -246,11 +247,11 @@ def evidence(subject: Subject, item: Item | None, now: dt.datetime) -> Evidence:
     ).order_by("-risk", "opened_at")
     if item:
         waiting = waiting.exclude(pk=item.pk)
-    names = titles([subject])
     reports = tuple(_reports(subject, item))
     reported = min((one.at for one in reports), default=None)
-    force = selectors.in_force(now).filter(subject_kind=subject.kind, subject=subject.key)
+    force = selectors.bearing_on(subject, [one.listing for one in found], now)
     proposals = [one.number for one in force if one.kind == "proposed"]
+    names = titles([subject, *(one.about for one in force)])
     changes = (
         ledger.timeline(address, subject.serving, page_size=SHOWN_CHANGES)
         if address and subject.kind != SubjectKind.USER
@@ -270,7 +271,11 @@ def evidence(subject: Subject, item: Item | None, now: dt.datetime) -> Evidence:
         holders=holders,
         changes=tuple(Changed.of(one, reported) for one in changes.items) if changes else (),
         acts=tuple(acts_of(subject)[:SHOWN_ACTS]),
-        force=tuple(force.exclude(kind="approved").order_by("-number")),
+        force=tuple(
+            (one, names[one.about] if one.about != subject else "")
+            for one in force
+            if one.kind != "approved"
+        ),
         others=tuple(row(one, names, now) for one in waiting[:10]),
         shown_path=above.path(subject) if is_readable(subject) else "",
         gone=subject.kind in above.kinds() and not above.lives(subject),

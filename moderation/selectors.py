@@ -182,6 +182,22 @@ def of_listing(listing: Listing, now: dt.datetime | None = None) -> Decided:
     return of_listings([listing], now)[listing.serving, listing.provider]
 
 
+def bearing_on(
+    subject: Subject, listings: Iterable[Listing], now: dt.datetime | None = None
+) -> list[Effect]:
+    """All that is in force about a subject, newest first, and what was decided about its whole
+    provider, one of that provider's services or the model, since this stands on its listings, too
+    (1 query)."""
+    about = Q(subject_kind=subject.kind, subject=subject.key)
+    for one in listings:
+        wider = Q(provider=one.provider, serving__in=("", one.serving))
+        wider &= Q(subject_kind__in=(SubjectKind.SERVICE, SubjectKind.PROVIDER))
+        if one.model:
+            wider |= Q(subject_kind=SubjectKind.MODEL, subject=one.model)
+        about |= Q(wider, kind__in=_PUBLIC)
+    return list(in_force(now).filter(about).order_by("-number"))
+
+
 def of_provider(address: str) -> Decided:
     """What holds about all of a provider's listings together (1 query)."""
     rows = in_force().filter(subject_kind=SubjectKind.PROVIDER, provider=address, kind__in=_PUBLIC)

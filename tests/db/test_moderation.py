@@ -681,3 +681,37 @@ def test_the_provider_is_told_what_was_decided_about_its_service(one: User, two:
     assert HIDE.public_text.replace("’", "’") in banners[0]
     past = mine.get("/account/alerts?kind=decided&preview=1").content.decode()
     assert "this would have told you nothing" in past, "not before it can be taken back no more"
+    # What is decided about a model stands on each listing of it; its appeal is about one's own.
+    named = Decision(Action.FLAG, "looked", "Its weights are another model's.")
+    services.decide(one, Subject.model(MODEL), named)
+    assert alerts.sweep(later + services.UNDO_FOR) == 2
+    for address in (PETRA, CHARLIE):
+        title = f"Moderators flagged your model {MODEL}"
+        of_model = User.objects.for_address(address).notifications.get(title=title)
+        form = signed_in(address).get(of_model.path).content.decode()
+        assert 'value="appeal" selected' in form
+
+
+def test_staff_reads_of_an_appeal_what_it_is_about(one: User, two: User) -> None:
+    """Also where that was decided about the whole provider, its other page, or the model."""
+    whole = Subject.provider_of(PETRA)
+    hidden = services.confirm(two, services.decide(one, whole, HIDE).number)
+    services.decide(one, Subject.model(MODEL), Decision(Action.LABEL, "new", label="beta"))
+    appealed = reports.submit(
+        User.objects.for_address(PETRA), SERVICE, reports.Wish(Category.APPEAL, TEXT)
+    )
+    assert appealed.item is not None
+    desk = signed_in(one)
+    page = desk.get(f"/moderation?item={appealed.item.pk}").content.decode()
+    force = re.findall(r'data-testid="force" data-kind="(\w+)"(.*?)</li>', page, re.DOTALL)
+    assert [kind for kind, _ in force] == ["label", "hidden"]
+    assert "Nobody decided anything" not in page
+    assert f"decided about Provider {PETRA[:6]}" in force[1][1]
+    given = dict(re.findall(r'name="(about|key)" value="([^"]*)"', force[1][1]))
+    desk.post("/moderation/decide", {**given, "act": "unhide", "reason": "moved back"})
+    assert not selectors.is_hidden(INFERENCE, PETRA) and Act.objects.latest("pk").about == whole
+    assert Act.objects.latest("pk").number > hidden.number
+    # And the other way: of a provider what holds about one of its services.
+    hide(one, two)
+    there = desk.get(f"/moderation?about=provider&key={PETRA}").content.decode()
+    assert 'data-kind="hidden"' in there and f'name="key" value="{SERVICE.key}"' in there
