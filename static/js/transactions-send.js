@@ -84,8 +84,10 @@ async function attempt(what, { allowed, show, tell }) {
   asked.set(id, mine);
   let hash;
   try {
-    await verify(transaction, allowed);
-    hash = await prompt('eth_sendTransaction', [transaction]);
+    hash = await prompt('eth_sendTransaction', [{ ...transaction, chainId: config.chain.chainId }], () => {
+      if (asked.get(id) !== mine) throw new Error('asked again'); // shown to nobody, see below
+      return verify(transaction, allowed);
+    });
   } catch (error) {
     if (asked.get(id) !== mine) return; // the person was asked again meanwhile, and that request is open
     await post(path(id, 'rejected', what.base), { declined: declined(error) });

@@ -100,9 +100,10 @@ export function found() {
 
 export const read = (method, params = []) => state.wallet.provider.request({ method, params });
 
-// One prompt at a time: a second one waits until the person has answered the first.
-export function prompt(method, params = []) {
-  const next = prompts.then(() => read(method, params)).catch((error) => { throw error?.code === PENDING ? stillOpen() : error; });
+// One prompt at a time: a second one waits until the person has answered the first; `before` looks once more when its turn
+// has come, since wallets change while it waits.
+export function prompt(method, params = [], before = undefined) {
+  const next = prompts.then(before).then(() => read(method, params)).catch((error) => { throw error?.code === PENDING ? stillOpen() : error; });
   prompts = next.catch(() => {});
   return next;
 }

@@ -100,6 +100,48 @@ NO_ANSWER = """() => {
   };
 }"""
 
+#: Something of this page waits in the wallet until `answerSign`.
+SIGNATURE_OPEN = """async () => {
+  const ask = window.__wallet_test_wallet_request;
+  window.__wallet_test_wallet_request = (asked) => {
+    if (JSON.parse(asked).method !== "personal_sign") return ask(asked);
+    window.__wallet_test_wallet_request = ask;
+    return new Promise((answer) => {
+      window.answerSign = () => answer(JSON.stringify({ result: "0x00" }));
+    });
+  };
+  const loaded = performance.getEntriesByType("resource").map(({ name }) => name);
+  const wallet = await import(loaded.find((name) => name.includes("/wallet-provider")));
+  wallet.prompt("personal_sign", ["0x00", wallet.account()]);
+}"""
+
+
+def test_what_waits_behind_another_request_is_looked_at_again_and_sent_once(
+    asgi_server: str, wallet: Slow, contracts: Contracts, page: Page
+) -> None:
+    come_back(page, asgi_server, wallet)
+    page.get_by_test_id("tx-amount").fill("5")
+    page.evaluate(SIGNATURE_OPEN)
+    page.get_by_test_id("tx-confirm").click()
+    expect(page.locator("#review h2")).to_be_focused()
+    wallet.switch_chain(page, 1)
+    page.evaluate("window.answerSign()")
+    expect(page.locator("#review [data-tx-message]")).to_contain_text("nothing was sent")
+    assert "eth_sendTransaction" not in wallet.methods()
+    wallet.switch_chain(page, 31337)
+    page.reload()
+    page.get_by_test_id("tx-amount").fill("5")
+    page.get_by_test_id("tx-confirm").wait_for()
+    page.evaluate(SIGNATURE_OPEN)
+    page.get_by_test_id("tx-confirm").click()
+    page.get_by_role("button", name="Nothing is open in my wallet: ask again").click()
+    expect(page.get_by_test_id("tx-state")).to_have_attribute("data-state", SENT)
+    page.evaluate("window.answerSign()")
+    page.evaluate("() => new Promise((done) => setTimeout(done, 100))")
+    sent = [params[0] for method, params in wallet.calls if method == "eth_sendTransaction"]
+    assert [one["chainId"] for one in sent] == [hex(31337)]  # the wallet can refuse another
+    assert ledger(contracts)["availableBalance"] == 5 * NEURON
+
 
 def test_a_wallet_that_never_answers_is_asked_again(
     asgi_server: str, wallet: Slow, contracts: Contracts, page: Page
