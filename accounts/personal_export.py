@@ -40,13 +40,16 @@ _NONCE = 12
 _ZIP_EPOCH = (1980, 1, 1, 0, 0, 0)
 README = """What this site keeps about {address}, as of {at} (UTC).
 
-index.json names every file. *.ndjson files hold one JSON document per line: a row as it is stored.
-Conversations are there twice: to read (.md), and with the bytes and signatures that prove every
-answer (.json, see /docs/chat). Times are UTC. Amounts are neuron; 10^18 neuron are 1 0G.
+index.json names every other file. *.ndjson files hold one JSON document per line: a row as it is
+stored. Chats are there twice: to read (.md), and with the bytes that went and came and the
+signatures that providers gave (.json; /docs/chat says what these prove). Pictures, transcripts and
+embeddings are there as .json beside their files. Times are UTC. Amounts are neuron; 10^18 neuron
+are 1 0G.
 
 Left out: secrets (keys, tokens, passwords are kept sealed or as digests, and nobody should have
-them in a file), the words of conversations that you do not keep, and what everybody can read: the
-chain, and this site's pages about your address.
+them in a file), the words of conversations that you do not keep or have deleted, and of what your
+programs asked, which are not kept; what this site has lost the key to; and what everybody can read:
+the chain, and this site's pages about your address.
 """
 
 
