@@ -15,7 +15,7 @@ from ledger import selectors
 from ledger.models import ACCEPTED, Settlement
 from ledger.records import Contract, Page, SettlementEntry
 from operators import reasons
-from operators.earnings import Epochs, Sums
+from operators.earnings import Epochs, Sums, settled_in
 from operators.models import BatchGas
 from operators.period import Period
 from operators.reasons import Outcome, Reason
@@ -71,7 +71,7 @@ class Asked:
 
     def rows(self, provider: str, known: Mapping[str, Contract]) -> QuerySet[Settlement]:
         """The provider's items that were asked for, in no order."""
-        return Settlement.objects.filter(self.period.where(), self._where(known), provider=provider)
+        return settled_in(provider, self.period).filter(self._where(known))
 
     def _where(self, known: Mapping[str, Contract]) -> Q:
         found = Q()
@@ -278,8 +278,7 @@ class Unpaid:
 
 def unpaid(provider: str, period: Period) -> tuple[Unpaid, ...]:
     """Why fees of a period were not collected, the largest amount first (1 query)."""
-    rows = Settlement.objects.filter(period.where(), provider=provider)
-    rows = rows.exclude(status__in=("success", "acknowledged"))
+    rows = settled_in(provider, period).exclude(status__in=("success", "acknowledged"))
     groups = rows.values("status").annotate(
         n=Count("pk"), who=Count("user", distinct=True), missed=Sum("unsettled")
     )

@@ -14,7 +14,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from django.db import connection
-from django.db.models import Count, Q, Sum
+from django.db.models import Count, Q, QuerySet, Subquery, Sum
+from django.db.models.functions import Coalesce
 from django.utils.translation import gettext as _
 from django.utils.translation import gettext_noop
 
@@ -76,10 +77,30 @@ class Earnings:
 
 CUTS = ("day", "service", "model", "user")
 
+#: What a statement adds to rows from `start` on: blocks and times rise together, so that the block
+#: of the last accepted item before it leads past all the older rows (`ledger.statistics`).
+IN_BLOCKS = """block >= COALESCE((
+        SELECT block FROM ledger_settlement
+        WHERE status = ANY(%(accepted)s) AND at < %(start)s ORDER BY at DESC LIMIT 1
+    ), 0)"""
+
+
+def settled_in(provider: str, period: Period) -> QuerySet[Settlement]:
+    """The provider's items of a period, in no order."""
+    rows = Settlement.objects.filter(period.where(), provider=provider)
+    return _from(rows, period.start) if period.start else rows
+
+
+def _from(rows: QuerySet[Settlement], start: dt.datetime) -> QuerySet[Settlement]:
+    """The same rows, where none is older than `start`, found past all the older ones."""
+    older = Settlement.objects.filter(status__in=ACCEPTED, at__lt=start).order_by("-at")
+    return rows.filter(block__gte=Coalesce(Subquery(older.values("block")[:1]), 0))
+
+
 # A change of a listing holds from its place on. Changes and items are put in one order and counted
 # through: an item belongs to the change with the number it got (a join by ranges would compare
 # every item with every change).
-_SQL = """
+_SQL = f"""
 WITH change AS (
     SELECT serving, block, sequence, id, COALESCE(
         after->>'model',
@@ -95,7 +116,7 @@ WITH change AS (
     SELECT serving, block, sequence, id, false, NULL, (at AT TIME ZONE 'UTC')::date,
         "user", settled, unsettled, status = ANY(%(paid)s)
     FROM ledger_settlement
-    WHERE provider = %(provider)s AND at >= %(start)s AND at < %(end)s
+    WHERE provider = %(provider)s AND at >= %(start)s AND at < %(end)s AND {IN_BLOCKS}
 ), numbered AS (
     SELECT *, COUNT(*) FILTER (WHERE named) OVER (
         PARTITION BY serving ORDER BY block, sequence, named DESC, id ROWS UNBOUNDED PRECEDING
@@ -124,6 +145,7 @@ def earnings(provider: str, period: Period, known: Mapping[str, Any] | None = No
         "provider": provider,
         "naming": list(NAMING),
         "paid": list(ACCEPTED),
+        "accepted": list(ACCEPTED),
         "start": period.start or "-infinity",
         "end": period.end or "infinity",
     }
@@ -269,10 +291,9 @@ def now(provider: str, at: dt.datetime) -> Now:
         sums[f"b{key}"] = Sum("settled", filter=Q(at__gte=start - span, at__lt=at - span))
     month = at - dt.timedelta(days=30)
     paid = Q(settled__gt=0)
-    rows = Settlement.objects.filter(
-        provider=provider, status__in=ACCEPTED, at__gte=month - dt.timedelta(days=30)
-    )
-    found = rows.aggregate(
+    start = month - dt.timedelta(days=30)
+    rows = Settlement.objects.filter(provider=provider, status__in=ACCEPTED, at__gte=start)
+    found = _from(rows, start).aggregate(
         **sums,
         payers=Count("user", distinct=True, filter=paid & Q(at__gte=month)),
         payers_before=Count("user", distinct=True, filter=paid & Q(at__lt=month)),

@@ -16,6 +16,7 @@ from django.db import connection
 from django.db.models import Count, Q, Sum
 
 from ledger.models import ACCEPTED, Movement, Settlement
+from operators.earnings import IN_BLOCKS
 from operators.period import Period
 from protocol import events
 from protocol.addresses import checksum
@@ -91,15 +92,16 @@ def books(provider: str, period: Period, final_block: int) -> Books:
 
 # Blocks in which either side knows a payment of the period. In each, every charge of one of the
 # provider's accounts (BalanceUpdated, directly after FundSpent of the same user by that contract).
-_SPENT = """
+_SPENT = f"""
 WITH paid AS (
     SELECT block, SUM(settled) AS settled FROM ledger_settlement
     WHERE provider = %(provider)s AND NOT pending AND status = ANY(%(accepted)s)
-        AND at >= %(start)s AND at < %(end)s GROUP BY block
+        AND at >= %(start)s AND at < %(end)s AND {IN_BLOCKS} GROUP BY block
 ), here AS (
     SELECT block FROM paid UNION
     SELECT block FROM ledger_movement WHERE provider = %(provider)s AND NOT pending
         AND kind = 'settlement' AND at >= %(start)s AND at < %(end)s
+        AND {IN_BLOCKS}
 )
 SELECT here.block, COALESCE(paid.settled, 0), ARRAY(
     SELECT spent.data FROM chain_rawlog updated JOIN chain_rawlog spent

@@ -15,6 +15,7 @@ from accounts.errors import RpcError
 from chain import facts
 from chain.errors import Unavailable
 from ledger.models import ACCEPTED, Settlement
+from operators.earnings import IN_BLOCKS
 from operators.models import BatchGas
 from operators.period import Period
 
@@ -166,12 +167,13 @@ class Economy:
         ) % {"count": self.from_items}
 
 
-_ECONOMY = """
+_ECONOMY = f"""
 WITH batch AS (
     SELECT tx_hash, SUM(settled) AS settled, COUNT(*) AS items,
         COUNT(*) FILTER (WHERE status = ANY(%(accepted)s)) AS paid
     FROM ledger_settlement
     WHERE provider = %(provider)s AND at >= %(start)s AND at < %(end)s AND tx_hash IS NOT NULL
+        AND {IN_BLOCKS}
     GROUP BY tx_hash
 ), known AS (
     SELECT batch.*, gas.block, gas.sender, gas.gas_price, gas.gas_used * gas.gas_price AS cost

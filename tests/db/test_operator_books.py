@@ -5,13 +5,16 @@ from __future__ import annotations
 import csv
 import datetime as dt
 import io
+import re
 from collections import Counter
 from collections.abc import Callable
 from typing import Any
 
 import pytest
 from django.core.cache import cache
+from django.db import connection
 from django.test import Client
+from django.test.utils import CaptureQueriesContext
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
@@ -19,7 +22,7 @@ from accounts.models import User
 from chain.models import RawLog
 from ledger.models import ACCEPTED, Movement, Settlement
 from ledger.selectors import contracts
-from operators import batches, earnings, flows
+from operators import batches, earnings, flows, gas
 from operators.batches import Asked
 from operators.earnings import CUTS, unnamed
 from operators.period import Period
@@ -297,3 +300,25 @@ def test_a_page_costs_the_same_for_short_and_long_histories(
             world.settle(factories.address(f"user {number} {user}"), "success", 10**15)
         factories.sub_account(factories.address(f"user {number} 0"))
     assert costs() == few
+
+
+def test_a_period_is_read_past_all_that_was_settled_before_it() -> None:
+    """A broker settles every few minutes for years."""
+    for number in range(100):  # an index is only chosen where there is something to choose from
+        factories.settlement(factories.address(number % 10), block=4_000_000 + number)
+    period = Period.preset("30d", dt.date(2030, 1, 1))
+    with CaptureQueriesContext(connection) as asked:
+        earnings.earnings(PETRA, period, {})
+        earnings.now(PETRA, dt.datetime(2030, 1, 1, tzinfo=dt.UTC))
+        batches.unpaid(PETRA, period)
+        batches.sums(PETRA, Asked(period), {})
+        gas.economy(PETRA, period)
+    asked_of_items = [one["sql"] for one in asked if "ledger_settlement" in one["sql"]]
+    assert len(asked_of_items) == 5
+    with connection.cursor() as cursor:
+        cursor.execute("ANALYZE ledger_settlement")
+        cursor.execute("SET LOCAL enable_seqscan = off")
+        for sql in asked_of_items:
+            cursor.execute(f"EXPLAIN {sql}")
+            plan = "\n".join(line for (line,) in cursor.fetchall())
+            assert re.search(r"Index Cond: .*provider.* AND \(block >= ", plan), plan
