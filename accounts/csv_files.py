@@ -25,6 +25,9 @@ _HIGHEST_BLOCK = 2**63 - 1
 #: Excel, LibreOffice and Sheets run a cell that begins so as a formula; plain numbers are harmless.
 _FORMULA = re.compile(r"^[=+\-@\t\r\n|%]")
 _NUMBER = re.compile(r"^-?\d+$")
+#: The same in the middle of a text: where lists are written with semicolons a cell begins there,
+#: since such a spreadsheet knows neither our commas nor, behind them, our quotation marks.
+_LATER = re.compile(r"([;\t\r\n][ \"]*)(?=[=+\-@|%])")
 
 
 def cell(value: Any) -> str:
@@ -34,7 +37,8 @@ def cell(value: Any) -> str:
     if isinstance(value, dt.datetime):
         return value.astimezone(dt.UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
     text = str(value)
-    return f"'{text}" if _FORMULA.match(text) and not _NUMBER.match(text) else text
+    first = "'" if _FORMULA.match(text) and not _NUMBER.match(text) else ""
+    return first + _LATER.sub(r"\1'", text)
 
 
 def lines(rows: Sequence[Sequence[Any]]) -> bytes:

@@ -26,6 +26,8 @@ _USUAL = frozenset(vars(logging.makeLogRecord({}))) | {
 
 
 _CONTROLS = {code: f"\\x{code:02x}" for code in (*range(9), *range(10, 32), *range(127, 160))}
+#: JSON escapes the others itself.
+_TERMINALS = {code: f"\\u{code:04x}" for code in range(127, 160)}
 
 
 def _beside(record: logging.LogRecord) -> dict[str, str | float | None]:
@@ -60,6 +62,11 @@ class Line(logging.Formatter):
         line = super().formatMessage(record) + (f" ({beside})" if beside else "")
         return line.translate(_CONTROLS)
 
+    def formatException(self, ei: Any) -> str:
+        """Indented: what an exception quotes of a stranger is taken for no line of ours."""
+        found = super().formatException(ei).split("\n")
+        return "\n".join(f"  {line.translate(_CONTROLS)}" for line in found)
+
 
 class Json(logging.Formatter):
     """`{time, level, logger, request_id, message, …}`; what `extra=` brought stands beside."""
@@ -79,7 +86,7 @@ class Json(logging.Formatter):
             line["exception"] = scrub.text(self.formatException(record.exc_info))
         if record.stack_info:
             line["stack"] = scrub.text(self.formatStack(record.stack_info))
-        return json.dumps(line, ensure_ascii=False)
+        return json.dumps(line, ensure_ascii=False).translate(_TERMINALS)
 
 
 def configuration(kind: str, level: str) -> dict[str, Any]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+import sys
 
 import pytest
 from hypothesis import given
@@ -64,6 +65,15 @@ def test_strangers_write_no_lines_of_their_own() -> None:
     )
     said = logs.Line("%(message)s").format(record)
     assert said == "it said: a\\x0d\\x0aERROR forged\\x1b[2J\\x85\nat\nb"
+    try:
+        raise ValueError("no\nERROR forged\x1b[2J\x9b2J")
+    except ValueError:
+        record = logging.makeLogRecord({"msg": "failed", "exc_info": sys.exc_info()})
+    first, *rest = logs.Line("%(message)s").format(record).split("\n")
+    assert first == "failed" and rest[-1] == "  ERROR forged\\x1b[2J\\x9b2J"
+    assert all(line.startswith("  ") for line in rest)
+    written = logs.Json().format(record)
+    assert written.isprintable() and "\x9b2J" in json.loads(written)["exception"]
 
 
 def test_a_line_of_text_says_why() -> None:

@@ -143,6 +143,13 @@ def test_files_hold_every_digit_and_no_formula() -> None:
     found = Embedded(((-0.1, 1e-7), (2.0, 0.30000000000000004)), 3)
     table = vectors.render(["=1+1", 'a "b"'], found, "csv", {}).decode()
     assert table == ('text,1,2\r\n\'=1+1,-0.1,1e-07\r\n"a ""b""",2.0,0.30000000000000004\r\n')
+    # Excel in German ends cells at semicolons, and lines within quotes that do not begin a cell.
+    later = vectors.render(['a, b;=1+1;"@x', "c;d\n+1"], found, "csv", {}).decode()
+    assert later.split("\r\n")[1:] == [
+        '"a, b;\'=1+1;""\'@x",-0.1,1e-07',
+        '"c;d\n\'+1",2.0,0.30000000000000004',
+        "",
+    ]
     document = json.loads(vectors.render(["=1+1", "b"], found, "json", {"requests": [1]}))
     assert document["vectors"][0] == {"text": "=1+1", "embedding": [-0.1, 1e-7]}
     assert (document["dimension"], document["requests"]) == (2, [1])
