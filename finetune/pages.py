@@ -408,6 +408,8 @@ def meaning(task: Task, named: Deliverable | None, ended_as: str = "") -> str:
         return ITS_WORD
     if task.progress == tuning.USER_ACKNOWLEDGED and named is not None and not named.acknowledged:
         return ITS_WORD_OF_YOURS
+    if task.progress == tuning.DELIVERED and named is not None and named.acknowledged:
+        return STAGES[tuning.USER_ACKNOWLEDGED]
     return STAGES.get(task.progress, "")
 
 

@@ -225,18 +225,20 @@ def judge(task: Task, file: StoredFile) -> None:
     if not problem and named is None:
         _end(task, State.FAILED, _NOT_NAMED)
         return
-    old = task.result
-    with transaction.atomic():
+    old, state = task.result, State.WRONG if problem else State.HERE
+    with transaction.atomic():  # with its verdict: a worker may be killed at any moment
         Task.objects.filter(pk=task.pk).update(
             result=file,
             result_part=None,
             result_root=hashes.root,
             result_keccak=hashes.keccak,
             result_signer=signer,
+            result_state=state,
+            result_error=problem[:400],
         )
-        if old is not None:
+        if old is not None and old.pk != file.pk:
             old.delete()
-    _end(task, State.WRONG if problem else State.HERE, problem)
+    follow.tell(task)
 
 
 def _keys_of(task: Task) -> set[str]:

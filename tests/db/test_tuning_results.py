@@ -5,12 +5,13 @@ from __future__ import annotations
 
 import gzip
 import io
-import re
 from http.server import BaseHTTPRequestHandler
 from typing import Any
 from uuid import uuid4
 
 import pytest
+from django.db import connection
+from django.test.utils import CaptureQueriesContext
 from django.utils import timezone, translation
 from eth_abi.abi import encode
 
@@ -18,16 +19,14 @@ from accounts.errors import Problem
 from accounts.models import Intent, State, User
 from chain.models import RawLog
 from devnet import accounts as cast
-from finetune import files, problems, results, wizard
-from finetune.models import Dataset, DatasetState, Draft, Piece, Task
+from finetune import files, problems, results
+from finetune.models import Dataset, DatasetState, Piece, Task
 from ledger.models import Service, ServiceChange, SubAccount
-from moderation.models import Effect
-from moderation.subjects import Subject
 from protocol import events, model_file, tuning
 from protocol.digests import address_of_key, sign
 from tests import factories
 from tests.db.test_keys_lasting import signed_in
-from tests.db.test_tuning_states import HASH, _Logging, made, settle
+from tests.db.test_tuning_states import HASH, made, settle
 from tests.db.test_tuning_states import alice as alice
 from tests.db.test_tuning_states import answering as answering
 from tests.db.test_tuning_states import chain as chain
@@ -181,7 +180,10 @@ def test_a_key_that_was_changed_on_the_way_makes_no_result_wrong(alice: User) ->
     def judged() -> str:
         Task.objects.update(result=None)
         task.refresh_from_db()
-        results.judge(task, file)
+        with CaptureQueriesContext(connection) as queries:
+            results.judge(task, file)
+        # A worker that is killed leaves the file with its verdict, or neither.
+        assert sum('UPDATE "finetune_task"' in one["sql"] for one in queries) == 1
         task.refresh_from_db()
         return shown()
 
@@ -346,6 +348,15 @@ def test_a_charge_is_shown_whatever_its_provider_said_and_by_its_own_settlement(
     held.deliverables = [{**one, "acknowledged": True} for one in held.deliverables]
     held.save()
     assert "the chain does not say so yet" in shown() and "sealed for your wallet" not in shown()
+    # Acknowledged with another program, of which its provider has not heard yet.
+    Task.objects.update(progress=tuning.DELIVERED)
+    assert "Acknowledge it in time" not in shown() and "settles and releases" in shown()
+    # A provider that agreed to cancel and goes on.
+    assert 'data-testid="cancelled-goes-on"' not in shown()
+    Task.objects.update(cancelled_at=timezone.now())
+    assert 'data-testid="cancelled-goes-on"' in shown()
+    Task.objects.update(progress=tuning.FINISHED)
+    assert 'data-testid="cancelled-goes-on"' not in shown()
     # Another task's settlement in between is none of this one's; more than was told is said.
     settle(True)
     other = Task(user=alice, provider=task.provider, serving=task.serving, remote_id=uuid4())
@@ -374,67 +385,3 @@ def test_a_result_that_its_provider_gave_up_has_no_key(alice: User) -> None:
     page = signed_in(cast.user(1)).get(f"/fine-tuning/tasks/{task.pk}").content.decode()
     assert "gave this result up" in page and "nobody can open the file" in page
     assert "sealed for your wallet" not in page and 'data-testid="result-fetch"' not in page
-
-
-# --- a provider about whom moderators said something ----------------------------------------------
-
-
-def test_what_moderators_say_of_a_provider_stands_where_it_is_chosen_and_signed(
-    alice: User,
-) -> None:
-    listed = factories.service(
-        kind="fine-tuning", serving=factories.FINE_TUNING, model="", model_list=["m"]
-    )
-    client = signed_in(cast.user(1))
-    draft = Draft.objects.create(
-        user=alice, provider=listed.provider, serving=listed.serving, model="m",
-        dataset_hash=HASH, parameters=wizard.default_parameters(),
-    )  # fmt: skip
-    about = Subject.service(listed.serving, listed.provider)
-    values: dict[str, Any] = {
-        "subject_kind": about.kind, "subject": about.key, "serving": listed.serving,
-        "provider": listed.provider, "at": timezone.now(), "actor": "m",
-    }  # fmt: skip
-    Effect.objects.create(kind="flagged", number=1, public_text="It moved.", **values)
-    for path in ("/fine-tuning/new", "/fine-tuning", f"/fine-tuning/new/{draft.pk}/config"):
-        assert "It moved." in client.get(path).content.decode(), path
-    # Hidden since the draft was begun: nothing more is offered, and whoever signs reads why.
-    Effect.objects.create(kind="hidden", number=2, public_text="Shows others' data.", **values)
-    assert b"It moved." not in client.get("/fine-tuning").content
-    for step in ("model", "dataset", "config", "price", "sign"):
-        page = client.get(f"/fine-tuning/new/{draft.pk}/{step}").content.decode()
-        assert 'data-testid="hidden-notice"' in page, step
-
-
-def test_tasks_are_found_at_a_provider_that_the_list_leaves_out(
-    alice: User, answering: Any
-) -> None:
-    """Hidden, then gone from the chain: whoever has an account there may have tasks there."""
-    server, url = answering(_Logging)
-    server.told = b"[]"
-    kind = {"kind": "fine-tuning", "serving": factories.FINE_TUNING, "url": url}
-    listed = factories.service(**kind)
-    factories.service(factories.BOB, **kind)  # without an account of hers
-    factories.sub_account(serving=listed.serving)
-    client = signed_in(cast.user(1))
-
-    def doors() -> tuple[bool, list[str]]:
-        listing, _, elsewhere = client.get("/fine-tuning").content.decode().partition("<h3")
-        return f'value="{listed.provider}"' in listing, re.findall(r'value="(0x\w{40})"', elsewhere)
-
-    assert doors() == (True, [])
-    about = Subject.service(listed.serving, listed.provider)
-    Effect.objects.create(
-        kind="hidden", number=1, subject_kind=about.kind, subject=about.key,
-        serving=listed.serving, provider=listed.provider, at=timezone.now(), actor="m",
-    )  # fmt: skip
-    Service.objects.filter(provider=factories.BOB).update(removed=True)
-    assert doors() == (False, [listed.provider])
-    Effect.objects.all().delete()
-    Service.objects.update(removed=True)
-    assert doors() == (False, [listed.provider])
-    adopt = {"provider": listed.provider}
-    assert client.post("/fine-tuning/adopt", adopt)["Location"] == "/fine-tuning?found=0"
-    server.told = b"no list"
-    assert client.post("/fine-tuning/adopt", adopt)["Location"] == "/fine-tuning?found=no"
-    assert client.post("/fine-tuning/adopt", {"provider": factories.ALICE}).status_code == 404

@@ -1,13 +1,16 @@
-"""What is signed for a fine-tuning: at which price, in which tab, and where its answer was lost."""
+"""What is signed for a fine-tuning: at which price, in which tab, and where its answer was lost;
+with whom, by what moderators said of them, and where tasks are found."""
 
 from __future__ import annotations
 
 import json
+import re
 from typing import Any
 from uuid import uuid4
 
 import pytest
 from asgiref.sync import async_to_sync
+from django.utils import timezone
 
 from accounts.models import User
 from devnet import accounts as cast
@@ -16,6 +19,8 @@ from finetune.errors import BrokerRefused
 from finetune.models import Draft, Task
 from ledger import selectors as ledger
 from ledger.models import Service
+from moderation.models import Effect
+from moderation.subjects import Subject
 from protocol import tuning
 from protocol.digests import personal_digest, sign
 from tests import factories
@@ -130,3 +135,67 @@ def test_a_task_whose_answer_died_with_the_site_is_found_by_signing_again(
     task = Task.objects.get()
     assert str(task.nonce) == first["nonce"] and str(task.remote_id) in server.told.decode()
     assert not Draft.objects.exists()
+
+
+# --- a provider about whom moderators said something ----------------------------------------------
+
+
+def test_what_moderators_say_of_a_provider_stands_where_it_is_chosen_and_signed(
+    alice: User,
+) -> None:
+    listed = factories.service(
+        kind="fine-tuning", serving=factories.FINE_TUNING, model="", model_list=["m"]
+    )
+    client = signed_in(cast.user(1))
+    draft = Draft.objects.create(
+        user=alice, provider=listed.provider, serving=listed.serving, model="m",
+        dataset_hash=HASH, parameters=wizard.default_parameters(),
+    )  # fmt: skip
+    about = Subject.service(listed.serving, listed.provider)
+    values: dict[str, Any] = {
+        "subject_kind": about.kind, "subject": about.key, "serving": listed.serving,
+        "provider": listed.provider, "at": timezone.now(), "actor": "m",
+    }  # fmt: skip
+    Effect.objects.create(kind="flagged", number=1, public_text="It moved.", **values)
+    for path in ("/fine-tuning/new", "/fine-tuning", f"/fine-tuning/new/{draft.pk}/config"):
+        assert "It moved." in client.get(path).content.decode(), path
+    # Hidden since the draft was begun: nothing more is offered, and whoever signs reads why.
+    Effect.objects.create(kind="hidden", number=2, public_text="Shows others' data.", **values)
+    assert b"It moved." not in client.get("/fine-tuning").content
+    for step in ("model", "dataset", "config", "price", "sign"):
+        page = client.get(f"/fine-tuning/new/{draft.pk}/{step}").content.decode()
+        assert 'data-testid="hidden-notice"' in page, step
+
+
+def test_tasks_are_found_at_a_provider_that_the_list_leaves_out(
+    alice: User, answering: Any
+) -> None:
+    """Hidden, then gone from the chain: whoever has an account there may have tasks there."""
+    server, url = answering(_Logging)
+    server.told = b"[]"
+    kind = {"kind": "fine-tuning", "serving": factories.FINE_TUNING, "url": url}
+    listed = factories.service(**kind)
+    factories.service(factories.BOB, **kind)  # without an account of hers
+    factories.sub_account(serving=listed.serving)
+    client = signed_in(cast.user(1))
+
+    def doors() -> tuple[bool, list[str]]:
+        listing, _, elsewhere = client.get("/fine-tuning").content.decode().partition("<h3")
+        return f'value="{listed.provider}"' in listing, re.findall(r'value="(0x\w{40})"', elsewhere)
+
+    assert doors() == (True, [])
+    about = Subject.service(listed.serving, listed.provider)
+    Effect.objects.create(
+        kind="hidden", number=1, subject_kind=about.kind, subject=about.key,
+        serving=listed.serving, provider=listed.provider, at=timezone.now(), actor="m",
+    )  # fmt: skip
+    Service.objects.filter(provider=factories.BOB).update(removed=True)
+    assert doors() == (False, [listed.provider])
+    Effect.objects.all().delete()
+    Service.objects.update(removed=True)
+    assert doors() == (False, [listed.provider])
+    adopt = {"provider": listed.provider}
+    assert client.post("/fine-tuning/adopt", adopt)["Location"] == "/fine-tuning?found=0"
+    server.told = b"no list"
+    assert client.post("/fine-tuning/adopt", adopt)["Location"] == "/fine-tuning?found=no"
+    assert client.post("/fine-tuning/adopt", {"provider": factories.ALICE}).status_code == 404
