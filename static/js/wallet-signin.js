@@ -85,6 +85,8 @@ export async function freshly(work) {
 
 // Show what will be signed, before the wallet opens.
 export async function openSignIn(then = anew) {
+  // One that was locked since shows no account that a message could be written for.
+  if (!account()) { openChooser(() => openSignIn(then)); return; }
   signed = then;
   pane('sign');
   say('');

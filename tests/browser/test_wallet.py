@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from typing import Any
 
-from playwright.sync_api import BrowserContext, Page, expect
+from playwright.sync_api import BrowserContext, Page, Route, expect
 
 from accounts.models import Intent, ProviderKey, State
 from devnet import accounts as cast
@@ -89,6 +89,20 @@ def test_signing_in_from_another_chain_to_another_wallet(
     wallet.signs_as = BOB
     sign.click()
     expect(status).to_contain_text(f"The signature does not belong to {ALICE.address}")
+    # Locked meanwhile the wallet shows no account to write the next message for: it is asked again.
+    prepared: list[str] = []
+
+    def locked(route: Route) -> None:
+        page.on("request", lambda asked: prepared.append(asked.url.rpartition("/")[2]))
+        wallet.lock(page)
+        route.continue_()
+
+    page.route("**/verify", locked, times=1)
+    sign.click()
+    expect(page.get_by_test_id("wallet-option")).to_be_visible()
+    assert "prepare" not in prepared, "no message for nobody"
+    page.get_by_test_id("wallet-option").click()
+    expect(sign).to_be_focused()
     page.reload()
     expect(connect).to_be_visible()
     wallet.signs_as = None

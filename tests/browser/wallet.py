@@ -95,6 +95,13 @@ class Wallet:
             [self._config["slot"], account.address],
         )
 
+    def lock(self, page: Page) -> None:
+        """The person locks the extension, which shows no account from then on."""
+        self.connected = False
+        page.evaluate(
+            "slot => window['__wallet_' + slot]('accountsChanged', [])", self._config["slot"]
+        )
+
     def switch_chain(self, page: Page, chain_id: int) -> None:
         """The person picks another network in the extension."""
         self.chain_id = chain_id
