@@ -109,7 +109,7 @@ def verify(quote: Quote, given: Deployment, context: Context, report: Report) ->
     measured = _measured(report)
     reviewed.compose("dstack", GROUP, calculated or logged, measured, context, report)
     if events:
-        _key_provider(events, replayed, context, report)
+        _key_provider(events, trusted, context, report)
         _boot_facts(events, report)
         _ledger(events, trusted, context, report)
     read = True

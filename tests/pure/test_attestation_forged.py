@@ -70,12 +70,15 @@ def test_event_without_checked_content_ends_what_the_boot_said() -> None:
     """
     later = hashlib.sha256(_EVIL.encode()).hexdigest()
     fields = {"mr_config_id": bytes(48)}  # older guests write no compose hash there
-    machine = Machine(ADDRESS, gpus=0, fields=fields, events=[("compose-hash", later)])
+    keys = json.dumps({"name": "kms", "id": "ab"}).encode().hex()
+    written = [("compose-hash", later), ("key-provider", keys)]
+    machine = Machine(ADDRESS, gpus=0, fields=fields, events=written)
     given = json.loads(lab().body(machine))
     events = json.loads(given["event_log"])
     for event in events:
         name, payload = event["event"], event["event_payload"]
-        if name == "system-ready" or (name == "compose-hash" and payload != later):
+        boot = name in ("compose-hash", "key-provider") and payload not in (later, keys)
+        if name == "system-ready" or boot:
             event["event_type"] = 9
     forged = {
         **given,
@@ -84,7 +87,7 @@ def test_event_without_checked_content_ends_what_the_boot_said() -> None:
     }
     report = _judged(forged, machine, nras=None)
     assert word(report, "dstack.rtmr3") == "pass"
-    assert word(report, "dstack.compose") == "fail"
+    assert word(report, "dstack.compose") == word(report, "dstack.key_provider") == "fail"
     assert report.overall == "fail"
 
 
