@@ -189,7 +189,7 @@ class Rpc:
             if found != self.chain_id:
                 raise WrongChain(
                     f"{endpoint.name} serves chain {found}, not {self.chain_id}; "
-                    "fix CHAIN_RPC_URLS or NETWORK"
+                    "correct CHAIN_RPC_URLS, CHAIN_ID or NETWORK"
                 )
             endpoint.checked = True
         answers: list[Any | Failure] = []

@@ -13,6 +13,7 @@ from django.db.migrations.executor import MigrationExecutor
 
 from chain.errors import Halt, Retry
 from chain.rpc import Rpc
+from marketplace import scrub
 from net import stores
 from net.postgres.trouble import PRIMARY, advice
 from protocol.abi import LEDGER_MANAGER, AbiError, decode_result, encode_call
@@ -72,12 +73,12 @@ def _nodes() -> Iterator[Finding]:
                 head = int(rpc.ask("eth_blockNumber"), 16)
                 yield Finding(what, True, f"chain {settings.CHAIN_ID}, block {head}")
                 yield _ledger(rpc)
-        except Retry:
-            text = "does not answer; correct CHAIN_RPC_URLS (pages show the last known state)"
+        except Retry as error:
+            why = f"{scrub.text(str(error))}; pages show the last known state"
+            text = f"does not answer; correct CHAIN_RPC_URLS ({why})"
             yield Finding(what, False, text)
         except Halt as error:
-            text = f"{error}; correct CHAIN_RPC_URLS, CHAIN_ID or NETWORK"
-            yield Finding(what, False, text, fatal=True)
+            yield Finding(what, False, str(error), fatal=True)
 
 
 def _ledger(rpc: Rpc) -> Finding:

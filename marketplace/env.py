@@ -217,8 +217,8 @@ class Env:
         parts = urlsplit(value)
         if value != f"{parts.scheme}://{parts.netloc}" or "@" in parts.netloc:
             raise ImproperlyConfigured(
-                f"{name}={said(value)} must be scheme, host and port only, "
-                "like https://market.example"
+                f"{name} ends with its host or port, like https://market.example; "
+                "leave out paths and user names"
             )
         host = parts.netloc.removesuffix(f":{parts.port or ''}")
         if not _HOST.fullmatch(host) or host[0] in "*.":

@@ -104,7 +104,8 @@ def test_another_chain(settings: Any, nodes: list[Node], capsys: Any) -> None:
     with pytest.raises(SystemExit) as stopped:
         call_command("follow", "--once")
     assert stopped.value.code == 2
-    assert "serves chain 16602, not 31337" in capsys.readouterr().err
+    said = "serves chain 16602, not 31337; correct CHAIN_RPC_URLS, CHAIN_ID or NETWORK"
+    assert said in capsys.readouterr().err
     assert Head.objects.get().halted
 
 

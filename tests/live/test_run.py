@@ -338,6 +338,7 @@ def test_doctor_names_each_thing_that_is_wrong(stores: dict[str, str]) -> None:
     assert "ok    database: answers" in result.stdout
     assert "ok    cache: answers" in result.stdout
     assert "WRONG node 127.0.0.1: does not answer; correct CHAIN_RPC_URLS" in result.stdout
+    assert "Connection refused; pages show the last known state)" in result.stdout
 
 
 def test_serve_stops_in_one_line_without_its_cache(stores: dict[str, str]) -> None:

@@ -75,6 +75,9 @@ def test_an_origin_is_what_browsers_send() -> None:
     for value in ("https://münchen.example", "https://*.example", "https://my_host", "http://"):
         with pytest.raises(ImproperlyConfigured, match=r"^SITE_URL"):
             origin(value)
+    # A path is not repeated, since it may be a key: without it the value would look right.
+    with pytest.raises(ImproperlyConfigured, match=r"^SITE_URL ends with its host .* leave out"):
+        origin("https://market.example/shop")
 
 
 def test_a_private_key_is_one_of_the_curve() -> None:
