@@ -10,11 +10,12 @@ from django.http.response import HttpResponseBase
 from ninja import Field, Query, Router, Schema
 from ninja.decorators import decorate_view
 
-from marketplace import api_csv, compare, schemas
+from marketplace import api_csv, compare, schemas, schemas_listings
 from marketplace.api_lists import PROBLEMS, revalidated_with_health
 from marketplace.parts import service_id
 from marketplace.schemas import EMPTY, Address, TextIn
 from marketplace.schemas_services import WorkloadIn
+from moderation import selectors as moderation
 
 router = Router(tags=["Services"])
 
@@ -42,6 +43,9 @@ class ComparedService(Schema):
     provider: Address
     service_name: str
     removed: bool
+    moderation: schemas_listings.Moderation | None = Field(
+        None, description="null: nothing was decided"
+    )
 
 
 class ComparedValue(Schema):
@@ -109,6 +113,7 @@ def compare_services(request: HttpRequest, query: Query[CompareIn]) -> dict[str,
                 "provider": one.listing.provider,
                 "service_name": one.listing.service_name,
                 "removed": one.listing.removed,
+                "moderation": moderation.api_body(one.row.decided),
             }
             for one in found
         ],

@@ -22,6 +22,7 @@ from marketplace.formats import Price
 from marketplace.parts import ServiceRow, service_id
 from marketplace.selectors import listing_named
 from marketplace.tariffs import Workload
+from moderation import selectors as moderation
 from probes.selectors import HealthView, Spread, health_of
 from probes.templatetags.health import seconds
 
@@ -111,9 +112,10 @@ def named(ids: Sequence[str]) -> tuple[dict[str, Listing], tuple[str, ...]]:
 
 
 def gather(listings: Sequence[Listing], workload: Workload | None) -> tuple[One, ...]:
-    """What there is to compare (3 queries)."""
+    """What there is to compare (4 queries)."""
     keys = [ServiceKey.of(listing) for listing in listings]
     known, measured = standings(keys), health_of(keys)
+    decided = moderation.of_listings(listings)
     kept = {
         (total.serving, total.provider): total
         for total in ServiceTotal.objects.filter(provider__in={key.provider for key in keys})
@@ -121,7 +123,12 @@ def gather(listings: Sequence[Listing], workload: Workload | None) -> tuple[One,
     return tuple(
         One(
             listing=listing,
-            row=ServiceRow.of(listing, known[key], measured[key]),
+            row=ServiceRow.of(
+                listing,
+                known[key],
+                measured[key],
+                decided=decided[listing.serving, listing.provider],
+            ),
             standing=known[key],
             health=measured[key],
             total=kept.get(
@@ -196,7 +203,7 @@ def _measured(found: Sequence[One]) -> tuple[Row, ...]:
             [
                 Cell(
                     up.text,
-                    ngettext("of %(n)s probe", "of %(n)s probes", up.probes)
+                    ngettext("by %(n)s probe", "by %(n)s probes", up.probes)
                     % {"n": f"{up.probes:,}"},
                     health=one.health,
                     value=up.percent,

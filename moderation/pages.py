@@ -43,7 +43,8 @@ class Form:
 
 @dataclass(frozen=True)
 class QueuePage:
-    """`/moderation`. `done`: the visitor's own act that can still be undone."""
+    """`/moderation`. `done`: the visitor's own act that can still be undone. `own`: what is shown
+    is the visitor's own, which a colleague decides."""
 
     tabs: tuple[Link, ...]
     rows: tuple[Row, ...]
@@ -58,6 +59,12 @@ class QueuePage:
     can_decide: bool
     me: str
     done: Act | None
+    own: bool = False
+
+    @property
+    def can_act(self) -> bool:
+        """Whether the visitor decides about what is shown."""
+        return self.can_decide and not self.own
 
     @property
     def templates(self) -> tuple[Template, ...]:

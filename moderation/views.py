@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import datetime as dt
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from urllib.parse import urlencode
 
 from django.http import Http404, HttpRequest, HttpResponse, HttpResponseRedirect
@@ -22,7 +23,7 @@ from accounts.http import page_number, row_number, user_of
 from accounts.pages_parts import pager
 from accounts.pages_transaction import Link
 from accounts.roles import Role
-from moderation import audit, forms, pages, phrases, queue, services
+from moderation import audit, forms, pages, phrases, queue, selectors, services
 from moderation.models import Act, Item, ItemKind
 from moderation.selectors import Said
 from moderation.subjects import Subject
@@ -58,9 +59,19 @@ def _show(
 ) -> HttpResponse:
     user, now = user_of(request), timezone.now()
     asked = queue.Filter.parse(given)
-    rows = queue.rows(asked, audit.name_of(user), now, page_number(given.get("page", "")))
+    me = audit.name_of(user)
+    rows = queue.rows(asked, me, now, page_number(given.get("page", "")))
     item, subject = _chosen(given, rows.items)
     kept = _kept(given)
+    evidence = queue.evidence(subject, item, now) if subject else None
+    if evidence:
+        # Who complains of a moderator's listing is not for that moderator to read.
+        readable = tuple(
+            one
+            for one in evidence.reports
+            if one.reporter_id == user.pk or not selectors.is_of(me, one.about)
+        )
+        evidence = replace(evidence, reports=readable)
     page = pages.QueuePage(
         tabs=_tabs(asked),
         rows=rows.items,
@@ -70,11 +81,12 @@ def _show(
         filtered=bool(asked.kind or asked.mine or asked.text),
         closed=asked.closed,
         query=urlencode({**kept, **({"page": rows.number} if rows.number > 1 else {})}),
-        evidence=queue.evidence(subject, item, now) if subject else None,
+        evidence=evidence,
         form=form,
         can_decide=services.may_decide(user),
-        me=audit.name_of(user),
-        done=_undoable(given.get("done", ""), audit.name_of(user), now),
+        me=me,
+        done=_undoable(given.get("done", ""), me, now),
+        own=subject is not None and selectors.is_of(me, subject),
     )
     return render(request, "moderation/queue.html", {"page": page}, status=status)
 

@@ -190,6 +190,12 @@ def _named(row: ServiceRow) -> str:
     )
 
 
+@register.simple_tag
+def decided_marks(row: ServiceRow) -> SafeString:
+    """The same marks where a service stands outside of lists."""
+    return SafeString("".join(f" {one}" for one in _decided(row)))
+
+
 def _decided(row: ServiceRow) -> list[SafeString]:
     """What moderators declared, which is never a check."""
     decided, found = row.decided, []

@@ -121,6 +121,13 @@ def test_hidden_leaves_every_list_and_stays_by_link(one: User, two: User) -> Non
         assert "reproduced it" not in html, "the reason is for staff"
     body = Client().get(f"/api/v1/services/inference/{PETRA}").json()
     assert body["moderation"]["state"] == "hidden"
+    beside = Client().get(f"/api/v1/compare?s=inference/{PETRA}").json()["services"][0]
+    assert beside["moderation"] == body["moderation"]
+    listed_too = Service.current.filter(kind="inference").exclude(provider=PETRA).first()
+    assert listed_too is not None
+    both = f"?s=inference/{PETRA}&s=inference/{listed_too.provider}"
+    compared = Client().get(f"/compare{both}").content.decode()
+    assert compared.count("hidden by moderators") == 1 and HIDE.public_text in compared
     assert body["moderation"]["reason"] == HIDE.public_text
     funds = [signed_in(ALICE).get("/account").content.decode(), ""]  # marked there, no more
     log = Client().get("/moderation/log").content.decode()
@@ -282,6 +289,18 @@ def test_nobody_judges_what_is_their_own(one: User, two: User) -> None:
     assert "report-decide" in signed_in(one.address).get(path).content.decode()
     assert "report-decide" not in signed_in(BOB).get(path).content.decode()
     assert selectors.is_hidden(INFERENCE, PETRA)
+    # Nor is it theirs to read who complained; what they typed themselves is.
+    reports.submit(User.objects.for_address(ALICE), SERVICE, reports.Wish(Category.PRIVACY, TEXT))
+    for key in (f"service&key={SERVICE.key}", f"user&key={ALICE}"):
+        page = signed_in(PETRA).get(f"/moderation?about={key}").content.decode()
+        assert 'data-testid="report-text"' not in page, key
+        assert ('data-testid="own-subject"' in page) is not ("decide-form" in page)
+        page = signed_in(one).get(f"/moderation?about={key}").content.decode()
+        assert 'data-testid="report-text"' in page and "own-subject" not in page
+    mine = reports.Wish(Category.APPEAL, "It is my own word, and mine to read.")
+    reports.submit(User.objects.for_address(PETRA), SERVICE, mine)
+    page = signed_in(PETRA).get(f"/moderation?about=service&key={SERVICE.key}").content.decode()
+    assert mine.text in page and ALICE not in page
 
 
 def test_undo_is_an_act_and_has_its_time(one: User, two: User) -> None:
