@@ -79,7 +79,7 @@ def list_verifications(
     summary="One report with every check",
 )
 def get_verification(request: HttpRequest, response: HttpResponse, id: uuid.UUID) -> dict[str, Any]:
-    """A stored report for ever stays what it was.
+    """A stored report stays what it was, for as long as the host keeps it.
 
     `content_hash` (of `hash_version` 2) is the SHA-256 of this answer without it, as JSON with
     sorted keys, no spaces and ASCII only. The page's address can hold its first 16 digits or more.
@@ -100,7 +100,8 @@ def get_verification(request: HttpRequest, response: HttpResponse, id: uuid.UUID
     openapi_extra=ZIP,
 )
 def get_bundle(request: HttpRequest, id: uuid.UUID) -> HttpResponse:
-    """`manage.py verify_bundle FILE.zip` judges it the same, offline, by anybody's own anchors."""
+    """`manage.py verify_bundle FILE.zip` judges it again, offline, by anybody's own anchors, and
+    says whether the result is the same."""
     rows = Verification.objects.select_related("body", "chain_pem")
     run = known_or_404("This verification", rows.filter(pk=id).first())
     try:

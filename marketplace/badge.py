@@ -34,7 +34,7 @@ def uptime(share: int | None, probes: int, checked_at: dt.datetime | None, examp
     if share is None or checked_at is None:
         return draw(LABEL, "Uptime not measured", "")
     tone = "ok" if share >= 9_900 else "warn" if share >= 9_500 else "bad"
-    text = f"Up {percent(share)} % of {probes:,} probes, 7 d"
+    text = f"Up {percent(share)} % in 7 d by {probes:,} probes"
     text += f" · {checked_at.astimezone(dt.UTC):%d %b %H:%M} UTC"
     return draw(LABEL, f"{text} (example data)" if example else text, tone)
 

@@ -193,12 +193,12 @@ def _checked(standing: StandingView, when: str) -> str:
 
 
 def _up(health: HealthView) -> str:
-    """The uptime with the probes that it is of: two of them are no week."""
+    """The uptime with the probes that it is by: two of them are no week."""
     if health.uptime_7d is None:
         return ""
     share, probes = health.uptime_7d.text, health.uptime_7d.probes
     up = ngettext(
-        "Up %(share)s of %(n)s probe in 7 days", "Up %(share)s of %(n)s probes in 7 days", probes
+        "Up %(share)s in 7 days by %(n)s probe", "Up %(share)s in 7 days by %(n)s probes", probes
     )
     text = up % {"share": share, "n": f"{probes:,}"}
     return _("%(text)s (example data)") % {"text": text} if health.example else text

@@ -99,7 +99,9 @@ class SelectingIn(Schema):
         None, ge=1, le=10**9 - 1, description="declared context in tokens, at least"
     )
     stake: CountIn = Field(None, ge=1, le=10**12, description="whole 0G of stake, at least")
-    answers: YesIn = Field(None, description="`1`: it answered our last probe")
+    answers: YesIn = Field(
+        None, description="`1`: it answered our last probe, at most two hours ago"
+    )
     acknowledged: YesIn = Field(
         None, description="`1`: the contract's owner has acknowledged its signer"
     )

@@ -99,7 +99,7 @@ def uptime_sample(state: str) -> SafeString:
 @register.simple_tag
 @kept_by_language
 def uptime(found: Uptime | None) -> SafeString:
-    """`99.31 % of 96`: the share, cut, and the number of probes; or `no data`."""
+    """`99.31 % by 96`: the share, cut, and the number of probes; or `no data`."""
     if found is None:
         return _no_data()
     title = ngettext(
@@ -107,7 +107,7 @@ def uptime(found: Uptime | None) -> SafeString:
         "of %(count)s measured periods of 15 minutes",
         found.cells,
     ) % {"count": f"{found.cells:,}"}
-    shown = _('%(share)s <span class="sub">of %(probes)s</span>')
+    shown = _('%(share)s <span class="sub">by %(probes)s</span>')
     return _measured(shown % {"share": found.text, "probes": f"{found.probes:,}"}, title)
 
 

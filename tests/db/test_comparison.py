@@ -322,7 +322,7 @@ def test_what_answers_now_did_so_at_a_probe_of_now(client: Client) -> None:
     assert {item["provider"] for item in items} == {up.provider, slow.provider}
     assert "Answers now" in client.get("/?answers=1").content.decode()
     said = client.get(f"/services/inference/{up.provider}").content.decode()
-    assert "Up 99.90 % of 600 probes in 7 days." in said
+    assert "Up 99.90 % in 7 days by 600 probes." in said
 
 
 def test_a_gpu_is_proven_only_beside_genuine_hardware(client: Client) -> None:

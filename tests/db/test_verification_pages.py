@@ -663,7 +663,7 @@ def test_a_badge_says_the_measured_uptime_and_is_embedded_as_printed(client: Cli
         assert (again.status_code, again.content) == (304, b"")
     assert said.count("](http") >= 2
     noon = dt.datetime(2026, 5, 1, 12, tzinfo=dt.UTC)
-    assert "Up 98.76 % of 600 probes, 7 d · 01 May 12:00 UTC" in badges.uptime(
+    assert "Up 98.76 % in 7 d by 600 probes · 01 May 12:00 UTC" in badges.uptime(
         9_876, 600, noon, False
     )
     assert badges._TONES["warn"] in badges.uptime(9_876, 600, noon, False)
