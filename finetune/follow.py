@@ -29,7 +29,7 @@ from attestation.selectors import ServiceKey
 from finetune import broker, offers
 from finetune.broker import Said
 from finetune.errors import BrokerError, BrokerRefused
-from finetune.models import LogPart, Passage, Task
+from finetune.models import Draft, LogPart, Passage, Task
 from ledger import selectors as ledger
 from ledger.models import Kind
 from ledger.records import Listing
@@ -249,7 +249,15 @@ def adopt(user: User, listing: Listing) -> int:
 
 
 def _adopted(user: User, listing: Listing, said: Said, names: Mapping[str, str]) -> bool:
-    """Whether the task was not known; in a transaction."""
+    """Whether the task was not known; in a transaction. The draft that it was made of, where the
+    answer to it was lost, is no draft any more: signed once more it would be a second task."""
+    drafts = Draft.objects.filter(
+        user=user, provider=listing.provider, pending__nonce=str(said.nonce)
+    )
+    draft = drafts.select_related("dataset").first()
+    dataset = draft.dataset if draft is not None else None
+    if dataset is not None and said.dataset_hash.lower() not in (dataset.root, dataset.keccak):
+        dataset = None
     task, new = Task.objects.get_or_create(
         provider=listing.provider,
         remote_id=said.id,
@@ -260,6 +268,7 @@ def _adopted(user: User, listing: Listing, said: Said, names: Mapping[str, str])
             "url": listing.url,
             "model": names.get(said.model_hash, said.model_hash),
             "model_hash": said.model_hash,
+            "dataset": dataset,
             "dataset_hash": said.dataset_hash,
             "parameters": said.parameters,
             "price_per_token": listing.price_per_token,
@@ -272,6 +281,8 @@ def _adopted(user: User, listing: Listing, said: Said, names: Mapping[str, str])
     )
     if new:
         Passage.objects.create(task=task, stage=tuning.INIT, at=task.created_at)
+    if task.user_id == user.pk:
+        drafts.delete()
     return new
 
 

@@ -341,6 +341,11 @@ _REFUSALS = (
             "there by “Find my tasks” beside the provider."
         ),
     ),
+    (
+        "previous deliverable not acknowledged",
+        "result_waits",
+        N_("Acknowledge that result first, on the page of its task."),
+    ),
     ("in-progress tasks", "provider_busy", N_("Choose “queue” in the configuration, or wait.")),
     ("queue is full", "queue_full", N_("Try again later, or choose another provider.")),
     ("not acknowledge the provider", "not_acknowledged", N_("Acknowledge its signing key first.")),

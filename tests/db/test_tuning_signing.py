@@ -83,6 +83,8 @@ def test_a_refusal_is_told_though_nobody_says_which_tasks_there_are(
         async_to_sync(wizard._hand_in)(draft, alice.address, listing, 1, HASH, "0x00")
     no = wizard.refusal(BrokerRefused(409, "a new task while there is an unfinished task"))
     assert no.code == "unfinished_task" and "Find my tasks" in no.fix
+    no = wizard.refusal(BrokerRefused(409, "previous deliverable not acknowledged: 1"))
+    assert "Acknowledge that result first" in no.fix
 
 
 class _Taking(_Refusing):
@@ -101,8 +103,9 @@ class _Taking(_Refusing):
 
 
 @pytest.mark.django_db(transaction=True)
-def test_a_task_whose_answer_died_with_the_site_is_found_by_signing_again(
-    alice: User, answering: Any
+@pytest.mark.parametrize("again", ["signed", "looked for"])
+def test_a_task_whose_answer_died_with_the_site_is_found(
+    alice: User, answering: Any, again: str
 ) -> None:
     server, url = answering(_Taking)
     server.told = None
@@ -130,8 +133,13 @@ def test_a_task_whose_answer_died_with_the_site_is_found_by_signing_again(
     given = (int(first["nonce"]), HASH, first["signature"])
     async_to_sync(wizard._hand_in)(draft, alice.address, listing, *given)
     assert not Task.objects.exists()
-    made = client.post(here, json.dumps(signed()), content_type=JSON)
-    assert made.status_code == 201, made.content
+    if again == "signed":
+        made = client.post(here, json.dumps(signed()), content_type=JSON)
+        assert made.status_code == 201, made.content
+    else:
+        wizard.begin(alice)
+        client.post("/fine-tuning/adopt", {"provider": listed.provider})
+        Draft.objects.get(provider="").delete()
     task = Task.objects.get()
     assert str(task.nonce) == first["nonce"] and str(task.remote_id) in server.told.decode()
     assert not Draft.objects.exists()
