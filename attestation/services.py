@@ -179,10 +179,17 @@ def _from_bundle(data: bytes) -> Draft:
     uploads.require_evidence(evidence)
     draft = _uploaded(evidence, context)
     report = engine.judge(evidence, context)
+    notes, ours = [], None
     if given is not None:
         found = comparison.compare(given, evidence, context, report)
-        text = found.note(_ours(given))
-        draft = replace(draft, notes=(Note(source="bundle", key="published.json", text=text),))
+        known = _ours(given)
+        ours = known if found.same else None
+        notes.append(Note(source="bundle", key="published.json", text=found.note(known)))
+    if context.jwks and ours is None:
+        # Whoever packs a bundle can sign for NVIDIA with keys of their own (attestation.md 3).
+        text = "came with the bundle: whether NVIDIA published these keys is not known here"
+        notes.append(Note(source="bundle", key="jwks.json", text=text))
+    draft = replace(draft, notes=tuple(notes))
     return replace(draft, outcome=Outcome.JUDGED, report=report, finished_at=timezone.now())
 
 

@@ -87,10 +87,12 @@ def test_an_uploaded_report_is_judged_now_with_our_documents() -> None:
     assert said is not None
     said |= {"overall": "pass", "checks": [{"id": "<b>Buy"}, *said["checks"]]}
     said[published.HASH] = published.hash_of(said)
-    note = services.judge_upload(Upload(bundle=swapped(taken, said))).notes[0]["text"]
-    assert note == (
+    assert [note["key"] for note in again.notes] == ["published.json"]
+    note, keys = services.judge_upload(Upload(bundle=swapped(taken, said))).notes
+    assert note["text"] == (
         "differs from what was found here in overall, 1 more; nothing here says who made it"
     )
+    assert keys["key"] == "jwks.json" and "not known here" in keys["text"]
     said["overall"] = "fail"
     note = services.judge_upload(Upload(bundle=swapped(taken, said))).notes[0]["text"]
     assert note == "was changed: it does not have the hash that it names"
