@@ -23,6 +23,7 @@ from alerts.models import Delivery, Notification
 from attestation import retention as attestation
 from finetune.models import Dataset, DatasetState, StoredFile
 from inference import conversations
+from inference import retention as inference
 from ledger.models import Reconciliation
 from marketplace.models import ComponentDay, Look
 from probes import retention as probes
@@ -226,6 +227,16 @@ RULES: tuple[Rule, ...] = (
         _keys,
     ),
     Rule(
+        gettext_noop("access tokens"),
+        ("accounts.accesstoken",),
+        gettext_noop(
+            "30 days after it ends, of more than 300 the newest; one that asked a model until you "
+            "erase your account"
+        ),
+        PRUNE,
+        inference.tokens,
+    ),
+    Rule(
         gettext_noop("notifications"),
         ("alerts.notification",),
         gettext_noop("a year"),
@@ -311,7 +322,6 @@ RULES: tuple[Rule, ...] = (
     Rule(
         gettext_noop("settings and drafts of an account"),
         (
-            "accounts.accesstoken",
             "accounts.watch",
             "alerts.channels",
             "alerts.hook",

@@ -5,6 +5,7 @@ from __future__ import annotations
 import datetime as dt
 import io
 from typing import Any
+from uuid import uuid4
 
 import pytest
 from django.contrib.sessions.models import Session
@@ -13,10 +14,12 @@ from django.core.management import call_command
 from django.db.models import signals
 from django.utils import timezone
 
-from accounts.models import Erasure, Export, ProviderKey, SignIn, User
+from accounts.models import AccessToken, Erasure, Export, ProviderKey, SignIn, User
 from alerts.models import Attempt, Delivery, Notification, Rule
 from attestation.models import Document, Retrieval, Standing, Verification
 from finetune.models import Dataset, DatasetState, Piece, StoredFile
+from inference import retention as tokens_kept
+from inference.models import Chat, Turn
 from ledger.models import Reconciliation
 from marketplace import retention, tasks
 from marketplace.retention import RULES
@@ -132,7 +135,7 @@ def test_evidence_goes_with_the_last_report_that_rests_on_it(settings: Any) -> N
     assert set(left) == {("nras", str(kept.pk)), ("rim", str(kept.pk)), ("rim", str(gone.pk))}
 
 
-def test_what_is_somebodys_goes_when_its_time_is_over(settings: Any) -> None:
+def test_what_is_somebodys_goes_when_its_time_is_over(monkeypatch: pytest.MonkeyPatch) -> None:
     """One of each that is too old, and one that is not."""
     now, day = timezone.now(), dt.timedelta(days=1)
     user = User.objects.create(address=PETRA)
@@ -166,6 +169,18 @@ def test_what_is_somebodys_goes_when_its_time_is_over(settings: Any) -> None:
                 due_at=now, state=state,
             )  # fmt: skip
             Attempt.objects.create(delivery=sent, at=now, milliseconds=1)
+    several, asked = AccessToken(user=user, expires_at=now + day), list[int]()
+    for days in (None, None, 31, 31, 1, 2):  # made in this order
+        several.pk, several.digest = None, str(len(asked))
+        several.revoked_at = None if days is None else now - days * day
+        several.save(force_insert=True)
+        asked.append(several.pk)
+    AccessToken.objects.filter(pk=asked[1]).update(expires_at=now - 31 * day)
+    said = Chat.objects.create(owner=user, provider=PETRA)
+    Turn.objects.create(
+        chat=said, prompt_key=uuid4(), process="", provider=PETRA, serving=PETRA, url="", model="",
+        input_price=0, output_price=0, max_tokens=1, token_id=asked[2],
+    )  # fmt: skip
     for age in (8 * day, day / 2):
         file = StoredFile.objects.create(user=user, key_sealed="", size=1)
         Piece.objects.create(file=file, number=0, sealed=b"x")
@@ -180,6 +195,11 @@ def test_what_is_somebodys_goes_when_its_time_is_over(settings: Any) -> None:
     gone = prune()
     assert gone["expired provider keys"] == 1
     assert ProviderKey.objects.filter(pk=lasting.pk).exists(), "its slot was given out"
+    assert gone["access tokens"] == 2  # one that lives, one that asked, and two that ended lately
+    left = AccessToken.objects.order_by("pk").values_list("pk", flat=True)
+    assert [asked.index(pk) for pk in left] == [0, 2, 4, 5]
+    monkeypatch.setattr(tokens_kept, "MOST_TOKENS", 1)
+    assert prune()["access tokens"] == 1 and left.last() == asked[5], "but of many the newest"
     assert (gone["notifications"], Notification.objects.count()) == (1, 1)
     # With the notification went its deliveries, except none that still waits elsewhere.
     assert set(Delivery.objects.values_list("notification__occurrence", flat=True)) == {"1"}
