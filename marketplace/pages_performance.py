@@ -136,7 +136,8 @@ def _seen(now: HealthView, url: str) -> list[Seen]:
     if now.tls_days is not None:
         tone = "ok" if now.tls_days > 14 else "warn" if now.tls_days > 0 else "bad"
         days = ngettext("%(n)s day left", "%(n)s days left", now.tls_days)
-        rows.append(Seen(_("Certificate"), days % {"n": f"{now.tls_days:,}"}, tone))
+        left = days % {"n": f"{now.tls_days:,}"} if now.tls_days >= 0 else _("has ended")
+        rows.append(Seen(_("Certificate"), left, tone))
     elif now.checked_at is not None and not url.lower().startswith("https:"):
         rows.append(Seen(_("Certificate"), _("none: it is not asked over TLS"), "warn"))
     for label, value, yes, no in (

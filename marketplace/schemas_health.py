@@ -60,8 +60,8 @@ class HealthOut(Schema):
     """What our probes say about a service; spreads are of the 7 days up to the last probe.
 
     `state` is `none` without a probe in the last two hours. Null: not measured, and of spreads
-    also: not in the last 21 hours. `example`: made for a
-    demonstration, measured nowhere.
+    also: not in the last 21 hours. `tls_days`: left now, by the look that saw the certificate last;
+    less than 0 where it has ended since. `example`: made for a demonstration, measured nowhere.
     """
 
     state: HealthState

@@ -83,6 +83,9 @@ def test_page_api_and_csv_say_the_same(client: Client) -> None:
     now = timezone.now()
     Health.objects.update(since=now - 2 * DAY)  # down for two days: what was seen is that old
     assert "1 day left" in client.get(PAGE).content.decode()
+    Health.objects.update(since=now - 4 * DAY)
+    page = client.get(PAGE).content.decode()
+    assert "has ended" in page and "-1 days" not in page
     Health.objects.update(state="degraded", tls_days=None)
     assert "not asked over TLS" not in client.get(PAGE).content.decode(), "its URL is https"
     service = client.get(API).json()
