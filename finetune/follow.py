@@ -142,6 +142,10 @@ async def _ask(task: Task) -> tuple[Said, bytes | None, str]:
 def _write(task: Task, said: Said, now: dt.datetime) -> bool:
     """Whether something was news."""
     before = (task.progress, task.fee, task.deliver_index, task.deliver_time)
+    if task.fee is None or task.progress in tuning.CANCELLABLE:
+        # Counted before training (provider-protocol.md 6.3): a later number is no count, and would
+        # pass for one when it is charged.
+        task.fee = said.fee or task.fee
     if said.progress != task.progress:
         for stage in _passed(task.progress, said.progress):
             last = stage == said.progress
@@ -156,7 +160,6 @@ def _write(task: Task, said: Said, now: dt.datetime) -> bool:
                 ServiceKey(Kind.FINE_TUNING, task.provider, task.service_name)
             )
             task.end_verification, task.end_verdict = standing.verification_id, standing.overall
-    task.fee = said.fee or task.fee
     task.deliver_index = said.deliver_index or task.deliver_index
     task.deliver_time = said.deliver_time or task.deliver_time
     return before != (task.progress, task.fee, task.deliver_index, task.deliver_time)

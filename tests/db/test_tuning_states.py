@@ -188,6 +188,11 @@ def test_a_task_goes_on_whatever_becomes_of_its_log(alice: User, answering: Any)
     task.refresh_from_db()
     assert task.progress == tuning.DELIVERED and task.fee == 7 and task.failures == 0
     assert task.error == "Its log cannot be read. The provider says: disk full."
+    # What it counted before the training stays: a charge above it is marked.
+    server.told = json.dumps({**said, "fee": "70"}).encode()
+    follow.look(task)
+    task.refresh_from_db()
+    assert task.fee == 7
     # A long one is read as far as it is kept, and no further.
     server.log = b"x" * (broker.MOST_LOG_BYTES + (1 << 20))
     follow.look(task)
