@@ -188,7 +188,9 @@ def test_tasks_are_found_at_a_provider_that_the_list_leaves_out(
     client = signed_in(cast.user(1))
 
     def doors() -> tuple[bool, list[str]]:
-        listing, _, elsewhere = client.get("/fine-tuning").content.decode().partition("<h3")
+        listing, _, elsewhere = (
+            client.get("/fine-tuning").content.decode().partition('id="elsewhere"')
+        )
         return f'value="{listed.provider}"' in listing, re.findall(r'value="(0x\w{40})"', elsewhere)
 
     assert doors() == (True, [])
@@ -199,6 +201,8 @@ def test_tasks_are_found_at_a_provider_that_the_list_leaves_out(
     )  # fmt: skip
     Service.objects.filter(provider=factories.BOB).update(removed=True)
     assert doors() == (False, [listed.provider])
+    # One that moderators hid goes on offering it on the network.
+    assert b"Nobody offers" not in client.get("/fine-tuning").content
     Effect.objects.all().delete()
     Service.objects.update(removed=True)
     assert doors() == (False, [listed.provider])
