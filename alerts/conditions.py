@@ -165,7 +165,7 @@ def low_purse(available: int, rule: Rule, at: dt.datetime) -> Hit:
 def provider_down(rules: Sequence[Rule], now: dt.datetime, now_unix: int) -> Found:
     about = scopes(rules)
     named = {provider for scope in about.values() for provider in scope}
-    failing = _asked(named).filter(state=Seen.DOWN, failures__gte=FAILURES, since__isnull=False)
+    failing = probed(named).filter(state=Seen.DOWN, failures__gte=FAILURES, since__isnull=False)
     down: dict[str, dt.datetime] = {}
     seen_now = set()
     for row in failing.order_by("-since"):
@@ -186,7 +186,7 @@ def provider_down(rules: Sequence[Rule], now: dt.datetime, now_unix: int) -> Fou
     }
 
 
-def _asked(providers: Iterable[str]) -> QuerySet[Health]:
+def probed(providers: Iterable[str]) -> QuerySet[Health]:
     """What probes say of services that are listed and let us ask: of others nobody knows."""
     listed = Service.current.filter(
         removed=False, serving=OuterRef("serving"), provider=OuterRef("provider")
@@ -209,7 +209,7 @@ def silent(provider: str, since: dt.datetime) -> Hit:
 def answering(providers: Iterable[str], now: dt.datetime) -> set[str]:
     """Those that answered the newest probe of each of their services, lately (1 query)."""
     states: dict[str, set[str]] = defaultdict(set)
-    rows = _asked(providers).exclude(state="").filter(checked_at__gt=now - STALE_AFTER)
+    rows = probed(providers).exclude(state="").filter(checked_at__gt=now - STALE_AFTER)
     for provider, state in rows.values_list("provider", "state"):
         states[provider].add(state)
     return {provider for provider, said in states.items() if Seen.DOWN not in said}

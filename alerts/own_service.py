@@ -17,7 +17,7 @@ from accounts import links, money, node
 from accounts.addresses import short
 from accounts.errors import NodeError
 from alerts import words
-from alerts.conditions import Found, Hit, newest, oldest, since_made
+from alerts.conditions import Found, Hit, newest, oldest, probed, since_made
 from alerts.models import Held, Rule
 from ledger import selectors as ledger
 from ledger.models import ACCEPTED, Service, Settlement
@@ -44,21 +44,14 @@ def offers(address: str) -> bool:
 
 
 def certificate(rules: Sequence[Rule], now: dt.datetime, now_unix: int) -> Found:
-    """Certificates of listed services that end soon, as our probes saw them (3 queries)."""
+    """Certificates of listed services that end soon, as our probes saw them (2 queries)."""
     owners = {rule.user.address for rule in rules}
-    listed = set(
-        Service.current.filter(provider__in=owners, removed=False).values_list(
-            "serving", "provider"
-        )
-    )
-    rows = Health.objects.filter(
-        provider__in=owners, tls_days__lte=DAYS, checked_at__gt=now - _SEEN_LATELY
-    )
+    rows = probed(owners).filter(tls_days__lte=DAYS, checked_at__gt=now - _SEEN_LATELY)
     known = ledger.contracts()
     found: dict[str, list[Hit]] = defaultdict(list)
     for row in rows.order_by("serving"):
         contract = known.get(row.serving)
-        if (row.serving, row.provider) in listed and contract and row.tls_days is not None:
+        if contract and row.tls_days is not None:
             days = probes.tls_days(row, now)
             found[row.provider].append(_certificate(row, contract, days or 0, now))
     return {rule.pk: found.get(rule.user.address, []) for rule in rules}
