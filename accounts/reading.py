@@ -69,9 +69,10 @@ def views(calls: Sequence[_Call], block: int) -> list[Any]:
 def _result(call: _Call, raw: Any) -> Any:
     if not isinstance(raw, RpcError):
         return _decoded(call, raw)
-    # Without a word of the contract: its deliverables are more than the node has the gas to read,
-    # which must not keep their owner from the money. Logs said the same.
-    if call[2] == "getAccount" and raw.data in ("", "0x"):
+    # Reverted without a word of the contract: its deliverables are more than the node has the gas
+    # to read, which must not keep their owner from the money. Logs said the same.
+    wordless = raw.data in ("", "0x") and "revert" in str(raw).lower()
+    if wordless and call[2] == "getAccount":
         return _indexed(call[1], *call[3])
     return None if raw.data else _decoded(call, raw)
 
