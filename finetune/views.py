@@ -117,8 +117,10 @@ def adopt(request: HttpRequest) -> HttpResponse:
     user = user_of(request)
     limits.spend("tuning-adopt", user.address, limit=20, seconds=300)
     listing = _listing(request.POST, include_removed=True)
-    if listing is None:
+    if listing is None and request.POST.get("provider"):
         raise Http404("never offered")
+    if listing is None:
+        return HttpResponseRedirect("/fine-tuning")
     try:
         found = follow.adopt(user, listing)
     except BrokerError:

@@ -407,13 +407,19 @@ def test_a_late_refusal_of_an_old_key_leaves_the_new_one(chat: Chat) -> None:
 
 
 @pytest.mark.django_db
-def test_what_may_end_is_found_without_reading_what_stays() -> None:
+def test_what_may_end_is_found_without_reading_what_stays(chat: Chat) -> None:
     """Every half minute, for as long as the site lives."""
+    said(chat, "Still here?", "Yes.")
+    chat.refresh_from_db()
+    for _ in range(100):  # an index is only chosen where there is something to choose from
+        chat.pk = uuid4()
+        chat.save(force_insert=True)
     with CaptureQueriesContext(connection) as asked:
         conversations.purge()
     found = [query["sql"] for query in asked if 'FROM "inference_chat"' in query["sql"]]
     assert len(found) == 3
     with connection.cursor() as cursor:
+        cursor.execute("ANALYZE inference_chat")
         cursor.execute("SET LOCAL enable_seqscan = off")
         for sql in found:
             cursor.execute(f"EXPLAIN {sql}")
@@ -422,14 +428,19 @@ def test_what_may_end_is_found_without_reading_what_stays() -> None:
 
 
 @pytest.mark.django_db
-def test_what_ended_lately_is_found_without_reading_what_ended_before() -> None:
+def test_what_ended_lately_is_found_without_reading_what_ended_before(chat: Chat) -> None:
     """A person's programs ask for years; what they spent, and what is ready, is looked up often."""
     since = timezone.now() - timedelta(days=1)
+    one = said(chat, "Again?", "Again.")
+    for day in range(300):  # an index is only chosen where there is something to choose from
+        one.pk, one.prompt_key, one.ended_at = None, uuid4(), since - timedelta(days=day)
+        one.save(force_insert=True)
     with CaptureQueriesContext(connection) as asked:
         list(spend.uses(factories.ALICE, since))
         works.works_since([1], since)
     assert len(asked) == 2
     with connection.cursor() as cursor:
+        cursor.execute("ANALYZE inference_turn, inference_chat")
         cursor.execute("SET LOCAL enable_seqscan = off")
         for query in asked:
             cursor.execute(f"EXPLAIN {query['sql']}")

@@ -167,12 +167,15 @@ def test_a_search_goes_by_the_word_index() -> None:
 def test_what_trust_hangs_on_is_found_past_all_prices() -> None:
     rows.contracts()
     rows.service(tee_signer_acknowledged=True)
+    for number in range(100):  # an index is only chosen where there is something to choose from
+        rows.change(change="price", block=1_000 + number)
     with CaptureQueriesContext(connection) as asked:
         selectors.moved_since_acknowledged(selectors.services(ServiceQuery()).items)
         list(looking._signer_changes(timezone.now()))
     found = [q["sql"] for q in asked if 'FROM "ledger_servicechange"' in q["sql"]]
     assert len(found) == 2
     with connection.cursor() as cursor:
+        cursor.execute("ANALYZE ledger_servicechange")
         cursor.execute("SET LOCAL enable_seqscan = off")
         for sql in found:
             cursor.execute(f"EXPLAIN {sql}")
