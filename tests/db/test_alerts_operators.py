@@ -24,6 +24,7 @@ from operators.models import Debt
 from probes.models import Health
 from tests import factories
 from tests.db.operator_world import SECOND
+from tests.db.plans import plans
 from tests.factories import ALICE, BOB, INFERENCE, ONE, PETRA
 
 pytestmark = pytest.mark.django_db
@@ -121,16 +122,12 @@ def test_fees_that_were_not_paid_are_told_once_for_each_final_transaction(
 def test_settlements_of_before_are_not_read_again(petra: User) -> None:
     """A broker settles every few minutes for years, and its owner's rule is looked at all the
     time."""
-    for number in range(100):  # an index is only chosen where there is something to choose from
+    for number in range(100):
         who = {"provider": factories.address(number % 10), "user": factories.address(number)}
         factories.settlement(**who, block=4_000_000 + number, log_index=number)
     with CaptureQueriesContext(connection) as asked:
         own_service.unpaid_since([PETRA], timezone.now())
-    with connection.cursor() as cursor:
-        cursor.execute("ANALYZE ledger_settlement")
-        cursor.execute("SET LOCAL enable_seqscan = off")
-        cursor.execute(f"EXPLAIN {asked[0]['sql']}")
-        plan = "\n".join(line for (line,) in cursor.fetchall())
+    plan = plans([asked[0]["sql"]], "ledger_settlement")[0]
     assert re.search(r"Index Cond: .*provider.* AND \(block >= ", plan), plan
 
 

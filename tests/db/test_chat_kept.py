@@ -40,6 +40,7 @@ from tests import factories
 from tests.conftest import ROOT
 from tests.db.chat_world import in_db, make_key, stage, world
 from tests.db.personal_world import prove, sign_in
+from tests.db.plans import plans
 from tests.live.chat_upstream import Asked, Reply
 
 SECRET = "the walrus keeps its pin code"
@@ -411,20 +412,15 @@ def test_what_may_end_is_found_without_reading_what_stays(chat: Chat) -> None:
     """Every half minute, for as long as the site lives."""
     said(chat, "Still here?", "Yes.")
     chat.refresh_from_db()
-    for _ in range(100):  # an index is only chosen where there is something to choose from
+    for _ in range(100):
         chat.pk = uuid4()
         chat.save(force_insert=True)
     with CaptureQueriesContext(connection) as asked:
         conversations.purge()
     found = [query["sql"] for query in asked if 'FROM "inference_chat"' in query["sql"]]
     assert len(found) == 3
-    with connection.cursor() as cursor:
-        cursor.execute("ANALYZE inference_chat")
-        cursor.execute("SET LOCAL enable_seqscan = off")
-        for sql in found:
-            cursor.execute(f"EXPLAIN {sql}")
-            plan = "\n".join(line for (line,) in cursor.fetchall())
-            assert "chat_ending" in plan, plan
+    for plan in plans(found, "inference_chat"):
+        assert "chat_ending" in plan, plan
 
 
 @pytest.mark.django_db
@@ -432,17 +428,12 @@ def test_what_ended_lately_is_found_without_reading_what_ended_before(chat: Chat
     """A person's programs ask for years; what they spent, and what is ready, is looked up often."""
     since = timezone.now() - timedelta(days=1)
     one = said(chat, "Again?", "Again.")
-    for day in range(300):  # an index is only chosen where there is something to choose from
+    for day in range(300):
         one.pk, one.prompt_key, one.ended_at = None, uuid4(), since - timedelta(days=day)
         one.save(force_insert=True)
     with CaptureQueriesContext(connection) as asked:
         list(spend.uses(factories.ALICE, since))
         works.works_since([1], since)
     assert len(asked) == 2
-    with connection.cursor() as cursor:
-        cursor.execute("ANALYZE inference_turn, inference_chat")
-        cursor.execute("SET LOCAL enable_seqscan = off")
-        for query in asked:
-            cursor.execute(f"EXPLAIN {query['sql']}")
-            plan = "\n".join(line for (line,) in cursor.fetchall())
-            assert re.search(r"turn_ended.*\n.*Index Cond: .*ended_at >", plan), plan
+    for plan in plans([one["sql"] for one in asked], "inference_turn", "inference_chat"):
+        assert re.search(r"turn_ended.*\n.*Index Cond: .*ended_at >", plan), plan
