@@ -84,7 +84,7 @@ def unpaid_since(providers: Iterable[str], since: dt.datetime) -> Mapping[str, l
     short_of, owners = ~Q(status__in=ACCEPTED) | Q(unsettled__gt=0), set(providers)
     rows = Settlement.objects.filter(
         short_of, provider__in=owners, at__gt=since, pending=False, tx_hash__isnull=False
-    ).filter(block__gte=last_paid(since))
+    ).filter(block__gte=last_paid(at__lte=since))
     summed = rows.values("provider", "tx_hash").annotate(missed=Sum("unsettled"), when=Max("at"))
     found: dict[str, list[Hit]] = defaultdict(list)
     # Whoever writes a result off (`abandoned`) asks for nothing.

@@ -260,10 +260,10 @@ def first_paid(since: dt.datetime) -> Subquery:
     return Subquery(accepted.order_by("at").values("block")[:1], output_field=BigIntegerField())
 
 
-def last_paid(before: dt.datetime) -> Coalesce:
-    """The same for rows that were not accepted: the block of the last accepted item up to a moment,
-    0 where there is none. Nothing later stands in an earlier block."""
-    accepted = Settlement.objects.filter(status__in=ACCEPTED, at__lte=before)
+def last_paid(**until: dt.datetime) -> Coalesce:
+    """The same for rows that were not accepted: the block of the last accepted item `at__lte` or
+    `at__lt` a moment, 0 where there is none. Nothing later stands in an earlier block."""
+    accepted = Settlement.objects.filter(status__in=ACCEPTED, **until)
     return Coalesce(Subquery(accepted.order_by("-at").values("block")[:1]), 0)
 
 

@@ -14,13 +14,13 @@ from dataclasses import dataclass
 from typing import Any
 
 from django.db import connection
-from django.db.models import Count, Q, QuerySet, Subquery, Sum
-from django.db.models.functions import Coalesce
+from django.db.models import Count, Q, QuerySet, Sum
 from django.utils.translation import gettext as _
 from django.utils.translation import gettext_noop
 
 from ledger import selectors
 from ledger.models import ACCEPTED, Kind, ServiceChange, ServiceTotal, Settlement
+from ledger.statistics import last_paid
 from operators.period import Period
 
 #: Changes of a listing that name its model, or the models a job may train.
@@ -93,8 +93,7 @@ def settled_in(provider: str, period: Period) -> QuerySet[Settlement]:
 
 def _from(rows: QuerySet[Settlement], start: dt.datetime) -> QuerySet[Settlement]:
     """The same rows, where none is older than `start`, found past all the older ones."""
-    older = Settlement.objects.filter(status__in=ACCEPTED, at__lt=start).order_by("-at")
-    return rows.filter(block__gte=Coalesce(Subquery(older.values("block")[:1]), 0))
+    return rows.filter(block__gte=last_paid(at__lt=start))
 
 
 # A change of a listing holds from its place on. Changes and items are put in one order and counted
