@@ -50,6 +50,10 @@ _ROWS = (
     UNREADABLE,
     *_FIELDS,
 )
+TOO_LARGE = N_(
+    "This result has %(size)s MB, and %(most)s MB are the most that is kept here. Fetch it "
+    "with the official command line: 0g-compute-cli fine-tuning acknowledge-model"
+)
 #: What a worker says of a provider or of storage; the rest is the network's or the provider's word.
 _TOLD = (
     N_("Its log cannot be read."),
@@ -61,10 +65,7 @@ _TOLD = (
     N_("0G storage gives no answer: %(why)s."),
     N_("This storage belongs to chain %(chain)s, not to this network."),
     N_("It is no encrypted model: %(why)s."),
-    N_(
-        "This result has %(size)s MB, and %(most)s MB are the most that is kept here. Fetch it "
-        "with the official command line: 0g-compute-cli fine-tuning acknowledge-model"
-    ),
+    TOO_LARGE,
     # As rows have it from before it was looked for again.
     N_("The chain does not know this transaction. Nothing was announced."),
     # As rows have it from before a changed key was looked for on the chain.

@@ -48,10 +48,6 @@ LOST_AFTER = dt.timedelta(minutes=3)
 MOST_WITH_ONE, MOST_AT_ONCE = 2, 3
 #: PostgreSQL advisory lock of one beginning at a time: "0G send" in bytes.
 _LOCK = 0x3047_2073_656E_64
-TOO_LARGE = (
-    "This result has %(size)s MB, and %(most)s MB are the most that is kept here. Fetch it "
-    "with the official command line: 0g-compute-cli fine-tuning acknowledge-model"
-)
 _NOT_NAMED = N_("The chain names no result yet.")
 _REST = re.compile(r"bytes ([0-9]{1,12})-[0-9]{1,12}/([0-9]{1,12})")
 
@@ -338,7 +334,8 @@ def _room(task: Task, size: int, start: int) -> StoredFile:
     if start:
         raise BrokerSilent(N_("Its size has changed. Fetch it again."))
     if size > files.MAX_BYTES:
-        raise BrokerSilent(TOO_LARGE % {"size": -(-size >> 20), "most": files.MAX_BYTES >> 20})
+        sizes = {"size": -(-size >> 20), "most": files.MAX_BYTES >> 20}
+        raise BrokerSilent(problems.TOO_LARGE % sizes)
     with transaction.atomic():  # a file that no task names would fill the quota for a day
         file = files.create(task.user, size)
         Task.objects.filter(pk=task.pk).update(result_part=file, result_sent=0)
