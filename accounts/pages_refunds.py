@@ -29,7 +29,8 @@ class RefundRow:
 
     @property
     def requested_at(self) -> datetime:
-        return datetime.fromtimestamp(self.created_at_unix, UTC)
+        """By this machine's clock, as pages say how long ago something was."""
+        return datetime.fromtimestamp(self.created_at_unix - self.lead, UTC)
 
     @property
     def unlocks_at(self) -> datetime:

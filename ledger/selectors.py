@@ -44,6 +44,7 @@ from ledger.records import (
     Position,
     Purse,
 )
+from net.postgres.moment import one_moment
 
 Row = TypeVar("Row")
 Table = TypeVar("Table", bound=Model)
@@ -243,6 +244,13 @@ def services_of(provider: str, *, include_removed: bool = False) -> tuple[Listin
     return tuple(Listing.of(row, known) for row in rows)
 
 
+def unlisted(where: Condition) -> tuple[Listing, ...]:
+    """Services that a condition selects and no list shows: left out, or removed (2 queries)."""
+    rows = Service.current.filter(where.q()).exclude(pk__in=listed.rows().values("pk"))
+    known = contracts()
+    return tuple(Listing.of(row, known) for row in rows.defer("search").order_by("model", "pk"))
+
+
 def offers(provider: str) -> bool:
     """Whether an address offers or ever offered a service (1 query)."""
     return Service.current.filter(provider=provider).exists()
@@ -330,17 +338,15 @@ def moved_since_acknowledged(
 
 
 def account(address: str) -> Account:
-    """Main account and live sub-accounts of an address (3 queries); an unknown address owns
-    nothing.
+    """Main account and live sub-accounts of an address, of one moment (3 queries): what a block
+    moves between them is in one of them. An unknown address owns nothing.
     """
-    known = contracts()
-    ledger = Ledger.current.filter(user=address, exists=True).first()
-    rows = SubAccount.current.filter(user=address, live=True).order_by("serving", "provider")
-    return Account(
-        address=address,
-        ledger=Purse.of(ledger) if ledger else None,
-        positions=tuple(Position.of(row, known) for row in rows),
-    )
+    with one_moment(Ledger):
+        known = contracts()
+        ledger = Ledger.current.filter(user=address, exists=True).first()
+        rows = SubAccount.current.filter(user=address, live=True).order_by("serving", "provider")
+        positions = tuple(Position.of(row, known) for row in rows)
+    return Account(address, Purse.of(ledger) if ledger else None, positions)
 
 
 def position(user: str, provider: str, serving: str) -> Position | None:

@@ -1,4 +1,5 @@
-"""A verdict or an uptime as a small SVG for other people's pages. Pure: words in, markup out.
+"""A verdict, an uptime or a decision as a small SVG for other people's pages. Pure: words in,
+markup out.
 
 It stands alone: no script, no style sheet, no font of ours; every word is escaped. Colours are the
 tokens' as sRGB, dark enough for white text (4.5:1).
@@ -37,6 +38,15 @@ def uptime(share: int | None, probes: int, checked_at: dt.datetime | None, examp
     text = f"Up {percent(share)} % in 7 d by {probes:,} probes"
     text += f" · {checked_at.astimezone(dt.UTC):%d %b %H:%M} UTC"
     return draw(LABEL, f"{text} (example data)" if example else text, tone)
+
+
+def hidden(count: int, services: int) -> str:
+    """What is said in place of a verdict where moderators hid so many of a provider's services;
+    empty where they hid none."""
+    if not count:
+        return ""
+    some = "" if count == services else f"{count} of {services} services "
+    return f"{some}hidden by moderators".capitalize()
 
 
 def draw(label: str, text: str, tone: str) -> str:

@@ -7,13 +7,17 @@ from dataclasses import replace
 from django.conf import settings
 from django.utils.translation import gettext as _
 
+from accounts import links as account_links
+from accounts.addresses import short
 from accounts.pages_parts import Option, pager
 from accounts.pages_transaction import Link
 from attestation import selectors as attestation
 from attestation.selectors import ServiceKey
 from chain.selectors import Freshness
 from ledger import selectors, statistics
+from ledger.records import Listing
 from marketplace import (
+    conditions,
     facets,
     labels,
     links,
@@ -26,6 +30,8 @@ from marketplace import (
 from marketplace.filters import COLUMNS, SELECTING, SHOWING, Filters
 from marketplace.memo import at_block, at_listing
 from marketplace.parts import Column
+from moderation import selectors as moderation
+from moderation.subjects import Subject
 
 TARGET = "#results"
 #: Filters outside of the folded part of the form.
@@ -92,7 +98,37 @@ def catalogue_page(filters: Filters, head: Freshness) -> pages_market.CatalogueP
         here=filters.path(page=found.number),
         chooser=chooser(filters),
         twins=twins(filters),
+        gone=_gone(filters),
     )
+
+
+def _gone(filters: Filters) -> tuple[tuple[str, tuple[Link, ...]], ...]:
+    """Watched services that no list shows, by why (2 queries; none where nothing is watched)."""
+    if not (filters.watched and filters.mine):
+        return ()
+    found = selectors.unlisted(conditions.Watched(filters.mine))
+    removed = tuple(_link(one) for one in found if one.removed)
+    hidden = tuple(_link(one) for one in found if not one.removed)
+    said = (
+        (_("You watch these too; moderators have hidden them, and their pages say why:"), hidden),
+        (_("You watched these too, and their providers removed them:"), removed),
+    )
+    return tuple((sentence, which) for sentence, which in said if which)
+
+
+def _link(listing: Listing) -> Link:
+    label = _("%(model)s by %(provider)s") % {
+        "model": parts.service_title(listing),
+        "provider": short(listing.provider),
+    }
+    return Link(label, account_links.service(listing))
+
+
+def hidden_model(name: str) -> tuple[Link, ...]:
+    """The pages of a model's services, where moderators hid every one that is offered (3
+    queries)."""
+    query = selectors.ServiceQuery(model=name, everything=True)
+    return tuple(_link(one) for one in selectors.services(query).items)
 
 
 def twins(filters: Filters) -> tuple[Link, ...]:
@@ -196,7 +232,7 @@ def providers_page(asked: overviews.ProvidersAsked, version: str) -> pages_marke
 
 def model_page(filters: Filters, version: str) -> pages_market.ModelPage | None:
     """Everybody who offers a model, the cheapest first: by their prices, or by what a workload
-    costs there (8 queries, 9 with a workload); None where nobody does."""
+    costs there (9 queries, 10 with a workload); None where nobody does."""
     sort = filters.default_sort if filters.workload is not None else "price"
     filters, model = replace(filters, sort=sort), filters.model
     query, workload = filters.query, filters.workload
@@ -215,6 +251,7 @@ def model_page(filters: Filters, version: str) -> pages_market.ModelPage | None:
             found, _("services"), lambda number: links.with_query(path, **given, page=number)
         ),
         providers=found.count,
+        decided=moderation.of_subject(Subject.model(model)),
         rules=ranks.rules,
         facts=tuple(fact for fact in facts if fact.texts),
         unsaid=tuple(fact.label for fact in facts if not fact.texts),

@@ -330,7 +330,7 @@ class Again:
 @dataclass(frozen=True)
 class ErrorPage:
     """`request_id` is what support needs; `retry_seconds` only for too many requests; `sign_in`:
-    whether the door of the staff leads on."""
+    whether the door of the staff leads on; `links`: pages that say more."""
 
     status: int
     title: str
@@ -338,3 +338,4 @@ class ErrorPage:
     retry_seconds: int | None = None
     again: Again | None = None
     sign_in: bool = False
+    links: tuple[Link, ...] = ()

@@ -15,6 +15,7 @@ from marketplace.filters import Filters
 from marketplace.model_facts import Measured, Said
 from marketplace.overviews import ModelsAsked, ProviderLine, ProvidersAsked
 from marketplace.parts import Chip, Column, Label, ServiceRow, moment, name, type_label
+from moderation.selectors import Decided
 from probes.fold import NO_DATA
 
 # --- the catalogue -------------------------------------------------------------------------------
@@ -42,7 +43,8 @@ class CataloguePage:
     """`/`: the services of the network. `verified` counts what `verified_path` lists; where
     `development`, by evidence of a devnet. `more`: how many of the folded filters are in use.
     `nothing`: why there are no rows (`""`, `filtered`, `empty`, `unindexed`); `ways_out`: what
-    lifting one filter would show; `here`: this very page of it; `chooser`: its columns."""
+    lifting one filter would show; `here`: this very page of it; `chooser`: its columns; `gone`:
+    what is watched and yet on no list, by why."""
 
     totals: statistics.Totals
     verified: int
@@ -65,6 +67,7 @@ class CataloguePage:
     here: str
     chooser: tuple[Option, ...]
     twins: tuple[Link, ...]
+    gone: tuple[tuple[str, tuple[Link, ...]], ...]
 
     @property
     def unmeasured(self) -> int:
@@ -119,12 +122,13 @@ class ModelsPage:
 class ModelPage:
     """`/models/{model}`: everyone who offers it, the cheapest first. `rules`: of the labels given
     here; `facts`: what the `described` inference services on this page declare; `unsaid`: what
-    none of them does."""
+    none of them does; `decided`: about the model itself."""
 
     title: str
     rows: tuple[ServiceRow, ...]
     pager: Pager
     providers: int
+    decided: Decided
     rules: tuple[Label, ...]
     facts: tuple[Said, ...]
     unsaid: tuple[str, ...]

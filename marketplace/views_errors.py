@@ -22,6 +22,7 @@ from redis.exceptions import RedisError
 from accounts.errors import Problem
 from accounts.http import NotSignedIn, own_form, typed
 from accounts.models import User
+from accounts.pages_transaction import Link
 from accounts.problems import problem
 from accounts.roles import RoleNeeded
 from marketplace import pages, problems
@@ -80,10 +81,18 @@ _LAST_RESORT = (
 )
 
 
+#: What programs read, most of which accept anything.
+_FILES = (".atom", ".csv", ".json")
+
+
 def for_script(request: HttpRequest) -> bool:
-    """Whether a page's script asked, which reads JSON and shows its sentences."""
-    wanted = request.accepts("application/json") and not request.accepts("text/html")
-    return wanted and not request.path.startswith("/api/")
+    """Whether a page's script asked, which reads JSON and shows its sentences, or a program for a
+    file beside a page; who opens that in a browser reads a page."""
+    if request.path.startswith("/api/"):
+        return False
+    if request.path.endswith(_FILES):
+        return "text/html" not in request.headers.get("Accept", "")
+    return request.accepts("application/json") and not request.accepts("text/html")
 
 
 def error(
@@ -93,21 +102,23 @@ def error(
     retry_seconds: int | None = None,
     *,
     sign_in: bool = False,
+    title: str = "",
+    links: tuple[Link, ...] = (),
 ) -> HttpResponse:
-    """The error page of a status; `text` replaces its explanation, `retry_seconds` becomes
-    `Retry-After`, `sign_in` offers the door of the staff."""
-    title, explanation = _TEXTS.get(status) or _TEXTS[500 if status >= 500 else 400]
+    """The error page of a status; `title` and `text` replace its own, `retry_seconds` becomes
+    `Retry-After`, `sign_in` offers the door of the staff, `links` lead to what says more."""
+    usual, explanation = _TEXTS.get(status) or _TEXTS[500 if status >= 500 else 400]
+    title, said = title or _(usual), text or _(explanation)
     if for_script(request):
-        code, said = problems.code_of(status), text or _(explanation)
-        answer = problem(request, Problem(code, f"{_(title)}.", said, status=status))
+        answer = problem(
+            request, Problem(problems.code_of(status), f"{title}.", said, status=status)
+        )
         if retry_seconds is not None:
             answer["Retry-After"] = str(retry_seconds)
         return answer
     # What may pass can be sent again, as it was typed.
     again = _again(request, "") if status in (429, 503) and own_form(request) else None
-    page = pages.ErrorPage(
-        status, _(title), text or _(explanation), retry_seconds, again=again, sign_in=sign_in
-    )
+    page = pages.ErrorPage(status, title, said, retry_seconds, again, sign_in, links)
     body = render_to_string(
         "marketplace/error.html", {"page": page, "failed": status >= 500}, request
     )

@@ -14,8 +14,14 @@ from django.views.decorators.http import require_POST, require_safe
 from accounts import links as account_links
 from accounts import watching
 from ledger import selectors, statistics
-from marketplace import findings, history, links, pages, parts
-from marketplace.catalogue import catalogue_page, model_page, models_page, providers_page
+from marketplace import findings, history, links, pages, parts, views_errors
+from marketplace.catalogue import (
+    catalogue_page,
+    hidden_model,
+    model_page,
+    models_page,
+    providers_page,
+)
 from marketplace.context import head_of
 from marketplace.filters import WORKLOAD, Filters
 from marketplace.overviews import ModelsAsked, ProvidersAsked
@@ -23,6 +29,7 @@ from marketplace.pages_changes import change_rows
 from marketplace.twins import twinned
 from marketplace.views import at_address, partial
 from moderation import selectors as moderation
+from moderation.subjects import Subject
 
 _OF_MODEL = "{}?model={{model}}"
 #: What is kept in the browser; an address that says it goes before.
@@ -86,6 +93,10 @@ def model(request: HttpRequest, model: str) -> HttpResponse:
     # As it stands in the address: a name is matched whole, and one with a NUL is nobody's.
     page = model_page(replace(filters, model=model), selectors.listings_version())
     if page is None:
+        if hidden := hidden_model(model):
+            title = _("Moderators hid every service of this model")
+            text = _("Lists leave them out. Their pages stay, and say when and why.")
+            return views_errors.error(request, 404, text, title=title, links=hidden)
         raise Http404(_("No provider offers a model of this name."))
     return render(request, "marketplace/model.html", {"page": page})
 
@@ -104,7 +115,7 @@ def providers(request: HttpRequest) -> HttpResponse:
 def provider(request: HttpRequest, address: str) -> HttpResponse:
     summary = statistics.provider(address)
     changes = history.changes(history.Asked(provider=address), page_size=10)
-    decided = moderation.of_provider(address)
+    decided = moderation.of_subject(Subject.provider_of(address))
     held, free, retrieve = own_money(request, address) if decided.hidden else (0, 0, "")
     page = pages.ProviderPage(
         summary=summary,

@@ -14,9 +14,9 @@ from django.views.decorators.http import require_safe
 from accounts.addresses import short
 from attestation.models import Verification
 from attestation.selectors import ServiceKey, StandingView, standing_of, standings
-from ledger import selectors
+from ledger import listed, selectors
 from ledger.records import Listing
-from marketplace import formats, parts, social, verdicts
+from marketplace import badge, formats, parts, social, verdicts
 from marketplace import pages_verification as shown
 from marketplace.views import at_address
 from marketplace.views_service import of_service
@@ -80,16 +80,18 @@ def service(request: HttpRequest, listing: Listing) -> HttpResponse:
 @require_safe
 @at_address
 def provider(request: HttpRequest, address: str) -> HttpResponse:
-    listed = selectors.services_of(address)
-    known = standings(map(ServiceKey.of, listed)).values()
+    offers = selectors.services_of(address)
+    known = standings(map(ServiceKey.of, offers)).values()
     if not known:
         raise Http404("This address offers no service.")
     worst: StandingView = min(known, key=lambda view: shown.rank(view.overall))
     text, tone = _chip(worst.overall, worst.checked_at)
-    stake = sum(listing.stake for listing in listed)
-    offered = f"{len(listed)} service{'' if len(listed) == 1 else 's'}"
+    if hidden := badge.hidden(len(listed.left_out({address})), len(offers)):
+        text, tone = hidden, "bad"
+    stake = sum(listing.stake for listing in offers)
+    offered = f"{len(offers)} service{'' if len(offers) == 1 else 's'}"
     facts = (
-        ", ".join(dict.fromkeys(map(parts.service_title, listed))),
+        ", ".join(dict.fromkeys(map(parts.service_title, offers))),
         f"{offered} · {formats.amount(stake)} 0G stake",
     )
     title = f"Provider {short(address)}"

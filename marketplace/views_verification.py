@@ -23,6 +23,7 @@ from attestation.models import Verification
 from attestation.pages import report_page
 from attestation.selectors import ServiceKey
 from inference.signed import newest_signer
+from ledger import listed
 from ledger import selectors as ledger
 from ledger.records import Listing
 from marketplace import badge as badges
@@ -141,10 +142,13 @@ def _tab(request: HttpRequest, listing: Listing, problem: str = "") -> shown.Ver
 @at_address
 def badge(request: HttpRequest, address: str) -> HttpResponse:
     """A provider as a picture: the worst word of its services, or with `?show=uptime` the lowest
-    uptime of 7 days (3 queries)."""
+    uptime of 7 days; of what moderators hid, that they did (5 queries)."""
     keys = [ServiceKey.of(listing) for listing in ledger.services_of(address)]
+    hidden = badges.hidden(len(listed.left_out({address})), len(keys))
     if not keys:
         body, status = badges.draw(badges.LABEL, "Not listed", ""), 404
+    elif hidden:
+        body, status = badges.draw(badges.LABEL, hidden, "bad"), 200
     elif request.GET.get("show") == "uptime":
         body, status = _uptime_badge(keys), 200
     else:

@@ -198,9 +198,9 @@ def bearing_on(
     return list(in_force(now).filter(about).order_by("-number"))
 
 
-def of_provider(address: str) -> Decided:
-    """What holds about all of a provider's listings together (1 query)."""
-    rows = in_force().filter(subject_kind=SubjectKind.PROVIDER, provider=address, kind__in=_PUBLIC)
+def of_subject(subject: Subject) -> Decided:
+    """What was decided about a whole provider or model, and holds (1 query)."""
+    rows = in_force().filter(subject_kind=subject.kind, subject=subject.key, kind__in=_PUBLIC)
     return _decided(list(rows.order_by("-at", "-number")))
 
 

@@ -158,7 +158,7 @@ def test_a_transaction_cancelled_in_the_wallet_is_told_as_such(
         rpc.call("eth_sendRawTransaction", "0x" + raw.hex())
     expect(state).to_have_attribute("data-state", "replaced", timeout=30_000)
     expect(page.locator("[data-tx-message]")).to_contain_text("Cancelled in your wallet")
-    expect(page.get_by_role("link", name="Fix and retry")).to_be_visible()
+    expect(page.get_by_role("link", name="Send again")).to_be_visible()
 
 
 def test_a_sped_up_transaction_is_followed_to_its_end(

@@ -111,8 +111,18 @@ def test_hidden_leaves_every_list_and_stays_by_link(one: User, two: User) -> Non
     assert len(paths) >= 9
     assert [path for path in paths if not listed(path)] == []
     before = statistics.listed()
+    watcher, page = Client(), f"/services/inference/{PETRA}"
+    watcher.post("/watch", {"watch": f"inference/{PETRA}", "next": "/"})
+    assert 'data-testid="gone"' not in watcher.get("/?watched=1").content.decode()
     act = hide(one, two)
     assert [path for path in paths if listed(path)] == []
+    for path in (f"/badge/{PETRA}.svg", f"/badge/{PETRA}.svg?show=uptime"):
+        assert "Hidden by moderators" in Client().get(path).content.decode()
+    watched = watcher.get("/?watched=1").content.decode()
+    assert "moderators have hidden them" in watched and f'href="{page}"' in watched
+    gone = Client().get(f"/models/{MODEL}")
+    assert gone.status_code == 404 and f'href="{page}"' in gone.content.decode()
+    assert "Moderators hid every service of this model" in gone.content.decode()
     after = statistics.listed()
     assert after.services == before.services - 1 and after.providers == before.providers - 1
     for path in (f"/services/inference/{PETRA}", f"/services/inference/{PETRA}/raw"):
@@ -385,6 +395,8 @@ def test_the_desk_works_without_script(one: User, two: User) -> None:
     item = Item.objects.get(kind=ItemKind.HARDWARE)
     mine.post(f"/moderation/items/{item.pk}/claim", {"act": "claim"})
     assert "claimed" in other.get("/moderation").content.decode()
+    by_address = f"/moderation?mine=1&about={item.subject_kind}&key={item.subject}"
+    assert "claimed</span>" in other.get(by_address).content.decode()
     given = {"item": str(item.pk), "act": "propose_hide", "template": "shared", "hours": "24"}
     preview = mine.post("/moderation/decide", {**given, "preview": "1"}).content.decode()
     assert 'data-testid="preview"' in preview and Act.objects.count() == 0
@@ -703,6 +715,8 @@ def test_the_provider_is_told_what_was_decided_about_its_service(one: User, two:
     # What is decided about a model stands on each listing of it; its appeal is about one's own.
     named = Decision(Action.FLAG, "looked", "Its weights are another model's.")
     services.decide(one, Subject.model(MODEL), named)
+    of_it = Client().get(f"/models/{MODEL}").content.decode()
+    assert "Its weights are another" in of_it and f"report?about=model&amp;key={MODEL}" in of_it
     assert alerts.sweep(later + services.UNDO_FOR) == 2
     for address in (PETRA, CHARLIE):
         title = f"Moderators flagged your model {MODEL}"

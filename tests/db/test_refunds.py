@@ -110,13 +110,15 @@ def test_collect_all_takes_only_what_is_unlocked_twenty_at_a_time() -> None:
 def test_the_contracts_clock_decides_what_is_unlocked(alice: Client) -> None:
     factories.contract()
     Ledger.objects.create(user=ALICE, available=0, total=ONE, block=5)
-    pair(PETRA, (ONE, DAY - 60))
+    pair(PETRA, (ONE, DAY - 60), (ONE, -100))  # and one that was asked for just now
     assert b"refunds-unlocked" not in alice.get("/account/refunds").content
     # The chain's newest block is from two minutes ahead: there the refund is unlocked already.
     factories.head(indexed_timestamp=int(timezone.now().timestamp()) + 120)
     html = alice.get("/account/refunds").content.decode()
     assert 'data-testid="refunds-unlocked"' in html and 'data-testid="refund-collect"' in html
     assert "unlocked - collect now" in html
+    said = re.findall(r'data-label="Requested"><time[^>]*>([^<]*)', html)
+    assert said and all(text == "now" or text.endswith(" ago") for text in said), said
     # What was prepared for another provider is not what is collected here.
     begun = Intent.objects.create(
         user=User.objects.get(), chain_id=31337, action="retrieve", params={}, to=INFERENCE,

@@ -246,10 +246,10 @@ def test_a_replaced_transaction_says_by_what(chain: Chain, to: str, words: str) 
     chain.mine()
     html = said(intent)
     assert 'data-state="replaced"' in html and words in html
-    assert 'href="/account?action=deposit&amp;amount=5">Fix and retry<' in html
+    assert 'href="/account?action=deposit&amp;amount=5">Send again<' in html
     # What the money was missing for is still known.
     Intent.objects.filter(pk=intent.pk).update(then="/playground/images")
-    assert 'amount=5&amp;then=%2Fplayground%2Fimages">Fix and retry<' in said(intent)
+    assert 'amount=5&amp;then=%2Fplayground%2Fimages">Send again<' in said(intent)
 
 
 def test_slow_dropped_and_reorganised_are_three_different_things(chain: Chain) -> None:
