@@ -18,6 +18,7 @@ from accounts.days import day_of, end_of, start_of
 from ledger.models import Movement, SubAccount
 from ledger.records import MovementEntry, Page
 from ledger.selectors import account, address_of, contracts, newest_first, paginate
+from net.postgres.moment import one_moment
 
 KINDS = {
     "deposit": gettext_noop("Deposit"),
@@ -138,16 +139,13 @@ class Statement:
 
 
 def statement(user: str, month: dt.date, today: dt.date) -> Statement:
-    """Opening + movements = closing of a UTC month (4 queries at most). Where it does not add up it
-    is read once more: a block may have come between two of them."""
-    found = _statement(user, month, today)
-    return found if found.adds_up else _statement(user, month, today)
-
-
-def _statement(user: str, month: dt.date, today: dt.date) -> Statement:
+    """Opening + movements = closing of a UTC month, all of one moment (4 queries at most)."""
     start, end = bounds(month)
+    running = month <= today < _next(month)
     rows = Movement.objects.filter(user=user)
-    before, during = _sums(rows.filter(at__lt=end), start)
+    with one_moment(Movement):
+        before, during = _sums(rows.filter(at__lt=end), start)
+        stated = _now(user) if running else _stated(rows, end)
     opening = _line(_("Opening balance"), before)
     lines = tuple(
         _line(kind(name), [sums for sums in during if sums["kind"] == name])
@@ -160,8 +158,6 @@ def _statement(user: str, month: dt.date, today: dt.date) -> Statement:
         opening.locked + sum(line.locked for line in lines),
         sum(line.count for line in lines),
     )
-    running = month <= today < _next(month)
-    stated = _now(user) if running else _stated(rows, end)
     return Statement(month, opening, lines, closing, stated, running)
 
 

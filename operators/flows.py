@@ -55,20 +55,21 @@ class Books:
 
 
 def books(provider: str, period: Period, final_block: int) -> Books:
-    """The books of a period (3 queries, 4 where something was settled without a log)."""
+    """The books of a period (3 queries, 4 where something was settled without a log), none of which
+    sees a block after `final_block`, whichever becomes final between two of them."""
     during = period.where()
     before = period.before()
     none = Q(pk__isnull=True)
     rows = Settlement.objects.filter(provider=provider, status__in=ACCEPTED)
-    final = Q(pending=False)
+    final = Q(pending=False, block__lte=final_block)
     found = rows.aggregate(
         opening=Sum("settled", filter=final & (before or none)),
         paid=Sum("settled", filter=final & during),
         items=Count("pk", filter=final & during),
-        open=Sum("settled", filter=Q(pending=True) & during),
+        open=Sum("settled", filter=Q(block__gt=final_block) & during),
     )
     moves = Movement.objects.filter(
-        provider=provider, kind="settlement", balance="sub_account", pending=False
+        final, provider=provider, kind="settlement", balance="sub_account"
     )
     moved = moves.aggregate(
         before=Sum("amount", filter=before or none), during=Sum("amount", filter=during)
@@ -76,7 +77,7 @@ def books(provider: str, period: Period, final_block: int) -> Books:
     settled = int(found["paid"] or 0)
     logged, unlogged = (None, 0)
     if found["items"] <= MOST_ITEMS:
-        logged, unlogged = _spent(provider, period)
+        logged, unlogged = _spent(provider, period, final_block)
     return Books(
         block=final_block,
         opening=int(found["opening"] or 0),
@@ -96,11 +97,11 @@ _SPENT = f"""
 WITH paid AS (
     SELECT block, SUM(settled) AS settled FROM ledger_settlement
     WHERE provider = %(provider)s AND NOT pending AND status = ANY(%(accepted)s)
-        AND at >= %(start)s AND at < %(end)s AND {IN_BLOCKS} GROUP BY block
+        AND block <= %(final)s AND at >= %(start)s AND at < %(end)s AND {IN_BLOCKS} GROUP BY block
 ), here AS (
     SELECT block FROM paid UNION
     SELECT block FROM ledger_movement WHERE provider = %(provider)s AND NOT pending
-        AND kind = 'settlement' AND at >= %(start)s AND at < %(end)s
+        AND block <= %(final)s AND kind = 'settlement' AND at >= %(start)s AND at < %(end)s
         AND {IN_BLOCKS}
 )
 SELECT here.block, COALESCE(paid.settled, 0), ARRAY(
@@ -115,11 +116,12 @@ SELECT here.block, COALESCE(paid.settled, 0), ARRAY(
 """
 
 
-def _spent(provider: str, period: Period) -> tuple[int, int]:
+def _spent(provider: str, period: Period, final_block: int) -> tuple[int, int]:
     """Neuron that `FundSpent` moved to the provider, and what was settled without one before the
     LedgerManager's first: its code logs each one ever since."""
-    given = {
+    given: dict[str, Any] = {
         "provider": provider,
+        "final": final_block,
         "accepted": list(ACCEPTED),
         "start": period.start or "-infinity",
         "end": period.end or "infinity",

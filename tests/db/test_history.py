@@ -12,7 +12,6 @@ from typing import Any
 
 import pytest
 from django.db import connection
-from django.db.models import F
 from django.test import Client
 from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
@@ -140,23 +139,6 @@ def test_months_are_those_of_the_chain_whose_clock_runs_ahead(alice: Client) -> 
         html = alice.get(f"/account/statement?month={month:%Y-%m}").content.decode()
         assert 'data-testid="adds-up"' in html and "adds-up-not" not in html
         assert f'data-line="closing" data-available="{closing}"' in html
-
-
-def test_a_movement_that_comes_between_two_reads_is_no_alarm(
-    books: Books, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    now = history._now
-
-    def moved(user: str) -> tuple[int, int]:
-        monkeypatch.undo()
-        at = dt.datetime.combine(TODAY, dt.time(), dt.UTC)
-        books.move("available", 5, "deposit", at)
-        Ledger.objects.update(available=F("available") + 5, total=F("total") + 5)
-        return now(user)
-
-    monkeypatch.setattr(history, "_now", moved)
-    sheet = history.statement(ALICE, TODAY.replace(day=1), TODAY)
-    assert sheet.adds_up and sheet.closing.available == books.held["available"]
 
 
 def test_filters_stand_in_the_address_and_survive_paging(books: Books, alice: Client) -> None:
