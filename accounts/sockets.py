@@ -39,7 +39,8 @@ log = logging.getLogger(__name__)
 
 #: Close code of a session that is over; a page should not come back with the same cookie.
 SIGNED_OUT = 4401
-#: Close code of one socket too many: each holds a connection, a channel and two tasks.
+#: Close code of one socket too many, each of which holds a connection, a channel and two tasks, or
+#: of one message too many.
 TOO_MANY = 4429
 #: Open sockets of one person, and of all who are signed in, in this process.
 MOST_OF_ONE, MOST = 200, 5_000

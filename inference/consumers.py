@@ -32,7 +32,7 @@ from channels.generic.websocket import AsyncWebsocketConsumer
 from redis.exceptions import RedisError
 
 from accounts.models import User
-from accounts.sockets import SIGNED_OUT
+from accounts.sockets import SIGNED_OUT, TOO_MANY
 from inference import access, turnlog, watching
 from inference.errors import ChatError, SignedOut, SignerChanged, Unavailable
 from inference.hub import Hub, hub
@@ -49,7 +49,6 @@ MAX_WATCHED = 4
 MESSAGES, WINDOW_SECONDS = 40, 20.0
 
 BAD_MESSAGE = 4400
-TOO_MANY = 4429
 TRY_AGAIN = 1012
 
 

@@ -12,7 +12,7 @@ from django.db import DatabaseError
 from eth_utils.address import is_checksum_address
 from redis.exceptions import RedisError
 
-from accounts.sockets import Doors, Listening
+from accounts.sockets import TOO_MANY, Doors, Listening
 from chain import selectors as chain
 from inference import turnlog
 from ledger import selectors, topics
@@ -30,8 +30,8 @@ MOST_CHARACTERS, MOST_SHOWN = 16_384, 200
 #: How often the way of the messages is tried, for all sockets of this process at once (seconds).
 WATCH_SECONDS = 5.0
 
-#: Close codes: not understood, come back, too many, nothing can be told now.
-NOT_UNDERSTOOD, COME_BACK, TOO_MANY, TRY_AGAIN = 4400, 4408, 4429, 1012
+#: Close codes: not understood, come back, nothing can be told now.
+NOT_UNDERSTOOD, COME_BACK, TRY_AGAIN = 4400, 4408, 1012
 
 
 doors = Doors(MOST_PER_ADDRESS, MOST)

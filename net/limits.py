@@ -21,8 +21,8 @@ class Limits:
 
 @dataclass(frozen=True)
 class JsonLimits:
-    """Bounds of a JSON text that are checked before it is parsed. `max_marks`: of commas and
-    brackets, in strings too; each may become an object of some 60 bytes.
+    """Bounds of a JSON text that are checked before it is parsed. `max_marks`: see
+    `protocol.marks`.
     """
 
     max_depth: int = 32

@@ -10,6 +10,7 @@ import orjson
 
 from net.errors import BadAnswer
 from net.limits import JsonLimits
+from protocol.marks import marks
 
 _DEFAULT = JsonLimits()
 # A string that never ends reaches to the end of the text, and no step is ever taken back: otherwise
@@ -23,9 +24,9 @@ def loads(text: bytes, limits: JsonLimits = _DEFAULT) -> Any:
     """
     if len(text) > limits.max_bytes:
         raise BadAnswer(f"JSON of more than {limits.max_bytes} bytes")
-    brackets = text.count(b"[") + text.count(b"{")
-    if brackets + text.count(b",") > limits.max_marks:
+    if marks(text) > limits.max_marks:
         raise BadAnswer(f"JSON of more than {limits.max_marks} values")
+    brackets = text.count(b"[") + text.count(b"{")
     # All brackets together bound the depth from above, at C speed; only the rest is scanned.
     if brackets > limits.max_depth and depth(text) > limits.max_depth:
         raise BadAnswer(f"JSON nested deeper than {limits.max_depth} levels")

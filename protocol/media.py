@@ -17,6 +17,7 @@ from decimal import Decimal
 
 from protocol import fees
 from protocol.fees import DurationRule, Tariff
+from protocol.marks import marks
 
 # The longest recording anybody is charged for (as the reference broker caps it): one absurd number
 # from an upstream must not empty a sub-account.
@@ -29,8 +30,8 @@ SPEECH_BYTES_PER_SECOND = 4000
 # More than anybody is asked for; a signed text names each of them.
 MAX_PICTURES = 64
 
-# Commas and brackets of a transcription with the times of every word, of a day; each may become an
-# object, and nobody else is answered while they do.
+# Of a transcription with the times of every word, of a day; nobody else is answered while they
+# become objects.
 _MOST_MARKS = 1 << 21
 
 _TIME = r"(?:(\d{1,2}):)?([0-5]?\d):([0-5]?\d(?:[.,]\d{1,6})?)"
@@ -118,7 +119,7 @@ def transcription_fee(tariff: Tariff, rule: DurationRule, body: bytes) -> int:
     subtitle, else by its words."""
     text = body.decode("utf-8", "replace")
     document = None
-    if sum(map(body.count, (b",", b"[", b"{"))) <= _MOST_MARKS:
+    if marks(body) <= _MOST_MARKS:
         with suppress(ValueError, RecursionError):
             document = json.loads(text)
     if isinstance(document, dict):

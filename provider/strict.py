@@ -8,17 +8,17 @@ from typing import Any, NoReturn
 
 import orjson
 
+from protocol.marks import marks
 from provider.errors import Refused
 
-#: Commas and brackets of a body, in texts too: more than any prompt that a model takes. Each may
-#: become an object of some 70 bytes.
+#: Of a body (`protocol.marks`): more than any prompt that a model takes.
 MOST_MARKS = 1 << 20
 
 
 def strict_object(raw: bytes) -> dict[str, Any]:
     """The JSON object in `raw`. Raises Refused 400, also for a repeated key: two parsers could read
     two requests. Raises it before anything is parsed for more than MOST_MARKS."""
-    if sum(map(raw.count, (b",", b"[", b"{"))) > MOST_MARKS:
+    if marks(raw) > MOST_MARKS:
         raise Refused(400, f"validate request: the body holds more than {MOST_MARKS} values")
     try:
         document = json.loads(

@@ -12,7 +12,7 @@ from channels.db import database_sync_to_async
 from channels.layers import get_channel_layer
 from websockets.typing import Origin
 
-from accounts.sockets import Doors
+from accounts.sockets import TOO_MANY, Doors
 from alerts.consumers import InboxConsumer
 from inference import turnlog
 from ledger import topics
@@ -163,11 +163,11 @@ async def test_an_address_and_all_together_may_hold_so_many(
     async with opened(asgi_server, **one), opened(asgi_server, **one) as second:
         await settled(2)
         async with opened(asgi_server, **one) as third:
-            assert await closed_with(third) == consumers.TOO_MANY
+            assert await closed_with(third) == TOO_MANY
         async with opened(asgi_server, **other):
             await settled(3)
             async with opened(asgi_server, **other) as fifth:
-                assert await closed_with(fifth) == consumers.TOO_MANY
+                assert await closed_with(fifth) == TOO_MANY
         await settled(2)
         await second.close()
         await settled(1)
@@ -260,7 +260,7 @@ async def test_sockets_are_opened_only_so_often_and_live_only_so_long(
 ) -> None:
     monkeypatch.setattr(consumers, "LIFETIME", 0.2)
     monkeypatch.setattr(limits, "LIVE", limits.Limit("live-test", per_minute=1, burst=2))
-    for expected in (consumers.COME_BACK, consumers.COME_BACK, consumers.TOO_MANY):
+    for expected in (consumers.COME_BACK, consumers.COME_BACK, TOO_MANY):
         async with opened(asgi_server) as socket:
             assert await closed_with(socket) == expected
     await settled(0)
