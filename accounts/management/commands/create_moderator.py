@@ -12,6 +12,7 @@ from accounts.roles import Role
 
 class Command(BaseCommand):
     help = "Make a wallet a moderator; again makes no difference (the same as grant_role)."
+    requires_system_checks = ()  # they import the whole site
 
     def add_arguments(self, parser: CommandParser) -> None:
         parser.add_argument("address", help="the wallet's 0x-address; it need not have signed in")

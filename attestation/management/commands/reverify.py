@@ -18,6 +18,7 @@ class Command(BaseCommand):
         "Judge stored runs again with what they were judged by, newest first, and say which "
         "verdicts would differ now. Changes nothing. Exit 0 none, 1 some."
     )
+    requires_system_checks = ()  # they import the whole site
 
     def add_arguments(self, parser: CommandParser) -> None:
         parser.add_argument("--limit", type=int, default=1000, metavar="N", help="at most so many")

@@ -23,6 +23,7 @@ class Command(BaseCommand):
         "Ask a provider for its evidence, verify and store it; needs no worker. "
         "Exit 0 pass or warn, 1 fail, 2 not fully judged, unreachable, or development anchors."
     )
+    requires_system_checks = ()  # they import the whole site
 
     def add_arguments(self, parser: CommandParser) -> None:
         add = parser.add_argument

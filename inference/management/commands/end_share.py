@@ -15,6 +15,7 @@ from moderation.phrases import ENDED
 
 class Command(BaseCommand):
     help = "End the link to a shared conversation; the conversation itself stays its owner's."
+    requires_system_checks = ()  # they import the whole site
 
     def add_arguments(self, parser: CommandParser) -> None:
         parser.add_argument("link", help="the whole address, or what follows /shared/ in it")

@@ -11,6 +11,7 @@ from marketplace import dumps
 
 class Command(BaseCommand):
     help = "Make the public data dump of this day under DATA_DIR. Nothing where it is there."
+    requires_system_checks = ()  # they import the whole site
 
     def handle(self, *args: Any, **options: Any) -> None:
         if dumps.folder() is None:

@@ -11,6 +11,7 @@ from marketplace import retention
 
 class Command(BaseCommand):
     help = "Delete measurements, sessions and logs that are older than they are kept. Idempotent."
+    requires_system_checks = ()  # they import the whole site
 
     def add_arguments(self, parser: CommandParser) -> None:
         parser.add_argument("--dry-run", action="store_true", help="only count what would go")

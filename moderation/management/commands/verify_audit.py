@@ -15,6 +15,7 @@ from moderation.entries import Broken
 
 class Command(BaseCommand):
     help = "Prove the chain of staff acts: the stored one, or exported files in their order."
+    requires_system_checks = ()  # they import the whole site
 
     def add_arguments(self, parser: CommandParser) -> None:
         parser.add_argument("files", nargs="*", type=Path, help="exports of /moderation/log.json")

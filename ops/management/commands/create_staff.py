@@ -22,6 +22,7 @@ class Command(BaseCommand):
         "password). Asks for the password, or reads one line of standard input. The first sign-in "
         "at /ops/sign-in enrols an authenticator app. For wallets use grant_role instead."
     )
+    requires_system_checks = ()  # they import the whole site
 
     def add_arguments(self, parser: CommandParser) -> None:
         parser.add_argument("name", help="what is typed at the sign-in")

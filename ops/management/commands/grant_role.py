@@ -16,6 +16,7 @@ from protocol.addresses import checksum
 
 class Command(BaseCommand):
     help = "Give a wallet a role (moderator, admin, auditor), or take it with --revoke."
+    requires_system_checks = ()  # they import the whole site
 
     def add_arguments(self, parser: CommandParser) -> None:
         parser.add_argument("address", help="the wallet's 0x-address; it need not have signed in")
