@@ -78,7 +78,7 @@ def check(action: str, raw_params: Any, sender: str) -> Preview:
         raise refused(predicted or Predicted("ServiceNotFound", abi.ZERO_ADDRESS), action)
     if facts.wallet < call.value:
         raise too_poor(facts.wallet, call.value)
-    gas = _simulate(action, call, facts, predicted)
+    gas = _simulate(action, call, facts, plan)
     if plan is None:
         # The contract accepts what our rules refuse: then our numbers would be wrong too.
         raise Problem(
@@ -107,7 +107,7 @@ def _planned(
         return None, predicted
 
 
-def _simulate(action: str, call: calls.Call, facts: Facts, predicted: Predicted | None) -> int:
+def _simulate(action: str, call: calls.Call, facts: Facts, plan: Plan | None) -> int:
     """Gas limit of a call the contract accepts. Raises Refused with the contract's own error."""
     request = {
         "from": facts.sender,
@@ -118,15 +118,24 @@ def _simulate(action: str, call: calls.Call, facts: Facts, predicted: Predicted 
     outcome, estimate = node.call_many(
         [("eth_call", [request, hex(facts.block)]), ("eth_estimateGas", [request])]
     )
-    if isinstance(outcome, RpcError):
-        raise _refused_by_chain(action, outcome, call, facts)
-    if isinstance(estimate, RpcError):
-        if estimate.data:
-            raise _refused_by_chain(action, estimate, call, facts)
+    error = next((one for one in (outcome, estimate) if isinstance(one, RpcError)), None)
+    if error is not None:
+        # A call that runs out of gas reverts without a word.
+        silent = error.data in ("", "0x")
+        closes = silent and plan is not None and preview_words.CLOSES in plan.warnings
+        if not closes and (error.data or error is outcome):
+            raise _refused_by_chain(action, error, call, facts)
         raise Problem(
             "cannot_estimate_gas",
             _("The node cannot estimate the gas of this transaction."),
-            _("Check that your wallet holds enough 0G for the amount and its gas."),
+            _(
+                "Check that your wallet holds enough 0G for its gas. If it does, fine-tuning "
+                "providers stored more for you than one block can clear: transfer one neuron "
+                "(0.000000000000000001 0G) to a provider that you have used, then withdraw the "
+                "rest."
+            )
+            if closes
+            else _("Check that your wallet holds enough 0G for the amount and its gas."),
         )
     return node.quantity(estimate) * (100 + GAS_HEADROOM_PERCENT) // 100
 
