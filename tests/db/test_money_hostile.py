@@ -238,3 +238,27 @@ def test_money_for_a_contract_of_the_network_would_be_lost_and_that_is_said(
         params = {"recipient": recipient, "amount": str(3 * NEURON)}
         checked = services.check("deposit_for", params, ALICE.address)
         assert any("nobody could ever take it out" in words for words in checked.warnings)
+
+
+def test_closing_an_account_that_no_block_has_the_gas_for_says_the_way_out(
+    contracts: Contracts,
+) -> None:
+    """docs/contract-rules.md: what fine-tuning providers stored is cleared with the account."""
+    tuning = "fine-tuning-v1.0"
+    contracts.ledger.send(ALICE, "transferFund", PETRA.address, tuning, NEURON)
+    long = b"\x01" * 24_000
+    contracts.fine_tuning.send(PETRA, "addDeliverable", ALICE.address, "long", long)
+    contracts.ledger.send(ALICE, "retrieveFund", [PETRA.address], tuning)
+    contracts.chain.travel(86_500)
+    contracts.ledger.send(ALICE, "retrieveFund", [PETRA.address], tuning)
+    rpc = contracts.chain.rpc
+    rpc.call("evm_setBlockGasLimit", hex(1_000_000))
+    contracts.chain.mine()
+    try:
+        with pytest.raises(Problem) as caught:
+            services.check("withdraw", {"amount": str(10 * NEURON)}, ALICE.address)
+    finally:
+        rpc.call("evm_setBlockGasLimit", hex(30_000_000))
+        contracts.chain.mine()
+    assert caught.value.code == "cannot_estimate_gas"
+    assert "transfer one neuron" in caught.value.fix

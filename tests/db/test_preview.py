@@ -265,30 +265,6 @@ def test_a_wallet_that_cannot_pay_is_told_both_numbers(contracts: Contracts) -> 
     assert "holds 0 0G" in caught.value.title
 
 
-def test_closing_an_account_that_no_block_has_the_gas_for_says_the_way_out(
-    contracts: Contracts,
-) -> None:
-    """docs/contract-rules.md: what fine-tuning providers stored is cleared with the account."""
-    perform(contracts, ALICE, "deposit", amount=str(10 * NEURON))
-    contracts.ledger.send(ALICE, "transferFund", PETRA, FINE_TUNING, NEURON)
-    long = b"\x01" * 24_000
-    contracts.fine_tuning.send(cast.provider(1), "addDeliverable", ALICE.address, "long", long)
-    contracts.ledger.send(ALICE, "retrieveFund", [PETRA], FINE_TUNING)
-    contracts.chain.travel(86_500)
-    contracts.ledger.send(ALICE, "retrieveFund", [PETRA], FINE_TUNING)
-    rpc = contracts.chain.rpc
-    rpc.call("evm_setBlockGasLimit", hex(1_000_000))
-    contracts.chain.mine()
-    try:
-        with pytest.raises(Problem) as caught:
-            services.check("withdraw", {"amount": str(10 * NEURON)}, ALICE.address)
-    finally:
-        rpc.call("evm_setBlockGasLimit", hex(30_000_000))
-        contracts.chain.mine()
-    assert caught.value.code == "cannot_estimate_gas"
-    assert "transfer one neuron" in caught.value.fix
-
-
 def test_a_provider_pays_its_stake_once_and_gets_it_back(contracts: Contracts) -> None:
     listing = {
         "service_type": "chatbot",
