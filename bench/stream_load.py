@@ -5,6 +5,7 @@ own. Reads a plan (JSON) from its input, writes one JSON line.
 from __future__ import annotations
 
 import asyncio
+import itertools
 import json
 import random
 import struct
@@ -50,8 +51,8 @@ def _http(plan: dict[str, Any], request: dict[str, Any]) -> bytes:
     return "\r\n".join([*lines, "", ""]).encode() + body
 
 
-async def sse(plan: dict[str, Any], request: dict[str, Any]) -> Stream:
-    reader, writer = await asyncio.open_connection("127.0.0.1", plan["port"], limit=1 << 22)
+async def sse(plan: dict[str, Any], port: int, request: dict[str, Any]) -> Stream:
+    reader, writer = await asyncio.open_connection("127.0.0.1", port, limit=1 << 22)
     stream = Stream(asked=time.perf_counter())
     writer.write(_http(plan, request))
     end = b""
@@ -68,13 +69,14 @@ async def sse(plan: dict[str, Any], request: dict[str, Any]) -> Stream:
     return stream
 
 
-async def socket(plan: dict[str, Any], request: dict[str, Any]) -> Stream:
+async def socket(plan: dict[str, Any], port: int, request: dict[str, Any]) -> Stream:
     """The chat's websocket: connected before the clock starts, as a page is."""
-    reader, writer = await asyncio.open_connection("127.0.0.1", plan["port"], limit=1 << 22)
+    reader, writer = await asyncio.open_connection("127.0.0.1", port, limit=1 << 22)
     key = "Upgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Version: 13\r\n"
-    key += "Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nHost: 127.0.0.1:{port}\r\n"
+    key += "Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n"
+    key += f"Host: 127.0.0.1:{port}\r\nOrigin: http://127.0.0.1:{port}\r\n"
     more = "".join(f"{n}: {v}\r\n" for n, v in request["headers"].items())
-    head = f"GET {request['path']} HTTP/1.1\r\n" + key.format(port=plan["port"]) + more + "\r\n"
+    head = f"GET {request['path']} HTTP/1.1\r\n" + key + more + "\r\n"
     writer.write(head.encode())
     answer = await reader.readuntil(b"\r\n\r\n")
     if b" 101 " not in answer:
@@ -110,20 +112,21 @@ async def socket(plan: dict[str, Any], request: dict[str, Any]) -> Stream:
 
 async def run(plan: dict[str, Any]) -> dict[str, Any]:
     one = socket if plan["kind"] == "ws" else sse
-    requests = plan["requests"]
+    requests, ports = plan["requests"], plan["ports"]
     cpu = time.process_time()
     if plan.get("sequential"):
-        streams = [await one(plan, request) for request in requests]
+        streams = [await one(plan, ports[0], request) for request in requests]
     else:
         # At any moment, as people come. Every 50 ms, with a token of each stream every 50 ms, all
         # streams would beat as one, and each newcomer would wait for the same two hundred tokens.
         moments = random.Random(len(requests))
 
-        async def later(moment: float, request: dict[str, Any]) -> Stream:
+        async def later(moment: float, port: int, request: dict[str, Any]) -> Stream:
             await asyncio.sleep(moment)
-            return await one(plan, request)
+            return await one(plan, port, request)
 
-        begun = [(plan.get("spread", 0) * moments.random(), request) for request in requests]
+        spread = plan.get("spread", 0)
+        begun = zip((spread * moments.random() for _ in requests), itertools.cycle(ports), requests)
         streams = list(await asyncio.gather(*(later(*each) for each in begun)))
     missing = [s for s in streams if s.tokens != plan["tokens"]]
     if missing:

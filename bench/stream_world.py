@@ -95,13 +95,13 @@ def chats(world: World, count: int) -> list[tuple[Chat, str]]:
     return [(conversations.create_chat(user, PROVIDER), cookie) for user, cookie in spread]
 
 
-def requests_of_chats(world: World, count: int, port: int, text: str, most: int) -> list[Any]:
+def requests_of_chats(world: World, count: int, text: str, most: int) -> list[Any]:
     """Websocket requests for `bench.stream_load`."""
     options = {"max_tokens": most}
     return [
         {
             "path": f"/ws/chat/{chat.pk}",
-            "headers": {"Cookie": cookie, "Origin": f"http://127.0.0.1:{port}"},
+            "headers": {"Cookie": cookie},
             "body": {"text": text, "options": options},
         }
         for chat, cookie in chats(world, count)

@@ -6,7 +6,7 @@ with an upstream that then sends as fast as it can. Beside it stands the process
 path's own process spent on a token, which hardly depends on what else the machine does. The time
 to the first token is measured with requests one after another, and with 200 streams of 20 tokens a
 second that begin at random moments of ten seconds. Each path runs in one process; the load has its
-own.
+own. The crowd is also sent to a web process for each core, as docs/deploy.md begins with.
 """
 
 from __future__ import annotations
@@ -47,11 +47,13 @@ MIB = 1 << 20
 
 @dataclass(frozen=True)
 class Path_:
-    """A way to the upstream: `requests(count, text, tokens)` makes what the load sends."""
+    """A way to the upstream: `requests(count, text, tokens)` makes what the load sends. `process`
+    serves the first of the ports.
+    """
 
     name: str
     kind: str
-    port: int
+    ports: tuple[int, ...]
     path: str
     requests: Callable[[int, str, int], list[Any]]
     process: psutil.Process
@@ -84,6 +86,7 @@ def _paths(stack: ExitStack, *, litellm: bool) -> tuple[dict[str, Path_], psutil
     bare, beside = stack.enter_context(_app("bare", BENCH_UPSTREAM=chat))
     world = stream_world.build(base)
     port, pid = stack.enter_context(served(os.environ["DATABASE_URL"]))
+    second, _ = stack.enter_context(served(os.environ["DATABASE_URL"]))
     site = psutil.Process(pid)
 
     def plain(headers: Callable[[int], dict[str, str]], model: str) -> Any:
@@ -105,20 +108,24 @@ def _paths(stack: ExitStack, *, litellm: bool) -> tuple[dict[str, Path_], psutil
         return {"Authorization": f"Bearer {secret}", "X-Provider": rows.PROVIDER}
 
     def pages(count: int, text: str, tokens: int) -> list[Any]:
-        return stream_world.requests_of_chats(world, count, port, text, tokens)
+        return stream_world.requests_of_chats(world, count, text, tokens)
 
     model = stream_world.MODEL
     v1 = "/v1/chat/completions"
     found = [
-        Path_("direct", "sse", upstream, "/v1/proxy/chat/completions", plain(_none, model), source),
-        Path_("bare", "sse", bare, "/bare", plain(_none, model), beside),
-        Path_("websocket", "ws", port, "", pages, site),
-        Path_("relay", "sse", port, v1, plain(programs, model), site),
+        Path_(
+            "direct", "sse", (upstream,), "/v1/proxy/chat/completions", plain(_none, model), source
+        ),
+        Path_("bare", "sse", (bare,), "/bare", plain(_none, model), beside),
+        Path_("websocket", "ws", (port, second), "", pages, site),
+        Path_("relay", "sse", (port, second), v1, plain(programs, model), site),
     ]
     if litellm:
         proxy, key, process = stack.enter_context(_litellm(base))
         headers = {"Authorization": key}
-        found.append(Path_("litellm", "sse", proxy, v1, plain(lambda _: headers, "bench"), process))
+        found.append(
+            Path_("litellm", "sse", (proxy,), v1, plain(lambda _: headers, "bench"), process)
+        )
     return {path.name: path for path in found}, site
 
 
@@ -190,13 +197,22 @@ _runs = itertools.count(1)
 
 
 def _load(
-    path: Path_, count: int, tokens: int, rate: int = 0, *, together: bool = False, **plan: Any
+    path: Path_,
+    count: int,
+    tokens: int,
+    rate: int = 0,
+    *,
+    together: bool = False,
+    processes: int = 1,
+    **plan: Any,
 ) -> dict[str, float]:
-    """One run of the load; `together`: one token each comes before all streams are open."""
+    """One run of the load, its streams in turn to so many `processes` of the path; `together`: one
+    token each comes before all are open.
+    """
     text = f"n={tokens} rate={rate} of={count if together else 1} run={next(_runs)}"
     given = {
         "kind": path.kind,
-        "port": path.port,
+        "ports": path.ports[:processes],
         "path": path.path,
         "tokens": tokens,
         "requests": path.requests(count, text, tokens),
@@ -268,12 +284,16 @@ def _waits(paths: dict[str, Path_], repeats: int) -> list[Result]:
             found[name].append(_load(path, 60, 5, sequential=True))
     results += _added("one after another", found, "p50", 2.0)
     crowd: dict[str, list[dict[str, float]]] = {}
+    shared: dict[str, list[dict[str, float]]] = {}
     for name, path in paths.items():
         if name == "litellm":
             continue  # 200 x 20 tokens a second is more than it can carry (stack.md 5)
         tokens = RATE * STEADY_SECONDS
         crowd[name] = [_load(path, 200, tokens, RATE, spread=SPREAD_SECONDS)]
-    for name in ("websocket", "relay"):
+        if len(path.ports) > 1:
+            two = _load(path, 200, tokens, RATE, spread=SPREAD_SECONDS, processes=2)
+            shared[name] = [two]
+    for name in shared:
         results.append(
             Result(f"streaming: processor per token, 200 streams of {RATE}/s, {name}",
                    "bare ASGI: parse and hash", "us", crowd[name][0]["processor"],
@@ -281,6 +301,9 @@ def _waits(paths: dict[str, Path_], repeats: int) -> list[Result]:
         )  # fmt: skip
     results += _added("200 streams", crowd, "p50", 2.0)
     results += _added("200 streams", crowd, "p95", 12.0)
+    shared["direct"] = crowd["direct"]
+    results += _added("200 streams in two web processes", shared, "p50", 2.0)
+    results += _added("200 streams in two web processes", shared, "p95", 12.0)
     return results
 
 
@@ -310,7 +333,7 @@ def _stalled(paths: dict[str, Path_], site: psutil.Process) -> list[Result]:
     before = site.memory_info().rss
     links = []
     for request in path.requests(STALLED, text, STALLED_TOKENS):
-        link = socket.create_connection(("127.0.0.1", path.port))
+        link = socket.create_connection(("127.0.0.1", path.ports[0]))
         link.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 1 << 16)
         body = json.dumps(request["body"]).encode()
         head = f"POST {path.path} HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Length: {len(body)}\r\n"
