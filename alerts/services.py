@@ -169,12 +169,20 @@ def sweep(now: dt.datetime | None = None) -> int:
     """
     now = now or timezone.now()
     now_unix, final = clock.now_unix(), _final_block()
-    Rule.objects.filter(deleted_at__lt=now - UNDO_FOR).delete()
+    _forget_deleted(now)
     told = 0
     for kind in Kind:
         for rules in _batches(kind):
             told += _look(kind, rules, now, now_unix, final)
     return told
+
+
+def _forget_deleted(now: dt.datetime) -> None:
+    """Held while it is deleted: one that is brought back this moment stays, or is too late."""
+    old = Rule.objects.filter(deleted_at__lt=now - UNDO_FOR)
+    if old.exists():
+        with transaction.atomic():
+            Rule.objects.filter(pk__in=[rule.pk for rule in old.select_for_update()]).delete()
 
 
 def _batches(kind: Kind) -> Iterator[list[Rule]]:

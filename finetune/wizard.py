@@ -86,8 +86,7 @@ def choose_model(draft: Draft, provider: str, service_name: str, model: str) -> 
         raise Problem("unknown_model", _("Choose one of the provider's models."))
     draft.provider, draft.serving = listing.provider, listing.serving
     draft.service_name, draft.model = listing.service_name, model
-    draft.pending = None
-    draft.save()
+    _keep(draft, "provider", "serving", "service_name", "model")
 
 
 def choose_dataset(draft: Draft, dataset: Dataset | None, root: str) -> None:
@@ -98,15 +97,22 @@ def choose_dataset(draft: Draft, dataset: Dataset | None, root: str) -> None:
         raise Problem("no_dataset", _("Choose a dataset, or write a root: 0x and 64 hex digits."))
     if dataset is not None and dataset.state != DatasetState.GOOD:
         raise Problem("dataset_not_ready", _("This dataset has problems or is not checked yet."))
-    draft.pending = None
-    draft.save()
+    _keep(draft, "dataset", "dataset_hash")
 
 
 def configure(draft: Draft) -> None:
     """Step 3: its parameters. Raises tuning.BadParameters with every problem at once."""
     tuning.parse_parameters(draft.parameters)
+    _keep(draft, "parameters", "wait")
+
+
+def _keep(draft: Draft, *names: str) -> None:
+    """Store what one step says and nothing else: another tab may be at another step."""
     draft.pending = None
-    draft.save()
+    values = {name: getattr(draft, name) for name in names}
+    rows = Draft.objects.filter(pk=draft.pk)
+    if not rows.update(**values, pending=None, updated_at=timezone.now()):
+        draft.save(force_insert=True)  # it became a task meanwhile; what was written stays
 
 
 def values_of(text: str) -> dict[str, str]:

@@ -267,8 +267,7 @@ def bring_back(user: User, preset: int) -> bool:
             raise _full()
         if own is not None and own.name.casefold() in {x.name.casefold() for x in known}:
             raise _taken(own.name)
-        OwnPreset.objects.filter(pk=preset).update(deleted_at=None)
-    return True
+        return bool(OwnPreset.objects.filter(pk=preset).update(deleted_at=None))
 
 
 def _full() -> BadPrompt:
@@ -280,9 +279,12 @@ def _taken(name: str) -> BadPrompt:
 
 
 def purge() -> int:
-    """Delete for good what was deleted a while ago."""
-    gone = OwnPreset.objects.filter(deleted_at__lt=timezone.now() - UNDO_FOR)
-    return int(gone.delete()[0])
+    """Delete for good what was deleted a while ago; held meanwhile, so that what is brought back at
+    the last second stays, or is too late."""
+    with transaction.atomic():
+        rows = OwnPreset.objects.filter(deleted_at__lt=timezone.now() - UNDO_FOR)
+        gone = [row.pk for row in rows.select_for_update().only("pk")]
+        return int(OwnPreset.objects.filter(pk__in=gone).delete()[0])
 
 
 def _own(row: OwnPreset) -> Own | None:

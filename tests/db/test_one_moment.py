@@ -1,10 +1,10 @@
-"""What several statements read while the follower commits a block between two of them."""
+"""What several statements do while somebody else commits between two of them."""
 
 from __future__ import annotations
 
 import datetime as dt
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from threading import Thread
 from typing import Any
 
@@ -13,6 +13,15 @@ from django.db import connection
 from django.utils import timezone
 
 from accounts import history
+from accounts.errors import Problem
+from accounts.models import User
+from alerts import services as alerts
+from alerts.kinds import Kind
+from alerts.models import Rule
+from finetune import wizard
+from finetune.models import Draft
+from inference import presets
+from inference.models import OwnPreset
 from ledger import selectors
 from ledger.models import Ledger, Movement, SubAccount
 from operators import flows
@@ -25,8 +34,9 @@ pytestmark = pytest.mark.django_db(transaction=True)
 
 
 @contextmanager
-def committed_after(table: str, act: Callable[[], None]) -> Iterator[None]:
-    """Somebody else commits `act` as soon as rows of `table` were read for the first time."""
+def committed_before(part: str, act: Callable[[], None]) -> Iterator[None]:
+    """Somebody else commits `act` before the first statement that holds `part`; at the end, where a
+    lock keeps it waiting."""
     acts = [act]
 
     def elsewhere() -> None:
@@ -35,17 +45,23 @@ def committed_after(table: str, act: Callable[[], None]) -> Iterator[None]:
         finally:
             connection.close()
 
+    other = Thread(target=elsewhere)
+
+    def waiting() -> bool:
+        rows = connection.connection.execute("SELECT FROM pg_locks WHERE NOT granted")
+        return bool(rows.rowcount)
+
     def wrapped(execute: Any, sql: str, *given: Any) -> Any:
-        found = execute(sql, *given)
-        if acts and f'FROM "{table}"' in sql:
-            other = Thread(target=elsewhere)
+        if acts and part in sql:
             other.start()
-            other.join(20)
-        return found
+            while other.is_alive() and not waiting():
+                other.join(0.01)
+        return execute(sql, *given)
 
     with connection.execute_wrapper(wrapped):
         yield
-    assert not acts, f"{table} was not read"
+    assert not acts, f"nothing was asked with {part}"
+    other.join(20)
 
 
 def _transfer() -> None:
@@ -76,7 +92,7 @@ def funded() -> None:
 
 
 def test_no_money_is_in_two_places_or_in_none(funded: None) -> None:
-    with committed_after("ledger_ledger", _transfer):
+    with committed_before('FROM "ledger_subaccount"', _transfer):
         found = selectors.account(ALICE)
     assert found.ledger is not None
     lies = sum(position.balance for position in found.positions)
@@ -88,7 +104,7 @@ def test_no_money_is_in_two_places_or_in_none(funded: None) -> None:
 
 def test_a_statement_is_of_one_moment(funded: None) -> None:
     today = timezone.now().date()
-    with committed_after("ledger_movement", _transfer):
+    with committed_before('FROM "ledger_ledger"', _transfer):
         sheet = history.statement(ALICE, today.replace(day=1), today)
     assert sheet.adds_up and sheet.closing.available == 10 * ONE
 
@@ -103,7 +119,56 @@ def test_books_are_of_the_blocks_that_they_name() -> None:
         world.next_block()
         world.settle(ALICE, "success", 5)
 
-    with committed_after("ledger_settlement", block):
+    with committed_before('FROM "ledger_movement"', block):
         found = flows.books(PETRA, Period("all"), final)
     assert found.agrees and (found.settled, found.charged, found.logged) == (10, 10, 10)
     assert flows.books(PETRA, Period("all"), world.block).settled == 15
+
+
+def test_a_rule_that_was_brought_back_at_the_last_second_is_there() -> None:
+    rule = alerts.add(User.objects.for_address(ALICE), alerts.Wish(Kind.SIGNER, PETRA))
+    alerts.delete(rule)
+    said: list[bool] = []
+
+    def restore() -> None:
+        with suppress(Problem):  # too late
+            alerts.restore(rule)
+            said.append(True)
+
+    with committed_before('DELETE FROM "alerts_rule"', restore):
+        alerts.sweep(timezone.now() + alerts.UNDO_FOR)
+    assert Rule.objects.filter(deleted_at=None).exists() == bool(said)
+
+
+def test_a_preset_that_was_brought_back_at_the_last_second_is_there(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    user = User.objects.for_address(ALICE)
+    preset = presets.save(user, "one", {}).id
+    OwnPreset.objects.update(deleted_at=timezone.now() - presets.UNDO_FOR)
+    monkeypatch.setattr(presets, "comes_back", lambda *_: True)  # a moment ago it did
+
+    said: list[bool] = []
+
+    def bring_back() -> None:
+        said.append(presets.bring_back(user, preset))
+
+    with committed_before('DELETE FROM "inference_ownpreset"', bring_back):
+        presets.purge()
+    assert OwnPreset.objects.filter(deleted_at=None).exists() == said[0]
+
+
+def test_two_tabs_at_two_steps_of_one_draft_keep_what_both_say() -> None:
+    factories.contract(kind="fine-tuning")
+    draft = wizard.begin(User.objects.for_address(ALICE))
+    other = Draft.objects.get(pk=draft.pk)
+    root = "0x" + "ab" * 32
+    wizard.choose_dataset(draft, None, root)
+    other.parameters = other.parameters.replace("5", "4")
+    wizard.configure(other)
+    found = Draft.objects.get(pk=draft.pk)
+    assert (found.dataset_hash, found.parameters) == (root, other.parameters)
+    # What was written while it became a task in another tab stays, as a draft.
+    Draft.objects.all().delete()
+    wizard.configure(other)
+    assert Draft.objects.get().parameters == other.parameters
