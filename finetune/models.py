@@ -6,17 +6,22 @@ says (deliverables, settlements) is not copied but read from the ledger's rows.
 
 from __future__ import annotations
 
+import datetime as dt
 import uuid
 from typing import ClassVar
 
 from django.db import models
 from django.db.models import Q
+from django.utils import timezone
 from django.utils.translation import gettext_noop as N_
 
 from accounts.crypto import SealedField
 from accounts.models import User
 from chain.fields import AddressField, NeuronField
 from protocol import tuning
+
+#: A provider that was asked for so long without an answer is said to be silent.
+SILENCE = dt.timedelta(hours=1)
 
 
 class StoredFile(models.Model):
@@ -235,6 +240,12 @@ class Task(models.Model):
     @property
     def ended(self) -> bool:
         return self.progress in tuning.ENDED
+
+    @property
+    def silent(self) -> bool:
+        """Whether it goes on by what its provider said long ago: nothing came since."""
+        told = self.looked_at or self.created_at
+        return not self.ended and self.failures > 0 and timezone.now() - told > SILENCE
 
 
 class Passage(models.Model):

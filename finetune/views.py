@@ -186,7 +186,7 @@ def _page(task: Task, level: str) -> pages.TaskPage:
         level=level,
         levels=pages_parts.options(tuple((value, _(label)) for value, label in LEVELS), level),
         chart=selectors.chart(task, curve),
-        left=pages.time_left(reading.left(curve) if running else None, curve),
+        left=pages.time_left(reading.left(curve) if running and not task.silent else None, curve),
         price=_price(task, parameters),
         readable=parameters is not None,
         cancellable=task.progress in tuning.CANCELLABLE,

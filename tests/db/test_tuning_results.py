@@ -198,6 +198,7 @@ def test_a_key_that_was_changed_on_the_way_makes_no_result_wrong(alice: User) ->
     factories.service(task.provider, kind="fine-tuning", tee_signer=factories.address("older key"))
     page = judged()
     assert task.result_state == "wrong" and "has not named for this provider" in page
+    assert "Not with this file" in page and "Best after the file was checked" not in page
     assert "do not acknowledge" in page and 'data-testid="task-report"' in page
     # Named since: by its history, or now; whether it is accepted decides about settling.
     ServiceChange.objects.filter(pk=change.pk).update(at=timezone.now())

@@ -24,7 +24,7 @@ from django.utils import timezone
 from accounts.models import User
 from devnet import accounts as cast
 from finetune import broker, deploying, follow, offers, pages, results, selectors, wizard
-from finetune.models import Dataset, DatasetState, Passage, ProviderFacts, Task
+from finetune.models import Dataset, DatasetState, LogPart, Passage, ProviderFacts, Task
 from ledger import selectors as ledger
 from ledger.models import SubAccount
 from net import queue
@@ -142,9 +142,40 @@ def test_a_failed_task_says_what_it_cost_and_can_be_reported(alice: User) -> Non
     assert hashlib.sha256(b"{}").hexdigest() in shown()
     stepper = shown().partition('class="stepper"')[2].partition("</ol>")[0]
     assert stepper.count("<time") == 1
+    # Where the chain names none, nothing is awaited, and nobody will check what it was then.
+    SubAccount.objects.update(deliverables=[])
+    assert "<dd>nothing was settled</dd>" in shown() and "Nothing was logged." in shown()
+    assert shown().count("was not checked then") == 2
     # Of one that is asked after no more nobody says that it is.
     Task.objects.update(error="Its log cannot be read.", looked_at=timezone.now(), look_next=None)
     assert "nobody asks again" in shown() and "we keep asking" not in shown()
+
+
+def test_a_provider_that_tells_nothing_any_more_is_said_to_be_silent(alice: User) -> None:
+    """One that is gone for good, or answers 404 for ever: in the list too, with what to do."""
+    task = made(alice, named=False, progress=tuning.TRAINING, error="The provider says: no task.")
+    told = timezone.now() - timedelta(days=3)
+    log = "".join(f"2026-01-01T00:00:{n:02}Z step {n}/30 loss: 1.5\n" for n in range(20))
+    LogPart.objects.create(task=task, offset=0, text=log)
+    client, said = signed_in(cast.user(1)), 'data-testid="task-silent"'
+
+    def shown(path: str) -> str:
+        return client.get(path).content.decode()
+
+    here = f"/fine-tuning/tasks/{task.pk}"
+    for looked_at, failures, silent in (
+        (timezone.now(), 2, False),  # it may be back in a minute
+        (told, 0, False),
+        (told, 2, True),
+        (None, 2, False),  # made a moment ago
+    ):
+        Task.objects.update(looked_at=looked_at, failures=failures)
+        assert (said in shown(here)) is (said in shown("/fine-tuning")) is silent
+        assert ("by the pace" in shown(here)) is not silent
+    Task.objects.update(created_at=told)
+    assert "nothing told yet" in shown("/fine-tuning") and said in shown(here)
+    Task.objects.update(progress=tuning.FAILED)
+    assert said not in shown(here) + shown("/fine-tuning")
 
 
 @pytest.fixture
