@@ -113,7 +113,12 @@ field?.addEventListener("change", async () => {
     const rows = tn("{n} good row", "{n} good rows", found.rows);
     const faults = tn("{n} problem", "{n} problems", found.count);
     if (found.count) { say(t("{rows}, {faults}. Mend the file and choose it again.", { rows, faults })); return; }
-    say(found.rows < 10 ? t("{rows}, no problems. Ten and more are advised.", { rows }) : t("{rows}, no problems.", { rows }));
+    const tokens = found.tokens.toLocaleString("en");
+    say([
+      t("{rows}, about {tokens} tokens, no problems.", { rows, tokens }),
+      found.rows < 10 && t("Ten rows and more are advised."),
+      found.duplicates && tn("{n} row repeats an earlier one.", "{n} rows repeat an earlier one.", found.duplicates),
+    ].filter(Boolean).join(" "));
     button.hidden = false;
   } catch (error) {
     if (field.files[0] !== file) return;

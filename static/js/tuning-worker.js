@@ -18,10 +18,11 @@ function conversation(messages) {
   });
   if (!messages.some((message) => message.role === "user")) throw new Error("messages: nobody is the user");
   if (messages.at(-1).role !== "assistant") throw new Error("messages: the last one is not the assistant's");
-  return "messages";
+  return ["messages", messages.slice(0, -1).map((message) => message.content).join("\n"), messages.at(-1).content];
 }
 
-function kindOf(text) {
+// What kind of row it is, what the model is given, and what it should say.
+function parsed(text) {
   let row;
   try { row = JSON.parse(text); } catch { throw new Error("not valid JSON"); }
   if (typeof row !== "object" || row === null || Array.isArray(row)) throw new Error("expected a JSON object");
@@ -30,14 +31,30 @@ function kindOf(text) {
     if (typeof (row.input ?? "") !== "string") throw new Error("input: expected a text");
     filled(row, "instruction");
     filled(row, "output");
-    return "instruction";
+    return ["instruction", row.input?.trim() ? `${row.instruction}\n${row.input}` : row.instruction, row.output];
   }
-  if ("text" in row) { filled(row, "text"); return "text"; }
+  if ("text" in row) { filled(row, "text"); return ["text", "", row.text]; }
   throw new Error("expected instruction and output, messages, or text");
 }
 
+// As finetune/checking.py counts them: four bytes each.
+const estimate = (text) => Math.ceil(new TextEncoder().encode(text).length / 4);
+
+// 53 bits (cyrb53) of a row stand for it: rows themselves would fill the memory.
+function digestOf(text) {
+  let [high, low] = [0xdeadbeef, 0x41c6ce57];
+  for (let at = 0; at < text.length; at += 1) {
+    const code = text.charCodeAt(at);
+    high = Math.imul(high ^ code, 2654435761);
+    low = Math.imul(low ^ code, 1597334677);
+  }
+  high = Math.imul(high ^ (high >>> 16), 2246822507) ^ Math.imul(low ^ (low >>> 13), 3266489909);
+  low = Math.imul(low ^ (low >>> 16), 2246822507) ^ Math.imul(high ^ (high >>> 13), 3266489909);
+  return 4294967296 * (2097151 & low) + (high >>> 0);
+}
+
 class Check {
-  constructor() { Object.assign(this, { line: 0, rows: 0, kind: "", count: 0, problems: [] }); }
+  constructor() { Object.assign(this, { line: 0, rows: 0, kind: "", tokens: 0, duplicates: 0, count: 0, problems: [], known: new Set() }); }
 
   add(line, text) {
     this.count += 1;
@@ -51,10 +68,14 @@ class Check {
     try { text = new TextDecoder("utf-8", { fatal: true }).decode(bytes); } catch { this.add(this.line, "not UTF-8"); return; }
     if (!text.trim()) return;
     try {
-      const kind = kindOf(text);
+      const [kind, given, answer] = parsed(text);
       if (this.kind && kind !== this.kind) throw new Error(`a ${kind} row in a file of ${this.kind} rows`);
       this.kind = kind;
       this.rows += 1;
+      this.tokens += estimate(given) + estimate(answer);
+      const digest = digestOf(`${given}\0${answer}`);
+      if (this.known.has(digest)) this.duplicates += 1;
+      this.known.add(digest);
     } catch (error) { this.add(this.line, error.message); }
   }
 }
@@ -92,7 +113,7 @@ function joined(first, second) {
 
 addEventListener("message", async (event) => {
   try {
-    const { rows, kind, count, problems } = await check(event.data);
-    postMessage({ done: true, rows, kind, count, problems });
+    const { rows, tokens, duplicates, count, problems } = await check(event.data);
+    postMessage({ done: true, rows, tokens, duplicates, count, problems });
   } catch (error) { reportError(error); } // a file that is gone: the page hears of errors, not of promises
 });

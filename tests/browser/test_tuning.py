@@ -120,6 +120,11 @@ def test_dataset_to_decrypted_adapter_to_chat(
     expect(page.locator("[data-upload-problems] li")).to_have_text(
         ["line 2: text: is empty", "line 3: not valid JSON"]
     )
+    same = b'{"text": "a"}\n' * 20
+    field.set_input_files({"name": "same.jsonl", "mimeType": "text/plain", "buffer": same})
+    expect(page.locator("[data-upload-status]")).to_have_text(
+        "20 good rows, about 20 tokens, no problems. 19 rows repeat an earlier one."
+    )
     lesson = {**GARDEN, **{f"What is thing {n}?": f"Thing {n} is blue." for n in range(4)}}
     rows = [{"instruction": asked, "output": answer} for asked, answer in lesson.items()]
     good = "\n".join(json.dumps(row) for row in rows).encode()
@@ -226,7 +231,7 @@ def test_dataset_to_decrypted_adapter_to_chat(
     page.set_viewport_size({"width": 1280, "height": 900})
     page.goto(f"{asgi_server}/fine-tuning#datasets")
     expect(page.get_by_test_id("own-model")).to_contain_text(MODEL_NAME)
-    page.get_by_role("link", name="0G storage", exact=True).click()
+    page.get_by_role("link", name="Publish in 0G storage", exact=True).click()
     expect(page.get_by_test_id("tx-review")).to_be_visible()
     publishing = page.url
     sound(page, publishing)
