@@ -13,7 +13,7 @@ from accounts import money
 from accounts.addresses import short
 from accounts.http import uuid_of
 from accounts.models import User
-from finetune import reading, selectors
+from finetune import pages, reading, selectors
 from finetune.models import Task
 from probes.charts import Chart, Point, Value, series
 from protocol import tuning
@@ -99,8 +99,8 @@ def _rows(runs: Sequence[Run]) -> tuple[Row, ...]:
         Row(_("Provider"), tuple(short(run.task.provider) for run in runs)),
         Row(_("Dataset"), tuple(_dataset(run.task) for run in runs)),
         *(
-            Row(name, tuple(one.get(name, UNKNOWN) for one in settings))
-            for name in tuning.Parameters.__dataclass_fields__
+            Row(_(label), tuple(one.get(name, UNKNOWN) for one in settings))
+            for name, (label, _hint) in pages.SETTINGS.items()
         ),
         Row(_("State"), tuple(run.task.progress for run in runs)),
         Row(_("Steps told"), tuple(str(run.curve.step or UNKNOWN) for run in runs)),

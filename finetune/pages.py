@@ -181,7 +181,7 @@ class Field:
 
 
 #: What most people set first.
-_LABELS = {
+SETTINGS = {
     "num_train_epochs": (
         N_("Epochs"),
         N_("1 to 10, whole. How often the dataset is read; the price grows with it."),
@@ -207,7 +207,7 @@ def fields(values: dict[str, str], errors: dict[str, str]) -> tuple[Field, ...]:
         Field(
             name, _(label), values.get(name, ""), _(hint), problems.of_setting(errors.get(name, ""))
         )
-        for name, (label, hint) in _LABELS.items()
+        for name, (label, hint) in SETTINGS.items()
     )
 
 

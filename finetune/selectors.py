@@ -182,7 +182,14 @@ def chart(task: Task, found: reading.Curve) -> Chart | None:
         unit="loss",
         series=lines,
         points=points,
-        note=_("By step, as the provider’s log says"),
+        note=(
+            _(
+                "By step, as the provider’s log says. Lower is closer to your examples; an "
+                "evaluation loss that rises meanwhile means that they are learnt by heart."
+            )
+            if evaluated
+            else _("By step, as the provider’s log says. Lower is closer to your examples.")
+        ),
         axis=_("Step"),
         csv=f"/fine-tuning/tasks/{task.pk}/loss.csv",
     )

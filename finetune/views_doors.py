@@ -14,7 +14,7 @@ from django.shortcuts import get_object_or_404
 from django.utils.translation import gettext as _
 from django.views.decorators.http import require_GET, require_http_methods, require_POST
 
-from accounts import limits
+from accounts import limits, money
 from accounts.errors import Problem
 from accounts.http import user_of
 from accounts.problems import answer, body_of, json_door, signed_in, text_of
@@ -220,7 +220,8 @@ def prepare_task(request: HttpRequest, draft: Draft) -> HttpResponse:
                 _field(_("Nonce"), str(wanted.nonce)),
                 _field(
                     _("Price (not signed)"),
-                    _("%(price)s neuron per token and epoch") % {"price": f"{wanted.price:,}"},
+                    _("%(price)s 0G per 1M tokens and epoch")
+                    % {"price": money.exact(wanted.price * 10**6)},
                 ),
                 _field(_("Settings (not signed)"), " ".join(draft.parameters.split())),
             ],

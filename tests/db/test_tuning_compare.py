@@ -63,8 +63,8 @@ def test_what_differs_and_the_lowest_loss_and_a_line_for_each(alice: User) -> No
     page = comparing.page(alice, [str(long.pk), str(brief.pk), str(long.pk), "not-an-id"])
     assert [one.task for one in page.runs] == [long, brief]
     rows = {row.label: row for row in page.rows}
-    assert rows["num_train_epochs"].values == ("1", "2") and rows["num_train_epochs"].differs
-    assert rows["learning_rate"].values == ("0.0002", "0.0002")
+    assert rows["Epochs"].values == ("1", "2") and rows["Epochs"].differs
+    assert rows["Learning rate"].values == ("0.0002", "0.0002")
     assert not rows["Base model"].differs and rows["Fee"].values == ("–", "0.01 0G")
     assert rows["Last loss"].values == ("1.25", "1.75") and rows["Last loss"].best == 0
     assert rows["First loss"].best is None and rows["Last evaluation loss"].best is None
@@ -81,7 +81,7 @@ def test_equal_unreadable_and_silent_runs_win_nothing(alice: User) -> None:
     assert last.best is None
     odd = run(alice, "nothing here\n", parameters="{not json")
     page = comparing.page(alice, [str(odd.pk), str(same[0].pk)])
-    (epochs,) = [row for row in page.rows if row.label == "num_train_epochs"]
+    (epochs,) = [row for row in page.rows if row.label == "Epochs"]
     assert epochs.values == ("–", "1")
     quiet = comparing.page(alice, [str(odd.pk), str(run(alice, "").pk)])
     assert quiet.chart is None and quiet.rows

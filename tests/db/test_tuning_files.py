@@ -17,14 +17,14 @@ from django.core.cache import cache
 from django.utils import timezone
 from eth_utils.crypto import keccak
 
-from accounts import crypto
+from accounts import crypto, money
 from accounts.crypto import Unreadable
 from accounts.errors import Problem
 from accounts.models import User
 from attestation import leases
 from attestation.models import Verification
 from devnet import accounts as cast
-from finetune import files, follow, results, selectors, services, wizard
+from finetune import files, follow, pricing, results, selectors, services, wizard
 from finetune.models import Dataset, Draft, Piece, Task
 from net.cache import keep
 from protocol.storage import hash_file
@@ -212,6 +212,8 @@ def test_a_draft_is_saved_step_by_step_and_typed_text_is_kept(alice: User, setti
         )
         plain = [" ".join(re.sub("<[^>]*>", "", part).split()) for part in parts]
         assert plain == [product + rest, lacking]
+        least, most = (money.short(n) for n in sorted(pricing.DOCUMENTED_RESERVE.values()))
+        assert (f"the reserve is {least} to {most} 0G" in text) is (model == "m")
     Draft.objects.update(provider=ALICE, model="m", dataset=None, dataset_hash="0x" + "ab" * 32)
     wrong = {**dict.fromkeys(wizard.values_of(draft.parameters), "1"), "learning_rate": "2e-4"}
     answer = mine.post(f"{base}/config", wrong)

@@ -12,6 +12,7 @@ import pytest
 from asgiref.sync import async_to_sync
 from django.utils import timezone
 
+from accounts import money
 from accounts.models import User
 from devnet import accounts as cast
 from finetune import wizard
@@ -44,7 +45,7 @@ def test_a_task_is_created_at_the_price_that_was_shown(alice: User) -> None:
     draft.save()
     here, client = f"/fine-tuning/new/{draft.pk}/task", signed_in(cast.user(1))
     asked = client.post(f"{here}/prepare", "{}", content_type=JSON).json()
-    price = f"{listed.price_per_token:,} neuron per token and epoch"
+    price = f"{money.exact(listed.price_per_token * 10**6)} 0G per 1M tokens and epoch"
     assert {"name": "Price (not signed)", "value": price} in asked["fields"]
     # Two tabs sign the same; what was signed before an edit is told from a stranger's signature.
     assert client.post(f"{here}/prepare", "{}", content_type=JSON).json() == asked
