@@ -35,7 +35,8 @@ class Raw:
 @dataclass(frozen=True)
 class InspectPage:
     """The request inspector. `token` names the program whose request it was: then the bytes (`size`
-    of those sent) only passed through (`inference.openai`).
+    of those sent) only passed through (`inference.openai`). `signature` is the provider's reply as
+    it came, "" where there is none.
     """
 
     turn: TurnView
@@ -50,6 +51,7 @@ class InspectPage:
     python: str
     token: str = ""
     size: int = 0
+    signature: str = ""
 
 
 def page(turn: Turn) -> InspectPage:
@@ -82,6 +84,7 @@ def page(turn: Turn) -> InspectPage:
         python=_python(url, body),
         token=turn.token.label if turn.token is not None else "",
         size=turn.request_bytes,
+        signature=json.dumps(turn.signature, indent=2)[:SHOWN_CHARS] if turn.signature else "",
     )
 
 

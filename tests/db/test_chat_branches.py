@@ -418,8 +418,12 @@ def test_counted_fees_are_set_against_what_was_settled(chat: Chat) -> None:
 @pytest.mark.django_db
 def test_the_inspector_shows_the_bytes_and_commands_that_send_them(chat: Chat) -> None:
     turn = said(chat, 'It\'s `$(rm -rf /)` "quoted"\n</pre><script>alert(1)</script>', "x")
+    turn.signature = {"text": "aa:bb", "signature": "0x51", "note": "<script>alert(2)\u202e"}
+    turn.save()
     page = alice().get(f"/playground/chat/turns/{turn.pk}/inspect").content.decode()
-    assert "<script>alert(1)" not in page and "app-sk-…" in page
+    assert "<script>alert(" not in page and "app-sk-…" in page
+    # the reply as it came, for whoever checks it with a wallet library
+    assert "&quot;signature&quot;: &quot;0x51&quot;" in page and "\\u202e" in page
     assert "<dt>Asked</dt><dd><time" in page
     from inference import inspector
 

@@ -42,6 +42,7 @@ def run(language: str, text: str, site: str, **env: str) -> str:
     for printed, here in (
         (PRINTED, site),
         (PRINTED_MODEL, "test-model@"),
+        ('"zg-docs-reader"', '"test-model"'),
         (PRINTED_PROVIDER, factories.PETRA),
         ("curl -s", "curl --fail-with-body -s"),
     ):
@@ -68,15 +69,15 @@ def test_developers_get_what_the_guide_and_the_recipes_promise(
         token = tokens.create(alice, tokens.Wanted.of(wanted)).secret
         said = [
             run(language, text, asgi_server, ZGM_TOKEN=token)
-            for page in ("start-developer", "recipes")
+            for page in ("start-developer", "relay", "recipes")
             for language, text in blocks(page)
         ]
-    assert len(said) >= 10
-    lists, cheapest, asked, streamed, own, feed, ranked, table, changes, checked = said
+    lists, cheapest, asked, streamed, own, feed, proof, ranked, table, changes, checked = said
     assert '"model": "test-model"' in lists and "test-model" in cheapest
     assert "One two three" in asked and re.search(r"verified \d+ neuron", asked)
     assert '"verdict":"verified"' in streamed.replace(" ", "")
     assert '"verified"' in own and "<feed" in feed
+    assert "these bytes: True  the chain's key: True" in proof
     assert "0G a month  test-model" in ranked and table.count("\n") >= 1
     assert "nothing new 304" in changes and "inference" in checked
 
