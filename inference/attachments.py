@@ -102,7 +102,7 @@ def wanted(
         return []
     chosen = {file.pk: file for file in _of(chat).filter(pk__in=ids, turn=None)}
     if len(chosen) != len(set(ids)):
-        raise BadPrompt(_("A picture is not there any more. Choose it again."))
+        raise _not_there()
     old = list(_of(chat).filter(turn=again)) if again is not None else []
     found = [
         *(file for file in old if had is None or file.pk in had),
@@ -116,11 +116,19 @@ def wanted(
     return found
 
 
+def _not_there() -> BadPrompt:
+    return BadPrompt(_("A picture is not there any more. Choose it again."))
+
+
 def attach(turn: Turn, files: Sequence[File]) -> None:
-    """Make them the question's: unsent ones as they are, another version's as copies."""
+    """Make them the question's: unsent ones as they are, another version's as copies. Raises
+    BadPrompt where one went meanwhile, with a question of another device: its row would show none
+    of what it sends."""
     for number, file in enumerate(files):
         if file.turn_id is None:
-            File.objects.filter(pk=file.pk, turn=None).update(turn=turn, number=number)
+            free = File.objects.filter(pk=file.pk, turn=None)
+            if not free.update(turn=turn, number=number):
+                raise _not_there()
         else:
             same = Picture(file.data, file.media_type, file.width, file.height)
             _stored(turn.chat, turn, number, same)

@@ -200,6 +200,20 @@ def test_pictures_follow_versions_and_the_conversation(chat: Chat) -> None:
     )  # the third has no answer yet
 
 
+@pytest.mark.django_db
+def test_of_two_questions_with_one_picture_at_once_the_second_is_not_sent(chat: Chat) -> None:
+    declare()
+    picture = attachments.keep(chat, drawing(), "1.png").pk
+    late = attachments.wanted(chat, [picture], None)
+    asked = opening.open_turn(chat, "One", process="p", pictures=(picture,)).turn
+    end(asked)
+    with pytest.MonkeyPatch.context() as before:  # read before the other device had sent it
+        before.setattr(attachments, "wanted", lambda *_: late)
+        with pytest.raises(BadPrompt, match="not there any more"):
+            opening.open_turn(chat, "Two", process="p", pictures=(picture,))
+    assert Turn.objects.get().pk == asked == File.objects.get().turn_id
+
+
 @pytest.mark.django_db(transaction=True)
 def test_an_edited_question_takes_along_what_is_left_of_its_pictures(
     chat: Chat, client: Client
