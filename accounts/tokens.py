@@ -243,12 +243,13 @@ def used(token: AccessToken, now: datetime) -> None:
 
 
 #: Gives the token's number where `most` could be set aside for one request: token and secret still
-#: live, and its limit holds it. One statement, so that requests at the same time cannot pass the
-#: limit together; the relay puts the request's row behind it.
+#: live, and its limit holds it: where there is one, only of a request that cannot cost more
+#: (`bounded`). One statement, so that requests at the same time cannot pass the limit together; the
+#: relay puts the request's row behind it.
 RESERVE = """
 UPDATE accounts_accesstoken SET spent = spent + %(most)s, last_used_at = %(now)s
 WHERE id = %(token)s AND revoked_at IS NULL AND expires_at > %(now)s
-    AND (spend_limit IS NULL OR spend_limit >= spent + %(most)s)
+    AND (spend_limit IS NULL OR %(bounded)s AND spend_limit >= spent + %(most)s)
     AND (digest = %(digest)s OR (previous_digest = %(digest)s AND previous_until > %(now)s))
 RETURNING id
 """

@@ -100,13 +100,14 @@ def open_chat_turn(chat: Chat, turn: Turn, **given: Any) -> tuple[int, int, bool
 _RESERVED = f"WITH token AS ({tokens.RESERVE}) {INSERT} token RETURNING id"
 
 
-def open_relay_turn(turn: Turn, digest: str) -> bool:
-    """Set aside what a program's request can cost (`turn.fee`) and store its turn, both or neither
-    (1 statement). False where the token does not hold it (`accounts.tokens.reserve`).
+def open_relay_turn(turn: Turn, digest: str, *, bounded: bool = True) -> bool:
+    """Set aside what a program's request can cost (`turn.fee`, at most where it is `bounded`) and
+    store its turn, both or neither (1 statement). False where the token does not hold it
+    (`accounts.tokens.RESERVE`).
     """
     given = {
         **values(turn), "token": turn.token_id, "digest": digest, "most": turn.fee,
-        "now": turn.created_at,
+        "now": turn.created_at, "bounded": bounded,
     }  # fmt: skip
     with statements.prepared() as cursor:
         cursor.execute(_RESERVED, given)

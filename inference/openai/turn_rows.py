@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from uuid import uuid4
 
+from django.db.models import Q
 from django.utils import timezone
 
 from accounts import keys, tokens
@@ -18,8 +19,8 @@ from inference import costs, services, turn_sql
 from inference.failures import Failure
 from inference.models import State, Turn
 from inference.openai import outcome
-from inference.openai.asks import USUAL_MAX_TOKENS, Ask
-from inference.openai.choose import Grant
+from inference.openai.asks import CHAT, USUAL_MAX_TOKENS, Ask
+from inference.openai.choose import CACHED_SECONDS, Grant
 from inference.openai.errors import ApiError
 from protocol import fees
 
@@ -69,15 +70,17 @@ def open_row(grant: Grant, ask: Ask, process: str, request_sha256: str) -> Opene
         fee=reserved,
         **services.of_service(grant.listing, grant.signer),
     )
-    if not turn_sql.open_relay_turn(turn, grant.digest):
-        raise _why_not(grant.digest)
+    bounded = ask.endpoint != CHAT or ask.max_tokens > 0
+    if not turn_sql.open_relay_turn(turn, grant.digest, bounded=bounded):
+        raise _why_not(grant.digest, bounded)
     return Opened(turn.pk, reserved, turn.created_at)
 
 
-def _why_not(digest: str) -> ApiError:
+def _why_not(digest: str, bounded: bool) -> ApiError:
     """Why nothing could be set aside for a token whose grant was still known."""
-    token = AccessToken.objects.filter(digest=digest).first()
     now = timezone.now()
+    known = Q(digest=digest) | Q(previous_digest=digest, previous_until__gt=now)
+    token = AccessToken.objects.filter(known).first()
     word = tokens.state(token, now) if token is not None else "revoked"
     if word in ("revoked", "expired"):
         return ApiError(
@@ -85,6 +88,10 @@ def _why_not(digest: str) -> ApiError:
             f"token_{word}",
             f"This token was {word}." if word == "revoked" else "This token has expired.",
         )
+    if not bounded:  # it was read as one of a token without a limit
+        sentence = "This token's limits were changed a moment ago. Nothing was sent."
+        seconds = int(CACHED_SECONDS)
+        return ApiError(503, "busy", sentence, retry=True, retry_after=seconds)
     return ApiError(
         402,
         "spend_limit_reached",

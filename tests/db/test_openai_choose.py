@@ -215,6 +215,27 @@ def test_a_grant_is_read_once_and_a_request_costs_one_statement(token: AccessTok
         turn_rows.open_row(found, ask(), "p", "00")
 
 
+def test_a_spend_limit_given_a_moment_ago_holds_for_what_was_read_before(
+    token: AccessToken,
+) -> None:
+    """Without a limit nothing is set for a request that bounds nothing, and the answer may cost
+    more than was set aside."""
+    found = grant(token, ask())
+    AccessToken.objects.update(spend_limit=10**30)
+    with pytest.raises(ApiError, match="a moment ago") as refused:
+        turn_rows.open_row(found, ask(), "p", "00")
+    assert refused.value.retry and not Turn.objects.exists()
+    turn_rows.open_row(found, ask(max_tokens=5), "p", "00")
+    assert Turn.objects.get().token_id == token.pk
+    # A secret that was replaced lives on for a day, and so does what is said of it.
+    later = timezone.now() + tokens.OVERLAP
+    AccessToken.objects.update(
+        digest="another", previous_digest=token.digest, previous_until=later, spend_limit=1
+    )
+    with pytest.raises(ApiError, match="spend limit"):
+        turn_rows.open_row(found, ask(max_tokens=5), "p", "00")
+
+
 @pytest.mark.django_db(transaction=True)
 def test_a_request_whose_process_died_ends_at_its_highest_cost() -> None:
     chat = world("http://127.0.0.1:9", model=MODEL)

@@ -166,6 +166,7 @@ def reserved(token: int, digest: str, most: int) -> bool:
             "digest": digest,
             "most": most,
             "now": timezone.now(),
+            "bounded": True,
         }
         cursor.execute(tokens.RESERVE, given)
         return cursor.fetchone() is not None
