@@ -216,13 +216,15 @@ def take_in(user: User, data: bytes) -> int:
     if not isinstance(rows, list) or not 0 < len(rows) <= MOST:
         raise wrong
     with transaction.atomic():
+        User.objects.select_for_update().get(pk=user.pk)  # as `save`
+        taken = {own.name.casefold() for own in of(user)}
         for row in rows:
             options = row.get("options") if isinstance(row, dict) else None
             name = row.get("name") if isinstance(row, dict) else None
             if not isinstance(options, dict) or not isinstance(name, str):
                 raise wrong
-            taken = {own.name.casefold() for own in of(user)}
-            save(user, _free(name, taken), {**options, "body": row.get("body", "")})
+            own = save(user, _free(name, taken), {**options, "body": row.get("body", "")})
+            taken.add(own.name.casefold())
     return len(rows)
 
 
