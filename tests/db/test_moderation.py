@@ -114,10 +114,13 @@ def test_hidden_leaves_every_list_and_stays_by_link(one: User, two: User) -> Non
     watcher, page = Client(), f"/services/inference/{PETRA}"
     watcher.post("/watch", {"watch": f"inference/{PETRA}", "next": "/"})
     assert 'data-testid="gone"' not in watcher.get("/?watched=1").content.decode()
+    picture = f"/og/providers/{PETRA}.png"
+    drawn = Client().get(picture)["ETag"]
     act = hide(one, two)
     assert [path for path in paths if listed(path)] == []
     for path in (f"/badge/{PETRA}.svg", f"/badge/{PETRA}.svg?show=uptime"):
         assert "Hidden by moderators" in Client().get(path).content.decode()
+    assert Client().get(picture)["ETag"] != drawn, "the same card, but for its word"
     watched = watcher.get("/?watched=1").content.decode()
     assert "moderators have hidden them" in watched and f'href="{page}"' in watched
     gone = Client().get(f"/models/{MODEL}")
