@@ -109,13 +109,22 @@ def until(look: Callable[[], Any]) -> Any:
     raise AssertionError("it never happened")
 
 
-@pytest.fixture
-def site(tmp_path: Path) -> Iterator[Site]:
-    site = Site(tmp_path)
+@pytest.fixture(scope="module")
+def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
+    site = Site(tmp_path_factory.mktemp("site"))
     try:
         yield site
     finally:
         site.stop()
+
+
+@pytest.fixture
+def site(running: Site) -> Iterator[Site]:
+    """What a test takes away from it is there again for the next."""
+    yield running
+    if running.valkey.process.poll() is not None:  # type: ignore[union-attr]
+        running.valkey.socket_dir.mkdir(mode=0o700)
+        running.valkey.start()
 
 
 PAGES = ("/", "/providers", "/models", "/changes", "/network", "/docs", "/verify", "/search?q=qwen")
