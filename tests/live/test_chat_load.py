@@ -168,17 +168,17 @@ def test_nothing_is_lost_changed_or_counted_twice(upstream: Upstream) -> None:
     with ExitStack() as stack:
         processes = [stack.enter_context(web(port)) for port in ports]
 
-        async def replace(at: int, how: signal.Signals) -> None:
+        async def end(at: int, how: signal.Signals) -> None:
             processes[at].send_signal(how)
             await asyncio.to_thread(processes[at].wait, 20)
-            await asyncio.to_thread(stack.enter_context, web(ports[at]))
 
         async def replaced() -> None:
-            """Once most have asked and words arrive."""
+            """Once most have asked and words arrive. The one that took over serves them all."""
             while sum(browser.seen.count(" ") > 3 for browser in browsers) < TURNS * 0.6:
                 await asyncio.sleep(0.1)
-            await replace(1, signal.SIGKILL)
-            await replace(0, signal.SIGTERM)
+            await end(1, signal.SIGKILL)
+            await asyncio.to_thread(stack.enter_context, web(ports[1]))
+            await end(0, signal.SIGTERM)
 
         async def everybody() -> None:
             await asyncio.gather(replaced(), *(browser.run() for browser in browsers))
