@@ -5,12 +5,14 @@ from __future__ import annotations
 import os
 import subprocess
 from collections.abc import Iterator
+from pathlib import Path
 
 import psycopg
 import pytest
 
 from runner.postgres import EmbeddedPostgres
 from runner.valkey import EmbeddedValkey
+from tests import database
 from tests.forks import SITE
 
 LOOK = """
@@ -27,12 +29,15 @@ print(User.objects.all().db, replica.Router().db_for_write(Coverage))
 """
 
 
-@pytest.fixture(scope="module")
-def servers(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[EmbeddedPostgres, ...]]:
-    folder = tmp_path_factory.mktemp("replica")
+@pytest.fixture
+def servers(
+    tmp_path: Path, django_db_modify_db_settings: None
+) -> Iterator[tuple[EmbeddedPostgres, ...]]:
+    folder = tmp_path
     folder.chmod(0o755)
-    with EmbeddedPostgres(folder / "primary", durable=True) as primary:
-        standby = EmbeddedPostgres(folder / "standby", durable=True)
+    database.migrated(folder / "primary")
+    with EmbeddedPostgres(folder / "primary", durable=True, database=database.NAME) as primary:
+        standby = EmbeddedPostgres(folder / "standby", durable=True, database=database.NAME)
         standby.data.mkdir()
         copy = primary._spawn(
             [
@@ -70,6 +75,9 @@ def test_a_standby_is_read_and_its_death_is_survived(
     with EmbeddedValkey() as cache:
         shell = ("shell", "--no-imports", "-c", LOOK)
         urls = (primary.dsn, standby.dsn, cache.url)
+        with psycopg.connect(primary.dsn) as direct:
+            direct.execute("DROP TABLE django_session")
+            direct.execute("DELETE FROM django_migrations WHERE app = 'sessions'")
         manage(*urls, "migrate")  # migrates the primary alone; the standby follows
         with psycopg.connect(primary.dsn) as direct, psycopg.connect(standby.dsn) as other:
             assert other.execute("select pg_is_in_recovery()").fetchone() == (True,)
@@ -78,6 +86,7 @@ def test_a_standby_is_read_and_its_death_is_survived(
             reached = "select pg_last_wal_replay_lsn() >= %s"
             while other.execute(reached, place).fetchone() != (True,):
                 other.rollback()
+            assert other.execute("select count(*) from django_session").fetchone() == (0,)
         assert manage(*urls, *shell).splitlines() == [
             "0 replica",
             "0 default",
