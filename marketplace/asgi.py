@@ -65,10 +65,11 @@ async def web(scope: Scope, receive: Receive, send: Send) -> None:
         return
     limit = bodies.most(scope["path"])
     if bodies.declared(scope) > limit:
+        told = bodies.heard_out(receive, send)
         if scope["path"].startswith("/api/"):
-            await bodies.refuse(send, limit)
+            await bodies.refuse(told, limit)
         else:  # told by a page, which a middleware makes
-            await http({**scope, "too_large": limit}, bodies.unread(), send)
+            await http({**scope, "too_large": limit}, bodies.unread(), told)
     else:
         await http(scope, bodies.bounded(receive, limit), send)
 

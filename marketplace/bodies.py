@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable
+from contextlib import suppress
 from typing import Any
 
 from django.http import HttpRequest
@@ -19,6 +20,8 @@ from marketplace.middleware import identifier_of
 FRAME = 1 << 20
 #: Verification takes exported conversations of several MB; nothing else comes near.
 USUAL = 24 << 20
+#: A proxy sends on what it has taken in; whoever sends slowly reads the answer meanwhile.
+HEARD_OUT_SECONDS = 10.0
 _PATHS = {
     "/playground/audio/transcribe": RECORDING + FRAME,
     "/playground/images/make": PICTURE + FRAME,
@@ -54,6 +57,26 @@ async def refuse(send: Send, limit: int) -> None:
     ]
     await send({"type": "http.response.start", "status": 413, "headers": headers})
     await send({"type": "http.response.body", "body": body})
+
+
+def heard_out(receive: Receive, send: Send) -> Send:
+    """`send` that ends an answer when its request has come whole, or after `HEARD_OUT_SECONDS`. A
+    proxy that is still sending when we close never reads the answer, and says 502 for us.
+    """
+
+    async def rest() -> None:
+        while (message := await receive())["type"] == "http.request" and message.get("more_body"):
+            pass
+
+    async def to_the_end(message: dict[str, Any]) -> None:
+        last = message["type"] == "http.response.body" and not message.get("more_body")
+        await send({**message, "more_body": True} if last else message)
+        if last:
+            with suppress(TimeoutError):
+                await asyncio.wait_for(rest(), HEARD_OUT_SECONDS)
+            await send({"type": "http.response.body", "body": b""})
+
+    return to_the_end
 
 
 def unread() -> Receive:

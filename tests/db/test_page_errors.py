@@ -148,16 +148,25 @@ def test_a_store_that_does_not_answer_is_told_to_a_script(failure: type[Exceptio
     assert "may have been done all the same" in fix and "nothing was changed" not in fix.lower()
 
 
-async def test_an_upload_that_nobody_reads_is_refused_by_a_page() -> None:
-    scope: dict[str, Any] = {"type": "http", "method": "POST", "path": "/verify"}
+@pytest.mark.parametrize("path", ["/verify", "/api/v1/transactions/preview"])
+async def test_an_upload_that_nobody_reads_is_refused_and_heard_out(path: str) -> None:
+    """A proxy that is still sending when the connection is closed says 502 in place of the page."""
+    scope: dict[str, Any] = {"type": "http", "method": "POST", "path": path}
     size = str(bodies.USUAL + 1).encode()
     scope |= {"query_string": b"", "headers": [(b"host", b"testserver"), (b"content-length", size)]}
     asked: Any = ApplicationCommunicator(web, scope)  # type: ignore[no-untyped-call]
     begun = await asked.receive_output(None)
-    text = (await asked.receive_output(None))["body"].decode()
+    answer = await asked.receive_output(None)
+    assert answer["more_body"], "not ended while its request is still coming"
+    for more in (True, False):
+        await asked.send_input({"type": "http.request", "body": b"x", "more_body": more})
+    assert not (await asked.receive_output(None)).get("more_body")
     await asked.wait(None)
-    assert begun["status"] == 413 and (b"Connection", b"close") in begun["headers"]
-    assert "Up to 24 MB at once. Nothing was changed." in text and 'class="site-header"' in text
+    said = {name.lower(): value for name, value in begun["headers"]}
+    assert begun["status"] == 413 and said[b"connection"] == b"close"
+    text = answer["body"].decode()
+    if path == "/verify":
+        assert "Up to 24 MB at once. Nothing was changed." in text and 'class="site-header"' in text
 
 
 async def test_no_middleware_leaves_the_thread_of_its_request(
