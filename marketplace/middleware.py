@@ -89,6 +89,7 @@ def permissions(get_response: type_sync) -> type_sync:
 class Sessions(SessionMiddleware):
     """Sessions whose cookie goes only with the request that ended them, and whose pages no shared
     cache may keep: whoever is signed in has their wallet in the header, and a position on some.
+    Nor may it keep a page that brings a cookie: the key to everybody's forms is in both.
 
     Whoever signs in as another account gets a new session, and the page of before may still be
     asking for something with the old one. Django's answer to that would take the cookie away, which
@@ -100,7 +101,7 @@ class Sessions(SessionMiddleware):
         answer: HttpResponse = super().process_response(request, response)
         if gone and request.session.is_empty():
             answer.cookies.pop(settings.SESSION_COOKIE_NAME, None)
-        if request.session.accessed and not request.session.is_empty():
+        if answer.cookies or (request.session.accessed and not request.session.is_empty()):
             answer.headers.setdefault("Cache-Control", "private, no-cache")
         return answer
 

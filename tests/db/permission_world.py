@@ -87,6 +87,8 @@ class World:
         self.clients = {name: self._client(name) for name in VISITORS}
         self.cookies = {name: copy.deepcopy(self.clients[name].cookies) for name in VISITORS}
         self.read = ""
+        #: Whose answers a shared cache might keep, though they are somebody's.
+        self.shared: set[str] = set()
 
     def _client(self, name: str) -> Client:
         client = Client(raise_request_exception=False)
@@ -115,9 +117,13 @@ class World:
             answer: Any = getattr(client, method.lower())(
                 self.path(route), headers={"accept": accept}
             )
-            if not answer.streaming:
-                return answer.status_code, answer.content
-            return answer.status_code, b"" if answer.is_async else b"".join(answer)
+            body = answer.content if not answer.streaming else b""
+            if answer.streaming and not answer.is_async:
+                body = b"".join(answer)
+            kept = re.search("private|no-store", answer.headers.get("Cache-Control", ""))
+            if not kept and (answer.cookies or CANARY.encode() in body):
+                self.shared.add(f"{visitor} at {method} {route}")
+            return answer.status_code, body
         finally:
             transaction.savepoint_rollback(saved)
 

@@ -101,6 +101,7 @@ def test_every_path_answers_everybody_as_the_table_says(world: World) -> None:
                 said = seen if len(set(seen)) > 1 else seen[:1]
                 wrong.append(f"{method} {spelled(route)} {' '.join(said)}")
     assert not leaks, "\n".join(leaks)
+    assert not world.shared, f"may be kept by a shared cache: {sorted(world.shared)}"
     assert not wrong, "not as in tests/db/permissions.txt:\n" + "\n".join(wrong)
 
 
