@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from datetime import timedelta
 from urllib.parse import urlsplit
 
 import redis
@@ -11,12 +13,16 @@ from django.conf import settings
 from django.db import DatabaseError, connection
 from django.db.migrations.executor import MigrationExecutor
 
+from chain import facts
 from chain.errors import Halt, Retry
 from chain.rpc import Rpc
 from marketplace import scrub
 from net import stores
 from net.postgres.trouble import PRIMARY, advice
 from protocol.abi import LEDGER_MANAGER, AbiError, decode_result, encode_call
+
+#: A block may be so far ahead of an honest clock.
+CLOCK_SLACK = timedelta(minutes=1)
 
 
 @dataclass(frozen=True)
@@ -30,7 +36,7 @@ class Finding:
 
 
 def examine() -> Iterator[Finding]:
-    """Database, migrations, cache, every RPC URL, the LedgerManager, in that order."""
+    """Database, migrations, cache; by every RPC URL the clock and the LedgerManager."""
     checks: tuple[Callable[[], Iterator[Finding]], ...] = (_database, _cache, _nodes)
     for check in checks:
         yield from check()
@@ -70,8 +76,9 @@ def _nodes() -> Iterator[Finding]:
         what = f"node {urlsplit(url).hostname}"
         try:
             with Rpc([url], settings.CHAIN_ID, timeout=5) as rpc:
-                head = int(rpc.ask("eth_blockNumber"), 16)
-                yield Finding(what, True, f"chain {settings.CHAIN_ID}, block {head}")
+                head = facts.header(rpc.raw_blocks(["latest"], full=False)[0])
+                yield Finding(what, True, f"chain {settings.CHAIN_ID}, block {head.number}")
+                yield _clock(head.timestamp - round(time.time()))
                 yield _ledger(rpc)
         except Retry as error:
             why = f"{scrub.text(str(error))}; pages show the last known state"
@@ -79,6 +86,14 @@ def _nodes() -> Iterator[Finding]:
             yield Finding(what, False, text)
         except Halt as error:
             yield Finding(what, False, str(error), fatal=True)
+
+
+def _clock(ahead: int) -> Finding:
+    """`ahead`: seconds by which the chain's newest block is in our future. The other way nothing is
+    certain: an old block may be an idle chain's."""
+    wrong = ahead > CLOCK_SLACK.total_seconds()
+    text = f"{ahead} s behind the chain's newest block; let NTP set it (timedatectl set-ntp true)"
+    return Finding("clock", not wrong, text if wrong else "not behind the chain's newest block")
 
 
 def _ledger(rpc: Rpc) -> Finding:

@@ -17,6 +17,7 @@ from chain.models import NodeState
 from chain.selectors import Freshness
 from ledger.models import Reconciliation
 from marketplace import formats
+from marketplace.doctor import CLOCK_SLACK
 from marketplace.timetable import Background
 from ops.selectors import Dollars, Measuring, Storage
 
@@ -43,8 +44,6 @@ ANCHORS = {
 _BAD = (N_("resting"), N_("set aside"))
 QUEUE_DEEP = 200
 CONNECTIONS_PERCENT = 85
-#: A block may be so far ahead of an honest clock.
-CLOCK_SLACK = dt.timedelta(minutes=1)
 COMPARED_LATELY = dt.timedelta(hours=1)
 PROBED_LATELY = dt.timedelta(hours=1)
 

@@ -117,8 +117,7 @@ def serve(arguments: Sequence[str]) -> int:
         examine(tree)
         site_processes(tree, port)
         tree.until_http(f"http://127.0.0.1:{port}/healthz")
-        announce(tree, url)
-        tree.say(f"network {tree.env['NETWORK']}, logs in {tree.shown(tree.data)}/logs")
+        announce(tree, url, port)
         print(f"READY {url}", flush=True)
         tree.wait()
     except Stop as stop:
@@ -129,9 +128,12 @@ def serve(arguments: Sequence[str]) -> int:
     return 0
 
 
-def announce(tree: Tree, url: str) -> None:
-    """Commands beside us do as we do: what prunes keeps as long, what dumps finds the folder."""
+def announce(tree: Tree, url: str, port: int) -> None:
+    """Commands beside us do as we do: what prunes keeps as long, what dumps finds the folder. Where
+    we listen is said too: SITE_URL may be the proxy's, and PORT may have been taken."""
     tree.announce({"mode": "serve", "site_url": url}, variables())
+    place = f"listening on 127.0.0.1:{port}, logs in {tree.shown(tree.data)}/logs"
+    tree.say(f"network {tree.env['NETWORK']}, {place}")
 
 
 def execute(arguments: Sequence[str]) -> int:

@@ -27,7 +27,7 @@ from chain.models import Head, NodeState
 from inference import lifespan
 from inference.hub import Hub
 from ledger.models import Reconciliation
-from marketplace import api_readiness, presence, traffic
+from marketplace import api_readiness, doctor, presence, traffic
 from moderation.models import Act
 from ops import alarms, failures, jobs
 from ops.models import Job, JobState
@@ -315,3 +315,9 @@ def test_metrics_tell_of_work_and_outcomes(client: Client) -> None:
     assert float(lines['task_last_run{task="probes.sweep"}']) > 0
     assert float(lines["settlements_items"]) == 0
     presence.client().delete(presence.QUEUE)
+
+
+def test_the_doctor_sees_a_clock_that_is_behind_the_chain() -> None:
+    assert doctor._clock(60).ok
+    wrong = doctor._clock(61)
+    assert not wrong.ok and not wrong.fatal and wrong.text.startswith("61 s behind")

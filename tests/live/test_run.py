@@ -302,7 +302,7 @@ DATA.mkdir(parents=True, exist_ok=True)
 tree = Tree(DATA / "serve")
 tree.env |= {"NETWORK": "devnet", "DATA_DIR": "/srv/data", "EMAIL_URL_FILE": "/srv/mail"}
 tree.postgres = SimpleNamespace(binaries=find_binaries())
-announce(tree, "http://127.0.0.1:1")
+announce(tree, "https://market.example", 8123)
 asks = "import os, shutil; print(os.environ['DATA_DIR'], os.environ['EMAIL_URL_FILE'], "
 asks += "shutil.which('pg_dump'))"
 subprocess.run([sys.executable, ROOT / "run", "exec", "--", sys.executable, "-c", asks], check=True)
@@ -321,7 +321,9 @@ def test_a_command_beside_a_site_has_its_settings_and_the_programs_of_its_databa
         timeout=300,
         check=False,
     )
-    assert said.stdout == f"/srv/data /srv/mail {find_binaries() / 'pg_dump'}\n", said.stderr
+    where, settings = said.stdout.splitlines()
+    assert "listening on 127.0.0.1:8123, logs in " in where, "SITE_URL is a proxy's"
+    assert settings == f"/srv/data /srv/mail {find_binaries() / 'pg_dump'}", said.stderr
 
 
 def test_doctor_names_each_thing_that_is_wrong(stores: dict[str, str]) -> None:

@@ -10,7 +10,8 @@ from marketplace.doctor import examine
 
 class Command(BaseCommand):
     help = (
-        "Check database, cache, nodes and contracts; one line each. Exit code 1 when one is wrong."
+        "Check database, cache, nodes, clock and contracts; one line each. "
+        "Exit code 1 when one is wrong."
     )
 
     requires_system_checks = ()
