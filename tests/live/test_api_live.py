@@ -10,23 +10,44 @@ from typing import Any
 
 import pytest
 import requests
+from django.conf import settings as django_settings
 
+from chain import sync
+from chain.models import Head, RawBlock, RawCall, RawLog, RawTransaction
+from chain.rpc import Rpc
 from devnet.anvil import Anvil
-from devnet.deploy import Contracts, connect, deploy
+from devnet.deploy import Contracts, Deployment, connect, deploy
 from devnet.scenario import Step, run
 from ledger import services
 from ledger.models import Movement
 from tests.db import api_rows as rows
+from tests.live.chaos.demands import empty_index
+from tests.live.test_index import assert_movements_add_up, differences
 
 pytestmark = pytest.mark.django_db(transaction=True)
 NAMES = {"inference": "inference-v1.0", "fine_tuning": "fine-tuning-v1.0"}
+Past = tuple[Deployment, list[Step]]
+
+
+@pytest.fixture(scope="module")
+def chain() -> Iterator[tuple[Anvil, Past]]:
+    """Nobody changes it: what is read of it is compared."""
+    with Anvil() as anvil:
+        deployment = deploy(anvil.url)
+        steps = run(1, 320, deployment, anvil.url)
+        anvil.rpc.call("anvil_mine", hex(50))
+        yield anvil, (deployment, steps)
 
 
 @pytest.fixture
-def node(settings: Any) -> Iterator[Anvil]:
-    with Anvil() as anvil:
-        settings.CHAIN_RPC_URLS = (anvil.url,)
-        yield anvil
+def node(chain: tuple[Anvil, Past], settings: Any) -> Anvil:
+    settings.CHAIN_RPC_URLS = (chain[0].url,)
+    return chain[0]
+
+
+@pytest.fixture
+def past(chain: tuple[Anvil, Past]) -> Past:
+    return chain[1]
 
 
 def everything(url: str) -> list[Any]:
@@ -42,9 +63,11 @@ def everything(url: str) -> list[Any]:
     return found
 
 
-def test_a_seeded_history_over_http_equals_the_contracts(node: Anvil, asgi_server: str) -> None:
-    contracts = connect(node.url, deploy(node.url))
-    steps = run(11, 300, deploy(node.url), node.url)
+def test_a_seeded_history_over_http_equals_the_contracts(
+    node: Anvil, past: Past, asgi_server: str
+) -> None:
+    deployment, steps = past
+    contracts = connect(node.url, deployment)
     services.follow(once=True)
     api = f"{asgi_server}/api/v1"
 
@@ -175,6 +198,49 @@ def earnings_equal(api: str, contracts: Contracts, steps: list[Step]) -> None:
         assert users == by_user[provider]
         items = everything(f"{api}/providers/{provider}/settlements?page_size=50")
         assert sum(int(item["settled"]) for item in items) == int(body["total"])
+
+
+def test_a_seeded_history_has_no_drift(
+    node: Anvil, past: Past, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Far behind, in chunks, with every block and then only with those that hold our logs."""
+    monkeypatch.setattr(sync, "NEAR", 20)
+    monkeypatch.setattr(sync, "DENSE_CHUNK", 37)
+    monkeypatch.setattr(sync, "SPARSE_CHUNK", 53)
+    contracts, _ = past
+    for mode, dense in (("dense", sync.DENSE), ("sparse", 0)):
+        empty_index()
+        monkeypatch.setattr(sync, "DENSE", dense)
+        services.follow(once=True)
+        assert differences() == [], chr(10).join([mode, *differences()])
+        assert differences(final=True) == [], mode
+        assert_movements_add_up()
+        assert_raw_facts_are_the_nodes(contracts)
+        assert Movement.objects.filter(source="view").exists()  # deposits through a contract
+        assert Movement.objects.filter(source="transaction").exists()
+        if mode == "dense":
+            asked = RawCall.objects.exclude(data="balance").values_list("data", flat=True)
+            assert not [d for d in asked if d.startswith(("0xfd590847", "0x15a52302"))], (
+                "direct transactions need no getAccount or getService"
+            )
+
+
+def assert_raw_facts_are_the_nodes(contracts: Deployment) -> None:
+    """Logs equal the node's own, and empty final blocks leave nothing behind."""
+    addresses = [contracts.ledger, contracts.inference, contracts.fine_tuning]
+    with Rpc(django_settings.CHAIN_RPC_URLS, 31337) as rpc:
+        logs = rpc.logs(0, Head.objects.get().indexed_block, addresses)
+    stored = RawLog.objects.order_by("block_number", "log_index")
+    assert [(g.block_hash, g.log_index, tuple(g.topics), g.data) for g in stored] == [
+        (g.block_hash, g.log_index, g.topics, g.data) for g in logs
+    ]
+    final = Head.objects.get().final_block
+    with_facts = {g.block_number for g in stored} | {
+        *RawTransaction.objects.values_list("block_number", flat=True),
+        *RawCall.objects.values_list("block_number", flat=True),
+    }
+    headers = set(RawBlock.objects.values_list("number", flat=True))
+    assert {n for n in headers if n < final} == {n for n in with_facts if n < final}
 
 
 def test_a_long_export_streams_over_asgi(asgi_server: str) -> None:

@@ -15,9 +15,8 @@ from django.conf import settings as django_settings
 from django.core.management import CommandError, call_command
 from django.db import connection, models
 
-from chain import sync
 from chain.errors import ChainError
-from chain.models import Head, RawBlock, RawCall, RawLog, RawTransaction
+from chain.models import Head, RawLog
 from chain.rpc import Request, Rpc
 from devnet.anvil import Anvil
 from devnet.deploy import Deployment, deploy
@@ -34,7 +33,6 @@ from ledger.models import (
 )
 from tests.forks import SITE
 from tests.live.branches import reorganise
-from tests.live.chaos.demands import empty_index
 
 pytestmark = pytest.mark.django_db(transaction=True)
 DERIVED: tuple[type[models.Model], ...] = (
@@ -100,50 +98,6 @@ def assert_movements_add_up() -> None:
         assert ledger.total == ledger.available + sum(a.balance for a in locked)
     for a in SubAccount.current.all():
         assert sums.get((a.user, "sub_account", a.serving, a.provider), 0) == a.balance
-
-
-def test_a_seeded_history_has_no_drift(
-    node: Anvil, contracts: Deployment, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Far behind, in chunks, with every block and then only with those that hold our logs."""
-    monkeypatch.setattr(sync, "NEAR", 20)
-    monkeypatch.setattr(sync, "DENSE_CHUNK", 37)
-    monkeypatch.setattr(sync, "SPARSE_CHUNK", 53)
-    run(1, 320, contracts, node.url)
-    mine(node, 50)
-    for mode, dense in (("dense", sync.DENSE), ("sparse", 0)):
-        empty_index()
-        monkeypatch.setattr(sync, "DENSE", dense)
-        services.follow(once=True)
-        assert differences() == [], chr(10).join([mode, *differences()])
-        assert differences(final=True) == [], mode
-        assert_movements_add_up()
-        assert_raw_facts_are_the_nodes(contracts)
-        assert Movement.objects.filter(source="view").exists()  # deposits through a contract
-        assert Movement.objects.filter(source="transaction").exists()
-        if mode == "dense":
-            asked = RawCall.objects.exclude(data="balance").values_list("data", flat=True)
-            assert not [d for d in asked if d.startswith(("0xfd590847", "0x15a52302"))], (
-                "direct transactions need no getAccount or getService"
-            )
-
-
-def assert_raw_facts_are_the_nodes(contracts: Deployment) -> None:
-    """Logs equal the node's own, and empty final blocks leave nothing behind."""
-    addresses = [contracts.ledger, contracts.inference, contracts.fine_tuning]
-    with Rpc(django_settings.CHAIN_RPC_URLS, 31337) as rpc:
-        logs = rpc.logs(0, Head.objects.get().indexed_block, addresses)
-    stored = RawLog.objects.order_by("block_number", "log_index")
-    assert [(g.block_hash, g.log_index, tuple(g.topics), g.data) for g in stored] == [
-        (g.block_hash, g.log_index, g.topics, g.data) for g in logs
-    ]
-    final = Head.objects.get().final_block
-    with_facts = {g.block_number for g in stored} | {
-        *RawTransaction.objects.values_list("block_number", flat=True),
-        *RawCall.objects.values_list("block_number", flat=True),
-    }
-    headers = set(RawBlock.objects.values_list("number", flat=True))
-    assert {n for n in headers if n < final} == {n for n in with_facts if n < final}
 
 
 def test_following_live_equals_replay(node: Anvil, contracts: Deployment) -> None:
