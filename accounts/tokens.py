@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any, Self
 
+from django.conf import settings
 from django.db import transaction
 from django.db.models import F, Q
 from django.utils import timezone
@@ -40,7 +41,11 @@ SCOPES = ("inference", "read")
 
 _SECRET = re.compile(r"zgm_[A-Za-z0-9_-]{43}")
 _HINT_CHARS = 8
-_MAKE_ONE = "Make a new one on /account/keys."
+
+
+def page() -> str:
+    """Where tokens are made, in full: whoever reads a program's log is not on the site."""
+    return f"{settings.SITE_URL}/account/keys"
 
 
 @dataclass(frozen=True)
@@ -197,7 +202,7 @@ def secret_of(authorization: str) -> str:
         raise Problem(
             "no_token",
             "This needs a personal access token.",
-            "Send `Authorization: Bearer zgm_…`; tokens are made on /account/keys.",
+            f"Send `Authorization: Bearer zgm_…`; tokens are made on {page()}.",
             status=401,
         )
     secret = secret.strip()
@@ -205,7 +210,7 @@ def secret_of(authorization: str) -> str:
         raise _unknown(
             "A provider's key (app-sk-…) works at that provider only."
             if secret.startswith("app-sk-")
-            else "Tokens are made on /account/keys."
+            else f"Tokens are made on {page()}."
         )
     return secret
 
@@ -221,11 +226,12 @@ def find(secret: str, scope: str = "", now: datetime | None = None) -> AccessTok
     known = Q(digest=digest) | Q(previous_digest=digest, previous_until__gt=now)
     token = AccessToken.objects.select_related("user").filter(known).first()
     if token is None or not token.user.is_active:
-        raise _unknown("Tokens are made on /account/keys.")
+        raise _unknown(f"Tokens are made on {page()}.")
+    again = f"Make a new one on {page()}."
     if token.revoked_at is not None:
-        raise Problem("token_revoked", "This token was revoked.", _MAKE_ONE, status=401)
+        raise Problem("token_revoked", "This token was revoked.", again, status=401)
     if token.expires_at <= now:
-        raise Problem("token_expired", "This token has expired.", _MAKE_ONE, status=401)
+        raise Problem("token_expired", "This token has expired.", again, status=401)
     if scope and scope not in token.scopes:
         raise Problem(
             "insufficient_scope",

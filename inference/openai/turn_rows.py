@@ -96,7 +96,7 @@ def _why_not(digest: str, bounded: bool) -> ApiError:
         402,
         "spend_limit_reached",
         "This token's spend limit does not hold what the request can cost at most. Send a smaller "
-        "`max_tokens`, or raise the limit on /account/keys.",
+        f"`max_tokens`, or raise the limit on {tokens.page()}.",
     )
 
 

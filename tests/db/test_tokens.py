@@ -8,6 +8,7 @@ from typing import Any
 from uuid import uuid4
 
 import pytest
+from django.conf import settings
 from django.db import connection
 from django.test import Client
 from django.utils import timezone
@@ -126,6 +127,10 @@ def test_a_token_ends_by_time_by_hand_and_by_being_replaced(alice: User) -> None
     assert refusal(made.secret, "read") == "insufficient_scope"
     with pytest.raises(Problem, match="not a token"):
         tokens.secret_of("Bearer app-sk-abc")
+    # whoever reads a program's log is not on the site
+    with pytest.raises(Problem) as caught:
+        tokens.secret_of("Bearer sk-abc")
+    assert f"{settings.SITE_URL}/account/keys" in caught.value.fix
     assert tokens.secret_of(f"bearer  {made.secret} ") == made.secret
     now = timezone.now()
     newer = tokens.rotate(alice, made.row.pk)
