@@ -9,7 +9,7 @@ from django.core.management.base import BaseCommand
 
 
 class Command(BaseCommand):
-    help = "Print a new key for FIELD_KEYS; put it in front, then run rotate_field_keys."
+    help = "Print a new key for FIELD_KEYS; /docs/deploy says in which order it is put in."
     requires_system_checks = ()  # they import the whole site
 
     def handle(self, *args: Any, **options: Any) -> None:
