@@ -11,11 +11,13 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 from urllib.parse import urlsplit
+from weakref import WeakSet
 
-from axe_playwright_python.base import AXE_SCRIPT
 from playwright.sync_api import Page, Route
 
 from tests import factories
+from tests.browser.axe import inaccessible as inaccessible
+from tests.browser.axe import unreadable as unreadable
 
 #: Public pages over `factories.market()`, as functions because some name an address.
 PATHS: tuple[Callable[[], str], ...] = (
@@ -81,9 +83,9 @@ document.addEventListener("securitypolicyviolation", (event) => {
 """
 
 #: A page has to fit before its scripts had time to draw anything anew: what they are told about
-#: sizes waits while `heldBack` is set. Added with every page of a test, so it may run twice.
+#: sizes waits while `heldBack` is set.
 _HELD_BACK = """
-if (!window.catchUp) {
+{
   const waiting = [];
   window.ResizeObserver = class extends ResizeObserver {
     constructor(act) {
@@ -96,6 +98,8 @@ if (!window.catchUp) {
   };
 }
 """
+#: Pages that have both scripts: one that is added twice would run twice, at every address.
+_watched: WeakSet[Page] = WeakSet()
 
 _HEARD = """
 window.heard = [];
@@ -154,70 +158,6 @@ _UNDER = """
   .filter((label) => getComputedStyle(label).display === "inline" && label.checkVisibility())
   .map((label) => label.innerText)
 """
-
-#: axe's rules about colours: most of its time, and the only ones that depend on the scheme.
-COLOURS = ("color-contrast", "link-in-text-block")
-#: What decides whether a text can be read: its colour, size, weight and shadow, whether it can be
-#: used, and what is painted below; of a link also all that tells it from the words around it.
-#: A table of forty rows has the kinds of one row; three elements stand for each kind.
-#: Left out is what axe never judges: what nobody sees, drawings, boxes to tick.
-_KINDS = """
-() => {
-  const layers = new Map([[null, ""]]);
-  const below = (element) => {
-    if (!layers.has(element)) {
-      const look = getComputedStyle(element);
-      const own = [look.backgroundColor, look.backgroundImage, look.opacity, look.filter].join();
-      const bare = own === "rgba(0, 0, 0, 0),none,1,none";
-      layers.set(element, below(element.parentElement) + (bare ? "" : `|${own}`));
-    }
-    return layers.get(element);
-  };
-  const look = (element) => {
-    const { color, fontSize, fontWeight, position, textShadow } = getComputedStyle(element);
-    const unused = element.closest(":disabled, [aria-disabled=true]") ? "unused" : "";
-    return [color, fontSize, fontWeight, position, textShadow, unused].join();
-  };
-  const words = (element) => {
-    const name = [element.localName, element.className.baseVal ?? element.className];
-    return [...name, look(element), getComputedStyle(element).textDecorationLine].join();
-  };
-  const link = (element) =>
-    element.closest("a, [role=link]") ? `${words(element)} in ${words(element.parentElement)}` : "";
-  const unjudged = ".visually-hidden, .skip, svg, input:is([type=checkbox], [type=radio])";
-  const texts = document.createTreeWalker(document.body, NodeFilter.SHOW_TEXT);
-  const found = new Set(document.body.querySelectorAll("input, select, textarea"));
-  while (texts.nextNode()) {
-    if (texts.currentNode.data.trim()) found.add(texts.currentNode.parentElement);
-  }
-  found.delete(document.body);
-  window.kinds = new Map();
-  for (const element of found) {
-    if (!element.checkVisibility({ visibilityProperty: true })) continue;
-    if (element.closest(unjudged)) continue;
-    const kind = `${look(element)} ${link(element)} on ${below(element)}`;
-    const like = window.kinds.get(kind) ?? [];
-    if (like.length < 3) window.kinds.set(kind, [...like, element]);
-  }
-  return [...window.kinds.keys()];
-}
-"""
-#: axe on fresh kinds of text: what is wrong, and the kinds that passed. They are looked up again,
-#: since a page that lives may have drawn itself anew since they were named.
-_READ = f"""
-async ({{ fresh, ...options }}) => {{
-  ({_KINDS})();
-  const like = (kind) => window.kinds.get(kind) ?? [];
-  const include = fresh.flatMap(like);
-  if (!include.length) return [[], []];
-  const {{ violations, passes }} = await axe.run({{ include }}, options);
-  const passed = new Set(passes.filter((rule) => rule.id === "color-contrast")
-    .flatMap((rule) => rule.nodes.map((node) => node.element)));
-  return [violations, fresh.filter((kind) => like(kind).some((e) => passed.has(e)))];
-}}
-"""
-#: Kinds of text that axe has found readable, on any page of this session.
-_readable: set[str] = set()
 
 
 @dataclass
@@ -283,8 +223,9 @@ def watching(page: Page, url: str) -> Iterator[Watch]:
     page.on("pageerror", failed)
     page.on("request", asked)
     page.on("dialog", shown)
-    page.add_init_script(_VIOLATIONS)
-    page.add_init_script(_HELD_BACK)
+    if page not in _watched:
+        page.add_init_script(_VIOLATIONS + _HELD_BACK)
+        _watched.add(page)
     try:
         yield watch
     finally:
@@ -308,16 +249,15 @@ def sound(
         response = page.goto(url)
         if response is None or response.status != status:
             faults.append(f"answered {response and response.status} instead of {status}")
-        page.wait_for_load_state("load")
         faults += shape(page)
         for number, scheme in enumerate(schemes):
             page.emulate_media(color_scheme=scheme, reduced_motion="reduce")  # type: ignore[arg-type]
             found = unreadable(page) if number else inaccessible(page)
             faults += [f"{scheme}: {fault}" for fault in found]
+        page.evaluate("window.heldBack = true")
         for width in (768, 320):  # the last breakpoint is at 480: 320 has the least room of a phone
-            page.evaluate("window.heldBack = true")
             page.set_viewport_size({"width": width, "height": 844})
-            faults += fits(page, width)
+            faults += fits(page, width, again=width > 320)
         if schemes:  # at the width where most has to scroll or is folded away
             faults += [f"narrow: {fault}" for fault in inaccessible(page)]
         faults += [
@@ -364,54 +304,6 @@ def shape(page: Page) -> list[str]:
     return faults
 
 
-def inaccessible(page: Page) -> list[str]:
-    """axe-core's findings."""
-    _load_axe(page)
-    others = {"rules": {name: {"enabled": False} for name in COLOURS}}
-    violations = page.evaluate(
-        "options => axe.run(document, options).then(found => found.violations)",
-        {**others, "resultTypes": ["violations"], "performanceTimer": False},
-    )
-    return _said(violations) + unreadable(page)
-
-
-def unreadable(page: Page) -> list[str]:
-    """axe-core's findings about colours, of the kinds of text that have not passed before."""
-    fresh = [kind for kind in page.evaluate(_KINDS) if kind not in _readable]
-    if not fresh:
-        return []
-    _load_axe(page)
-    violations, passed = page.evaluate(
-        _READ,
-        {
-            "fresh": fresh,
-            "runOnly": {"type": "rule", "values": COLOURS},
-            "resultTypes": ["violations", "passes"],
-            "elementRef": True,
-            "selectors": False,  # to find one for all that passed takes longer than to judge it
-            "preload": False,
-            "performanceTimer": False,
-        },
-    )
-    if not violations:
-        _readable.update(passed)
-    return _said(violations)
-
-
-def _load_axe(page: Page) -> None:
-    if page.evaluate("typeof axe === 'undefined'"):
-        page.evaluate(AXE_SCRIPT)  # half a megabyte: once per page
-
-
-def _said(violations: list[dict[str, Any]]) -> list[str]:
-    return [
-        f"{rule['id']}: {node.get('target', node['html'])} "
-        f"{node.get('failureSummary', '').splitlines()[1:2]}"
-        for rule in violations
-        for node in rule["nodes"][:3]
-    ]
-
-
 def overflow(page: Page, width: int) -> list[str]:
     """Elements that make the page scroll sideways (scrolling boxes of their own may)."""
     return _too_wide(width, page.evaluate(_OVERFLOW, width))
@@ -423,17 +315,18 @@ class Asked(Protocol):
     def evaluate(self, expression: str, arg: Any = None) -> Any: ...
 
 
-def fits(page: Asked, width: int) -> list[str]:
+def fits(page: Asked, width: int, *, again: bool = False) -> list[str]:
     """Before and after the scripts learn of the new width, in one question: a dozen of them at
-    each page cost more than the answers."""
+    each page cost more than the answers. `again`: they learn of the next one as late."""
     early, late, out, zoomed, under = page.evaluate(
-        f"""(width) => {{
+        f"""([width, again]) => {{
           const [overflow, out, zoomed] = [{_OVERFLOW}, {_STICKING_OUT}, {_ZOOMED}];
           const early = overflow(width);
           window.catchUp?.();
+          window.heldBack = again;
           return [early, overflow(width), out(), width > 640 ? [] : zoomed(), ({_UNDER})()];
         }}""",
-        width,
+        [width, again],
     )
     faults = _too_wide(width, early) + _too_wide(width, late)
     faults += [f"iOS zooms into it at {width} px: {name}" for name in zoomed]

@@ -1,0 +1,140 @@
+"""What axe-core finds on a page; what it has read on one, it need not read again on the next."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from typing import Any
+
+from axe_playwright_python.base import AXE_SCRIPT
+from playwright.sync_api import Page
+
+#: axe's rules about colours: most of its time, and the only ones that depend on the scheme.
+COLOURS = ("color-contrast", "link-in-text-block")
+#: What decides whether a text can be read: its colour, size, weight and shadow, whether it can be
+#: used, and what is painted below; of a link also all that tells it from the words around it.
+#: A table of forty rows has the kinds of one row; three elements stand for each kind.
+#: Left out is what axe never judges: what nobody sees, drawings, boxes to tick.
+_KINDS = """
+() => {
+  const layers = new Map([[null, ""]]);
+  const below = (element) => {
+    if (!layers.has(element)) {
+      const look = getComputedStyle(element);
+      const own = [look.backgroundColor, look.backgroundImage, look.opacity, look.filter].join();
+      const bare = own === "rgba(0, 0, 0, 0),none,1,none";
+      layers.set(element, below(element.parentElement) + (bare ? "" : `|${own}`));
+    }
+    return layers.get(element);
+  };
+  const look = (element) => {
+    const { color, fontSize, fontWeight, position, textShadow } = getComputedStyle(element);
+    const unused = element.closest(":disabled, [aria-disabled=true]") ? "unused" : "";
+    return [color, fontSize, fontWeight, position, textShadow, unused].join();
+  };
+  const words = (element) => {
+    const name = [element.localName, element.className.baseVal ?? element.className];
+    return [...name, look(element), getComputedStyle(element).textDecorationLine].join();
+  };
+  const link = (element) =>
+    element.closest("a, [role=link]") ? `${words(element)} in ${words(element.parentElement)}` : "";
+  const unjudged = ".visually-hidden, .skip, svg, input:is([type=checkbox], [type=radio])";
+  const texts = document.createTreeWalker(document.body, NodeFilter.SHOW_TEXT);
+  const found = new Set(document.body.querySelectorAll("input, select, textarea"));
+  while (texts.nextNode()) {
+    if (texts.currentNode.data.trim()) found.add(texts.currentNode.parentElement);
+  }
+  found.delete(document.body);
+  window.kinds = new Map();
+  for (const element of found) {
+    if (!element.checkVisibility({ visibilityProperty: true })) continue;
+    if (element.closest(unjudged)) continue;
+    const kind = `${look(element)} ${link(element)} on ${below(element)}`;
+    const like = window.kinds.get(kind) ?? [];
+    if (like.length < 3) window.kinds.set(kind, [...like, element]);
+  }
+  return [...window.kinds.keys()];
+}
+"""
+#: axe on fresh kinds of text: what is wrong, and the kinds that passed. They are looked up again,
+#: since a page that lives may have drawn itself anew since they were named.
+_READ = f"""
+async ({{ fresh, ...options }}) => {{
+  if (typeof axe === "undefined") return null;
+  ({_KINDS})();
+  const like = (kind) => window.kinds.get(kind) ?? [];
+  const include = fresh.flatMap(like);
+  if (!include.length) return [[], []];
+  const {{ violations, passes }} = await axe.run({{ include }}, options);
+  const passed = new Set(passes.filter((rule) => rule.id.startsWith("color-contrast"))
+    .flatMap((rule) => rule.nodes.map((node) => node.element)));
+  return [violations, fresh.filter((kind) => like(kind).some((e) => passed.has(e)))];
+}}
+"""
+_ALL_BUT_COLOURS = f"""
+async (options) => {{
+  if (typeof axe === "undefined") return null;
+  return [(await axe.run(document, options)).violations, ({_KINDS})()];
+}}
+"""
+#: Kinds of text that axe has found readable by these rules, on any page of this session.
+_readable: dict[tuple[str, ...], set[str]] = defaultdict(set)
+
+
+def inaccessible(page: Page) -> list[str]:
+    """axe-core's findings."""
+    violations, kinds = _ask_axe(
+        page,
+        _ALL_BUT_COLOURS,
+        {
+            "rules": {name: {"enabled": False} for name in COLOURS},
+            "resultTypes": ["violations"],
+            "selectors": False,  # of all that passed, too
+            # What a media element plays decides a rule; of style sheets none that is on asks.
+            "preload": {"assets": ["media"]},
+            "performanceTimer": False,
+        },
+    )
+    return _said(violations) + _unreadable(page, kinds, COLOURS)
+
+
+def unreadable(page: Page, rules: tuple[str, ...] = COLOURS) -> list[str]:
+    """axe-core's findings about colours, of the kinds of text that have not passed before."""
+    return _unreadable(page, page.evaluate(_KINDS), rules)
+
+
+def _unreadable(page: Page, kinds: list[str], rules: tuple[str, ...]) -> list[str]:
+    fresh = [kind for kind in kinds if kind not in _readable[rules]]
+    if not fresh:
+        return []
+    violations, passed = _ask_axe(
+        page,
+        _READ,
+        {
+            "fresh": fresh,
+            "runOnly": {"type": "rule", "values": rules},
+            "resultTypes": ["violations", "passes"],
+            "elementRef": True,
+            "selectors": False,  # to find one for all that passed takes longer than to judge it
+            "preload": False,
+            "performanceTimer": False,
+        },
+    )
+    if not violations:
+        _readable[rules].update(passed)
+    return _said(violations)
+
+
+def _ask_axe(page: Page, question: str, options: dict[str, Any]) -> Any:
+    answer = page.evaluate(question, options)
+    if answer is None:
+        page.evaluate(AXE_SCRIPT)  # half a megabyte: once per page
+        answer = page.evaluate(question, options)
+    return answer
+
+
+def _said(violations: list[dict[str, Any]]) -> list[str]:
+    return [
+        f"{rule['id']}: {node['html']} {node.get('failureSummary', '').splitlines()[1:2]}"
+        for rule in violations
+        for node in rule["nodes"][:3]
+    ]
