@@ -271,6 +271,7 @@ def test_the_first_answer_is_of_a_model_that_knows_it(
     chat: Chat, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     page = client(None).get("/playground/chat").content.decode()
+    assert "Signing in needs JavaScript." in page
     assert "know nothing else" in page and "draft=What%20is%20a%20sub-account%3F" in page
     chats = [offer for offer in demo.OFFERS if offer.type == "chatbot" and not offer.machine]
     cheapest = min(chats, key=lambda offer: offer.input_price + offer.output_price)
