@@ -13,6 +13,7 @@ from django.conf import settings
 from django.db import DatabaseError, connection
 from django.db.migrations.executor import MigrationExecutor
 
+from accounts import timeskip
 from chain import facts
 from chain.errors import Halt, Retry
 from chain.rpc import Rpc
@@ -93,6 +94,8 @@ def _clock(ahead: int) -> Finding:
     certain: an old block may be an idle chain's."""
     wrong = ahead > CLOCK_SLACK.total_seconds()
     text = f"{ahead} s behind the chain's newest block; let NTP set it (timedatectl set-ntp true)"
+    if timeskip.possible():
+        text += ", unless days were skipped on this chain"
     return Finding("clock", not wrong, text if wrong else "not behind the chain's newest block")
 
 

@@ -13,6 +13,7 @@ from django.utils.translation import gettext as _
 from django.utils.translation import gettext_noop as N_
 from django.utils.translation import ngettext
 
+from accounts import timeskip
 from chain.models import NodeState
 from chain.selectors import Freshness
 from ledger.models import Reconciliation
@@ -93,6 +94,8 @@ def of_clock(head: Freshness, now: dt.datetime) -> Iterator[Alarm]:
     if head.indexed_at is not None and head.indexed_at - now > CLOCK_SLACK:
         age = formats.duration(round((head.indexed_at - now).total_seconds()))
         text = _("This machine’s clock is %(age)s behind the chain’s newest block.") % {"age": age}
+        if timeskip.possible():
+            text += " " + _("Days that were skipped on this chain do the same.")
         yield Alarm("clock", text, grave=True)
 
 

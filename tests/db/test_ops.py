@@ -321,3 +321,4 @@ def test_the_doctor_sees_a_clock_that_is_behind_the_chain() -> None:
     assert doctor._clock(60).ok
     wrong = doctor._clock(61)
     assert not wrong.ok and not wrong.fatal and wrong.text.startswith("61 s behind")
+    assert wrong.text.endswith("unless days were skipped on this chain")
