@@ -128,9 +128,8 @@ def test_from_a_report_to_a_decision_and_back(
     expect(page.get_by_test_id("service-row")).to_have_count(0)
     page.goto(f"{asgi_server}/moderation/log")
     expect(page.get_by_test_id("log-row").first).to_contain_text(SAID)
-    for path in ("/moderation/log", "/account/reports", f"/services/inference/{petra}"):
+    for path in ("/moderation/log", f"/services/inference/{petra}", "/account/reports"):
         sound(page, f"{asgi_server}{path}")
-    page.goto(f"{asgi_server}/account/reports")
     expect(page.get_by_test_id("report-row")).to_contain_text(SAID)
 
     # The money is where it was.
