@@ -21,7 +21,9 @@ from channels.db import database_sync_to_async
 from django.conf import settings
 from django.db import connection
 
+from inference import conversations
 from inference.models import Chat, State, Turn
+from tests import factories
 from tests.db.chat_world import world
 from tests.forks import SITE, Forked
 from tests.live.chat_upstream import Asked, Reply, ThreadedUpstream, Upstream
@@ -104,32 +106,28 @@ def ended(turn_id: int, seconds: float) -> Turn:
     raise AssertionError("the turn stayed open")
 
 
-def check(turn: Turn, seen: str, upstream: Upstream) -> None:
+def check(turn: Turn, seen: str, upstream: Upstream, *, asked: int = 1) -> None:
     assert (turn.state, turn.failure) == (State.CUT_OFF, "interrupted")
     assert turn.answer.startswith(seen)
     words = turn.answer.split()
     assert words == [f"word{i}" for i in range(len(words))], "an exact prefix"
     assert (turn.fee_kind, turn.verdict) == ("unknown", "not_comparable")
-    assert len(upstream.chats) == 1, "never sent again"
-
-
-def test_told_to_end(chat: Chat, upstream: Upstream, free_port: int) -> None:
-    with web(free_port) as process:
-        turn_id, seen = asyncio.run(ask(free_port, chat))
-        process.send_signal(signal.SIGTERM)
-        assert process.wait(60) in (0, -signal.SIGTERM)
-        check(Turn.objects.get(pk=turn_id), seen, upstream)
+    assert len(upstream.chats) == asked, "never sent again"
 
 
 def test_told_to_end_it_lets_short_answers_end(
     chat: Chat, upstream: Upstream, free_port: int
 ) -> None:
+    """And cuts off the long one."""
+    other = conversations.create_chat(chat.owner, factories.PETRA)
     with web(free_port) as process:
-        turn_id, seen = asyncio.run(ask(free_port, chat, "Briefly"))
+        long, seen = asyncio.run(ask(free_port, chat))
+        short, read = asyncio.run(ask(free_port, other, "Briefly"))
         process.send_signal(signal.SIGTERM)
         assert process.wait(60) in (0, -signal.SIGTERM)
-    turn = Turn.objects.select_related("chat").get(pk=turn_id)
-    assert turn.state == State.ANSWERED and turn.answer.startswith(seen)
+    check(Turn.objects.get(pk=long), seen, upstream, asked=2)
+    turn = Turn.objects.select_related("chat").get(pk=short)
+    assert turn.state == State.ANSWERED and turn.answer.startswith(read)
     assert turn.answer.split()[-1] == "word59" and turn.fee_kind == "known"
 
 
