@@ -60,7 +60,7 @@ tagged = Tagged(relay)
 
 async def web(scope: Scope, receive: Receive, send: Send) -> None:
     """The relay stands beside Django: its streams pass no middleware."""
-    if scope["path"].startswith(PREFIX):
+    if f"{scope['path']}/".startswith(PREFIX):  # also without what comes behind it
         await tagged(scope, receive, send)
         return
     limit = bodies.most(scope["path"])

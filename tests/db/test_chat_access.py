@@ -279,6 +279,9 @@ def test_the_first_answer_is_of_a_model_that_knows_it(
     monkeypatch.setattr(settings, "IS_DEVNET", False)
     page = client(None).get("/playground/chat").content.decode()
     assert "a model does not know them" in page and "draft=Explain%20a%20hash" in page
+    assert "autofocus" not in page
+    page = client(None).get("/playground/chat?draft=Explain%20a%20hash").content.decode()
+    assert " autofocus>Explain a hash</textarea>" in page
 
 
 @pytest.mark.django_db

@@ -111,7 +111,8 @@ def test_the_contracts_clock_decides_what_is_unlocked(alice: Client) -> None:
     factories.contract()
     Ledger.objects.create(user=ALICE, available=0, total=ONE, block=5)
     pair(PETRA, (ONE, DAY - 60), (ONE, -100))  # and one that was asked for just now
-    assert b"refunds-unlocked" not in alice.get("/account/refunds").content
+    html = alice.get("/account/refunds").content.decode()
+    assert "refunds-unlocked" not in html and "kind=refund_unlocked#new" in html
     # The chain's newest block is from two minutes ahead: there the refund is unlocked already.
     factories.head(indexed_timestamp=int(timezone.now().timestamp()) + 120)
     html = alice.get("/account/refunds").content.decode()
@@ -119,6 +120,11 @@ def test_the_contracts_clock_decides_what_is_unlocked(alice: Client) -> None:
     assert "unlocked - collect now" in html
     said = re.findall(r'data-label="Requested"><time[^>]*>([^<]*)', html)
     assert said and all(text == "now" or text.endswith(" ago") for text in said), said
+    # Nothing is told of what has unlocked.
+    row = SubAccount.objects.get(user=ALICE, provider=PETRA)
+    SubAccount.objects.update(refunds=row.refunds[:1])
+    assert "kind=refund_unlocked#new" not in alice.get("/account/refunds").content.decode()
+    SubAccount.objects.update(refunds=row.refunds)
     # What was prepared for another provider is not what is collected here.
     begun = Intent.objects.create(
         user=User.objects.get(), chain_id=31337, action="retrieve", params={}, to=INFERENCE,

@@ -365,7 +365,9 @@ def test_who_may_not_ask_is_told_why_and_nothing_is_sent(
     header = {"Authorization": f"Bearer {key}"}
     base = f"{asgi_server}/v1"
     assert requests.get(f"{base}/chat/completions", headers=header, timeout=9).status_code == 405
-    assert requests.get(f"{base}/nothing", headers=header, timeout=9).status_code == 404
+    for path in ("", "/", "/nothing"):
+        nowhere = requests.get(f"{base}{path}", headers=header, timeout=9)
+        assert nowhere.status_code == 404 and "/v1 has: models" in nowhere.json()["error"]["message"]
     assert requests.get(f"{base}/models", timeout=9).status_code == 401
     cut = requests.post(f"{base}/chat/completions", data=b"{", headers=header, timeout=9)
     assert (cut.status_code, cut.json()["error"]["code"]) == (400, "invalid_json")
