@@ -80,8 +80,8 @@ def test_the_same_question_has_the_same_answer_in_every_form(client: Client) -> 
         assert "<script>alert" not in text
         accepted = client.get(f"/changes{query}", headers={"Accept": "application/json"})
         assert accepted["Location"] == f"/api/v1/changes{query}"
-    for accepted, kind in (("*/*", "application/problem+json"), ("text/html", "text/html")):
-        refused = client.get("/changes.atom?change=steal", headers={"Accept": accepted})
+    for wanted, kind in (("*/*", "application/problem+json"), ("text/html", "text/html")):
+        refused = client.get("/changes.atom?change=steal", headers={"Accept": wanted})
         assert refused.status_code == 404 and refused["Content-Type"].startswith(kind)
         assert "no such kind or sort of change" in refused.content.decode()
     wrong = client.get("/changes?provider=0x12&change=steal&kind=chess").content.decode()
