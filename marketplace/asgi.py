@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+from functools import partial
 from typing import Any
 
 import django
@@ -65,11 +66,11 @@ async def web(scope: Scope, receive: Receive, send: Send) -> None:
         return
     limit = bodies.most(scope["path"])
     if bodies.declared(scope) > limit:
-        told = bodies.heard_out(receive, send)
         if scope["path"].startswith("/api/"):
-            await bodies.refuse(told, limit)
+            answer = partial(bodies.refuse, limit=limit)
         else:  # told by a page, which a middleware makes
-            await http({**scope, "too_large": limit}, bodies.unread(), told)
+            answer = partial(http, {**scope, "too_large": limit}, bodies.unread())
+        await bodies.heard_out(receive, send, answer)
     else:
         await http(scope, bodies.bounded(receive, limit), send)
 

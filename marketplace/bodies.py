@@ -59,24 +59,25 @@ async def refuse(send: Send, limit: int) -> None:
     await send({"type": "http.response.body", "body": body})
 
 
-def heard_out(receive: Receive, send: Send) -> Send:
-    """`send` that ends an answer when its request has come whole, or after `HEARD_OUT_SECONDS`. A
-    proxy that is still sending when we close never reads the answer, and says 502 for us.
+async def heard_out(
+    receive: Receive, send: Send, answer: Callable[[Send], Awaitable[None]]
+) -> None:
+    """Pass on what `answer` sends; it ends when its request has come whole, or after
+    `HEARD_OUT_SECONDS`. A proxy that is still sending when we close never reads the answer, and
+    says 502 for us. What `answer` took it has given back before: whoever sends slowly would keep
+    the few connections to the database from everybody.
     """
 
-    async def rest() -> None:
-        while (message := await receive())["type"] == "http.request" and message.get("more_body"):
-            pass
+    async def not_ended(message: dict[str, Any]) -> None:
+        body = message["type"] == "http.response.body"
+        await send({**message, "more_body": True} if body else message)
 
-    async def to_the_end(message: dict[str, Any]) -> None:
-        last = message["type"] == "http.response.body" and not message.get("more_body")
-        await send({**message, "more_body": True} if last else message)
-        if last:
-            with suppress(TimeoutError):
-                await asyncio.wait_for(rest(), HEARD_OUT_SECONDS)
-            await send({"type": "http.response.body", "body": b""})
-
-    return to_the_end
+    await answer(not_ended)
+    with suppress(TimeoutError):
+        async with asyncio.timeout(HEARD_OUT_SECONDS):
+            while (await receive()).get("more_body"):  # neither the last one, nor who has gone
+                pass
+    await send({"type": "http.response.body", "body": b""})
 
 
 def unread() -> Receive:

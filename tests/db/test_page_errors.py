@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import html
 import json
 from typing import Any
@@ -11,6 +12,7 @@ import pytest
 from asgiref.sync import SyncToAsync
 from asgiref.testing import ApplicationCommunicator
 from django.conf import settings
+from django.core.signals import request_finished
 from django.db.utils import OperationalError
 from django.http import HttpRequest, HttpResponse
 from django.test import Client, RequestFactory
@@ -154,10 +156,20 @@ async def test_an_upload_that_nobody_reads_is_refused_and_heard_out(path: str) -
     scope: dict[str, Any] = {"type": "http", "method": "POST", "path": path}
     size = str(bodies.USUAL + 1).encode()
     scope |= {"query_string": b"", "headers": [(b"host", b"testserver"), (b"content-length", size)]}
+    done = asyncio.Event()
+    loop = asyncio.get_running_loop()
+
+    def given_back(**_: Any) -> None:
+        loop.call_soon_threadsafe(done.set)
+
+    request_finished.connect(given_back)
     asked: Any = ApplicationCommunicator(web, scope)  # type: ignore[no-untyped-call]
     begun = await asked.receive_output(None)
     answer = await asked.receive_output(None)
     assert answer["more_body"], "not ended while its request is still coming"
+    if path == "/verify":  # or slow senders keep the database's few connections from everybody
+        await asyncio.wait_for(done.wait(), 5)
+    request_finished.disconnect(given_back)
     for more in (True, False):
         await asked.send_input({"type": "http.request", "body": b"x", "more_body": more})
     assert not (await asked.receive_output(None)).get("more_body")
