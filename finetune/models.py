@@ -20,8 +20,9 @@ from accounts.models import User
 from chain.fields import AddressField, NeuronField
 from protocol import tuning
 
-#: A provider that was asked for so long without an answer is said to be silent.
-SILENCE = dt.timedelta(hours=1)
+#: A provider that told nothing for so long, and left so many looks in a row without an answer, is
+#: said to be silent: one look alone may be the first after days in which nobody asked.
+SILENCE, SILENT_LOOKS = dt.timedelta(hours=1), 5
 
 
 class StoredFile(models.Model):
@@ -245,7 +246,8 @@ class Task(models.Model):
     def silent(self) -> bool:
         """Whether it goes on by what its provider said long ago: nothing came since."""
         told = self.looked_at or self.created_at
-        return not self.ended and self.failures > 0 and timezone.now() - told > SILENCE
+        unanswered = self.failures >= SILENT_LOOKS and timezone.now() - told > SILENCE
+        return unanswered and not self.ended
 
 
 class Passage(models.Model):

@@ -166,8 +166,9 @@ def test_a_provider_that_tells_nothing_any_more_is_said_to_be_silent(alice: User
     for looked_at, failures, silent in (
         (timezone.now(), 2, False),  # it may be back in a minute
         (told, 0, False),
-        (told, 2, True),
-        (None, 2, False),  # made a moment ago
+        (told, 2, False),  # nobody asked for days: we stood still, or it was found just now
+        (told, 5, True),
+        (None, 5, False),  # made a moment ago
     ):
         Task.objects.update(looked_at=looked_at, failures=failures)
         assert (said in shown(here)) is (said in shown("/fine-tuning")) is silent
