@@ -130,9 +130,9 @@ def _simulate(action: str, call: calls.Call, facts: Facts, plan: Plan | None) ->
             _("The node cannot estimate the gas of this transaction."),
             _(
                 "Check that your wallet holds enough 0G for its gas. If it does, fine-tuning "
-                "providers stored more for you than one block can clear: transfer one neuron "
-                "(0.000000000000000001 0G) to a provider that you have used, then withdraw the "
-                "rest."
+                "providers may have stored more for you than one block can clear. To withdraw "
+                "what the account holds without closing it, first transfer one neuron "
+                "(0.000000000000000001 0G) to a provider that you have used."
             )
             if closes
             else _("Check that your wallet holds enough 0G for the amount and its gas."),

@@ -245,7 +245,7 @@ def test_a_replaced_transaction_says_by_what(chain: Chain, to: str, words: str) 
     broadcast(chain, ALICE, intent, to=to, data="0x", value=0, **PRICE)
     chain.mine()
     html = said(intent)
-    assert 'data-state="replaced"' in html and words in html
+    assert 'data-state="replaced"' in html and words in html and "both can be" not in html
     assert 'href="/account?action=deposit&amp;amount=5">Send again<' in html
     # What the money was missing for is still known.
     Intent.objects.filter(pk=intent.pk).update(then="/playground/images")
@@ -271,6 +271,7 @@ def test_slow_dropped_and_reorganised_are_three_different_things(chain: Chain) -
     age(intent, minutes=11)
     html = said(intent)
     assert 'data-state="dropped"' in html and "Nothing was charged." in html
+    assert ">Send again<" in html and "both can be carried out" in html
 
 
 def age(intent: Intent, minutes: int) -> None:
