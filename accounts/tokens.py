@@ -249,7 +249,7 @@ def used(token: AccessToken, now: datetime) -> None:
 
 
 #: Gives the token's number where `most` could be set aside for one request: token and secret still
-#: live, and its limit holds it: where there is one, only of a request that cannot cost more
+#: live, and its limit holds it: where there is one, only of a request that bounds its answer
 #: (`bounded`). One statement, so that requests at the same time cannot pass the limit together; the
 #: relay puts the request's row behind it.
 RESERVE = """

@@ -101,7 +101,7 @@ _RESERVED = f"WITH token AS ({tokens.RESERVE}) {INSERT} token RETURNING id"
 
 
 def open_relay_turn(turn: Turn, digest: str, *, bounded: bool = True) -> bool:
-    """Set aside what a program's request can cost (`turn.fee`, at most where it is `bounded`) and
+    """Set aside what a program's request can cost (`turn.fee`; `bounded`: it bounds its answer) and
     store its turn, both or neither (1 statement). False where the token does not hold it
     (`accounts.tokens.RESERVE`).
     """

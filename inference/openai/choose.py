@@ -3,7 +3,7 @@ request to the next.
 
 What is found is good for a moment (`CACHED_SECONDS`), so that a program that asks often does not
 make us read the same rows each time. Revocation, expiry and spend limit are not among it: the
-statement that sets money aside checks them for every request (`accounts.tokens.reserve`).
+statement that sets money aside checks them for every request (`accounts.tokens.RESERVE`).
 """
 
 from __future__ import annotations
