@@ -35,7 +35,7 @@ def test_runs_are_chosen_and_their_losses_drawn(page: Page, asgi_server: str) ->
     page.get_by_test_id("compare-go").click()
     expect(page.locator("[data-plot] canvas")).to_be_visible()
     expect(page.get_by_test_id("compare-runs")).to_contain_text("lowest")
-    expect(page.locator("tr[data-differs]").filter(has_text="num_train_epochs")).to_have_count(1)
+    expect(page.locator("tr[data-differs]").filter(has_text="Epochs")).to_have_count(1)
     pagecheck.sound(page, page.url)
     if SHOTS:
         page.set_viewport_size({"width": 1200, "height": 1000})
