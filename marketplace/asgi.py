@@ -65,14 +65,17 @@ async def web(scope: Scope, receive: Receive, send: Send) -> None:
         await tagged(scope, receive, send)
         return
     limit = bodies.most(scope["path"])
-    if bodies.declared(scope) > limit:
+    over = bodies.declared(scope) > limit
+    if not over:
+        bounded = bodies.Bounded(receive, limit)
+        await http(scope, bounded, send)
+        over = bounded.over  # Django left without a word
+    if over:
         if scope["path"].startswith("/api/"):
             answer = partial(bodies.refuse, limit=limit)
         else:  # told by a page, which a middleware makes
             answer = partial(http, {**scope, "too_large": limit}, bodies.unread())
         await bodies.heard_out(receive, send, answer)
-    else:
-        await http(scope, bodies.bounded(receive, limit), send)
 
 
 async def living(scope: Scope, receive: Receive, send: Send) -> None:

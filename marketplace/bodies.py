@@ -94,14 +94,17 @@ def unread() -> Receive:
     return next_message
 
 
-def bounded(receive: Receive, limit: int) -> Receive:
-    """`receive` that hangs up on whoever sends more than they said, or did not say how much."""
-    taken = 0
+class Bounded:
+    """`receive` that hangs up on whoever sends more than they said, or did not say how much; `over`
+    from then on.
+    """
 
-    async def next_message() -> dict[str, Any]:
-        nonlocal taken
-        message = await receive()
-        taken += len(message.get("body", b""))
-        return message if taken <= limit else {"type": "http.disconnect"}
+    def __init__(self, receive: Receive, limit: int) -> None:
+        self.over = False
+        self._receive, self._left = receive, limit
 
-    return next_message
+    async def __call__(self) -> dict[str, Any]:
+        message = await self._receive()
+        self._left -= len(message.get("body", b""))
+        self.over = self._left < 0
+        return {"type": "http.disconnect"} if self.over else message

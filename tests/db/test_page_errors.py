@@ -150,12 +150,13 @@ def test_a_store_that_does_not_answer_is_told_to_a_script(failure: type[Exceptio
     assert "may have been done all the same" in fix and "nothing was changed" not in fix.lower()
 
 
+@pytest.mark.parametrize("told", [True, False])
 @pytest.mark.parametrize("path", ["/verify", "/api/v1/transactions/preview"])
-async def test_an_upload_that_nobody_reads_is_refused_and_heard_out(path: str) -> None:
+async def test_an_upload_that_nobody_reads_is_refused_and_heard_out(path: str, told: bool) -> None:
     """A proxy that is still sending when the connection is closed says 502 in place of the page."""
     scope: dict[str, Any] = {"type": "http", "method": "POST", "path": path}
-    size = str(bodies.USUAL + 1).encode()
-    scope |= {"query_string": b"", "headers": [(b"host", b"testserver"), (b"content-length", size)]}
+    size = [(b"content-length", str(bodies.USUAL + 1).encode())] if told else []
+    scope |= {"query_string": b"", "headers": [(b"host", b"testserver"), *size]}
     done = asyncio.Event()
     loop = asyncio.get_running_loop()
 
@@ -164,16 +165,19 @@ async def test_an_upload_that_nobody_reads_is_refused_and_heard_out(path: str) -
 
     request_finished.connect(given_back)
     asked: Any = ApplicationCommunicator(web, scope)  # type: ignore[no-untyped-call]
-    begun = await asked.receive_output(None)
-    answer = await asked.receive_output(None)
+    for _ in range(0 if told else 1 + bodies.USUAL // bodies.FRAME):  # in parts, as it comes
+        part = {"type": "http.request", "body": bytes(bodies.FRAME), "more_body": True}
+        await asked.send_input(part)
+    begun = await asked.receive_output(30)
+    answer = await asked.receive_output(30)
     assert answer["more_body"], "not ended while its request is still coming"
     if path == "/verify":  # or slow senders keep the database's few connections from everybody
         await asyncio.wait_for(done.wait(), 5)
     request_finished.disconnect(given_back)
     for more in (True, False):
         await asked.send_input({"type": "http.request", "body": b"x", "more_body": more})
-    assert not (await asked.receive_output(None)).get("more_body")
-    await asked.wait(None)
+    assert not (await asked.receive_output(30)).get("more_body")
+    await asked.wait(30)
     said = {name.lower(): value for name, value in begun["headers"]}
     assert begun["status"] == 413 and said[b"connection"] == b"close"
     text = answer["body"].decode()
