@@ -10,7 +10,10 @@ from functools import wraps
 from typing import Any, TypeVar
 
 from django.conf import settings
+from django.contrib.postgres.expressions import ArraySubquery
+from django.db.models import F, QuerySet, Subquery
 from django.db.models.expressions import RawSQL
+from django.db.models.functions import JSONObject
 from django.http import HttpRequest, HttpResponse
 from django.utils.cache import get_conditional_response
 from django.utils.http import http_date
@@ -62,9 +65,13 @@ def _next(request: HttpRequest, page: Page[Item]) -> str | None:
 Operation = Callable[..., HttpResponse]
 
 
-def _revalidated_by(*states: Callable[[], tuple[Any, ...]]) -> Callable[[Operation], Operation]:
-    """A read whose ETag names the index's state and `states` (1 query each), so that an unchanged
-    answer costs 2 queries and those.
+#: Selects one value that changes whenever what an app says changes.
+State = Callable[[], QuerySet[Any, Any]]
+
+
+def _revalidated_by(*states: State) -> Callable[[Operation], Operation]:
+    """A read whose ETag names the index's state and `states`, so that an unchanged answer costs 1
+    query.
 
     The state is read before the rows. If anything moves in between, the answer is newer than its
     tag says and the next revalidation fetches it again: never the other way round.
@@ -92,37 +99,51 @@ def _revalidated_by(*states: Callable[[], tuple[Any, ...]]) -> Callable[[Operati
 #: A read of ledger rows only.
 revalidated = _revalidated_by()
 #: A read that also shows verdicts on evidence.
-revalidated_with_verdicts = _revalidated_by(attestation.state)
+revalidated_with_verdicts = _revalidated_by(attestation.state_within)
 #: A read that shows what providers announced.
-revalidated_with_notes = _revalidated_by(notes.state)
+revalidated_with_notes = _revalidated_by(notes.state_within)
 #: The feed of changes: verdicts that turned, and notes.
-revalidated_as_feed = _revalidated_by(attestation.state, notes.state)
+revalidated_as_feed = _revalidated_by(attestation.state_within, notes.state_within)
 #: A provider with its services and notes.
-revalidated_as_provider = _revalidated_by(attestation.state, probes.state, notes.state)
+revalidated_as_provider = _revalidated_by(
+    attestation.state_within, probes.state_within, notes.state_within
+)
 #: A list with verdicts and measurements, in which providers are found by their names.
-revalidated_as_list = _revalidated_by(attestation.state, probes.state, names.state)
+revalidated_as_list = _revalidated_by(
+    attestation.state_within, probes.state_within, names.state_within
+)
 #: A read that shows verdicts and what our probes measured.
-revalidated_with_health = _revalidated_by(attestation.state, probes.state)
+revalidated_with_health = _revalidated_by(attestation.state_within, probes.state_within)
 
 
-def _state(
-    request: HttpRequest, states: Iterable[Callable[[], tuple[Any, ...]]]
-) -> tuple[str, int]:
+def _state(request: HttpRequest, states: Iterable[State]) -> tuple[str, int]:
     """The ETag of an answer at the index's present state, and that block's time; empty before the
-    first block.
+    first block (1 query).
     """
-    head = Head.objects.filter(chain_id=settings.CHAIN_ID).first()
-    if head is None or head.indexed_block < 0:
-        return "", 0
-    # What lists leave out is part of the index's state: no block marks that (`ledger.listed`).
-    left_out = RawSQL(*listed.version())
-    folds: Iterable[Any] = Projection.objects.order_by("name").values_list(
-        "name", "version", "final_block", "pending_block", left_out
+    fold = JSONObject(**{name: F(name) for name in _FOLD})
+    found = (
+        Head.objects.filter(chain_id=settings.CHAIN_ID, indexed_block__gte=0)
+        .values_list(
+            "indexed_timestamp",
+            "indexed_block",
+            "indexed_hash",
+            ArraySubquery(Projection.objects.order_by("name").values(fold=fold)),
+            # No block marks what lists leave out (`ledger.listed`).
+            RawSQL(*listed.version()),
+            *(Subquery(state()) for state in states),
+        )
+        .first()
     )
-    host = request.get_host()
-    parts = (SHAPE, host, request.get_full_path(), head.indexed_block, head.indexed_hash, *folds)
-    text = "|".join(str(part) for part in (*parts, *(state() for state in states)))
-    return f'W/"{hashlib.sha256(text.encode()).hexdigest()[:24]}"', head.indexed_timestamp
+    if found is None:
+        return "", 0
+    modified, *said = found
+    text = "|".join(
+        str(part) for part in (SHAPE, request.get_host(), request.get_full_path(), *said)
+    )
+    return f'W/"{hashlib.sha256(text.encode()).hexdigest()[:24]}"', modified
+
+
+_FOLD = ("name", "version", "final_block", "pending_block")
 
 
 def listing_or_404(

@@ -7,9 +7,9 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
-from django.db import connection
+from django.db.models import Count, QuerySet
 
-from ledger import selectors
+from ledger import selectors, tags
 from marketplace import formats
 from marketplace.memo import Memo
 from operators import notes
@@ -35,14 +35,20 @@ class Named:
 
 def state() -> tuple[Any, ...]:
     """Changes whenever a profile does; begins with their number (1 query)."""
-    with connection.cursor() as cursor:
-        cursor.execute(_STATE)
-        return tuple(cursor.fetchone())
+    return tuple(Profile.objects.aggregate(**_COUNTED).values())
 
 
-_STATE = """
-SELECT COUNT(*), MAX(signed_at), MAX(withdrawn_at), MAX(domain_checked_at) FROM operators_profile
-"""
+def state_within() -> QuerySet[Any, Any]:
+    """The same as one value, for a statement that reads more (0 queries)."""
+    return tags.within(Profile.objects.all(), **_COUNTED)
+
+
+_COUNTED: dict[str, Any] = {
+    "profiles": Count("pk"),
+    "signed": tags.moments("signed_at"),
+    "withdrawn": tags.moments("withdrawn_at"),
+    "checked": tags.moments("domain_checked_at"),
+}
 _kept = Memo()
 
 

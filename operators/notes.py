@@ -19,7 +19,7 @@ from accounts import limits
 from accounts.days import moment_of, utc
 from accounts.errors import Problem
 from accounts.models import User
-from ledger import listed
+from ledger import listed, tags
 from moderation import looking
 from moderation import selectors as moderation
 from moderation.models import EffectKind
@@ -209,20 +209,16 @@ def of_feed(provider: str, most: int) -> QuerySet[Note]:
     return rows[:most]
 
 
-def state() -> tuple[Any, ...]:
-    """Changes whenever a note is published, withdrawn, hidden, or its time to be shown is over (1
-    query)."""
-    found = (
-        told()
-        .order_by()
-        .aggregate(
-            n=Count("pk"),
-            at=Max("signed_at"),
-            shown=Count("pk", filter=_shown()),
-            shown_at=Max("signed_at", filter=_shown()),
-        )
+def state_within() -> QuerySet[Any, Any]:
+    """One value that changes whenever a note is published, withdrawn, hidden, or its time to be
+    shown is over, for a statement that reads more (0 queries)."""
+    return tags.within(
+        told(),
+        n=Count("pk"),
+        at=tags.moments("signed_at"),
+        shown=Count("pk", filter=_shown()),
+        shown_at=Max("signed_at", filter=_shown()),
     )
-    return tuple(found.values())
 
 
 def _shown(now: dt.datetime | None = None) -> Q:
