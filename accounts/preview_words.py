@@ -17,6 +17,10 @@ GIVEN_AWAY = N_("The money belongs to the other account at once; you cannot take
 NOBODYS = N_("That address is one of the network's own contracts: nobody could ever take it out.")
 OPENS_THERE = N_("This opens a compute account for that address.")
 CLOSES = N_("This empties the account, so the contract deletes it with all its provider accounts.")
+STAYS = N_(
+    "One of your provider accounts may stay, empty: what is stored there may be more than one "
+    "block can clear."
+)
 FROM_REFUND = N_("{amount} 0G of this comes from your pending refund there, which is cancelled.")
 NO_SERVICE = N_("This address offers no service in this contract right now.")
 CANNOT_CHARGE = N_(
@@ -70,8 +74,8 @@ ACCOUNTS_STAY = N_(
 GRAVE = frozenset({CONTRACT_WALLET})
 #: `none registered` fills a gap and is none of them.
 SENTENCES = (
-    *(CONTRACT_WALLET, OPENS, GIVEN_AWAY, NOBODYS, OPENS_THERE, CLOSES, FROM_REFUND),
-    *(NO_SERVICE, CANNOT_CHARGE, ACKNOWLEDGES, RESERVE, RETURNS_NOW, LOCKS_HOURS),
+    *(CONTRACT_WALLET, OPENS, GIVEN_AWAY, NOBODYS, OPENS_THERE, CLOSES, STAYS),
+    *(FROM_REFUND, NO_SERVICE, CANNOT_CHARGE, ACKNOWLEDGES, RESERVE, RETURNS_NOW, LOCKS_HOURS),
     *(LOCKS_MINUTES, ONLY_COSTS, NOT_ACKNOWLEDGED, SHARED_SLOT, REVOKES_ALL, ACKNOWLEDGED_BEFORE),
     *(CHARGES_IN_FULL, NOT_CHARGEABLE, ACCOUNTS_STAY, *FORMER),
 )

@@ -18,6 +18,8 @@ from accounts import actions, calls, money, node, preview, preview_words, readin
 from accounts.errors import Problem, Refused, RpcError
 from accounts.facts import Facts
 from accounts.preview import Effect, Plan, Predicted
+from ledger import selectors as ledger
+from ledger.models import Kind
 from protocol import abi
 
 #: Headroom over the node's estimate: a block in between may touch more storage.
@@ -90,6 +92,8 @@ def check(action: str, raw_params: Any, sender: str) -> Preview:
             _("Nothing was sent. Please report this."),
             status=500,
         )
+    if preview_words.CLOSES in plan.warnings:
+        gas, plan = _closing(gas, plan, facts)
     fee = gas * facts.gas_price
     if facts.wallet < call.value + fee:
         raise too_poor(facts.wallet, call.value + fee)
@@ -137,7 +141,33 @@ def _simulate(action: str, call: calls.Call, facts: Facts, plan: Plan | None) ->
             if closes
             else _("Check that your wallet holds enough 0G for the amount and its gas."),
         )
-    return node.quantity(estimate) * (100 + GAS_HEADROOM_PERCENT) // 100
+    return _with_headroom(node.quantity(estimate))
+
+
+def _with_headroom(gas: int) -> int:
+    return gas * (100 + GAS_HEADROOM_PERCENT) // 100
+
+
+def _closing(gas: int, plan: Plan, facts: Facts) -> tuple[int, Plan]:
+    """The gas limit with which an account ends at its providers too, and the plan that says so.
+
+    The ledger goes on where a serving contract runs out of gas (contracts.md 3.4): then what is
+    there stays, and a node takes the little that suffices for that as its estimate. Only
+    fine-tuning providers store much.
+    """
+    held = ledger.account(facts.sender).positions
+    if not any(position.kind == Kind.FINE_TUNING for position in held):
+        return gas, plan
+    asked = []
+    for p in held:
+        data = abi.encode_call(abi.FINE_TUNING_SERVING, "deleteAccount", facts.sender, p.provider)
+        asked.append(("eth_estimateGas", [{"from": facts.ledger, "to": p.serving, "data": data}]))
+    block, *found = node.call_many([("eth_getBlockByNumber", [hex(facts.block), False]), *asked])
+    clearing = [node.quantity(one) for one in found if not isinstance(one, RpcError)]
+    if len(clearing) < len(found):
+        plan = Plan(plan.effects, (*plan.warnings, preview_words.STAYS))
+    most = node.quantity(block["gasLimit"]) if isinstance(block, dict) else gas
+    return min(most, max(gas, _with_headroom(sum(clearing)))), plan
 
 
 def _refused_by_chain(action: str, error: RpcError, call: calls.Call, facts: Facts) -> Problem:

@@ -15,12 +15,14 @@ from django.db import connection
 from django.test import Client
 from django.utils import timezone
 
-from accounts import actions, follow, forms, intents, services
+from accounts import actions, follow, forms, intents, node, preview_words, services
 from accounts.errors import Problem
 from accounts.models import Intent, State, User
 from devnet import accounts as cast
 from devnet.deploy import Contracts, connect
 from devnet.owner import acknowledge_signer, revoke_signer
+from protocol import abi
+from tests import factories
 
 pytestmark = pytest.mark.django_db
 NEURON = 10**18
@@ -240,10 +242,8 @@ def test_money_for_a_contract_of_the_network_would_be_lost_and_that_is_said(
         assert any("nobody could ever take it out" in words for words in checked.warnings)
 
 
-def test_closing_an_account_that_no_block_has_the_gas_for_says_the_way_out(
-    contracts: Contracts,
-) -> None:
-    """docs/contract-rules.md: what fine-tuning providers stored is cleared with the account."""
+def _stored_long(contracts: Contracts) -> str:
+    """All is available to Alice again, and a fine-tuning provider keeps a long text of hers."""
     tuning = "fine-tuning-v1.0"
     contracts.ledger.send(ALICE, "transferFund", PETRA.address, tuning, NEURON)
     long = b"\x01" * 24_000
@@ -251,6 +251,43 @@ def test_closing_an_account_that_no_block_has_the_gas_for_says_the_way_out(
     contracts.ledger.send(ALICE, "retrieveFund", [PETRA.address], tuning)
     contracts.chain.travel(86_500)
     contracts.ledger.send(ALICE, "retrieveFund", [PETRA.address], tuning)
+    return tuning
+
+
+def test_closing_an_account_has_the_gas_for_what_providers_stored(contracts: Contracts) -> None:
+    """Where a serving contract runs out of it, the ledger goes on: a node calls less enough."""
+    _stored_long(contracts)
+    where = contracts.fine_tuning.address
+    factories.contract(kind="fine-tuning", address=where)
+    factories.sub_account(ALICE.address, PETRA.address, serving=where, balance=0)
+    there = abi.encode_call(abi.FINE_TUNING_SERVING, "accountExists", ALICE.address, PETRA.address)
+
+    def exists() -> bool:
+        return bool(node.quantity(node.call("eth_call", {"to": where, "data": there}, "latest")))
+
+    seen = services.check("withdraw", {"amount": str(10 * NEURON)}, ALICE.address)
+    assert exists()
+    data = bytes.fromhex(seen.call.data[2:])
+    with contracts.chain.rollback():
+        assert contracts.chain.send(ALICE, seen.call.to, data, gas=seen.gas).ok and not exists()
+    assert preview_words.STAYS not in seen.warnings
+    rpc = contracts.chain.rpc
+    rpc.call("evm_setBlockGasLimit", hex(3_000_000))
+    contracts.chain.mine()
+    try:
+        stays = services.check("withdraw", {"amount": str(10 * NEURON)}, ALICE.address)
+        assert preview_words.STAYS in stays.warnings
+        assert contracts.chain.send(ALICE, seen.call.to, data, gas=stays.gas).ok and exists()
+    finally:
+        rpc.call("evm_setBlockGasLimit", hex(30_000_000))
+        contracts.chain.mine()
+
+
+def test_closing_an_account_that_no_block_has_the_gas_for_says_the_way_out(
+    contracts: Contracts,
+) -> None:
+    """docs/contract-rules.md: what fine-tuning providers stored is cleared with the account."""
+    tuning = _stored_long(contracts)
     rpc = contracts.chain.rpc
     rpc.call("evm_setBlockGasLimit", hex(1_000_000))
     contracts.chain.mine()

@@ -27,7 +27,7 @@ from tests.db.test_funds import site as site
 
 NEURON = 10**18
 ALICE, BOB, CHARLIE = (cast.user(number) for number in (1, 2, 3))
-pytestmark = pytest.mark.usefixtures("site")
+pytestmark = [pytest.mark.usefixtures("site"), pytest.mark.django_db]
 PETRA, PAUL = (cast.provider(number).address for number in (1, 2))
 INFERENCE, FINE_TUNING = "inference-v1.0", "fine-tuning-v1.0"
 LISTING = {
@@ -332,7 +332,6 @@ def ask(client: Client, body: Any) -> Any:
     return client.post("/api/v1/transactions/preview", body, content_type="application/json")
 
 
-@pytest.mark.django_db
 def test_the_api_answers_with_the_transaction_and_its_effects(client: Client) -> None:
     body = {"action": "deposit", "from": ALICE.address, "params": {"amount": str(5 * NEURON)}}
     answer = ask(client, body).json()
@@ -342,7 +341,6 @@ def test_the_api_answers_with_the_transaction_and_its_effects(client: Client) ->
     assert available == {"what": "available", "before": "0", "after": str(5 * NEURON)}
 
 
-@pytest.mark.django_db
 @pytest.mark.parametrize(
     ("action", "params", "status", "code"),
     [
@@ -375,7 +373,6 @@ def test_refusals_are_problem_documents(
     assert ours.status == status if ours else code[0].isupper()
 
 
-@pytest.mark.django_db
 @pytest.mark.parametrize("raw", [b"{", b"[]", b"\xff", b'{"action": {}, "from": 1}'])
 def test_malformed_requests_are_problem_documents(client: Client, raw: bytes) -> None:
     answer = client.post("/api/v1/transactions/preview", raw, content_type="application/json")
@@ -383,28 +380,24 @@ def test_malformed_requests_are_problem_documents(client: Client, raw: bytes) ->
     assert answer["Content-Type"] == "application/problem+json"
 
 
-@pytest.mark.django_db
 @pytest.mark.parametrize("size", [65_537, 2_000_000])
 def test_a_large_request_is_a_problem_document(client: Client, size: int) -> None:
     answer = ask(client, b"x" * size)
     assert (answer.status_code, answer.json()["code"]) == (413, "body_too_large")
 
 
-@pytest.mark.django_db
 def test_a_silent_node_is_said_to_be_silent(client: Client, settings: Any, free_port: int) -> None:
     settings.CHAIN_RPC_URLS = (f"http://127.0.0.1:{free_port}",)
     answer = ask(client, {"action": "delete_ledger", "from": ALICE.address, "params": {}})
     assert (answer.status_code, answer.json()["code"]) == (503, "chain_unreachable")
 
 
-@pytest.mark.django_db
 def test_a_node_of_another_chain_is_not_believed(client: Client, settings: Any) -> None:
     settings.CHAIN_ID = 16661
     answer = ask(client, {"action": "delete_ledger", "from": ALICE.address, "params": {}})
     assert (answer.status_code, answer.json()["code"]) == (503, "wrong_chain")
 
 
-@pytest.mark.django_db
 def test_a_wallet_that_is_a_contract_hears_what_its_money_cannot_do(contracts: Contracts) -> None:
     """Before it moves any: providers recover who signed a key, and a contract signs none."""
     perform(contracts, ALICE, "deposit", amount=str(5 * NEURON))
