@@ -166,7 +166,7 @@ def _closing(gas: int, plan: Plan, facts: Facts) -> tuple[int, Plan]:
     clearing = [node.quantity(one) for one in found if not isinstance(one, RpcError)]
     if len(clearing) < len(found):
         plan = Plan(plan.effects, (*plan.warnings, preview_words.STAYS))
-    most = node.quantity(block["gasLimit"]) if isinstance(block, dict) else gas
+    most = node.quantity(block.get("gasLimit")) if isinstance(block, dict) else gas
     return min(most, max(gas, _with_headroom(sum(clearing)))), plan
 
 
