@@ -13,7 +13,8 @@ from channels.routing import ProtocolTypeRouter, URLRouter
 from channels.security.websocket import WebsocketDenier
 from django.core.handlers.asgi import ASGIHandler
 from django.core.handlers.exception import response_for_exception
-from django.http import HttpRequest
+from django.db import close_old_connections
+from django.http import HttpRequest, HttpResponse
 from django.http.response import HttpResponseBase
 from django.urls import re_path
 
@@ -35,6 +36,15 @@ class Handler(ASGIHandler):
             return answer
         except Exception as error:
             return await sync_to_async(response_for_exception)(request, error)
+
+    async def run_get_response(self, request: HttpRequest) -> HttpResponseBase:
+        """What is sent in more than one piece waits for its reader, but keeps no connection to the
+        database meanwhile: there are a handful.
+        """
+        answer: HttpResponseBase = await super().run_get_response(request)
+        if isinstance(answer, HttpResponse) and len(answer.content) > self.chunk_size:
+            await sync_to_async(close_old_connections)()
+        return answer
 
 
 http: Any = Handler()

@@ -9,10 +9,11 @@ from typing import Any
 from urllib.parse import parse_qsl, urljoin, urlsplit
 
 import pytest
-from asgiref.sync import SyncToAsync
+from asgiref.sync import SyncToAsync, sync_to_async
 from asgiref.testing import ApplicationCommunicator
 from django.conf import settings
 from django.core.signals import request_finished
+from django.db import connection
 from django.db.utils import OperationalError
 from django.http import HttpRequest, HttpResponse
 from django.test import Client, RequestFactory
@@ -183,6 +184,20 @@ async def test_an_upload_that_nobody_reads_is_refused_and_heard_out(path: str, t
     text = answer["body"].decode()
     if path == "/verify":
         assert "Up to 24 MB at once. Nothing was changed." in text and 'class="site-header"' in text
+
+
+async def test_what_is_sent_in_pieces_holds_no_database_meanwhile() -> None:
+    """Eight slow readers of a recording of theirs would keep every connection from everybody."""
+    scope: dict[str, Any] = {"type": "http", "method": "GET", "path": "/docs/changelog"}
+    scope |= {"query_string": b"", "headers": [(b"host", b"testserver")]}
+    held: list[bool] = []
+
+    async def send(message: dict[str, Any]) -> None:
+        if message.get("more_body"):  # in the thread of the request
+            held.append(await sync_to_async(lambda: connection.connection is not None)())
+
+    await http(scope, bodies.unread(), send)
+    assert held and not any(held)
 
 
 async def test_no_middleware_leaves_the_thread_of_its_request(
