@@ -16,14 +16,18 @@ from tests import database
 from tests.forks import SITE
 
 LOOK = """
-from django.db import transaction
+from django.db import connections, transaction
 from chain.models import Coverage
 from marketplace import replica
+from net.postgres.moment import one_moment
 def asked():
     return Coverage.objects.count(), Coverage.objects.all().db
 print(*asked())
 with transaction.atomic():
     print(*asked())
+with one_moment(Coverage), connections[asked()[1]].cursor() as cursor:
+    cursor.execute("SHOW transaction_isolation")
+    print(*asked(), *cursor.fetchone())
 from accounts.models import User
 print(User.objects.all().db, replica.Router().db_for_write(Coverage))
 """
@@ -90,6 +94,7 @@ def test_a_standby_is_read_and_its_death_is_survived(
         assert manage(*urls, *shell).splitlines() == [
             "0 replica",
             "0 default",
+            "0 replica repeatable read",
             "default default",
         ]
         standby.stop()
@@ -97,6 +102,7 @@ def test_a_standby_is_read_and_its_death_is_survived(
         assert [line for line in said if line[0] in "0d"] == [
             "0 default",
             "0 default",
+            "0 default repeatable read",
             "default default",
         ]
         assert any("the standby does not answer" in line for line in said)
