@@ -38,11 +38,11 @@ class Handler(ASGIHandler):
             return await sync_to_async(response_for_exception)(request, error)
 
     async def run_get_response(self, request: HttpRequest) -> HttpResponseBase:
-        """What is sent in more than one piece waits for its reader, but keeps no connection to the
-        database meanwhile: there are a handful.
+        """What is sent in more than one piece waits for its reader or for news, but keeps no
+        connection to the database meanwhile: there are a handful.
         """
         answer: HttpResponseBase = await super().run_get_response(request)
-        if isinstance(answer, HttpResponse) and len(answer.content) > self.chunk_size:
+        if not isinstance(answer, HttpResponse) or len(answer.content) > self.chunk_size:
             await sync_to_async(close_old_connections)()
         return answer
 

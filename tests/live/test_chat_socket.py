@@ -7,6 +7,7 @@ import contextlib
 import json
 from collections.abc import AsyncIterator, Iterator
 from typing import Any
+from urllib.parse import urlsplit
 from uuid import uuid4
 
 import aiohttp
@@ -24,6 +25,7 @@ from ledger.models import Service
 from tests import factories
 from tests.db.chat_world import make_key, world
 from tests.db.test_chat_tools import calling
+from tests.db.test_page_errors import held_while_sent
 from tests.live.chat_upstream import SIGNER, Asked, Reply, ThreadedUpstream, Upstream
 
 
@@ -259,6 +261,8 @@ async def test_the_same_as_server_sent_events(asgi_server: str, chat: Chat) -> N
             events = (await answer.text()).strip().split("\n\n")
         async with session.get(path) as answer:
             assert answer.status == 404
+    # Whoever listens for minutes keeps no connection to the database from the others.
+    assert await held_while_sent(urlsplit(path).path, headers["Cookie"]) == {False}
     assert [e.split("\n")[0] for e in events] == [f"id: {m['seq']}" for m in heard[1:]]
     assert [json.loads(e.split("data: ", 1)[1]) for e in events] == [
         {k: v for k, v in m.items() if k not in ("turn", "seq")} for m in heard[1:]
