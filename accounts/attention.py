@@ -5,7 +5,7 @@ balances too small to call with, money that lies idle (ux.md 9).
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
@@ -25,9 +25,6 @@ from ledger.records import Position
 from protocol import tuning
 
 IDLE_FOR = timedelta(days=30)
-#: Pages of a person's fine-tuning tasks by provider and its name for the task, from the app above
-#: that has them (`finetune.apps`).
-TASK_PAGES: list[Callable[[User], Mapping[tuple[str, str], str]]] = []
 
 
 @dataclass(frozen=True)
@@ -122,7 +119,7 @@ def _results(user: User, positions: list[Position], now_unix: int) -> list[Card]
             left = result.timestamp_unix + window - now_unix
             if left > 0 and not result.acknowledged and not result.settled:
                 waiting.setdefault(p, []).append((left, result.id))
-    pages = {key: at for told in TASK_PAGES if waiting for key, at in told(user).items()}
+    pages = {key: at for told in links.TASK_PAGES if waiting for key, at in told(user).items()}
     return [
         Card(
             "result",

@@ -1,11 +1,18 @@
-"""Paths that open a form of the funds page with a sub-account chosen, and pages of services."""
+"""Paths that open a form of the funds page with a sub-account chosen, and pages of services and
+tasks."""
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
 from typing import Protocol
 from urllib.parse import quote, urlencode
 
+from accounts.models import User
 from ledger.records import ChangeEntry, Contract, Listing, Position
+
+#: Pages of a person's fine-tuning tasks by provider and its name for the task, from the app above
+#: that has them (`finetune.apps`).
+TASK_PAGES: list[Callable[[User], Mapping[tuple[str, str], str]]] = []
 
 
 class Pair(Protocol):

@@ -15,7 +15,7 @@ from accounts.addresses import short
 from alerts import words
 from alerts.conditions import Found, Hit, newest, oldest, scopes, since_made
 from alerts.models import Rule
-from inference import shares
+from inference import shared_links
 from ledger import selectors as ledger
 from ledger.models import Service
 from ledger.records import Contract
@@ -75,7 +75,7 @@ def decided_since(
     known = ledger.contracts()
     wallets = set(owners)
     keys = wallets | {Subject.service(at, owner).key for at in known for owner in wallets}
-    links = shares.of_owners(wallets)
+    links = shared_links.of_owners(wallets)
     models: dict[str, dict[str, str]] = defaultdict(dict)  # with a service of each that offers it
     offered = Service.current.filter(provider__in=wallets, removed=False).exclude(model="")
     for model, owner, serving in offered.values_list("model", "provider", "serving"):

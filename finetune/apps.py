@@ -6,9 +6,10 @@ class FinetuneConfig(AppConfig):
     default_auto_field = "django.db.models.BigAutoField"
 
     def ready(self) -> None:
-        from accounts import attention
-        from finetune import personal, selectors
+        from accounts import links
+        from finetune import personal
+        from finetune.models import task_pages
 
-        if selectors.task_pages not in attention.TASK_PAGES:
-            attention.TASK_PAGES.append(selectors.task_pages)
+        if task_pages not in links.TASK_PAGES:
+            links.TASK_PAGES.append(task_pages)
         personal.register()

@@ -250,6 +250,12 @@ class Task(models.Model):
         return unanswered and not self.ended
 
 
+def task_pages(user: User) -> dict[tuple[str, str], str]:
+    """Pages of the user's tasks by provider and its name for the task (1 query)."""
+    rows = user.tuning_tasks.values_list("provider", "remote_id", "pk")
+    return {(provider, str(remote)): f"/fine-tuning/tasks/{pk}" for provider, remote, pk in rows}
+
+
 class Passage(models.Model):
     """When we first heard of a stage; `said` is the provider's own time for it."""
 

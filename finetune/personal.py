@@ -10,7 +10,6 @@ from django.utils.translation import gettext_noop
 from accounts import crypto, personal
 from accounts.models import User
 from accounts.personal import Archive, Category, Table
-from finetune import files, services
 from finetune.models import (
     Dataset,
     Deployment,
@@ -27,6 +26,8 @@ from finetune.models import (
 
 def _files(user: User, archive: Archive) -> None:
     """The bytes of every file that is whole; first rows of datasets whose bytes are gone."""
+    from finetune import files, services  # with all that asks brokers; this runs in workers, rarely
+
     for file in StoredFile.objects.filter(user=user).order_by("created_at"):
         if not files.missing(file):
             archive.stream(f"tuning_files/{file.pk}.bin", _readable(file))
@@ -36,6 +37,8 @@ def _files(user: User, archive: Archive) -> None:
 
 
 def _readable(file: StoredFile) -> Iterator[bytes]:
+    from finetune import files
+
     try:
         yield from files.read(file)
     except crypto.Unreadable:

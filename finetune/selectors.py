@@ -63,12 +63,6 @@ def tasks(user: User) -> QuerySet[Task]:
     return user.tuning_tasks.order_by("-created_at")
 
 
-def task_pages(user: User) -> dict[tuple[str, str], str]:
-    """Pages of the user's tasks by provider and its name for the task (1 query)."""
-    rows = user.tuning_tasks.values_list("provider", "remote_id", "pk")
-    return {(provider, str(remote)): f"/fine-tuning/tasks/{pk}" for provider, remote, pk in rows}
-
-
 def dataset_views(user: User) -> tuple[DatasetView, ...]:
     found = user.datasets.order_by("-created_at").select_related("file")
     return tuple(

@@ -7,7 +7,7 @@ class InferenceConfig(AppConfig):
 
     def ready(self) -> None:
         from accounts import own_use
-        from inference import personal, shares, spend
+        from inference import personal, shared_links, spend
         from moderation import above
         from moderation.subjects import SubjectKind
 
@@ -16,5 +16,10 @@ class InferenceConfig(AppConfig):
         personal.register()
         above.register(
             SubjectKind.SHARE,
-            above.Source(shares.living, shares.owners, shares.desk_path, shares.cleaned),
+            above.Source(
+                shared_links.living,
+                shared_links.owners,
+                shared_links.desk_path,
+                shared_links.cleaned,
+            ),
         )

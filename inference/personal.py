@@ -12,7 +12,7 @@ from django.utils.translation import gettext_noop
 from accounts import personal
 from accounts.models import User
 from accounts.personal import Archive, Category, NotYet, Table
-from inference import export, presets, seals, turnlog
+from inference import seals, turnlog
 from inference.models import (
     Chat,
     File,
@@ -29,6 +29,8 @@ from inference.models import (
 def _words(user: User, archive: Archive) -> None:
     """Conversations to read and to check, and files as they were; not what is deleted, nor what is
     not kept."""
+    from inference import export  # with all that reads pictures; this runs in workers, rarely
+
     chats = Chat.objects.filter(owner=user, deleted_at=None)
     # What is not kept ends with its session, and a file with its words would outlive that.
     for chat in chats.filter(session_key="").order_by("pk").iterator():
@@ -63,6 +65,8 @@ def _forget(user: User) -> int:
 
 
 def _presets(user: User, archive: Archive) -> None:
+    from inference import presets
+
     archive.stream("presets/presets.json", [presets.document(user)])
     archive.stream("presets/earlier.json", [presets.earlier(user)])
 

@@ -8,16 +8,12 @@ and what staff decided is found; the row itself knows nothing of it.
 
 from __future__ import annotations
 
-import hashlib
-import re
 import secrets
-from collections.abc import Callable, Collection
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
 from django.db import transaction
-from django.db.models import QuerySet
-from django.urls import reverse
 from django.utils import timezone
 from django.utils.translation import gettext as _
 from django.utils.translation import gettext_noop as N_
@@ -29,6 +25,7 @@ from inference.errors import BadPrompt
 from inference.formulas import Room
 from inference.models import Chat, Share, State, Turn
 from inference.pages_turn import TurnView
+from inference.shared_links import digest_of, living_links
 from moderation import selectors as moderation
 from moderation import services as staff
 from moderation.fold import Action
@@ -127,7 +124,7 @@ def create(chat: Chat, days: str) -> Share:
         return Share.objects.create(
             chat=chat,
             leaf_id=path[-1],
-            digest=_digest(token),
+            digest=digest_of(token),
             token_sealed=chat.box.seal_text("share", token),
             ends_at=now + timedelta(days=int(days)),
         )
@@ -163,57 +160,10 @@ def end(user: User, share: int) -> Chat:
 def by_host(action: Action, token: str, public_text: str) -> None:
     """End a link by its address, whoever made it, or open it again: the host's way (`manage.py
     end_share`), kept and told as what moderators decide. Raises accounts.errors.Problem."""
-    about = Subject.share(_digest(token))
+    about = Subject.share(digest_of(token))
     staff.by_host(
         action, about, public_text, by="manage.py", reason=public_text or "No reason given."
     )
-
-
-def living(digests: Collection[str]) -> dict[str, str]:
-    """Of these links those that open something, or would if staff had not ended them, each with
-    its owner's wallet (1 query)."""
-    rows = _open().filter(digest__in=digests)
-    return dict(rows.values_list("digest", "chat__owner__address"))
-
-
-def owners(digests: Collection[str]) -> dict[str, str]:
-    """The same, also of those whose conversation was deleted a moment ago, or whose owner may not
-    sign in: both can come back, and are nobody else's meanwhile (1 query)."""
-    rows = Share.objects.filter(digest__in=digests, ends_at__gt=timezone.now())
-    return dict(rows.values_list("digest", "chat__owner__address"))
-
-
-def of_owners(wallets: Collection[str]) -> dict[str, str]:
-    """The links of these wallets, as `living` has them (1 query)."""
-    rows = _open().filter(chat__owner__address__in=wallets)
-    return dict(rows.values_list("digest", "chat__owner__address"))
-
-
-def desk_path(digest: str) -> str:
-    """Where staff reads a conversation that was reported."""
-    return reverse("inference:shared_reported", args=[digest])
-
-
-def cleaned(digest: str, text: str) -> str:
-    """A text about a link without its secret, whatever stands around that (`%2Fshared%2F`, `_`),
-    nor any other address of a link."""
-
-    def instead(found: re.Match[str]) -> str:
-        if found[1]:
-            return _TAKEN_OUT
-        said = found[2]
-        for at in range(len(said) - _LETTERS + 1):
-            if _digest(secret := said[at : at + _LETTERS]) == digest:
-                return said.replace(secret, _TAKEN_OUT)
-        return said
-
-    return _SECRET.sub(instead, text)
-
-
-#: As `create` makes them.
-_LETTERS = 32
-_SECRET = re.compile(rf"(/shared/)?([\w-]{{{_LETTERS},}})", re.ASCII)
-_TAKEN_OUT = "/shared/..."
 
 
 def read(token: str, pay: Callable[[int], None] = lambda size: None) -> Shared:
@@ -222,7 +172,7 @@ def read(token: str, pay: Callable[[int], None] = lambda size: None) -> Shared:
     for one that ended, whose conversation was deleted, or that never was, and while its owner may
     not sign in, who could not end it.
     """
-    digest = _digest(token)
+    digest = digest_of(token)
     if ended := moderation.ended([digest]):
         raise Ended(ended[digest])
     return read_reported(digest, pay)
@@ -231,7 +181,7 @@ def read(token: str, pay: Callable[[int], None] = lambda size: None) -> Shared:
 def read_reported(digest: str, pay: Callable[[int], None] = lambda size: None) -> Shared:
     """The same for staff, who has no address; also what staff ended, for whoever judges an appeal.
     Raises Share.DoesNotExist."""
-    row = _open().select_related("chat").get(digest=digest)
+    row = living_links().select_related("chat").get(digest=digest)
     chat = row.chat
     path = conversations.tree_of(chat).path(row.leaf_id)
     shown = newest(chat, path)
@@ -267,13 +217,6 @@ def purge() -> int:
     return int(Share.objects.filter(ends_at__lte=timezone.now()).delete()[0])
 
 
-def _open() -> QuerySet[Share]:
-    """Links that their time, their owner and their conversation leave open."""
-    return Share.objects.filter(
-        ends_at__gt=timezone.now(), chat__deleted_at=None, chat__owner__is_active=True
-    )
-
-
 def _public(turn: Turn, chat: Chat, room: Room) -> TurnView:
     """An answer without what is its owner's: no thinking, no cost, no provider's error, no reason
     why it ended, no act."""
@@ -287,7 +230,3 @@ def _public(turn: Turn, chat: Chat, room: Room) -> TurnView:
 
 def _path(token: str) -> str:
     return f"/shared/{token}" if token.isascii() and " " not in token else ""
-
-
-def _digest(token: str) -> str:
-    return hashlib.sha256(token.encode("utf-8", "replace")).hexdigest()

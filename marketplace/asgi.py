@@ -55,6 +55,7 @@ from inference.lifespan import lifespan  # noqa: E402
 from inference.openai.app import PREFIX, relay  # noqa: E402
 from inference.openai.reply import Receive, Scope, Send  # noqa: E402
 from marketplace import bodies, components, presence, traffic  # noqa: E402
+from marketplace import urls as urls  # noqa: E402  (all pages: else the first visitor waits for them)
 from marketplace.assets import Assets  # noqa: E402
 from marketplace.languages import Spoken  # noqa: E402
 from marketplace.origins import Guarded  # noqa: E402

@@ -6,12 +6,6 @@ class OpsConfig(AppConfig):
     default_auto_field = "django.db.models.BigAutoField"
 
     def ready(self) -> None:
-        from marketplace import metrics
         from ops import personal
-        from ops.failures import connect
-        from ops.metrics import Host
 
-        connect()
-        if Host not in metrics.COLLECTORS:
-            metrics.COLLECTORS.append(Host)
         personal.register()

@@ -43,7 +43,7 @@ _began: dict[str, float] = {}
 
 
 def connect() -> None:
-    """Listen to Celery in this process (web processes never hear anything)."""
+    """Listen to Celery in this process: called where the worker finds our tasks."""
     task_prerun.connect(_prerun, dispatch_uid="ops.prerun")
     task_postrun.connect(_postrun, dispatch_uid="ops.postrun")
     task_failure.connect(_failed, dispatch_uid="ops.failed")

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from celery import shared_task
 
-from ops import jobs
+from ops import failures, jobs
 
 #: A rebuild of a large index takes long; the limit only ends what hangs for good (seconds).
 LONGEST = 24 * 3600
+
+failures.connect()
 
 
 @shared_task(name="ops.run_job", ignore_result=True, expires=600, time_limit=LONGEST)

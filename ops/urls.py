@@ -4,9 +4,13 @@ from __future__ import annotations
 
 from django.urls import URLPattern, URLResolver, path
 
+from marketplace import metrics
 from ops import views, views_announcements, views_staff
+from ops.metrics import Host
 
 app_name = "ops"
+if Host not in metrics.COLLECTORS:
+    metrics.COLLECTORS.append(Host)
 
 urlpatterns: list[URLPattern | URLResolver] = [
     path("ops", views.ops, name="ops"),

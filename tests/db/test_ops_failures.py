@@ -16,6 +16,7 @@ from django.test import Client
 from django.utils import timezone
 
 from accounts.models import User
+from marketplace.celery import app
 from marketplace.models import Announcement, AnnouncementKind, Update
 from moderation import audit
 from moderation.models import Act
@@ -37,6 +38,7 @@ def fails(*args: Any, **kwargs: Any) -> None:
 
 def test_the_workers_own_signal_keeps_a_failure_without_secrets() -> None:
     """The task runs as a worker runs it; only what is harmless is kept."""
+    app.loader.import_default_modules()
     assert failures.arguments(["app-sk-abc"], {}) == ([failures.REMOVED], {}, False)
     secrets = ("app-sk-" + "a" * 60, "0x" + "ab" * 65, "what the doctor told me about it")
     uuid = "123e4567-e89b-12d3-a456-426614174000"

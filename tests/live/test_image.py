@@ -32,12 +32,17 @@ COMMANDS = """
 import django, sys
 from celery.__main__ import main
 from django.core.management import call_command
+import marketplace  # finds the settings by itself, as for the worker
+django.setup()
+early = {"aiohttp", "markdown_it", "PIL", "prometheus_client", "inference.opening"} & {*sys.modules}
+assert not early, f"every command begins with {early}"
 sys.argv = ["celery", "-A", "marketplace", "report"]
 try:
-    main()  # finds the settings by itself, as the worker does
+    main()
 except SystemExit as end:
     assert not end.code
-django.setup()
+import marketplace.asgi
+assert "marketplace.urls" in sys.modules, "the first visitor would wait for all pages"
 call_command("collectstatic", interactive=False)
 call_command("migrate", interactive=False)
 call_command("check", deploy=True)
