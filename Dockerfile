@@ -36,8 +36,10 @@ COPY docs docs
 COPY templates templates
 COPY locale locale
 COPY static static
-# Whatever umask the checkout was made with, the process may read its code.
-RUN chmod -R a+rX .
+# The process may not write its byte code: without it, it would compile its code at every start.
+# And whatever umask the checkout was made with, it may read its code.
+RUN python -m compileall -q . \
+ && chmod -R a+rX .
 USER market
 # The key and the address are of this step only: collecting files reads no secret and no chain.
 RUN NETWORK=devnet python manage.py collectstatic --noinput --verbosity 0

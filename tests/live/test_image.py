@@ -138,9 +138,11 @@ def test_the_image_holds_all_that_the_site_needs(image: Path) -> None:
 
 @pytest.mark.parametrize("name", ["Dockerfile", "deploy/provider/Dockerfile"])
 def test_a_checkout_made_with_a_strict_umask_can_be_read_in_the_image(name: str) -> None:
-    """COPY keeps modes: with umask 077 the image's user could not read its own code."""
+    """COPY keeps modes: with umask 077 the image's user could not read its own code. Nor can it
+    write byte code, which therefore is made with the image."""
     copied, _, rest = (ROOT / name).read_text().rpartition("\nCOPY ")
-    assert copied and re.search(r"^RUN chmod -R a\+rX \.$.*^USER ", rest, re.M | re.S)
+    made = r"^RUN \S*python -m compileall -q \. \\\n && chmod -R a\+rX \.$.*^USER "
+    assert copied and re.search(made, rest, re.M | re.S)
 
 
 def test_production_is_a_part_of_what_is_tested() -> None:
