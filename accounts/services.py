@@ -164,10 +164,11 @@ def _closing(gas: int, plan: Plan, facts: Facts) -> tuple[int, Plan]:
         asked.append(("eth_estimateGas", [{"from": facts.ledger, "to": p.serving, "data": data}]))
     block, *found = node.call_many([("eth_getBlockByNumber", [hex(facts.block), False]), *asked])
     clearing = [node.quantity(one) for one in found if not isinstance(one, RpcError)]
-    if len(clearing) < len(found):
-        plan = Plan(plan.effects, (*plan.warnings, preview_words.STAYS))
+    gas = max(gas, _with_headroom(sum(clearing)))
     most = node.quantity(block.get("gasLimit")) if isinstance(block, dict) else gas
-    return min(most, max(gas, _with_headroom(sum(clearing)))), plan
+    if len(clearing) < len(found) or gas > most:
+        plan = Plan(plan.effects, (*plan.warnings, preview_words.STAYS))
+    return min(gas, most), plan
 
 
 def _refused_by_chain(action: str, error: RpcError, call: calls.Call, facts: Facts) -> Problem:
