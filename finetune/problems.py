@@ -43,7 +43,7 @@ UNREADABLE = N_("its bytes cannot be read here any more: bring the file again")
 _ROWS = (
     N_("not UTF-8 at byte %(byte)s"),
     N_("not valid JSON: %(why)s at character %(place)s"),
-    N_("a %(row)s row in a file of %(file)s rows"),
+    N_("a row of the kind %(row)s in a file of %(file)s rows"),
     N_("messages: the %(number)s. is not an object"),
     N_("messages: the %(number)s. has no known role"),
     N_("messages: the %(number)s. %(problem)s"),

@@ -22,6 +22,7 @@ urlpatterns: list[URLPattern | URLResolver] = [
     path(f"{_DRAFT}/sending", views_doors.sending),
     path(f"{_DRAFT}/task/prepare", views_doors.prepare_task),
     path(f"{_DRAFT}/task", views_doors.create),
+    path(f"{_DRAFT}/delete", views_doors.drop_draft, name="draft_drop"),
     path(f"{_DRAFT}/<str:name>", views_wizard.step, name="step"),
     path("fine-tuning/datasets", views_doors.begin, name="dataset_begin"),
     path(_DATASET, views_doors.uploaded, name="dataset"),

@@ -110,6 +110,13 @@ def _draft(request: HttpRequest, draft_id: UUID) -> Draft:
     return get_object_or_404(rows, pk=draft_id, user=user_of(request))
 
 
+@require_POST
+def drop_draft(request: HttpRequest, draft_id: UUID) -> HttpResponse:
+    """A task that it became stays; one that a provider has and did not tell of can be found."""
+    _draft(request, draft_id).delete()
+    return HttpResponseRedirect("/fine-tuning")
+
+
 def signing(load: Callable[[HttpRequest, UUID], Own]) -> Callable[[Door[Own]], View]:
     """A door that prepares or takes a signature about something of the person's own (`load` raises
     Http404): JSON, counted."""

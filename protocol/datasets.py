@@ -74,7 +74,7 @@ class Report:
             try:
                 row = parse_row(raw, number)
                 if self.kind and row.kind != self.kind:
-                    raise BadRow(f"a {row.kind} row in a file of {self.kind} rows")
+                    raise BadRow(f"a row of the kind {row.kind} in a file of {self.kind} rows")
             except BadRow as problem:
                 self.add(number, str(problem))
                 continue

@@ -69,7 +69,7 @@ class Check {
     if (!text.trim()) return;
     try {
       const [kind, given, answer] = parsed(text);
-      if (this.kind && kind !== this.kind) throw new Error(`a ${kind} row in a file of ${this.kind} rows`);
+      if (this.kind && kind !== this.kind) throw new Error(`a row of the kind ${kind} in a file of ${this.kind} rows`);
       this.kind = kind;
       this.rows += 1;
       this.tokens += estimate(given) + estimate(answer);

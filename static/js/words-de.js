@@ -160,7 +160,7 @@ learn({
 "Your wallet is on another chain. Switch it to {chain}; nothing was sent.": "Ihre Wallet ist auf einer anderen Chain. Wechseln Sie zu {chain}; nichts wurde gesendet.",
 "Your wallet is on chain {chain}. Reading works; to pay, switch.": "Ihre Wallet ist auf Chain {chain}. Lesen geht; zum Bezahlen wechseln.",
 "Your wallet shows {now}, but you are signed in as {session}. Nothing was sent.": "Ihre Wallet zeigt {now}, aber Sie sind als {session} angemeldet. Nichts wurde gesendet.",
-"a {row} row in a file of {file} rows": "eine {row}-Zeile in einer Datei mit {file}-Zeilen",
+"a row of the kind {row} in a file of {file} rows": "eine {row}-Zeile in einer Datei mit {file}-Zeilen",
 "everything, {amount} 0G": "alles, {amount} 0G",
 "expected a JSON object": "ein JSON-Objekt erwartet",
 "expected instruction and output, messages, or text": "instruction und output, messages oder text erwartet",

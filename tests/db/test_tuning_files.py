@@ -251,6 +251,10 @@ def test_a_draft_is_saved_step_by_step_and_typed_text_is_kept(alice: User, setti
     text = text.replace(": 9", f": 0.{'1' * 60}")
     back = mine.post(f"{base}/config", {"form": "json", "text": text, "view": "fields"})
     assert f'value="0.{"1" * 60}"' in back.content.decode()
+    door = f"{base}/delete"
+    assert f'action="{door}"' in mine.get("/fine-tuning").content.decode()
+    assert other.post(door).status_code == 404 and Draft.objects.exists()
+    assert mine.post(door)["Location"] == "/fine-tuning" and not Draft.objects.exists()
 
 
 def test_a_log_is_kept_by_offset_and_begins_anew_when_its_past_changes(alice: User) -> None:

@@ -255,7 +255,7 @@ def test_three_kinds_of_rows() -> None:
     )
     assert [r.answer for r in found] == ["r"]
     assert [(p.line, p.text) for p in report.problems] == [
-        (2, "a text row in a file of messages rows")
+        (2, "a row of the kind text in a file of messages rows")
     ]
     twice = b'{"text":"same"}'
     assert rows(twice, twice)[1].duplicates == 1
