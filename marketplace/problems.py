@@ -14,6 +14,7 @@ from http import HTTPStatus
 from typing import Any
 
 import orjson
+from django.conf import settings
 from django.db import DatabaseError
 from django.http import Http404, HttpRequest, HttpResponse
 from ninja import NinjaAPI
@@ -94,6 +95,7 @@ def of_status(request: HttpRequest, status: int, headers: Mapping[str, str]) -> 
     elif status == HTTPStatus.METHOD_NOT_ALLOWED:
         detail = f"{request.method} is not allowed here; allowed: {kept.get('Allow', 'GET, HEAD')}."
     if status == HTTPStatus.UNAUTHORIZED:
+        detail = f"Send a personal access token; {settings.SITE_URL}/account/keys makes one."
         kept |= CHALLENGE
     return document(request, Problem(code, detail, headers=kept), status)
 

@@ -278,6 +278,8 @@ def test_what_is_ones_own_is_read_with_a_token_and_by_nobody_else(alice: User) -
         refused = get("/requests", secret)
         assert (refused.status_code, refused.json()["code"]) == (status, code)
         assert refused["WWW-Authenticate"] == "Bearer"
+        made = f"{settings.SITE_URL}/account/keys"
+        assert status != 401 or made in refused.json()["detail"]
     # the same in the person's browser, with the program's name
     page = signed_in(ALICE)
     assert 'data-testid="request-row"' in page.get("/playground/requests").content.decode()
