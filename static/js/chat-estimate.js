@@ -32,7 +32,9 @@ function size({ tokens, turns, pictures, context }) {
 
 function cost(said, both) {
   const most = about(BigInt(said.most));
-  if (said.free === null) return both ? t('Up to {most} 0G for both answers.', { most }) : t('Up to {most} 0G.', { most });
+  const bare = both ? t('Up to {most} 0G for both answers.', { most }) : t('Up to {most} 0G.', { most });
+  if (said.free === null) return bare;
+  if (said.free === '0') return said.enough ? bare : `${bare} ${missing(said, both)}`;
   const values = { most, free: about(BigInt(said.free), false) };
   const of = both
     ? t('Up to {most} 0G for both answers of the {free} 0G that you may spend at these two providers.', values)

@@ -16,7 +16,7 @@ from django.core.cache import cache
 from playwright.sync_api import Page, Route, expect
 
 from inference.models import Chat, Turn
-from ledger.models import Service
+from ledger.models import Service, SubAccount
 from tests import factories
 from tests.browser import pagecheck
 from tests.browser.test_chat import answers, ask, sign_in
@@ -309,6 +309,12 @@ def test_settings_estimate_and_two_columns(alice: Page, asgi_server: str, chat: 
     alice.locator(".settings > summary").click()
     alice.get_by_role("button", name="Precise").click()
     expect(alice.get_by_label("Temperature")).to_have_value("0.2")
+    held = SubAccount.objects.get(provider=factories.PETRA)
+    SubAccount.objects.filter(pk=held.pk).update(balance=0)
+    alice.get_by_test_id("chat-input").fill("Compare")
+    bare = re.compile(r"Up to \S+ 0G\. Not enough: ")  # and not "of the 0 0G"
+    expect(alice.get_by_test_id("chat-estimate")).to_contain_text(bare)
+    held.save()
     alice.get_by_label("System prompt").fill("Be brief.")
     alice.get_by_test_id("chat-also").select_option(factories.CHARLIE)
     alice.get_by_test_id("chat-input").fill("Compare them")

@@ -55,6 +55,8 @@ def test_money_comes_before_a_verdict_and_a_verdict_before_a_price(path: str) ->
         SOUND,
         "Chosen as the cheapest whose evidence passed our check, with warnings.",
     )
+    page = client.get(path).content.decode()
+    assert ('href="?draft=' in page) is path.endswith("chat"), "an example is no choice"
     sound = Standing.objects.filter(provider=SOUND)
     sound.update(overall="dev-pass")
     assert chosen(client, path)[1] == "Chosen as the cheapest whose evidence passed our check."
