@@ -42,6 +42,7 @@ export function openChooser(then = () => openSignIn()) {
   pane('choose');
   listWallets();
   if (!dialog.open) dialog.showModal();
+  at('options').querySelector('button')?.focus();
 }
 
 async function choose(wallet) {
@@ -91,6 +92,7 @@ export async function openSignIn(then = anew) {
   pane('sign');
   say('');
   at('sign').disabled = true;
+  at('message').hidden = true;
   at('account').textContent = account();
   if (!dialog.open) dialog.showModal();
   showChain(); // a wallet that does not say its chain may still sign
@@ -98,6 +100,7 @@ export async function openSignIn(then = anew) {
     pending = await post(root.dataset.prepare, { address: account() });
     at('notice').textContent = pending.notice;
     at('message').textContent = pending.message;
+    at('message').hidden = false;
     at('sign').disabled = false;
     at('sign').focus();
   } catch (error) { say(error.message); }

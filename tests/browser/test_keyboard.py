@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
-from playwright.sync_api import Locator, Page, expect
+from playwright.sync_api import Locator, Page, Route, expect
 
 from devnet import accounts as cast
 from devnet.deploy import Contracts
@@ -158,11 +158,22 @@ def test_from_home_to_a_verdict_and_out_with_keys_alone(
 
     # The wallet, in its dialog.
     keys.choose(page.get_by_test_id("connect-wallet"))
-    dialog = page.locator("#wallet-dialog")
+    dialog, unsaid = page.locator("#wallet-dialog"), list[bool]()
+    message = dialog.locator("[data-wallet-message]")
+    expect(page.get_by_test_id("wallet-option")).to_be_focused()
     keys.trapped(dialog)
+
+    def asked(route: Route) -> None:
+        unsaid.append(message.is_visible())
+        route.continue_()
+
+    page.route("**/prepare", asked)
     keys.choose(page.get_by_test_id("wallet-option"))
     sign = page.get_by_test_id("sign-in")
     expect(sign).to_be_enabled()
+    expect(message).to_be_visible()
+    assert unsaid == [False], "no box before there is a message in it"
+    page.unroute("**/prepare")
     keys.choose(sign)
     expect(page.get_by_test_id("wallet-address")).to_have_attribute(
         "data-address", wallet.account.address
@@ -189,8 +200,10 @@ def test_from_home_to_a_verdict_and_out_with_keys_alone(
 
     # A question, the key it needs, the answer and its verdict.
     page.goto(f"{asgi_server}/playground/chat?provider={listed}")
-    keys.to(page.get_by_test_id("chat-input"))
-    page.keyboard.type("What is a ledger?")
+    keys.choose(page.locator("#nothing-yet .actions a").first)
+    question = page.get_by_test_id("chat-input")
+    expect(question).to_be_focused()
+    expect(question).not_to_have_value("")
     keys.choose(page.get_by_test_id("chat-send"))
     made = page.get_by_role("dialog", name="Make a key for this provider")
     keys.trapped(made)
@@ -198,6 +211,8 @@ def test_from_home_to_a_verdict_and_out_with_keys_alone(
     verdict = page.get_by_test_id("message-verdict")
     expect(verdict).to_have_attribute("data-verdict", "verified", timeout=60_000)
     expect(page.locator("#turns")).to_contain_text("A ledger holds your money.")
+    expect(question).to_have_value("")
+    expect(page.get_by_test_id("chat-send")).to_be_focused()
 
     # Out again; every stop of the way could be seen, also going backwards and on a phone's width.
     keys.choose(page.get_by_test_id("sign-out"), back=True)
