@@ -19,11 +19,13 @@ from accounts.errors import Problem, Refused, RpcError
 from accounts.facts import Facts
 from accounts.preview import Effect, Plan, Predicted
 from ledger import selectors as ledger
-from ledger.models import Kind
 from protocol import abi
 
 #: Headroom over the node's estimate: a block in between may touch more storage.
 GAS_HEADROOM_PERCENT = 25
+#: Letters of results at one provider. Fewer always have the gas to be deleted: what runs out of it
+#: leaves the ledger a 64th, too little to go on. A node is asked about few providers at once.
+_LONG, _MOST_LONG = 5_000, 3
 
 
 @dataclass(frozen=True)
@@ -152,21 +154,25 @@ def _closing(gas: int, plan: Plan, facts: Facts) -> tuple[int, Plan]:
     """The gas limit with which an account ends at its providers too, and the plan that says so.
 
     The ledger goes on where a serving contract runs out of gas (contracts.md 3.4): then what is
-    there stays, and a node takes the little that suffices for that as its estimate. Only
-    fine-tuning providers store much.
+    there stays, and a node takes the little that suffices for that as its estimate.
     """
     held = ledger.account(facts.sender).positions
-    if not any(position.kind == Kind.FINE_TUNING for position in held):
+    long = [
+        position
+        for position in held
+        if sum(len(one.id + one.model_root_hash) for one in position.deliverables) > _LONG
+    ]
+    if not long:
         return gas, plan
     asked = []
-    for p in held:
+    for p in long[:_MOST_LONG]:
         data = abi.encode_call(abi.FINE_TUNING_SERVING, "deleteAccount", facts.sender, p.provider)
         asked.append(("eth_estimateGas", [{"from": facts.ledger, "to": p.serving, "data": data}]))
     block, *found = node.call_many([("eth_getBlockByNumber", [hex(facts.block), False]), *asked])
     clearing = [node.quantity(one) for one in found if not isinstance(one, RpcError)]
-    gas = max(gas, _with_headroom(sum(clearing)))
+    gas += _with_headroom(sum(clearing))
     most = node.quantity(block.get("gasLimit")) if isinstance(block, dict) else gas
-    if len(clearing) < len(found) or gas > most:
+    if len(clearing) < len(long) or gas > most:
         plan = Plan(plan.effects, (*plan.warnings, preview_words.STAYS))
     return min(gas, most), plan
 

@@ -259,7 +259,11 @@ def test_closing_an_account_has_the_gas_for_what_providers_stored(contracts: Con
     _stored_long(contracts)
     where = contracts.fine_tuning.address
     factories.contract(kind="fine-tuning", address=where)
-    factories.sub_account(ALICE.address, PETRA.address, serving=where, balance=0)
+    told = {"id": "long", "acknowledged": False, "settled": False, "timestamp": 1}
+    factories.sub_account(
+        ALICE.address, PETRA.address, serving=where, balance=0,
+        deliverables=[{**told, "model_root_hash": "0x" + "01" * 24_000}],
+    )  # fmt: skip
     there = abi.encode_call(abi.FINE_TUNING_SERVING, "accountExists", ALICE.address, PETRA.address)
 
     def exists() -> bool:
@@ -273,10 +277,8 @@ def test_closing_an_account_has_the_gas_for_what_providers_stored(contracts: Con
     assert preview_words.STAYS not in seen.warnings
     rpc = contracts.chain.rpc
     try:
-        for limit in (
-            seen.gas * 9 // 10,
-            3_000_000,
-        ):  # a block that just may hold it; one too small
+        # A block that just may hold it, and one that is too small.
+        for limit in (seen.gas * 9 // 10, 3_000_000):
             rpc.call("evm_setBlockGasLimit", hex(limit))
             contracts.chain.mine()
             stays = services.check("withdraw", {"amount": str(10 * NEURON)}, ALICE.address)
