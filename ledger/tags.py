@@ -10,7 +10,7 @@ from django.db.models.functions import Cast, Extract, JSONObject
 
 
 def within(rows: QuerySet[Any, Any], /, **counted: Any) -> QuerySet[Any, Any]:
-    """Aggregates of `rows` as one value, for a statement that reads more; NULL for none."""
+    """Aggregates of `rows` as one value, for a statement that reads more."""
     return rows.order_by().values(all=Value(1)).values(said=JSONObject(**counted)).values("said")
 
 

@@ -278,10 +278,11 @@ def state_within(now: dt.datetime | None = None) -> QuerySet[Any, Any]:
 
 def _counted(now: dt.datetime) -> dict[str, Any]:
     fresh = Q(checked_at__gt=now - STALE_AFTER)
+    cell = Value(fold.floor(now, fold.CELL))
     return {
         "written": tags.moments("updated_at"),
         "fresh": Count("pk", filter=fresh),
         "rows": Count("pk"),
         # Windows end with the cell of now, whether anybody probes or not; bars move less often.
-        "cell": Max(Value(fold.floor(now, fold.CELL))),
+        "cell": Max(cell, default=cell),
     }

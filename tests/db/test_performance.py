@@ -17,7 +17,7 @@ from accounts.models import User
 from inference.models import Chat, State, Turn
 from inference.timings import Timings, timings
 from ledger import selectors as ledger
-from probes import counting, examples, fold
+from probes import counting, examples, fold, selectors
 from probes.fold import CELL, DAY
 from probes.models import Bucket, Health, Probe
 from probes.selectors import Spread
@@ -113,6 +113,10 @@ def test_hostile_windows_and_unknown_services(client: Client) -> None:
 
 
 def test_an_answer_is_kept_until_something_was_measured(client: Client) -> None:
+    # A window moves on before the first probe, too.
+    now = timezone.now()
+    for state in (selectors.state, selectors.state_within):
+        assert [*state(now)] != [*state(now + CELL)]
     measure("up")
     for path in (API, f"{API}/health"):
         tag = client.get(path)["ETag"]
