@@ -18,6 +18,7 @@ from ledger.models import Service
 from marketplace import links
 from tests import factories
 from tests.browser import pagecheck
+from tests.browser.axe import ENHANCED
 from tests.browser.live import listening
 
 
@@ -60,6 +61,16 @@ def test_the_check_itself_finds_what_is_wrong(page: Page) -> None:
     page.emulate_media(color_scheme="light")
     page.locator(".bad").evaluate("one => one.closest('tr').remove()")
     assert pagecheck.unreadable(page) == []
+    # What axe passes because it is out of sight has not been judged.
+    page.set_content(
+        "<main style='background: #fff'><nav style='display: flex; overflow: auto'>"
+        "<a style='flex: 0 0 500px'>first</a><a style='color: #767676'>last</a></nav></main>"
+    )
+    assert pagecheck.unreadable(page, ENHANCED) == []
+    page.locator("a").first.evaluate("one => one.remove()")
+    assert [x.split(":")[0] for x in pagecheck.unreadable(page, ENHANCED)] == [ENHANCED[1]]
+    page.locator("a").last.evaluate("one => { one.style.color = '#aaa' }")
+    assert [x.split(":")[0] for x in pagecheck.unreadable(page, ENHANCED)] == [ENHANCED[0]]
 
 
 def test_every_list_is_sound_when_nothing_is_there(asgi_server: str, page: Page) -> None:
