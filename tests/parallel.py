@@ -27,7 +27,6 @@ LONG = (
     "browser/test_chat_more.py",
     "live/test_official_sdk.py",
     "browser/test_tuning.py",
-    "live/test_hostile_providers.py",
     "browser/test_money_actions.py",
     "browser/test_chat.py",
     "browser/test_wallet.py",
@@ -44,6 +43,29 @@ LONG = (
     "live/test_image.py",
     "live/test_faults.py",
 )
+#: Those that wait more than they compute: half of the processes do them last, while the others are
+#: with browsers, which only compute. The longest first.
+WAITING = (
+    "live/test_hostile_providers.py",
+    "live/test_provider_serving.py",
+    "live/test_provider_settlement.py",
+    "live/test_chat_load.py",
+    "live/test_index.py",
+    "live/test_tuning_broker.py",
+    "live/test_index_nodes.py",
+    "live/test_provider_media.py",
+    "live/test_chat_process.py",
+    "db/test_turns.py",
+    "live/test_provider_jobs.py",
+    "db/test_tuning_states.py",
+    "db/test_alert_deliveries.py",
+    "live/test_session_sockets.py",
+    "live/test_storage.py",
+    "live/test_provider_operating.py",
+    "live/test_settle_chain.py",
+)
+#: Outside of `browser` with a browser, and inside without.
+ALSO_BROWSER, NO_BROWSER = ("live/test_faults.py",), ("browser/test_webkit.py",)
 #: Long files whose tests share nothing: each test may go to another process.
 SPREAD = ("live/test_chaos.py", "browser/test_pages.py", "browser/test_wallet.py")
 
@@ -52,10 +74,17 @@ def _file(nodeid: str) -> str:
     return nodeid.partition("::")[0].removeprefix("tests/")
 
 
+def _has_browser(name: str) -> bool:
+    return name in ALSO_BROWSER or (name.startswith("browser/") and name not in NO_BROWSER)
+
+
 def _with_browser(items: list[pytest.Item]) -> set[str]:
     """Files that start a browser. They come last in every process: Playwright's sync API leaves its
     event loop running in the thread, and no other could run beside it."""
-    return {_file(i.nodeid) for i in items if "playwright" in getattr(i, "fixturenames", ())}
+    found = {_file(i.nodeid) for i in items if "playwright" in getattr(i, "fixturenames", ())}
+    if unknown := sorted(name for name in found if not _has_browser(name)):
+        raise pytest.UsageError(f"tests.parallel: ALSO_BROWSER lacks {', '.join(unknown)}")
+    return found
 
 
 def _cheap_first(items: list[pytest.Item]) -> dict[str, tuple[int, float]]:
@@ -68,7 +97,7 @@ def _cheap_first(items: list[pytest.Item]) -> dict[str, tuple[int, float]]:
 
 def _long_first(items: list[pytest.Item]) -> dict[str, tuple[int, float]]:
     """The long ones as listed, then live and db evenly mixed, since the ones wait while the others
-    compute; `pure` fills the gaps, and browsers end it."""
+    compute, then `pure` and those that wait most; browsers end it."""
     late, files = _with_browser(items), list(dict.fromkeys(_file(item.nodeid) for item in items))
     places = {}
     for folder in ORDER:
@@ -76,8 +105,9 @@ def _long_first(items: list[pytest.Item]) -> dict[str, tuple[int, float]]:
         for number, name in enumerate(ours):
             places[name] = (2, 0.0) if folder == "pure" else (1, number / len(ours))
     places |= {name: (0, float(number)) for number, name in enumerate(LONG)}
+    places |= {name: (3, float(number)) for number, name in enumerate(WAITING)}
     return places | {
-        name: (3, 100 * places[name][0] + places[name][1]) for name in files if name in late
+        name: (4, 100 * places[name][0] + places[name][1]) for name in files if name in late
     }
 
 
@@ -125,16 +155,39 @@ def pytest_xdist_setupnodes(config: pytest.Config) -> None:
 
 @pytest.hookimpl(optionalhook=True)
 def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
-    """A file stays in one process, for the fixtures that its tests share."""
+    """A file stays in one process, for the fixtures that its tests share; a process that has begun
+    with browsers stays with them."""
     from xdist.scheduler.loadscope import LoadScopeScheduling
 
     class Files(LoadScopeScheduling):  # type: ignore[misc]
+        def __init__(self) -> None:
+            super().__init__(config, log)
+            self._at_browsers: set[Any] = set()
+
         def _split_scope(self, nodeid: str) -> str:
             name = _file(nodeid)
             return nodeid if name in SPREAD else name
 
+        def _reschedule(self, node: Any) -> None:
+            if node in self._at_browsers and not self._browsers() and not node.shutting_down:
+                node.shutdown()  # what is left is for others
+            else:
+                super()._reschedule(node)
+
+        def _assign_work_unit(self, node: Any) -> None:
+            browsers, name = self._browsers(), _file(next(iter(self.workqueue)))
+            go_over = name in WAITING and len(self._at_browsers) < self.numnodes // 2
+            if browsers and (go_over or _has_browser(name)):
+                self._at_browsers.add(node)
+            if node in self._at_browsers and browsers:
+                self.workqueue.move_to_end(browsers[0], last=False)
+            super()._assign_work_unit(node)
+
+        def _browsers(self) -> list[str]:
+            return [scope for scope in self.workqueue if _has_browser(_file(scope))]
+
     config.option.loadscopereorder = False
-    return Files(config, log)
+    return Files()
 
 
 _seconds: dict[str, float] = defaultdict(float)
