@@ -42,27 +42,21 @@ LONG = (
     "browser/test_plain.py",
     "live/test_image.py",
     "live/test_faults.py",
+    "browser/test_wallet_pending.py",
+    "browser/test_keys.py",
+    "browser/test_keyboard.py",
+    "browser/test_money_hostile.py",
 )
-#: Those that wait more than they compute: half of the processes do them last, while the others are
-#: with browsers, which only compute. The longest first.
+#: Those that wait most: one process does them last, while the others are with browsers, which use
+#: a core each. The longest first.
 WAITING = (
     "live/test_hostile_providers.py",
     "live/test_provider_serving.py",
     "live/test_provider_settlement.py",
     "live/test_chat_load.py",
-    "live/test_index.py",
     "live/test_tuning_broker.py",
-    "live/test_index_nodes.py",
     "live/test_provider_media.py",
-    "live/test_chat_process.py",
-    "db/test_turns.py",
     "live/test_provider_jobs.py",
-    "db/test_tuning_states.py",
-    "db/test_alert_deliveries.py",
-    "live/test_session_sockets.py",
-    "live/test_storage.py",
-    "live/test_provider_operating.py",
-    "live/test_settle_chain.py",
 )
 #: Outside of `browser` with a browser, and inside without.
 ALSO_BROWSER, NO_BROWSER = ("live/test_faults.py",), ("browser/test_webkit.py",)
@@ -176,7 +170,7 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
 
         def _assign_work_unit(self, node: Any) -> None:
             browsers, name = self._browsers(), _file(next(iter(self.workqueue)))
-            go_over = name in WAITING and len(self._at_browsers) < self.numnodes // 2
+            go_over = name in WAITING and len(self._at_browsers) < self.numnodes - 1
             if browsers and (go_over or _has_browser(name)):
                 self._at_browsers.add(node)
             if node in self._at_browsers and browsers:
