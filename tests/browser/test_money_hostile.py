@@ -116,14 +116,19 @@ SIGNATURE_OPEN = """async () => {
 }"""
 
 
+def left_waiting(page: Page, script: str) -> None:
+    """A deposit of 5 0G is confirmed and waits, by what `script` does to the wallet."""
+    page.get_by_test_id("tx-amount").fill("5")
+    page.evaluate(script)
+    page.get_by_test_id("tx-confirm").click()
+    expect(page.locator("#review h2")).to_be_focused()
+
+
 def test_what_waits_behind_another_request_is_looked_at_again_and_sent_once(
     asgi_server: str, wallet: Slow, contracts: Contracts, page: Page
 ) -> None:
     come_back(page, asgi_server, wallet)
-    page.get_by_test_id("tx-amount").fill("5")
-    page.evaluate(SIGNATURE_OPEN)
-    page.get_by_test_id("tx-confirm").click()
-    expect(page.locator("#review h2")).to_be_focused()
+    left_waiting(page, SIGNATURE_OPEN)
     wallet.switch_chain(page, 1)
     page.evaluate("window.answerSign()")
     expect(page.locator("#review [data-tx-message]")).to_contain_text("nothing was sent")
@@ -147,10 +152,7 @@ def test_a_wallet_that_never_answers_is_asked_again(
     asgi_server: str, wallet: Slow, contracts: Contracts, page: Page
 ) -> None:
     come_back(page, asgi_server, wallet)
-    page.get_by_test_id("tx-amount").fill("5")
-    page.evaluate(NO_ANSWER)
-    page.get_by_test_id("tx-confirm").click()
-    expect(page.locator("#review h2")).to_be_focused()
+    left_waiting(page, NO_ANSWER)
     page.get_by_role("button", name="Nothing is open in my wallet: ask again").click()
     state = page.get_by_test_id("tx-state")
     expect(state).to_have_attribute("data-state", SENT)
