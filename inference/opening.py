@@ -126,7 +126,7 @@ def open_turn(
     if known is None:
         raise BadPrompt(_("This conversation has ended. Begin a new one."))
     if session is not None and not known.signed_in:
-        raise SignedOut(_("You are signed out. Nothing was sent."))
+        raise _signed_out()
     if known.asked is not None:
         return Opened(known.asked, None)
     listing = known.listing
@@ -175,13 +175,17 @@ def open_turn(
     turn.max_tokens, turn.batch, turn.lane = options.max_tokens, batch, lane
     turn.picture_bytes, turn.picture_tokens = picture_bytes, picture_tokens
     try:
-        _insert(chat, turn, question, options, files, known.key)
+        _insert(chat, turn, question, options, files, known.key, session)
     except IntegrityError:
         before = _asked_before(chat, prompt_key)
         if before is None:
             raise Busy(_("An answer is still being written in this conversation.")) from None
         return Opened(before, None)
     return Opened(turn.pk, Call(listing.url, header, body))
+
+
+def _signed_out() -> SignedOut:
+    return SignedOut(_("You are signed out. Nothing was sent."))
 
 
 def _messages(
@@ -334,18 +338,22 @@ def _insert(
     options: Options,
     files: list[File],
     key: ProviderKey | None,
+    session: str | None,
 ) -> None:
-    """Store a new turn. Raises Busy, or IntegrityError where its key or lane is taken."""
+    """Store a new turn. Raises Busy, SignedOut, or IntegrityError where its key or lane is
+    taken."""
     goes_on = not turn.lane  # the first column does, until another is chosen
     sealed = conversations.sealed_options(chat, options)
     # A turn without files is one statement's work, which needs no transaction around it.
     whole = bool(files) or connection.in_atomic_block
     with transaction.atomic() if whole else nullcontext():
-        open_turns, turns, here = turn_sql.open_chat_turn(
+        open_turns, turns, here, signed_in = turn_sql.open_chat_turn(
             chat, turn, now=timezone.now(), key=key.pk if key else None, goes_on=goes_on,
             options=sealed, title=chat.box.seal_text("title", title_of(question)),
-            most_open=MAX_OPEN_TURNS, most_turns=MAX_TURNS,
+            most_open=MAX_OPEN_TURNS, most_turns=MAX_TURNS, session=session,
         )  # fmt: skip
+        if not signed_in:
+            raise _signed_out()
         if not here:
             raise BadPrompt(_("This conversation has ended. Begin a new one."))
         if open_turns >= MAX_OPEN_TURNS:

@@ -65,9 +65,13 @@ WITH room AS (
         (SELECT count(*) FROM inference_turn JOIN inference_chat c ON c.id = chat_id
          WHERE c.owner_id = %(owner)s AND c.medium = 'chat' AND state = 'open') AS open,
         (SELECT count(*) FROM inference_turn WHERE chat_id = %(chat)s) AS turns,
-        EXISTS (SELECT FROM inference_chat WHERE id = %(chat)s AND deleted_at IS NULL) AS here
+        EXISTS (SELECT FROM inference_chat WHERE id = %(chat)s AND deleted_at IS NULL) AS here,
+        %(session)s::text IS NULL OR EXISTS (
+            SELECT FROM django_session WHERE session_key = %(session)s AND expire_date > %(now)s
+        ) AS signed_in
 ), asked AS (
-    {INSERT} room WHERE here AND open < %(most_open)s AND turns < %(most_turns)s RETURNING id
+    {INSERT} room WHERE here AND signed_in AND open < %(most_open)s AND turns < %(most_turns)s
+    RETURNING id
 ), used AS (
     UPDATE accounts_providerkey SET last_used_at = %(now)s WHERE id = %(key)s
 ), shown AS (
@@ -76,25 +80,26 @@ WITH room AS (
         title_sealed = CASE WHEN title_sealed = '' THEN %(title)s ELSE title_sealed END
     FROM asked WHERE inference_chat.id = %(chat)s AND %(goes_on)s
 )
-SELECT open, turns, here, (SELECT id FROM asked) FROM room
+SELECT open, turns, here, signed_in, (SELECT id FROM asked) FROM room
 """
 
 
-def open_chat_turn(chat: Chat, turn: Turn, **given: Any) -> tuple[int, int, bool]:
+def open_chat_turn(chat: Chat, turn: Turn, **given: Any) -> tuple[int, int, bool, bool]:
     """Store a chat's new turn: it is the end of the shown branch where `goes_on`.
-    Gives how many open turns its owner, and how many turns the chat had, and whether it is there;
-    where that is too many (`most_open`, `most_turns`), or it was deleted, nothing is stored and
-    `turn.pk` stays None. Raises IntegrityError where its key or lane is taken.
+    Gives how many open turns its owner, and how many turns the chat had, and whether it is there,
+    and whether the `session` (None: nobody's) lives; where that is too many (`most_open`,
+    `most_turns`), it was deleted or the session ended, nothing is stored and `turn.pk` stays None.
+    Raises IntegrityError where its key or lane is taken.
     """
     given = {**values(turn), "owner": chat.owner_id, "chat": chat.pk, **given}
     with statements.prepared() as lock, statements.prepared() as cursor:
         with statements.at_once():
             lock.execute(_LOCK, {"owner": chat.owner_id})
             cursor.execute(_OPEN, given)
-        found: tuple[int, int, bool, int | None] = cursor.fetchone()
-    if found[3] is not None:
-        turn.pk, turn._state.adding, turn._state.db = found[3], False, "default"
-    return found[:3]
+        found: tuple[int, int, bool, bool, int | None] = cursor.fetchone()
+    if found[4] is not None:
+        turn.pk, turn._state.adding, turn._state.db = found[4], False, "default"
+    return found[:4]
 
 
 _RESERVED = f"WITH token AS ({tokens.RESERVE}) {INSERT} token RETURNING id"

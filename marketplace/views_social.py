@@ -18,6 +18,7 @@ from ledger import listed, selectors
 from ledger.records import Listing
 from marketplace import badge, formats, parts, social, verdicts
 from marketplace import pages_verification as shown
+from marketplace.catalogue import hidden_model
 from marketplace.views import at_address
 from marketplace.views_service import of_service
 from moderation import selectors as moderation
@@ -101,6 +102,12 @@ def provider(request: HttpRequest, address: str) -> HttpResponse:
 @require_safe
 def model(request: HttpRequest, model: str) -> HttpResponse:
     count = selectors.matching(selectors.ServiceQuery(model=model)).count()
+    if not count and hidden_model(model):
+        facts = ("Moderators hid every service of this model.", "Their pages say when and why.")
+        card = social.Card(
+            settings.NETWORK.label, parts.name(model), facts, "Hidden by moderators", "bad", ""
+        )
+        return answer(request, card)
     if not count:
         raise Http404("No provider offers a model of this name.")
     rows = selectors.services(selectors.ServiceQuery(model=model, sort="price"), 1, 1, count=count)

@@ -115,7 +115,7 @@ def test_hidden_leaves_every_list_and_stays_by_link(one: User, two: User) -> Non
     watcher.post("/watch", {"watch": f"inference/{PETRA}", "next": "/"})
     assert 'data-testid="gone"' not in watcher.get("/?watched=1").content.decode()
     picture = f"/og/providers/{PETRA}.png"
-    drawn = Client().get(picture)["ETag"]
+    drawn, as_before = (Client().get(at)["ETag"] for at in (picture, f"/og/models/{MODEL}.png"))
     act = hide(one, two)
     assert [path for path in paths if listed(path)] == []
     for path in (f"/badge/{PETRA}.svg", f"/badge/{PETRA}.svg?show=uptime"):
@@ -126,6 +126,8 @@ def test_hidden_leaves_every_list_and_stays_by_link(one: User, two: User) -> Non
     gone = Client().get(f"/models/{MODEL}")
     assert gone.status_code == 404 and f'href="{page}"' in gone.content.decode()
     assert "Moderators hid every service of this model" in gone.content.decode()
+    shared = Client().get(f"/og/models/{MODEL}.png")
+    assert shared.status_code == 200 and shared["ETag"] != as_before, "as its page says"
     after = statistics.listed()
     assert after.services == before.services - 1 and after.providers == before.providers - 1
     for path in (f"/services/inference/{PETRA}", f"/services/inference/{PETRA}/raw"):

@@ -13,6 +13,7 @@ from uuid import uuid4
 
 import pytest
 from channels.db import database_sync_to_async
+from django.contrib.sessions.backends.db import SessionStore
 from django.db import OperationalError, connection, transaction
 from django.test import AsyncClient
 from django.utils import timezone
@@ -30,7 +31,7 @@ from inference import (
     turnlog,
 )
 from inference import hub as hubs
-from inference.errors import BadPrompt, Busy, ChatError, NotReady, SignerChanged
+from inference.errors import BadPrompt, Busy, ChatError, NotReady, SignedOut, SignerChanged
 from inference.hub import Hub
 from inference.models import Chat, State, Turn, Verdict
 from inference.openai import choose
@@ -167,6 +168,13 @@ async def test_an_open_page_asks_nothing_more_in_a_conversation_that_was_deleted
             with pytest.raises(BadPrompt, match="has ended"):
                 await s.ask("more")
         await in_db(conversations.bring_back)(s.chat)
+        session = SessionStore()
+        await in_db(session.create)()
+        with monkeypatch.context() as meanwhile:
+            # Or signs out there.
+            meanwhile.setattr(opening, "spend_limit", lambda user: session.delete())
+            with pytest.raises(SignedOut):
+                await s.hub.ask(s.chat, "more", session=session.session_key)
         await s.ended(await s.ask("more"))
         assert len(s.upstream.chats) == 2
 
