@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 import time
 from collections.abc import Iterator
@@ -34,7 +35,7 @@ async def provider(reply: Reply, asked: Asked) -> None:
         await reply.whole(limited, 429, Retry_After="2")
         return
     await reply.start(answer_id)
-    if b"slowly" in question:
+    if "slowly" in str(json.loads(question)["messages"][-1]["content"]):  # not in what was before
         await reply.tokens(*[f"word{i} " for i in range(300)], pause=0.04)
     elif b"attack" in question:
         await reply.tokens(
