@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import os
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
@@ -35,11 +36,18 @@ def load(root: Path) -> list[Passage]:
             source = path.relative_to(root).as_posix()
             weight = 0.7 if "decisions" in path.parts else 1.0
             passages += [replace(p, weight=weight) for p in _markdown(source, _text(path))]
-    for path in sorted(root.glob("*/**/*.py")):
-        parts = path.relative_to(root).parts
-        if not any(part.startswith(".") or part in SKIPPED_FOLDERS for part in parts):
-            passages += _docstrings(path.relative_to(root).as_posix(), _text(path))
+    for path in sorted(_programs(root)):
+        passages += _docstrings(path.relative_to(root).as_posix(), _text(path))
     return passages
+
+
+def _programs(root: Path) -> Iterator[Path]:
+    """The code below `root`, not beside it; what is skipped (among it the tens of thousands of
+    files of .venv and node_modules) is not even listed."""
+    for folder, below, files in os.walk(root):
+        below[:] = [n for n in below if not n.startswith(".") and n not in SKIPPED_FOLDERS]
+        if Path(folder) != root:
+            yield from (Path(folder, n) for n in files if n.endswith(".py") and n[0] != ".")
 
 
 def _text(path: Path) -> str:
@@ -107,9 +115,13 @@ def _docstrings(source: str, code: str) -> Iterator[Passage]:
     named: list[tuple[str, ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef]] = [
         (source, tree)
     ]
-    for node in ast.walk(tree):
+    below = list[ast.AST](tree.body)
+    for node in below:  # which grows: statements only, since no expression holds one
         if isinstance(node, ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef):
             named.append((node.name, node))
+        for field in ("body", "handlers", "orelse", "finalbody", "cases"):
+            held = getattr(node, field, ())
+            below += held if isinstance(held, list) else ()
     for name, node in named:
         text = ast.get_docstring(node)
         if text and len(text) >= MIN_DOCSTRING_CHARS and not name.startswith("_"):
