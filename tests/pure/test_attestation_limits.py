@@ -177,17 +177,17 @@ MANIFEST = b'{"format": "zg-market evidence 1", "kind": "report", "now": 1}'
     [
         b"",
         b"PK\x03\x04 no zip",
-        zipped(),
-        zipped(**{"manifest.json": MANIFEST, "report.json": b"{}"}),
-        zipped(**{"manifest.json": MANIFEST.replace(b"1}", b'"1"}'), "report.json": b"{}"}),
-        zipped(**{"manifest.json": b"[]", "report.json": b"{}"}),
-        zipped(**{"manifest.json": b" " * 50_000_000}),
-        zipped(**{f"{n}.txt": b"" for n in range(100)}),
+        {},
+        {"manifest.json": MANIFEST, "report.json": b"{}"},
+        {"manifest.json": MANIFEST.replace(b"1}", b'"1"}'), "report.json": b"{}"},
+        {"manifest.json": b"[]", "report.json": b"{}"},
+        {"manifest.json": b" " * 50_000_000},
+        {f"{n}.txt": b"" for n in range(100)},
     ],
 )
-def test_a_bundle_that_is_none_is_refused_in_words(data: bytes) -> None:
+def test_a_bundle_that_is_none_is_refused_in_words(data: bytes | dict[str, bytes]) -> None:
     with pytest.raises(bundle.BadBundle):
-        bundle.read(data, lab().anchors)
+        bundle.read(data if isinstance(data, bytes) else zipped(**data), lab().anchors)
 
 
 def test_a_cut_bundle_is_refused() -> None:
