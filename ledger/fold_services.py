@@ -139,9 +139,10 @@ def record(ctx: Context, service: Service, found: Fields) -> None:
             )
 
 
-def acknowledge(ctx: Context, service: Service, value: bool) -> None:
-    """The owner's acknowledgement of the signer, with its timeline row when it changes."""
-    if service.tee_signer_acknowledged != value:
+def acknowledge(ctx: Context, service: Service, value: bool, *, again: bool = False) -> None:
+    """The owner's acknowledgement of the signer, with its timeline row when it changes, or when the
+    owner gives it `again`: to a new URL, which does not withdraw it (contracts.md 6.6)."""
+    if service.tee_signer_acknowledged != value or again:
         service.tee_signer_acknowledged = value
         signer = {"tee_signer": service.tee_signer}
         ctx.change(service, "acknowledged" if value else "unacknowledged", None, signer)
@@ -193,7 +194,7 @@ def on_acknowledged(
     service = ctx.service(serving, e.provider)
     if service.tee_signer != e.tee_signer_address:
         ctx.want_service(serving, e.provider)
-    acknowledge(ctx, service, e.acknowledged)
+    acknowledge(ctx, service, e.acknowledged, again=e.acknowledged)
 
 
 def on_lock_time(ctx: Context, serving: Serving, e: events.LockTimeUpdated) -> None:

@@ -13,6 +13,7 @@ from devnet.deploy import Deployment, connect
 from devnet.owner import upgrade
 from ledger import services
 from ledger.models import Service, ServiceChange, ServingContract
+from ledger.selectors import moved_since_acknowledged, services_of
 from tests.live.test_index import contracts, differences, final_rows, mine, node
 from tests.live.test_index_wallets import ONE, SERVICE, catch_up
 
@@ -40,6 +41,9 @@ def test_a_second_inference_contract(live: bool, node: Anvil, contracts: Deploym
         assert not ServingContract.objects.filter(address=address).exists()
     second.send(provider, "addOrUpdateService", {**SERVICE, "inputPrice": 9})
     second.send(owner, "acknowledgeTEESignerByOwner", provider.address)
+    moved = {**SERVICE, "inputPrice": 9, "url": "https://moved.example"}
+    second.send(provider, "addOrUpdateService", moved)
+    second.send(owner, "acknowledgeTEESignerByOwner", provider.address)  # which it is already
     world.ledger.send(owner, "registerService", "inference", "v2.0", address, "the second")
     if live:
         catch_up(follower)
@@ -58,7 +62,10 @@ def test_a_second_inference_contract(live: bool, node: Anvil, contracts: Deploym
     assert serving.recommended
     assert not ServingContract.current.get(address=contracts.inference).recommended
     changes = ServiceChange.objects.filter(serving=address).order_by("block", "sequence")
-    assert [c.change for c in changes] == ["staked", "registered", "price", "acknowledged"]
+    told = ["staked", "registered", "price", "acknowledged", "url", "acknowledged"]
+    assert [c.change for c in changes] == told
+    # What every warning of a moved endpoint hangs on: the owner has seen the new one.
+    assert moved_since_acknowledged(services_of(provider.address)) == {}
     assert Service.current.get(serving=address).created_block == changes[1].block
     assert changes[1].block < serving.registered_block
     covered = Coverage.objects.get(source=address)
