@@ -15,7 +15,7 @@ from protocol import keys as wire
 from tests.browser.live import before_script
 from tests.browser.money import NEURON, caught_up, funded, held
 from tests.browser.pagecheck import inaccessible, sound
-from tests.browser.wallet import Wallet, come_back, sign_in, to_final
+from tests.browser.wallet import Wallet, known, sign_in, to_final
 
 
 def test_a_lasting_key_is_shown_once_and_keys_are_revoked_on_the_chain(
@@ -30,7 +30,7 @@ def test_a_lasting_key_is_shown_once_and_keys_are_revoked_on_the_chain(
     funded(contracts, petra)
     caught_up(contracts)
     page.emulate_media(reduced_motion="reduce")
-    come_back(page, asgi_server, wallet)
+    known(page, asgi_server, wallet)
     with before_script(page, "keys", f"{asgi_server}/account/keys"):
         page.get_by_label("Name").fill(" ")
         page.get_by_test_id("key-new").click()

@@ -16,7 +16,7 @@ from tests.browser.money import caught_up
 from tests.browser.pagecheck import sound
 from tests.browser.test_operator import SHOTS, shots
 from tests.browser.threads import in_thread
-from tests.browser.wallet import Wallet, come_back, to_final
+from tests.browser.wallet import Wallet, known, to_final
 from tests.db.probe_world import peer
 
 SELLER, SIGNER = cast.provider(1), cast.signer(1)
@@ -42,7 +42,7 @@ def test_an_operator_registers_changes_and_says_something(
     errors: list[str],
 ) -> None:
     caught_up(contracts)
-    come_back(page, asgi_server, wallet)
+    known(page, asgi_server, wallet)
     page.goto(f"{asgi_server}/operator/listing")
     page.get_by_role("link", name="Register inference service").click()
     review, state = page.get_by_test_id("tx-review"), page.get_by_test_id("tx-state")

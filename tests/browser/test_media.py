@@ -24,7 +24,7 @@ from provider.answerer.corpus import load
 from provider.answerer.search import Index
 from runner.chromium import chromium
 from tests.browser import pagecheck
-from tests.browser.wallet import Wallet, come_back, sign_in
+from tests.browser.wallet import Wallet, known, sign_in
 from tests.live.provider_lab import ONE, ROOT, Broker, Lab, Person, served
 from tests.pure import signals
 
@@ -73,7 +73,7 @@ def test_pictures_from_a_service_to_a_verified_file(
     errors: list[str],
 ) -> None:  # fmt: skip
     broker = offered(lab, answerer, "text-to-image", PRICE)
-    come_back(page, asgi_server, wallet)
+    known(page, asgi_server, wallet)
     listed(page, asgi_server, broker.address)
     page.get_by_role("link", name="Make a picture").first.click()
     expect(page.get_by_role("heading", name="No pictures yet")).to_be_visible()
@@ -336,7 +336,7 @@ def test_embeddings_from_lines_to_a_matrix(
     button.click()
     expect(page.get_by_role("dialog", name="Connect a wallet")).to_be_visible()
     place = page.url
-    come_back(page, asgi_server, wallet)
+    known(page, asgi_server, wallet)
     page.goto(place)
     expect(written).to_have_value("not lost")
     texts = ["The lighthouse keeper lit the lamp", "A keeper of a lighthouse", "Taxes are due <b>"]

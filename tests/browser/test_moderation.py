@@ -19,7 +19,7 @@ from moderation.models import Effect
 from tests.browser.money import NEURON, caught_up, funded, held
 from tests.browser.pagecheck import drawn, sound
 from tests.browser.threads import in_thread
-from tests.browser.wallet import Wallet, come_back, to_final
+from tests.browser.wallet import Wallet, known, to_final
 
 SAID = "The endpoint returned other people’s text."
 
@@ -58,7 +58,7 @@ def test_from_a_report_to_a_decision_and_back(
     caught_up(contracts)
     in_thread(looking.sweep)
     page.emulate_media(reduced_motion="reduce")
-    come_back(page, asgi_server, wallet)
+    known(page, asgi_server, wallet)
     listing = f"{asgi_server}/services/inference/{petra}"
 
     # A user reports.

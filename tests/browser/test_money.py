@@ -13,7 +13,7 @@ from devnet.deploy import Contracts
 from devnet.owner import upgrade
 from tests.browser.money import ALICE, NAME, NEURON, caught_up, funded, held, ledger
 from tests.browser.pagecheck import sound
-from tests.browser.wallet import Wallet, come_back, shows, to_final
+from tests.browser.wallet import Wallet, come_back, known, shows, to_final
 
 LEFT = "5.000000000000000001"
 
@@ -29,7 +29,7 @@ def test_a_refund_that_unlocks_while_one_watches_is_collected(
 ) -> None:
     funded(contracts, petra)
     contracts.ledger.send(ALICE, "retrieveFund", [petra], NAME)
-    come_back(page, asgi_server, wallet)
+    known(page, asgi_server, wallet)
     entry = held(contracts, petra)["refunds"][0]
     contracts.chain.travel(entry["createdAt"] + 86_400 - 15 - contracts.chain.timestamp())
     caught_up(contracts)
@@ -67,7 +67,7 @@ def test_collect_all_pays_out_and_offers_to_keep_what_it_locks(
     # The second request of the same pair: cancelling 1 of 4 leaves a refund of 3 and 1 free.
     contracts.ledger.send(ALICE, "transferFund", petra, NAME, NEURON)
     caught_up(contracts)
-    come_back(page, asgi_server, wallet)
+    known(page, asgi_server, wallet)
     page.goto(f"{asgi_server}/account/refunds")
     expect(page.get_by_test_id("refund-row")).to_contain_text("23 h")
     expect(page.get_by_test_id("refund-collect")).to_have_count(0)
@@ -114,7 +114,7 @@ def test_the_withdrawal_line_stops_only_where_the_contract_agrees(
     contracts.ledger.send(ALICE, "depositFund", value=7 * NEURON + 1)
     contracts.ledger.send(ALICE, "transferFund", petra, NAME, 2 * NEURON)
     caught_up(contracts)
-    come_back(page, asgi_server, wallet)
+    known(page, asgi_server, wallet)
     page.goto(f"{asgi_server}/account?action=withdraw")
     line, amount = page.get_by_test_id("tx-slider"), page.get_by_test_id("tx-amount")
     for position, typed in (("100", "0.5"), ("500", "2.000000000000000001"), ("900", LEFT)):

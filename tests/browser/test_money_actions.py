@@ -10,7 +10,7 @@ from devnet import accounts as cast
 from devnet.deploy import Contracts
 from tests.browser.live import listening
 from tests.browser.money import ALICE, NAME, NEURON, caught_up, funded, held, ledger, settle
-from tests.browser.wallet import Wallet, come_back, shows, sign_in, to_final
+from tests.browser.wallet import Wallet, come_back, known, shows, sign_in, to_final
 
 BOB = cast.user(2)
 
@@ -50,7 +50,7 @@ def test_trust_is_withdrawn_and_given_again(
 ) -> None:
     funded(contracts, petra)
     caught_up(contracts)
-    come_back(page, asgi_server, wallet)
+    known(page, asgi_server, wallet)
     at = f"{asgi_server}/account?action=acknowledge_signer&account={NAME}:{petra}"
     page.goto(f"{at}&trust=no")
     state, review = page.get_by_test_id("tx-state"), page.get_by_test_id("tx-review")
@@ -86,7 +86,7 @@ def test_an_account_whose_money_is_all_spent_is_closed(
 ) -> None:
     funded(contracts, petra, deposit=3, moved=3)
     caught_up(contracts)
-    come_back(page, asgi_server, wallet)
+    known(page, asgi_server, wallet)
     page.goto(f"{asgi_server}/account?action=delete_ledger")
     expect(page.get_by_test_id("tx-state")).to_have_attribute(
         "data-code", "MustWithdrawAllFundsFirst"

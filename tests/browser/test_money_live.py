@@ -9,7 +9,7 @@ from devnet.deploy import Contracts
 from tests.browser.live import listening
 from tests.browser.money import ALICE, NAME, NEURON, caught_up, funded, held, settle
 from tests.browser.test_wallet_pending import still
-from tests.browser.wallet import Wallet, come_back, shows
+from tests.browser.wallet import Wallet, known, shows
 
 BOB = cast.user(2)
 
@@ -27,7 +27,7 @@ def test_a_settlement_is_told_on_open_pages_and_what_was_typed_stays(
     funded(contracts, petra)
     contracts.ledger.send(ALICE, "retrieveFund", [petra], NAME)
     caught_up(contracts)
-    come_back(page, asgi_server, wallet)
+    known(page, asgi_server, wallet)
     with listening(page) as sockets:
         page.goto(f"{asgi_server}/account?action=transfer&provider={petra}")
     amount = page.get_by_test_id("tx-amount")

@@ -8,7 +8,7 @@ import requests
 from playwright.sync_api import Page, expect
 
 from tests.browser.pagecheck import inaccessible, sound
-from tests.browser.wallet import Wallet, come_back
+from tests.browser.wallet import Wallet, known
 
 
 def models(url: str, secret: str) -> int:
@@ -26,7 +26,7 @@ def test_a_token_is_shown_once_replaced_and_revoked(
     # what the relay knows of a token is a moment old; here no time passes between two clicks
     monkeypatch.setattr("inference.openai.choose.CACHED_SECONDS", 0)
     page.emulate_media(reduced_motion="reduce")
-    come_back(page, asgi_server, wallet)
+    known(page, asgi_server, wallet)
     page.goto(f"{asgi_server}/account/keys")
     form = page.locator("[data-token-form]")
     page.get_by_test_id("token-new").click()

@@ -25,7 +25,7 @@ from marketplace.celery import app as celery
 from provider.smallmodel import MODEL_NAME
 from tests.browser.money import ALICE, NEURON, caught_up
 from tests.browser.pagecheck import inaccessible, sound
-from tests.browser.wallet import Wallet, come_back
+from tests.browser.wallet import Wallet, known
 from tests.live import official_sdk
 from tests.live.test_official_tuning import GARDEN, configs
 from tests.live.tuning_lab import SERVICE
@@ -108,7 +108,7 @@ def test_dataset_to_decrypted_adapter_to_chat(
     contracts.ledger.send(ALICE, "transferFund", town.server, "inference-v1.0", 3 * NEURON)
     caught_up(contracts)
     page.emulate_media(reduced_motion="reduce")
-    come_back(page, asgi_server, wallet)
+    known(page, asgi_server, wallet)
     page.goto(f"{asgi_server}/fine-tuning")
     page.get_by_test_id("tuning-new").click()
     page.get_by_label(MODEL_NAME).check()

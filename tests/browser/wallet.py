@@ -198,9 +198,9 @@ def sign_in(page: Page, url: str) -> None:
     page.wait_for_load_state("load")  # the scripts listen to the wallet from here on
 
 
-def come_back(page: Page, url: str, wallet: Wallet) -> None:
-    """The funds page of somebody who has signed in with this wallet a moment ago. Signing in has
-    tests of its own (test_wallet.py)."""
+def known(page: Page, url: str, wallet: Wallet) -> None:
+    """From the next page on, the browser of somebody who has signed in with this wallet a moment
+    ago. Signing in has tests of its own (test_wallet.py)."""
     # Here, because scripts.screenshots has the wallet without Django's apps.
     from django.conf import settings
     from django.test import Client
@@ -216,6 +216,11 @@ def come_back(page: Page, url: str, wallet: Wallet) -> None:
         f"if (location.origin === '{url}') localStorage.wallet ??= '\"{wallet.id}\"';"
     )
     wallet.connected = True
+
+
+def come_back(page: Page, url: str, wallet: Wallet) -> None:
+    """The funds page of somebody who is `known`."""
+    known(page, url, wallet)
     page.goto(f"{url}/account")
 
 
