@@ -5,7 +5,7 @@ has the focus shows it, and is not hidden under what sticks to the window (WCAG 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
 import pytest
@@ -15,7 +15,7 @@ from devnet import accounts as cast
 from devnet.deploy import Contracts
 from devnet.owner import acknowledge_signer
 from tests.browser import pagecheck
-from tests.browser.conftest import NEURON
+from tests.browser.money import NEURON, caught_up
 from tests.browser.wallet import Wallet
 from tests.live.chat_upstream import SIGNER, Asked, Reply, ThreadedUpstream, Upstream
 
@@ -56,19 +56,26 @@ class Keys:
             self.page.keyboard.press(name)
 
     def tab(self, back: bool = False) -> None:
+        self.step(back, lambda: (self.page.evaluate(_FOCUS), False))
+
+    def step(self, back: bool, look: Callable[[], Iterable[Any]]) -> bool:
+        """Tab, and `look` for a fault and for whether the way ends here."""
         self.press("Shift+Tab" if back else "Tab")
         self.stops += 1
-        fault = self.page.evaluate(_FOCUS)
+        fault, there = look()
         if fault:
             self.faults.append(f"{self.page.url}: {fault}")
+        return bool(there)
 
     def to(self, wanted: Locator, *, most: int = 150, back: bool = False) -> None:
         """Tab until it has the focus."""
         wanted.wait_for()
+        if wanted.evaluate("(one) => one === document.activeElement"):
+            return
+        both = f"(one) => [({_FOCUS})(), one === document.activeElement]"  # in one question
         for _ in range(most):
-            if wanted.evaluate("(one) => one === document.activeElement"):
+            if self.step(back, lambda: wanted.evaluate(both)):
                 return
-            self.tab(back)
         raise AssertionError(f"{wanted} cannot be reached with the Tab key")
 
     def choose(self, wanted: Locator, key: str = "Enter", **how: Any) -> None:
@@ -109,21 +116,17 @@ def listed(contracts: Contracts) -> Iterator[str]:
 
 @pytest.mark.usefixtures("index")
 def test_from_home_to_a_verdict_and_out_with_keys_alone(
-    asgi_server: str, listed: str, wallet: Wallet, page: Page, errors: list[str]
+    asgi_server: str,
+    listed: str,
+    wallet: Wallet,
+    contracts: Contracts,
+    page: Page,
+    errors: list[str],
 ) -> None:
     keys = Keys(page)
     page.set_viewport_size({"width": 1280, "height": 720})
     page.emulate_media(reduced_motion="reduce")
-    row = page.get_by_test_id("service-row")
-
-    def indexed() -> bool:
-        page.goto(asgi_server)
-        return row.count() == 1
-
-    for _ in range(60):  # until the follower has read the listing
-        if indexed():
-            break
-        page.wait_for_timeout(250)
+    caught_up(contracts)  # the listing is in the index
     page.goto(asgi_server)
     pagecheck.drawn(page)
 
