@@ -79,6 +79,17 @@ document.addEventListener('htmx:afterSettle', ({ detail }) => {
   asked = false;
 });
 
+// A step that follows another opens by itself (transactions-next.js): keyboard and ear go on there, and hear what was done.
+addEventListener('load', () => {
+  if (location.hash !== '#review') return;
+  const next = area()?.querySelector('h2') ?? area()?.querySelector('.tx') ?? document.getElementById('act');
+  if (!next) return;
+  next.tabIndex = -1;
+  next.focus({ preventScroll: true });
+  const done = [...document.querySelectorAll('[data-tx-form] .stepper [data-state=done]')].at(-1);
+  if (done) next.setAttribute('aria-describedby', done.id ||= 'tx-done');
+});
+
 // What was typed before the page had loaded (or the browser has filled in again) is reviewed too; not in the place of a
 // transaction that waits or is under way, which may be the same.
 addEventListener('load', () => {

@@ -291,6 +291,11 @@ def test_deposit_transfer_and_retrieve_until_the_numbers_equal_the_contracts(
     expect(page.get_by_test_id("two-steps")).to_contain_text("pays no provider yet")
     page.get_by_test_id("tx-confirm").click()
     page.wait_for_url("**/account?action=transfer&**", timeout=20_000)
+    # By keyboard and by ear, too, it goes on with that step.
+    following = page.locator("#review h2")
+    expect(following).to_be_focused()
+    expect(following).to_be_in_viewport()
+    expect(following).to_have_accessible_description(re.compile(r"Deposit 3 0G \(done\)"))
     page.goto(f"{asgi_server}/account")
     expect(page.get_by_text("Continue where you left off")).to_be_visible()
     shows(page, "available", 3 * NEURON)
