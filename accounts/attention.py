@@ -117,7 +117,7 @@ def _results(user: User, positions: list[Position], now_unix: int) -> list[Card]
         window = tuning.acknowledge_within(p.lock_time_seconds)
         for result in p.deliverables:
             left = result.timestamp_unix + window - now_unix
-            if left > 0 and not result.acknowledged and not result.settled:
+            if left > 0 and result.waits:
                 waiting.setdefault(p, []).append((left, result.id))
     pages = {key: at for told in links.TASK_PAGES if waiting for key, at in told(user).items()}
     return [

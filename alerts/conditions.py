@@ -364,7 +364,7 @@ def deadline(rules: Sequence[Rule], now: dt.datetime, now_unix: int) -> Found:
         for those in positions(rules).values()
         for held in those
         for one in held.deliverables
-        if not (one.acknowledged or one.settled)
+        if one.waits
     }
     ids = filter(None, (uuid_of(id_) for *_, id_ in named))
     waiting = Task.objects.filter(user__in=users, remote_id__in=list(ids)).select_related("user")

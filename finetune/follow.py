@@ -154,7 +154,7 @@ def _write(task: Task, said: Said, now: dt.datetime) -> bool:
                 stage=stage,
                 defaults={"at": now, "said": said.updated_at if last else None},
             )
-        task.progress = said.progress
+        task.progress, task.put_away_at = said.progress, None
         if task.ended:
             standing = attestation.standing_of(
                 ServiceKey(Kind.FINE_TUNING, task.provider, task.service_name)

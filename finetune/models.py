@@ -154,6 +154,7 @@ class Draft(models.Model):
     pending = models.JSONField(
         null=True, help_text="the task as shown for signing: {nonce, dataset_hash, …}"
     )
+    deleted_at = models.DateTimeField(null=True, help_text="kept for a while, for an undo")
     created_at = models.DateTimeField(auto_now_add=True)
     updated_at = models.DateTimeField(auto_now=True)
 
@@ -206,6 +207,9 @@ class Task(models.Model):
     failures = models.IntegerField(default=0, help_text="looks without an answer, in a row")
     error = models.TextField(default="", help_text="why the last look failed")
     cancelled_at = models.DateTimeField(null=True)
+    put_away_at = models.DateTimeField(
+        null=True, help_text="its owner took it off the list; news of it bring it back"
+    )
     result = models.OneToOneField(StoredFile, null=True, on_delete=models.SET_NULL)
     result_state = models.CharField(
         max_length=10, default="", help_text="`results.State`; empty: never asked for"
@@ -248,6 +252,11 @@ class Task(models.Model):
         told = self.looked_at or self.created_at
         unanswered = self.failures >= SILENT_LOOKS and timezone.now() - told > SILENCE
         return unanswered and not self.ended
+
+    @property
+    def idle(self) -> bool:
+        """Whether its provider is not expected to tell anything more of it."""
+        return self.ended or self.silent
 
 
 def task_pages(user: User) -> dict[tuple[str, str], str]:

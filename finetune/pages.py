@@ -97,7 +97,8 @@ class TaskRow:
 
 @dataclass(frozen=True)
 class IndexPage:
-    """`elsewhere`: providers with an account of whoever reads, which `offers` leaves out."""
+    """`elsewhere`: providers with an account of whoever reads, which `offers` leaves out. `away`:
+    these tasks were put away (`some_away`: there are such); `undo`: a draft deleted just now."""
 
     offers: tuple[OfferRow, ...]
     tasks: tuple[TaskRow, ...]
@@ -106,13 +107,15 @@ class IndexPage:
     storage: bool = False
     adopted: str = ""
     elsewhere: tuple[str, ...] = ()
+    away: bool = False
+    some_away: bool = False
+    undo: UUID | None = None
 
 
 @dataclass(frozen=True)
 class PublishPage:
     """A dataset on its way into 0G storage. `known`: storage has heard of it, so that nothing is to
-    be paid; `problem`: why it cannot be announced now. `fee` in neuron goes to `flow`.
-    """
+    be paid; `problem`: why it cannot be announced now. `fee` in neuron goes to `flow`."""
 
     dataset: Dataset
     place: Place | None

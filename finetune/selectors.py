@@ -6,10 +6,11 @@ import datetime as dt
 from collections.abc import Iterable
 from uuid import UUID
 
-from django.db.models import QuerySet
+from django.db.models import Q, QuerySet
 from django.utils.translation import gettext as _
 
 from accounts import clock
+from accounts.http import uuid_of
 from accounts.models import User
 from attestation import selectors as attestation
 from attestation.selectors import ServiceKey
@@ -82,11 +83,7 @@ def log_text(task: Task) -> str:
 
 def deadlines(pairs: Iterable[tuple[Task, Deliverable | None]]) -> dict[UUID, Deadline]:
     """Until when to acknowledge each result that waits for it (2 queries)."""
-    waiting = [
-        (task, named)
-        for task, named in pairs
-        if named and not (named.acknowledged or named.settled)
-    ]
+    waiting = [(task, named) for task, named in pairs if named and named.waits]
     if not waiting:
         return {}
     contracts = {one.address: one for one in ServingContract.current.all()}
@@ -98,12 +95,15 @@ def deadlines(pairs: Iterable[tuple[Task, Deliverable | None]]) -> dict[UUID, De
     }
 
 
-def task_rows(user: User, most: int) -> tuple[TaskRow, ...]:
-    """The newest tasks of a person, with what is left to acknowledge those that wait for it by the
-    chain's word (at most 6 queries)."""
-    found = list(tasks(user).select_related("dataset")[:most])
-    positions = ledger.account(user.address).positions if found else ()
+def task_rows(user: User, most: int, *, away: bool = False) -> tuple[TaskRow, ...]:
+    """The newest tasks of a person's list, or those put `away`, with what is left to acknowledge
+    those that wait for it by the chain's word (at most 6 queries): they cannot be put away."""
+    positions = ledger.account(user.address).positions
     named = {(p.provider, p.serving, one.id): one for p in positions for one in p.deliverables}
+    waits = [uuid_of(one.id) for one in named.values() if one.waits]
+    put_away = Q(put_away_at__isnull=False) & ~Q(remote_id__in=[id_ for id_ in waits if id_])
+    rows = tasks(user).filter(put_away if away else ~put_away)
+    found = list(rows.select_related("dataset")[:most])
     pairs = [
         (task, named.get((task.provider, task.serving, str(task.remote_id)))) for task in found
     ]

@@ -6,7 +6,7 @@ from celery import shared_task
 from django.core.cache import cache
 from django.utils import timezone
 
-from finetune import deploying, follow, offers, publishing, results, services
+from finetune import deploying, drafts, follow, offers, publishing, results, services
 from finetune.models import Dataset, DatasetState, Deployment, Place, PlaceState, Task
 from net.locks import alone
 
@@ -68,6 +68,8 @@ def sweep() -> int:
         send.delay(place.pk)
     for place in publishing.claim_late(timezone.now(), 5):
         look_again.delay(place.pk)
+    if cache.add("finetune.purge_drafts", 1, timeout=60):
+        drafts.purge()
     if cache.add("finetune.ask_offers", 1, timeout=offers.PAUSE_SECONDS):
         ask_offers.delay()
     with alone(LOOKS) as free:

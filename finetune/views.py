@@ -40,6 +40,7 @@ from attestation.selectors import ServiceKey, StandingView
 from finetune import (
     comparing,
     deploying,
+    drafts,
     files,
     follow,
     offers,
@@ -99,12 +100,17 @@ def index(request: HttpRequest) -> HttpResponse:
     """`/fine-tuning`: readable by anybody; tasks and datasets of whoever is signed in."""
     mine = request.user if isinstance(request.user, User) else None
     offers = selectors.offers()
+    some_away = mine is not None and mine.tuning_tasks.exclude(put_away_at=None).exists()
+    away = some_away and "away" in request.GET
     page = pages.IndexPage(
         offers=offers,
         elsewhere=selectors.elsewhere(mine, offers) if mine else (),
-        tasks=selectors.task_rows(mine, MOST_TASKS) if mine else (),
+        tasks=selectors.task_rows(mine, MOST_TASKS, away=away) if mine else (),
+        away=away,
+        some_away=some_away,
+        undo=drafts.comes_back(mine, uuid_of(request.GET.get("deleted", ""))) if mine else None,
         datasets=tuple(mine.datasets.order_by("-created_at") if mine else ()),
-        drafts=tuple(mine.tuning_drafts.order_by("-updated_at")[:5] if mine else ()),
+        drafts=tuple(drafts.of(mine)[:5] if mine else ()),
         storage=bool(settings.STORAGE_INDEXER_URL),
         adopted=request.GET.get("found", "")[:3],
     )
@@ -164,7 +170,7 @@ def _page(task: Task, level: str) -> pages.TaskPage:
     ended_as = paid.status if paid else ""
     running = task.progress == tuning.TRAINING
     current, review, older = None, None, _is_older(task)
-    if named is not None and not named.acknowledged and not named.settled and not older:
+    if named is not None and named.waits and not older:
         current, review = _acknowledgement(task)
     listing = follow.listing_of(task)
     wanted = selectors.shown_lines(lines, level)

@@ -9,8 +9,9 @@ from functools import wraps
 from typing import Any, TypeVar
 from uuid import UUID
 
-from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
+from django.http import Http404, HttpRequest, HttpResponse, HttpResponseRedirect
 from django.shortcuts import get_object_or_404
+from django.utils import timezone
 from django.utils.translation import gettext as _
 from django.views.decorators.http import require_GET, require_http_methods, require_POST
 
@@ -18,7 +19,17 @@ from accounts import limits, money
 from accounts.errors import Problem
 from accounts.http import user_of
 from accounts.problems import answer, body_of, json_door, signed_in, text_of
-from finetune import deploying, files, follow, problems, results, services, tasks, wizard
+from finetune import (
+    deploying,
+    drafts,
+    files,
+    follow,
+    problems,
+    results,
+    services,
+    tasks,
+    wizard,
+)
 from finetune.errors import BrokerError, BrokerRefused
 from finetune.models import Dataset, Draft, Task
 from finetune.views import task_of
@@ -106,14 +117,21 @@ def drop(request: HttpRequest, dataset_id: UUID) -> HttpResponse:
 
 
 def _draft(request: HttpRequest, draft_id: UUID) -> Draft:
-    rows = Draft.objects.select_related("user", "dataset__file")
-    return get_object_or_404(rows, pk=draft_id, user=user_of(request))
+    rows = drafts.of(user_of(request)).select_related("user", "dataset__file")
+    return get_object_or_404(rows, pk=draft_id)
 
 
 @require_POST
 def drop_draft(request: HttpRequest, draft_id: UUID) -> HttpResponse:
-    """A task that it became stays; one that a provider has and did not tell of can be found."""
-    _draft(request, draft_id).delete()
+    """Away with it, and to where that can be undone."""
+    drafts.delete(_draft(request, draft_id))
+    return HttpResponseRedirect(f"/fine-tuning?deleted={draft_id}")
+
+
+@require_POST
+def undo_draft(request: HttpRequest, draft_id: UUID) -> HttpResponse:
+    if not drafts.bring_back(user_of(request), draft_id):
+        raise Http404(_("It is too late to undo this."))
     return HttpResponseRedirect("/fine-tuning")
 
 
@@ -343,6 +361,17 @@ def delete_result(request: HttpRequest, task_id: UUID) -> HttpResponse:
     with suppress(Problem):  # it is being fetched: the page says so
         results.delete(found)
     return HttpResponseRedirect(f"/fine-tuning/tasks/{found.pk}#result")
+
+
+@require_POST
+def put_away(request: HttpRequest, task_id: UUID) -> HttpResponse:
+    """Off its owner's list, or (`back`) onto it again; nothing else changes, here or anywhere."""
+    found = task_of(request, task_id)
+    if "back" in request.POST:
+        Task.objects.filter(pk=found.pk).update(put_away_at=None)
+    elif found.idle:
+        Task.objects.filter(pk=found.pk).update(put_away_at=timezone.now())
+    return HttpResponseRedirect(f"/fine-tuning/tasks/{found.pk}")
 
 
 @require_POST

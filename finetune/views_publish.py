@@ -20,7 +20,7 @@ from accounts.errors import NodeError, Problem
 from accounts.http import signed_out, uuid_of
 from accounts.models import User
 from accounts.problems import answer, body_of, of_node, text_of
-from finetune import pages, publishing, tasks
+from finetune import drafts, pages, publishing, tasks
 from finetune.models import Dataset, PlaceState
 from finetune.views_doors import dataset_of, signing
 from net import queue
@@ -50,7 +50,7 @@ def _render(
 ) -> HttpResponse:
     page = _page(dataset, dataset.user, problem)
     draft = uuid_of(request.GET.get("draft", ""))
-    owned = draft is not None and dataset.user.tuning_drafts.filter(pk=draft).exists()
+    owned = draft is not None and drafts.of(dataset.user).filter(pk=draft).exists()
     context = {"page": page, "back": f"/fine-tuning/new/{draft}/sign" if owned else ""}
     part = "#state" if request.GET.get("part") == "state" else ""
     return render(request, f"finetune/publish.html{part}", context, status=status)

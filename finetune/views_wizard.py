@@ -22,7 +22,7 @@ from accounts.http import signed_out, user_of, uuid_of
 from accounts.pages_transaction import Link
 from attestation import selectors as attestation
 from attestation.selectors import ServiceKey
-from finetune import offers, pages, problems, selectors, wizard
+from finetune import drafts, offers, pages, problems, selectors, wizard
 from finetune.models import DatasetState, Draft
 from finetune.pricing import Price
 from ledger import selectors as ledger
@@ -64,8 +64,8 @@ def step(request: HttpRequest, draft_id: UUID, name: str) -> HttpResponse:
         raise Http404("no such step")
     if not request.user.is_authenticated:
         return signed_out(request, _(TITLE))
-    rows = Draft.objects.select_related("user", "dataset")
-    draft = get_object_or_404(rows, pk=draft_id, user=user_of(request))
+    rows = drafts.of(user_of(request)).select_related("user", "dataset")
+    draft = get_object_or_404(rows, pk=draft_id)
     if request.method == "POST" and name == "config" and "view" in request.POST:
         return _turned(request, draft)
     if request.method == "POST" and name in _SAVE:

@@ -20,7 +20,7 @@ from accounts.errors import Problem
 from accounts.models import User
 from attestation import selectors as attestation
 from attestation.selectors import ServiceKey
-from finetune import broker, pages, pricing, problems, selectors
+from finetune import broker, drafts, pages, pricing, problems, selectors
 from finetune.errors import BrokerError, BrokerRefused
 from finetune.models import Dataset, DatasetState, Draft, Passage, Place, PlaceState, Task, Way
 from finetune.pricing import Price
@@ -61,7 +61,7 @@ def begin(user: User) -> Draft:
     """A new draft; the oldest ones give way."""
     with transaction.atomic():
         User.objects.select_for_update().get(pk=user.pk)  # so that MOST_DRAFTS holds
-        stale = user.tuning_drafts.order_by("-updated_at").values_list("pk", flat=True)
+        stale = drafts.of(user).values_list("pk", flat=True)
         Draft.objects.filter(pk__in=list(stale[MOST_DRAFTS - 1 :])).delete()
         return Draft.objects.create(user=user, parameters=default_parameters())
 
@@ -111,8 +111,9 @@ def _keep(draft: Draft, *names: str) -> None:
     draft.pending = None
     values = {name: getattr(draft, name) for name in names}
     rows = Draft.objects.filter(pk=draft.pk)
-    if not rows.update(**values, pending=None, updated_at=timezone.now()):
-        draft.save(force_insert=True)  # it became a task meanwhile; what was written stays
+    # It may have become a task meanwhile, or been deleted: what was written stays.
+    if not rows.update(**values, pending=None, deleted_at=None, updated_at=timezone.now()):
+        draft.save(force_insert=True)
 
 
 def values_of(text: str) -> dict[str, str]:
@@ -212,7 +213,7 @@ def prepare(draft: Draft) -> Wanted:
     """What is to be signed now: the same as before while nothing has changed, so that two tabs sign
     the same, and a task whose row was lost is found by its nonce. Raises Problem."""
     with transaction.atomic():
-        if not Draft.objects.select_for_update().filter(pk=draft.pk).exists():
+        if not drafts.of(draft.user).select_for_update().filter(pk=draft.pk).exists():
             raise draft_changed()
         draft.refresh_from_db()
         return _prepare(draft)

@@ -198,6 +198,11 @@ class Deliverable:
     settled: bool
     timestamp_unix: int
 
+    @property
+    def waits(self) -> bool:
+        """Whether its owner's acknowledgement is waited for, and a penalty due without."""
+        return not (self.acknowledged or self.settled)
+
 
 @dataclass(frozen=True)
 class Position:

@@ -337,7 +337,8 @@ RULES: tuple[Rule, ...] = (
     Rule(
         gettext_noop("fine-tuning drafts"),
         ("finetune.draft",),
-        gettext_noop("the newest 20, until you delete or send them"),
+        gettext_noop("the newest 20, until you send or delete them, then a minute for an undo"),
+        "finetune.sweep",
     ),
     Rule(
         gettext_noop("fine-tuning tasks"),

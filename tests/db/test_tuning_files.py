@@ -7,6 +7,7 @@ import html
 import json
 import random
 import re
+import time
 from datetime import timedelta
 from typing import Any
 from uuid import UUID
@@ -24,9 +25,11 @@ from accounts.models import User
 from attestation import leases
 from attestation.models import Verification
 from devnet import accounts as cast
-from finetune import files, follow, pricing, results, selectors, services, wizard
+from finetune import drafts, files, follow, pricing, results, selectors, services, wizard
+from finetune.broker import Said
 from finetune.models import Dataset, Draft, Piece, Task
 from net.cache import keep
+from protocol import tuning
 from protocol.storage import hash_file
 from tests import factories
 from tests.db import report_world
@@ -254,7 +257,26 @@ def test_a_draft_is_saved_step_by_step_and_typed_text_is_kept(alice: User, setti
     door = f"{base}/delete"
     assert f'action="{door}"' in mine.get("/fine-tuning").content.decode()
     assert other.post(door).status_code == 404 and Draft.objects.exists()
-    assert mine.post(door)["Location"] == "/fine-tuning" and not Draft.objects.exists()
+    # Deleted it is nowhere, and for a minute it comes back, whole, for its owner.
+    gone, listed = mine.post(door)["Location"], f'action="{door}"'
+    for path in (f"{base}/config", f"{base}/sign"):
+        assert mine.get(path).status_code == 404, path
+    assert mine.post(f"{base}/config", good).status_code == 404
+    assert listed not in mine.get("/fine-tuning").content.decode()
+    undo = f"{base}/undo"
+    assert f'action="{undo}"' in mine.get(gone).content.decode()
+    assert undo not in other.get(gone).content.decode() + mine.get("/fine-tuning").content.decode()
+    drafts.purge()
+    assert other.post(undo).status_code == 404 and Draft.objects.get().deleted_at
+    for _ in range(2):
+        assert mine.post(undo)["Location"] == "/fine-tuning"
+    assert listed in mine.get("/fine-tuning").content.decode()
+    assert "0.00002" in mine.get(f"{base}/config").content.decode()
+    mine.post(door)
+    Draft.objects.update(deleted_at=timezone.now() - drafts.UNDO_FOR)
+    assert mine.post(undo).status_code == 404 and undo not in mine.get(gone).content.decode()
+    drafts.purge()
+    assert not Draft.objects.exists()
 
 
 def test_a_log_is_kept_by_offset_and_begins_anew_when_its_past_changes(alice: User) -> None:
@@ -291,3 +313,43 @@ def test_provenance_names_the_images_of_the_evidence_at_the_start(alice: User) -
         text = signed_in(cast.user(1)).get(f"/fine-tuning/tasks/{task.pk}").content.decode()
         said = text.split('data-testid="task-images">')[1].split("</dd>")[0]
         assert shown in said and ("@sha256:" in said) == bool(images)
+
+
+def test_what_nothing_comes_of_any_more_is_put_away_and_found_again(alice: User) -> None:
+    task = made(alice, named=False, progress=tuning.TRAINING, looked_at=timezone.now())
+    client, here = signed_in(cast.user(1)), f"/fine-tuning/tasks/{task.pk}"
+    door, away = f"{here}/put-away", "/fine-tuning?away=1"
+
+    def listed(path: str = "/fine-tuning") -> bool:
+        return f'href="{here}"' in client.get(path).content.decode()
+
+    def offered() -> bool:
+        return 'data-testid="task-put-away"' in client.get(here).content.decode()
+
+    client.post(door)
+    assert listed() and listed(away) and not offered(), "something may come of it"
+    Task.objects.update(looked_at=timezone.now() - timedelta(days=3), failures=5)
+    assert offered() and signed_in(cast.user(2)).post(door).status_code == 404 and listed()
+    assert client.post(door)["Location"] == here
+    assert not listed() and listed(away) and not offered()
+    assert "None but those that you put away" in client.get("/fine-tuning").content.decode()
+    assert "Nothing has changed at its provider" in client.get(here).content.decode()
+    assert selectors.tasks(alice).filter(look_next=task.look_next).exists(), "we keep asking"
+    client.post(door, {"back": "1"})
+    assert listed() and offered()
+    # A result on the chain costs its owner a penalty in time, whatever was put away.
+    client.post(door)
+    result = {"id": str(task.remote_id), "model_root_hash": "0x" + "ab" * 32, "acknowledged": False}
+    held = factories.sub_account(
+        user=alice.address, provider=task.provider, serving=task.serving,
+        deliverables=[{**result, "settled": False, "timestamp": int(time.time())}],
+    )  # fmt: skip
+    assert listed() and not listed(away) and not offered()
+    assert 'data-testid="task-away"' not in client.get(here).content.decode()
+    held.delete()
+    assert not listed()
+    # So does a new stage.
+    task.refresh_from_db()
+    said = Said(task.remote_id, tuning.TRAINED, 0, "", 0, None, None, "", "", "{}", 1)
+    follow._answered(task, said, None, "", timezone.now())
+    assert listed()
