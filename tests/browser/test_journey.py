@@ -81,17 +81,17 @@ def fund(page: Page, site: str, provider: str, amount: str) -> None:
 
 def until_settled(page: Page, site: str, contracts: Contracts, *providers: str) -> list[int]:
     """Wait until an answer of each was settled and the page says the same; the balances left."""
-    page.goto(f"{site}/account")
     for _ in range(60):
         held = [
             contracts.inference.view("getAccount", NEWCOMER.address, provider)["balance"]
             for provider in providers
         ]
-        if 2 * NEURON not in held and neuron(page, "locked") == sum(held):
-            return held
+        if 2 * NEURON not in held:
+            page.goto(f"{site}/account")
+            if neuron(page, "locked") == sum(held):
+                return held
         page.wait_for_timeout(1000)
-        page.reload()
-    raise AssertionError(f"locked {neuron(page, 'locked')}, held {held}")
+    raise AssertionError(f"held {held} at {page.url}")
 
 
 def ask(page: Page, site: str, provider: str, question: str) -> Any:
