@@ -20,7 +20,16 @@ from accounts import clock
 from accounts.addresses import short
 from accounts.errors import Problem
 from accounts.models import User
-from alerts import conditions, listing_changes, others, own_service, schedule, words, works
+from alerts import (
+    conditions,
+    findings,
+    listing_changes,
+    others,
+    own_service,
+    schedule,
+    words,
+    works,
+)
 from alerts.conditions import Found, Hit
 from alerts.kinds import CHANGES, LASTING, SORTS, Kind
 from alerts.models import Channels, Held, Hook, Notification, Rule
@@ -42,7 +51,7 @@ READERS: dict[Kind, Reader] = {
     Kind.LOW_AVAILABLE: conditions.low_available,
     Kind.REFUND_UNLOCKED: conditions.refund_unlocked,
     Kind.PROVIDER_DOWN: conditions.provider_down,
-    Kind.VERIFICATION: conditions.verification,
+    Kind.VERIFICATION: findings.verification,
     Kind.LOCK_TIME: conditions.lock_time,
     Kind.TASK: conditions.task,
     Kind.DEADLINE: conditions.deadline,

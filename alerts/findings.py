@@ -1,0 +1,100 @@
+"""What a rule about verification finds: verdicts that became worse, and facts across providers."""
+
+from __future__ import annotations
+
+import datetime as dt
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Sequence
+
+from accounts.addresses import short
+from alerts import words
+from alerts.conditions import Found, Hit, newest, oldest, scopes
+from alerts.kinds import Kind
+from alerts.models import Notification, Rule
+from attestation.models import Fact, Finding
+
+#: What is older was told by another rule, whatever the ways of both are now.
+FRESH = dt.timedelta(hours=1)
+
+
+def verification(rules: Sequence[Rule], now: dt.datetime, now_unix: int) -> Found:
+    """Findings that were opened since each rule was made (1 query, 5 more where an endpoint has
+    moved)."""
+    about = scopes(rules)
+    named = {provider for scope in about.values() for provider in scope}
+    rows = Finding.objects.filter(
+        provider__in=named, kind__in=words.FINDINGS, opened_at__gt=oldest(rules, now)
+    ).order_by("-opened_at")
+    by_provider: dict[str, list[Finding]] = defaultdict(list)
+    for row in newest(rows, len(rules)):
+        by_provider[row.provider].append(row)
+    told = _by_others(rules, by_provider.values(), now)
+    return {
+        rule.pk: [
+            finding_hit(row)
+            for provider in sorted(about[rule.pk])
+            for row in by_provider.get(provider, ())
+            if row.opened_at > rule.created_at and not told(rule, row)
+        ]
+        for rule in rules
+    }
+
+
+def _by_others(
+    rules: Sequence[Rule], found: Iterable[list[Finding]], now: dt.datetime
+) -> Callable[[Rule, Finding], bool]:
+    """Whether the same person's rule about addresses tells of a move, or will once its block is
+    final, wherever the rule about verification would: one change is one message."""
+    moves = {row.provider for rows in found for row in rows if row.kind == Fact.URL_CHANGED}
+    if not moves:
+        return lambda rule, row: False
+    users = {rule.user_id for rule in rules}
+    mine = Rule.objects.filter(user__in=users, kind=Kind.URL, deleted_at=None)
+    others = {rule.pk: rule for rule in mine.select_related("user")}
+    about = scopes(list(others.values()))
+    before = Notification.objects.filter(user__in=users, kind=Kind.URL, provider__in=moves)
+    known = list(before.values_list("user", "provider", "occurrence", "rule"))
+
+    def told(rule: Rule, row: Finding) -> bool:
+        block = row.detail.get("block")
+        if row.kind != Fact.URL_CHANGED or block is None:
+            return False
+        return any(
+            user == rule.user_id
+            and provider == row.provider
+            and f":{block}:" in occurrence
+            and (by not in others or _reaches(others[by], rule) or row.opened_at < now - FRESH)
+            for user, provider, occurrence, by in known
+        ) or any(
+            other.user_id == rule.user_id
+            and row.provider in about[other.pk]
+            and block > other.after_block
+            and not (other.snoozed_until and other.snoozed_until > now)
+            and _reaches(other, rule)
+            for other in others.values()
+        )
+
+    return told
+
+
+def _reaches(one: Rule, other: Rule) -> bool:
+    """Whether `one` is told by every way that `other` is told by."""
+    mail, hook = one.by_email or not other.by_email, one.by_hook and one.hook_id is None
+    return mail and (hook or not other.by_hook or (one.by_hook and one.hook_id == other.hook_id))
+
+
+def finding_hit(row: Finding) -> Hit:
+    known = row.verification_id is not None
+    worse = row.detail if row.kind == Fact.REGRESSION else {}
+    steps = {"before": worse.get("from", ""), "after": worse.get("to", "")}
+    return Hit(
+        subject=f"finding:{row.pk}",
+        occurrence=f"finding:{row.pk}",
+        title=words.FINDING.format(
+            provider=short(row.provider), what=words.FINDINGS[Fact(row.kind)]
+        ),
+        text=words.WORSE.format(**steps) if worse else "",
+        path=f"/verifications/{row.verification_id}" if known else f"/providers/{row.provider}",
+        provider=row.provider,
+        at=row.opened_at,
+    )
