@@ -173,8 +173,10 @@ def test_closed_blocks_appear_while_the_answer_streams(
     expect(answer.locator(".prose .hk").first).to_have_text("def")
     expect(answer.locator("table td")).to_have_count(6)
     # In a narrow place a table scrolls, quoted ones too; it breaks no word.
-    broken = answer.locator("table").evaluate(
-        """(table) => {
+    # Found and measured in one step: a look for a verdict may put the same answer in its place.
+    broken = alice.evaluate(
+        """() => {
+          const table = document.querySelector('[data-role="assistant"] table');
           const scroller = table.parentElement, quote = document.createElement("blockquote");
           scroller.replaceWith(quote);
           quote.append(scroller);
@@ -190,7 +192,6 @@ def test_closed_blocks_appear_while_the_answer_streams(
     )
     assert broken == []
     expect(answer.locator(".math math")).to_have_count(2)
-    # Found and measured in one step: a look for a verdict may put the same answer in its place.
     height, copied = alice.evaluate(
         """() => {
           const prose = document.querySelector(
