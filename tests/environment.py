@@ -47,6 +47,12 @@ _data = Path(tempfile.mkdtemp(prefix="zgm-run-"))
 _data.chmod(0o755)  # PostgreSQL may run as another user
 os.environ["RUN_DATA"] = str(_data)
 
+# Of all processes of this run (tests/forks.py): whose end is its end, and where its servers are.
+_forks = ""
+if "PYTEST_XDIST_WORKER" not in os.environ:
+    _forks = tempfile.mkdtemp(prefix="zgm-forks-")
+    os.environ["FORKS"] = f"{os.getpid()}:{_forks}"
+
 valkey = EmbeddedValkey().start()
 os.environ["REDIS_URL"] = valkey.url
 
@@ -61,3 +67,5 @@ def pytest_collection_finish() -> None:
 def pytest_unconfigure() -> None:
     valkey.stop()
     shutil.rmtree(_data, ignore_errors=True)
+    if _forks:
+        shutil.rmtree(_forks, ignore_errors=True)

@@ -3,16 +3,18 @@ already what they need, since the tests start hundreds and each import costs a p
 
 `PROVIDER.start("provider", "--config", path)` is `python -m provider --config path`, and
 `SITE.run("manage", "check")` is `python manage.py check`: the program runs from its first line, in
-a process of its own, with the environment, arguments and files given.
+a process of its own, with the environment, arguments and files given. All processes of a run of
+the tests share one such server (`FORKS`, tests/environment.py).
 Only modules that are the same whatever the environment says are shared: all of the provider's, and
 of the site's what is not ours, since ours read the settings.
 """
 
 from __future__ import annotations
 
-import atexit
 import contextlib
+import fcntl
 import gc
+import hashlib
 import importlib
 import json
 import os
@@ -26,9 +28,9 @@ import sys
 import threading
 import time
 import weakref
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import IO, Any, NoReturn
+from typing import IO, Any
 
 ROOT = Path(__file__).resolve().parent.parent
 #: Together with a program's arguments and environment, bytes.
@@ -76,7 +78,8 @@ class Forked:
 
 
 class Server:
-    """A process that has imported `modules`; it starts with the first program and ends with us."""
+    """A process that has imported `modules`. It starts with the first program that any process of
+    the run wants, and ends with the run; what a process started ends with that process."""
 
     def __init__(self, *modules: str) -> None:
         self.modules = modules
@@ -121,16 +124,29 @@ class Server:
         return process.wait(), said
 
     def _begin(self) -> socket.socket:
-        self._line, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-        with theirs:
-            process = subprocess.Popen(
-                [sys.executable, "-m", __name__, str(theirs.fileno()), *self.modules],
+        run, folder = os.environ["FORKS"].split(":", 1)
+        place = Path(folder, hashlib.sha256(" ".join(self.modules).encode()).hexdigest()[:16])
+        line = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        with Path(folder, "lock").open("w") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            if not place.exists():
+                self._listen(place, run)
+        line.connect(str(place))
+        self._line = line
+        return line
+
+    def _listen(self, place: Path, run: str) -> None:
+        with socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET) as door:
+            door.bind(str(place))
+            door.listen()  # whoever calls is answered once all is imported
+            subprocess.Popen(
+                [sys.executable, "-m", __name__, str(door.fileno()), run, *self.modules],
                 cwd=ROOT,
                 env={**_without_settings(), "PYTHONUNBUFFERED": "1"},
-                pass_fds=[theirs.fileno()],
+                stdout=subprocess.DEVNULL,
+                pass_fds=[door.fileno()],
+                start_new_session=True,  # an interrupt of the tests is theirs to deal with
             )
-        atexit.register(_end, self._line, process)
-        return self._line
 
 
 def _without_settings() -> dict[str, str]:
@@ -141,46 +157,61 @@ def _number(file: int | IO[Any]) -> int:
     return file if isinstance(file, int) else file.fileno()
 
 
-def _end(line: socket.socket, process: subprocess.Popen[bytes]) -> None:
-    line.close()
-    process.wait(10)
-
-
 # --- in the server -------------------------------------------------------------------------------
 
 
-def _serve(line: socket.socket) -> tuple[list[str], dict[str, str]]:
+def _serve(door: socket.socket, run: int) -> tuple[list[str], dict[str, str]]:
     """Fork whatever is asked for; returns in the child, with its command and environment."""
-    running: dict[int, tuple[int, int]] = {}  # by pidfd: pid, where its end is told
+    lines: dict[int, socket.socket] = {}
+    running: dict[int, tuple[int, int, int]] = {}  # by pidfd: pid, where its end is told, line
     watched = selectors.DefaultSelector()
-    watched.register(line, selectors.EVENT_READ)
+    watched.register(door, selectors.EVENT_READ)
+    watched.register(run, selectors.EVENT_READ)
     while True:
         for key, _ in watched.select():
-            if key.fileobj is not line:
-                pid, done = running.pop(key.fd)
+            if key.fd in running:
+                pid, done, _ = running.pop(key.fd)
                 watched.unregister(key.fd)
                 os.close(key.fd)
                 _tell(done, os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]))
                 continue
-            request, files, *_ = socket.recv_fds(line, LONGEST_REQUEST, 4)
-            if not request:
-                _give_up([pid for pid, _ in running.values()])
+            if key.fd == run:
+                _kill(running.values())
+                sys.exit(0)
+            if key.fileobj is door:
+                line, _ = door.accept()
+                lines[line.fileno()] = line
+                watched.register(line, selectors.EVENT_READ)
+                continue
+            line = lines[key.fd]
+            request, files = b"", list[int]()
+            with contextlib.suppress(ConnectionError):
+                request, files, *_ = socket.recv_fds(line, LONGEST_REQUEST, 4)
+            if not request:  # its tests have ended: so does everything that they left running
+                _kill(one for one in running.values() if one[2] == key.fd)
+                watched.unregister(line)
+                lines.pop(key.fd).close()
+                continue
             pid = os.fork()
             if pid == 0:
                 watched.close()
-                line.close()
-                for watch, (_, done) in running.items():
+                door.close()
+                for each in lines.values():
+                    each.close()
+                for watch, (_, done, _) in running.items():
                     os.close(watch)
                     os.close(done)
+                os.close(run)
                 _wear(files)
                 asked = json.loads(request)
                 return asked["command"], asked["env"]
             for number in files[:3]:
                 os.close(number)
             watch = os.pidfd_open(pid)
-            running[watch] = pid, files[3]
+            running[watch] = pid, files[3], key.fd
             watched.register(watch, selectors.EVENT_READ)
-            line.send(str(pid).encode())
+            with contextlib.suppress(ConnectionError):
+                line.send(str(pid).encode())
 
 
 def _tell(done: int, code: int) -> None:
@@ -189,11 +220,9 @@ def _tell(done: int, code: int) -> None:
     os.close(done)
 
 
-def _give_up(pids: Sequence[int]) -> NoReturn:
-    """The tests have ended: so does everything that they left running."""
-    for pid in pids:
+def _kill(running: Iterable[tuple[int, int, int]]) -> None:
+    for pid, *_ in running:
         os.kill(pid, signal.SIGKILL)
-    sys.exit(0)
 
 
 def _wear(files: Sequence[int]) -> None:
@@ -205,15 +234,13 @@ def _wear(files: Sequence[int]) -> None:
 
 
 def main() -> None:
-    with socket.socket(fileno=int(sys.argv[1])) as line:
-        line.set_inheritable(False)
-        for module in sys.argv[2:]:
+    with socket.socket(fileno=int(sys.argv[1])) as door:
+        door.set_inheritable(False)
+        run = os.pidfd_open(int(sys.argv[2]))
+        for module in sys.argv[3:]:
             importlib.import_module(module)
-        # An interrupt of the tests is theirs to deal with.
-        handler = signal.signal(signal.SIGINT, signal.SIG_IGN)
         gc.freeze()
-        (module, *arguments), env = _serve(line)
-    signal.signal(signal.SIGINT, handler)
+        (module, *arguments), env = _serve(door, run)
     os.environ.clear()
     os.environ.update(env)
     if "TZ" in env:

@@ -61,7 +61,14 @@ WAITING = (
 #: Outside of `browser` with a browser, and inside without.
 ALSO_BROWSER, NO_BROWSER = ("live/test_faults.py",), ("browser/test_webkit.py",)
 #: Long files whose tests share nothing: each test may go to another process.
-SPREAD = ("live/test_chaos.py", "browser/test_pages.py", "browser/test_wallet.py")
+SPREAD = ("browser/test_pages.py", "browser/test_wallet.py")
+#: They fork their followers from one server, which each process would have to start for itself.
+TOGETHER = (
+    "live/test_chaos.py",
+    "live/test_follow_faults.py",
+    "live/test_follow_crashes.py",
+    "live/test_follow_scale.py",
+)
 
 
 def _file(nodeid: str) -> str:
@@ -160,7 +167,7 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
 
         def _split_scope(self, nodeid: str) -> str:
             name = _file(nodeid)
-            return nodeid if name in SPREAD else name
+            return nodeid if name in SPREAD else TOGETHER[0] if name in TOGETHER else name
 
         def _reschedule(self, node: Any) -> None:
             if node in self._at_browsers and not self._browsers() and not node.shutting_down:
