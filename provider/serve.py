@@ -75,6 +75,8 @@ async def _run(
     tee = tees.load(config.tee, config.state)
     await register(chain, config.service, url=url, signer=tee.address)
     debts, metrics, switch = Debts(store.owed()), Metrics(), Switch(store)
+    if switch.paused:
+        log.warning("paused by the operator: requests are refused until it is resumed (/resume)")
     settler = Settler(
         store, chain, tee, debts, config.settlement, chain_id=chain_id, metrics=metrics
     )

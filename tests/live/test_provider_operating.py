@@ -167,6 +167,7 @@ def test_a_pause_refuses_new_work_and_survives_a_restart(
     broker.stop()
     broker.start()
     door = Door(broker, port)
+    assert "requests are refused until it is resumed" in broker.log
     assert broker.ask(key).status_code == 503 and door.metric("paused") == 1
     assert door.post("/resume").json() == {"paused": False}
     assert broker.ask(key).status_code == 200
