@@ -61,7 +61,7 @@ FAILURES: dict[str, Explanation] = {
         "retry",
     ),
     "busy": Explanation(
-        N_("The provider is answering too many others"),
+        N_("The provider takes no more requests right now"),
         N_("By the protocol nothing is due. Retry, or choose another provider."),
         "retry",
     ),
