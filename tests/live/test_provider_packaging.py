@@ -104,6 +104,8 @@ def test_the_unit_takes_away_what_the_broker_does_not_need() -> None:
         assert service[name] == "yes", name
     assert (service["ProtectSystem"], service["CapabilityBoundingSet"]) == ("strict", "")
     assert service["ExecStart"].endswith("-m provider --config /etc/zg-broker/provider.yaml")
+    # systemd leaves that folder to root (systemd.exec), and the broker has to read the file in it.
+    assert service["ConfigurationDirectoryMode"] == "0755"
     if shutil.which("systemd-analyze"):
         command = ["systemd-analyze", "verify", str(DEPLOY / "broker.service")]
         done = subprocess.run(command, capture_output=True, text=True, timeout=60)
