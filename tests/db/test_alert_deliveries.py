@@ -154,6 +154,12 @@ def test_a_webhook_gets_a_signed_post_and_the_same_id_again(
     exec(re.findall(r"^```python\n(.*?)^```", page, re.M | re.S)[0], receives)
     assert receives["genuine"](secret, second, body)
     assert not receives["genuine"](secret, second, body + b" ")
+    # Whoever else posts there sends anything at all.
+    for name, sent in (("webhook-timestamp", "soon"), ("webhook-signature", "v1,é")):
+        assert not receives["genuine"](secret, {**second, name: sent}, body)
+    assert not receives["genuine"](secret, {}, body)
+    types = re.findall(r"^\| [^|]+ \| (`[^|]+`) \| ", page, re.M)
+    assert {word.strip("`") for cell in types for word in cell.split(", ")} == set(Kind)
     said = json.loads(body)
     assert said["type"] == "low_balance" and said["data"]["title"] == row.title
     assert list(Attempt.objects.order_by("at").values_list("status", flat=True)) == [500, 204]
