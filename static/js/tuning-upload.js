@@ -19,12 +19,16 @@ function progress(share) {
   if (share !== null) bar.value = share;
 }
 
-function problems(list) {
-  box.querySelector("[data-upload-problems]").replaceChildren(...list.map(([line, text]) => {
+// `name`: how many there are. The list scrolls, so it can be reached by keyboard while something is in it.
+function problems(list, name = "") {
+  const place = box.querySelector("[data-upload-problems]");
+  place.replaceChildren(...list.map(([line, text]) => {
     const item = document.createElement("li");
     item.textContent = line ? t("line {line}: {problem}", { line, problem: said(text) }) : said(text);
     return item;
   }));
+  place.ariaLabel = name;
+  place.tabIndex = list.length ? 0 : -1;
 }
 
 function checked(file) {
@@ -109,10 +113,15 @@ field?.addEventListener("change", async () => {
     const found = await checked(file);
     if (field.files[0] !== file) return; // another was chosen meanwhile
     progress(null);
-    problems(found.problems);
     const rows = tn("{n} good row", "{n} good rows", found.rows);
     const faults = tn("{n} problem", "{n} problems", found.count);
-    if (found.count) { say(t("{rows}, {faults}. Mend the file and choose it again.", { rows, faults })); return; }
+    problems(found.problems, faults);
+    if (found.count) {
+      const n = found.problems.length;
+      const mend = t("{rows}, {faults}. Mend the file and choose it again.", { rows, faults });
+      say(found.count > n ? `${mend} ${t("Only the first {n} are listed.", { n })}` : mend);
+      return;
+    }
     const tokens = found.tokens.toLocaleString("en");
     say([
       t("{rows}, about {tokens} tokens, no problems.", { rows, tokens }),

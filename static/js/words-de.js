@@ -72,6 +72,7 @@ learn({
 "On its way: {percent} %. It goes on if you leave this page.": "Unterwegs: {percent} %. Es geht weiter, wenn Sie diese Seite verlassen.",
 "One step is missing: see above the form.": "Ein Schritt fehlt: siehe über dem Formular.",
 "One step is missing: see below.": "Ein Schritt fehlt: siehe unten.",
+"Only the first {n} are listed.": "Aufgeführt sind nur die ersten {n}.",
 "Part of this page is missing: reload it.": "Ein Teil dieser Seite fehlt: Laden Sie sie neu.",
 "Picture of your question": "Bild Ihrer Frage",
 "Picture {width} by {height} of the first version": "Bild {width} mal {height} der ersten Fassung",

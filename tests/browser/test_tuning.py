@@ -115,6 +115,12 @@ def test_dataset_to_decrypted_adapter_to_chat(
     page.get_by_test_id("wizard-next").click()
     # A file with problems is refused in the browser, by line; nothing is sent.
     field = page.get_by_test_id("dataset-file")
+    many = b'{"text": "a"}\n' + b"oops\n" * 101
+    field.set_input_files({"name": "many.jsonl", "mimeType": "text/plain", "buffer": many})
+    expect(page.locator("[data-upload-problems] li")).to_have_count(100)
+    expect(page.locator("[data-upload-status]")).to_contain_text("Only the first 100 are listed.")
+    page.locator("[data-upload-problems]").focus()
+    expect(page.get_by_role("list", name="101 problems")).to_be_focused()
     bad = b'{"text": "a"}\n{"text": ""}\noops\n'
     field.set_input_files({"name": "bad.jsonl", "mimeType": "text/plain", "buffer": bad})
     expect(page.locator("[data-upload-problems] li")).to_have_text(
