@@ -214,12 +214,12 @@ def state(now: dt.datetime | None = None) -> tuple[Any, ...]:
     return tuple(Standing.objects.aggregate(**_counted(now or timezone.now())).values())
 
 
-def state_within(now: dt.datetime | None = None) -> QuerySet[Any, Any]:
+def state_within(now: tags.Moment | None = None) -> QuerySet[Any, Any]:
     """The same as one value, for a statement that reads more (0 queries)."""
     return tags.within(Standing.objects.all(), **_counted(now or timezone.now()))
 
 
-def _counted(now: dt.datetime) -> dict[str, Any]:
+def _counted(now: tags.Moment) -> dict[str, Any]:
     fresh = Q(checked_at__gt=now - EXPIRED_AFTER)
     kept = Q(checked_at__gt=now - DROPPED_AFTER)
     return {

@@ -7,13 +7,17 @@ stays where its key is asked for: its page, its accounts, everything about money
 
 from __future__ import annotations
 
-import datetime as dt
 from collections.abc import Callable, Collection, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
+from typing import Any
 
 from django.db.models import Q, QuerySet
 
+from ledger import tags
 from ledger.models import Service
+
+Shown = Callable[[tags.Moment | None], Q]
+Version = Callable[[tags.Moment | None], tuple[str, Sequence[Any]]]
 
 
 @dataclass
@@ -21,24 +25,22 @@ class _Overlay:
     """`shown`: a condition on `Service`. `version`: an SQL expression, with its values, that
     changes whenever the condition selects other rows."""
 
-    shown: Callable[[], Q] = Q
-    version: Callable[[], tuple[str, Sequence[dt.datetime]]] = field(default=lambda: ("''", ()))
+    shown: Shown = lambda now: Q()
+    version: Version = lambda now: ("''", ())
 
 
 _overlay = _Overlay()
 
 
-def leave_out(
-    shown: Callable[[], Q], version: Callable[[], tuple[str, Sequence[dt.datetime]]]
-) -> None:
+def leave_out(shown: Shown, version: Version) -> None:
     """Called by the one app above that leaves services out, from its `AppConfig.ready`."""
     _overlay.shown, _overlay.version = shown, version
 
 
-def rows(*, everything: bool = False) -> QuerySet[Service]:
+def rows(*, everything: bool = False, now: tags.Moment | None = None) -> QuerySet[Service]:
     """Listed services, unordered; `everything`: also those left out."""
     on_chain = Service.current.filter(removed=False)
-    return on_chain if everything else on_chain.filter(_overlay.shown())
+    return on_chain if everything else on_chain.filter(_overlay.shown(now))
 
 
 def left_out(providers: Collection[str]) -> frozenset[tuple[str, str]]:
@@ -49,6 +51,6 @@ def left_out(providers: Collection[str]) -> frozenset[tuple[str, str]]:
     return frozenset(found.values_list("serving", "provider"))
 
 
-def version() -> tuple[str, Sequence[dt.datetime]]:
+def version(now: tags.Moment | None = None) -> tuple[str, Sequence[Any]]:
     """SQL that names the present state of what is left out."""
-    return _overlay.version()
+    return _overlay.version(now)

@@ -15,12 +15,13 @@ from django.db.models import F, QuerySet, Subquery
 from django.db.models.expressions import RawSQL
 from django.db.models.functions import JSONObject
 from django.http import HttpRequest, HttpResponse
+from django.utils import timezone
 from django.utils.cache import get_conditional_response
 from django.utils.http import http_date
 
 from attestation import selectors as attestation
 from chain.models import Head
-from ledger import listed
+from ledger import listed, tags
 from ledger import selectors as ledger
 from ledger.models import Projection
 from ledger.records import Listing, Page
@@ -66,7 +67,7 @@ Operation = Callable[..., HttpResponse]
 
 
 #: Selects one value that changes whenever what an app says changes.
-State = Callable[[], QuerySet[Any, Any]]
+State = Callable[[tags.Moment], QuerySet[Any, Any]]
 
 
 def _revalidated_by(*states: State) -> Callable[[Operation], Operation]:
@@ -116,24 +117,12 @@ revalidated_as_list = _revalidated_by(
 revalidated_with_health = _revalidated_by(attestation.state_within, probes.state_within)
 
 
-def _state(request: HttpRequest, states: Iterable[State]) -> tuple[str, int]:
+def _state(request: HttpRequest, states: tuple[State, ...]) -> tuple[str, int]:
     """The ETag of an answer at the index's present state, and that block's time; empty before the
     first block (1 query).
     """
-    fold = JSONObject(**{name: F(name) for name in _FOLD})
-    found = (
-        Head.objects.filter(chain_id=settings.CHAIN_ID, indexed_block__gte=0)
-        .values_list(
-            "indexed_timestamp",
-            "indexed_block",
-            "indexed_hash",
-            ArraySubquery(Projection.objects.order_by("name").values(fold=fold)),
-            # No block marks what lists leave out (`ledger.listed`).
-            RawSQL(*listed.version()),
-            *(Subquery(state()) for state in states),
-        )
-        .first()
-    )
+    using = Head.objects.all().db
+    found = tags.first(_said, using, timezone.now(), settings.CHAIN_ID, states)
     if found is None:
         return "", 0
     modified, *said = found
@@ -144,6 +133,19 @@ def _state(request: HttpRequest, states: Iterable[State]) -> tuple[str, int]:
 
 
 _FOLD = ("name", "version", "final_block", "pending_block")
+
+
+def _said(chain_id: int, states: Iterable[State]) -> QuerySet[Head, Any]:
+    fold = JSONObject(**{name: F(name) for name in _FOLD})
+    return Head.objects.filter(chain_id=chain_id, indexed_block__gte=0).values_list(
+        "indexed_timestamp",
+        "indexed_block",
+        "indexed_hash",
+        ArraySubquery(Projection.objects.order_by("name").values(fold=fold)),
+        # No block marks what lists leave out (`ledger.listed`).
+        RawSQL(*listed.version(tags.NOW)),
+        *(Subquery(state(tags.NOW)) for state in states),
+    )
 
 
 def listing_or_404(

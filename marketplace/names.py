@@ -38,7 +38,7 @@ def state() -> tuple[Any, ...]:
     return tuple(Profile.objects.aggregate(**_COUNTED).values())
 
 
-def state_within() -> QuerySet[Any, Any]:
+def state_within(now: tags.Moment | None = None) -> QuerySet[Any, Any]:
     """The same as one value, for a statement that reads more (0 queries)."""
     return tags.within(Profile.objects.all(), **_COUNTED)
 

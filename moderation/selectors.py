@@ -17,6 +17,7 @@ from django.utils import timezone
 from accounts.models import User
 from ledger import selectors as ledger
 from ledger.records import Listing
+from ledger.tags import Moment
 from moderation import above, phrases
 from moderation.models import Anyway, Effect, EffectKind
 from moderation.subjects import Subject, SubjectKind
@@ -25,7 +26,7 @@ from moderation.subjects import Subject, SubjectKind
 _PUBLIC = (EffectKind.HIDDEN, EffectKind.FLAGGED, EffectKind.LABEL)
 
 
-def in_force(now: dt.datetime | None = None) -> QuerySet[Effect]:
+def in_force(now: Moment | None = None) -> QuerySet[Effect]:
     now = now or timezone.now()
     return Effect.objects.filter(Q(until=None) | Q(until__gt=now))
 
@@ -33,21 +34,21 @@ def in_force(now: dt.datetime | None = None) -> QuerySet[Effect]:
 # --- lists ----------------------------------------------------------------------------------------
 
 
-def shown(now: dt.datetime | None = None) -> Q:
+def shown(now: Moment | None = None) -> Q:
     """The condition on `ledger.models.Service` for lists: nobody hid it (`ledger.listed`)."""
     # Each by itself: two anti-joins with a short list. "Not this or that" asks per service.
     whole, one = _about_row(EffectKind.HIDDEN, now)
     return Q(~Exists(whole)) & Q(~Exists(one))
 
 
-def _about_row(kind: str, now: dt.datetime | None, **more: Any) -> tuple[QuerySet[Effect], ...]:
+def _about_row(kind: str, now: Moment | None, **more: Any) -> tuple[QuerySet[Effect], ...]:
     """Effects in force about a row's whole provider, and about its service."""
     rows = in_force(now).filter(kind=kind, provider=OuterRef("provider"), **more)
     # Plain equalities: PostgreSQL then looks once at a short list, not once per service.
     return rows.filter(serving=""), rows.filter(serving=OuterRef("serving"))
 
 
-def version(now: dt.datetime | None = None) -> tuple[str, Sequence[dt.datetime]]:
+def version(now: Moment | None = None) -> tuple[str, Sequence[Any]]:
     """SQL that names the state of what is hidden: it changes with every act, and when one ends."""
     return _STATE, [now or timezone.now()]
 

@@ -157,11 +157,11 @@ def withdraw(user: User, identifier: uuid.UUID) -> None:
     looking.withdrawn(user.address, f"{WHAT}:{identifier}")
 
 
-def heard(now: dt.datetime | None = None) -> Q:
+def heard(now: tags.Moment | None = None) -> Q:
     """The condition on statements of providers for everybody's eyes: moderators did not hide their
     provider, nor every service that it still lists. Its owner goes on seeing them."""
     decided = moderation.in_force(now).filter(kind=EffectKind.HIDDEN, provider=OuterRef("provider"))
-    offered = listed.rows().filter(provider=OuterRef("provider"))
+    offered = listed.rows(now=now).filter(provider=OuterRef("provider"))
     return ~Q(Exists(decided)) | Q(Exists(offered))
 
 
@@ -191,10 +191,10 @@ def all_open(now: dt.datetime | None = None) -> QuerySet[Note]:
     return rows.order_by("starts_at", "pk")
 
 
-def told(provider: str = "") -> QuerySet[Note]:
+def told(provider: str = "", now: tags.Moment | None = None) -> QuerySet[Note]:
     """Everything that was announced and neither withdrawn nor hidden, newest first; past notes
     too. `provider` "": by anybody."""
-    rows = Note.objects.filter(heard(), withdrawn_at=None)
+    rows = Note.objects.filter(heard(now), withdrawn_at=None)
     rows = rows.filter(provider=provider) if provider else rows
     return rows.order_by("-signed_at", "pk")
 
@@ -209,18 +209,18 @@ def of_feed(provider: str, most: int) -> QuerySet[Note]:
     return rows[:most]
 
 
-def state_within() -> QuerySet[Any, Any]:
+def state_within(now: tags.Moment | None = None) -> QuerySet[Any, Any]:
     """One value that changes whenever a note is published, withdrawn, hidden, or its time to be
     shown is over, for a statement that reads more (0 queries)."""
     return tags.within(
-        told(),
+        told(now=now),
         n=Count("pk"),
         at=tags.moments("signed_at"),
-        shown=Count("pk", filter=_shown()),
-        shown_at=Max("signed_at", filter=_shown()),
+        shown=Count("pk", filter=_shown(now)),
+        shown_at=Max("signed_at", filter=_shown(now)),
     )
 
 
-def _shown(now: dt.datetime | None = None) -> Q:
+def _shown(now: tags.Moment | None = None) -> Q:
     now = now or timezone.now()
     return Q(ends_at__gt=now - SHOWN_AFTER) | Q(ends_at=None, starts_at__gt=now - LONGEST)

@@ -18,7 +18,6 @@ from django.db.models import (
     Q,
     QuerySet,
     Subquery,
-    Value,
 )
 from django.utils import timezone
 from django.utils.translation import gettext as _
@@ -271,14 +270,14 @@ def state(now: dt.datetime | None = None) -> tuple[Any, ...]:
     return tuple(Health.objects.aggregate(**_counted(now or timezone.now())).values())
 
 
-def state_within(now: dt.datetime | None = None) -> QuerySet[Any, Any]:
+def state_within(now: tags.Moment | None = None) -> QuerySet[Any, Any]:
     """The same as one value, for a statement that reads more (0 queries)."""
     return tags.within(Health.objects.all(), **_counted(now or timezone.now()))
 
 
-def _counted(now: dt.datetime) -> dict[str, Any]:
+def _counted(now: tags.Moment) -> dict[str, Any]:
     fresh = Q(checked_at__gt=now - STALE_AFTER)
-    cell = Value(fold.floor(now, fold.CELL))
+    cell = tags.made_of(now, lambda at: fold.floor(at, fold.CELL))
     return {
         "written": tags.moments("updated_at"),
         "fresh": Count("pk", filter=fresh),

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import csv
 import datetime as dt
+import functools
 import html
 import io
 import json
 import random
 import re
 from collections.abc import Callable
+from types import SimpleNamespace
 from typing import Any
 
 import jsonschema  # type: ignore[import-untyped]
@@ -23,11 +25,14 @@ from ninja import Schema
 
 from attestation import selectors as attestation
 from attestation.models import Standing
+from ledger import tags
 from ledger.models import Movement, ServiceChange, ServingContract, Settlement, SubAccount
 from marketplace import api_csv
 from marketplace.api import api
 from moderation.models import Effect
+from operators import notes
 from operators.models import Note, Profile
+from probes import fold
 from probes.models import Health
 from tests.db import api_rows as rows
 from tests.db import report_world
@@ -585,6 +590,38 @@ def test_what_alters_an_answer_alters_its_tag(network: None, client: Client) -> 
         with CaptureQueriesContext(connection) as asked:
             assert client.get(path, headers={"If-None-Match": tag}).status_code == 304
         assert len(asked) == 1, path
+
+
+def test_a_tag_moves_when_nothing_but_time_passes(
+    network: None, client: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Statements are written once: their moments are those of each request all the same."""
+    provider, now = report_world.KEY.provider, timezone.now()
+    rows.service(provider)
+    report_world.stand(report_world.KEY, report_world.development(), checked_at=now)
+    soon = now + dt.timedelta(hours=1)
+    said = {"provider": provider, "message": "m", "signature": "0x12", "signed_at": now}
+    Note.objects.create(kind="maintenance", starts_at=now, ends_at=soon, text="Disks", **said)
+    about = {"provider": provider, "subject": provider, "subject_kind": "provider", "number": 1}
+    Effect.objects.create(kind="label", label="official", at=now, until=soon, **about)
+
+    def moves(path: str, at: dt.datetime) -> bool:
+        seen = set()
+        for second in (-1, -1, 1):
+            then = at + dt.timedelta(seconds=second)
+            clock = SimpleNamespace(now=functools.partial(then.replace))
+            monkeypatch.setattr("marketplace.api_lists.timezone", clock)
+            seen.add(client.get(path)["ETag"])
+        return len(seen) == 2
+
+    verdicts = f"/api/v1/services/inference/{provider}/verifications"
+    assert moves(f"/api/v1/accounts/{provider}", soon)
+    assert moves(verdicts, now + attestation.EXPIRED_AFTER)
+    assert moves(verdicts, now + attestation.DROPPED_AFTER)
+    assert moves("/api/v1/notes", soon + notes.SHOWN_AFTER)
+    assert moves("/api/v1/services?q=glacier", fold.floor(now + 9 * fold.CELL, fold.CELL))
+    with pytest.raises(TypeError, match="names a moment"):
+        tags.first(lambda: attestation.state_within(now), "default", now)
 
 
 def test_everything_read_says_its_state_and_is_not_sent_twice(
