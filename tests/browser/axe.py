@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from typing import Any
+from weakref import WeakSet
 
 from axe_playwright_python.base import AXE_SCRIPT
 from playwright.sync_api import Page
@@ -57,11 +58,26 @@ _KINDS = """
   return [...window.kinds.keys()];
 }
 """
+#: axe, where it is asked for; without the source of every element, which it would write down of all
+#: that passed too (that of a table holds that of its rows again).
+_BRING = f"window.bringAxe = () => {{ {AXE_SCRIPT}; axe.configure({{ noHtml: true }}); }}; null"
+_BROUGHT = """
+  if (typeof axe === "undefined") {
+    if (!window.bringAxe) return null;
+    bringAxe();
+  }
+  const told = (violations) => violations.map(({ id, nodes }) => [
+    id,
+    nodes.slice(0, 3).map(({ element, failureSummary }) => [
+      element?.outerHTML.slice(0, 300) ?? "in a frame", failureSummary ?? "",
+    ]),
+  ]);
+"""
 #: axe on fresh kinds of text: what is wrong, and the kinds that passed. They are looked up again,
 #: since a page that lives may have drawn itself anew since they were named.
 _READ = f"""
 async ({{ fresh, ...options }}) => {{
-  if (typeof axe === "undefined") return null;
+  {_BROUGHT}
   ({_KINDS})();
   const like = (kind) => window.kinds.get(kind) ?? [];
   const include = fresh.flatMap(like);
@@ -71,17 +87,19 @@ async ({{ fresh, ...options }}) => {{
   const passed = new Set(passes.filter((rule) => rule.id.startsWith("color-contrast"))
     .flatMap((rule) => rule.nodes.filter((node) => node.any[0]?.data?.expectedContrastRatio))
     .map((node) => node.element));
-  return [violations, fresh.filter((kind) => like(kind).some((e) => passed.has(e)))];
+  return [told(violations), fresh.filter((kind) => like(kind).some((e) => passed.has(e)))];
 }}
 """
 _ALL_BUT_COLOURS = f"""
 async (options) => {{
-  if (typeof axe === "undefined") return null;
-  return [(await axe.run(document, options)).violations, ({_KINDS})()];
+  {_BROUGHT}
+  return [told((await axe.run(document, options)).violations), ({_KINDS})()];
 }}
 """
 #: Kinds of text that axe has found readable by these rules, on any page of this session.
 _readable: dict[tuple[str, ...], set[str]] = defaultdict(set)
+#: Pages of which axe was asked something.
+_asked: WeakSet[Page] = WeakSet()
 
 
 def inaccessible(page: Page) -> list[str]:
@@ -92,6 +110,7 @@ def inaccessible(page: Page) -> list[str]:
         {
             "rules": {name: {"enabled": False} for name in COLOURS},
             "resultTypes": ["violations"],
+            "elementRef": True,
             "selectors": False,  # of all that passed, too
             # What a media element plays decides a rule; of style sheets none that is on asks.
             "preload": {"assets": ["media"]},
@@ -131,14 +150,17 @@ def _unreadable(page: Page, kinds: list[str], rules: tuple[str, ...]) -> list[st
 def _ask_axe(page: Page, question: str, options: dict[str, Any]) -> Any:
     answer = page.evaluate(question, options)
     if answer is None:
-        page.evaluate(AXE_SCRIPT)  # half a megabyte: once per page
+        if page in _asked:  # half a megabyte: each of the next documents has it without being sent
+            page.add_init_script(_BRING)
+        _asked.add(page)
+        page.evaluate(_BRING)
         answer = page.evaluate(question, options)
     return answer
 
 
-def _said(violations: list[dict[str, Any]]) -> list[str]:
+def _said(violations: list[tuple[str, list[tuple[str, str]]]]) -> list[str]:
     return [
-        f"{rule['id']}: {node['html']} {node.get('failureSummary', '').splitlines()[1:2]}"
-        for rule in violations
-        for node in rule["nodes"][:3]
+        f"{rule}: {html} {summary.splitlines()[1:2]}"
+        for rule, nodes in violations
+        for html, summary in nodes
     ]

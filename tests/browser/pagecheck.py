@@ -7,13 +7,13 @@ calls `sound(page, url)` from its own test.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 from urllib.parse import urlsplit
 from weakref import WeakSet
 
-from playwright.sync_api import Page, Route
+from playwright.sync_api import Error, Page, Route
 
 from tests import factories
 from tests.browser.axe import inaccessible as inaccessible
@@ -100,6 +100,15 @@ _HELD_BACK = """
 """
 #: Pages that have both scripts: one that is added twice would run twice, at every address.
 _watched: WeakSet[Page] = WeakSet()
+
+#: What was looked at is not drawn anew in the size and colours that the next address begins with.
+_PUT_AWAY = """
+() => {
+  if (document.activeElement !== document.body) return;
+  window.heldBack = true;
+  document.documentElement.style.display = "none";
+}
+"""
 
 _HEARD = """
 window.heard = [];
@@ -244,6 +253,15 @@ def sound(
     Without `schemes` axe stays out: for tests that open many pages for another reason.
     """
     faults: list[str] = []
+
+    def paint(scheme: str) -> None:
+        page.emulate_media(color_scheme=scheme, reduced_motion="reduce")  # type: ignore[arg-type]
+
+    if page in _watched:
+        with suppress(Error):  # it is going away by itself
+            page.evaluate(_PUT_AWAY)
+    if schemes:
+        paint(schemes[0])
     with watching(page, url) as watch:
         page.set_viewport_size({"width": 1280, "height": 900})
         response = page.goto(url)
@@ -251,7 +269,8 @@ def sound(
             faults.append(f"answered {response and response.status} instead of {status}")
         faults += shape(page)
         for number, scheme in enumerate(schemes):
-            page.emulate_media(color_scheme=scheme, reduced_motion="reduce")  # type: ignore[arg-type]
+            if number:
+                paint(scheme)
             found = unreadable(page) if number else inaccessible(page)
             faults += [f"{scheme}: {fault}" for fault in found]
         page.evaluate("window.heldBack = true")
