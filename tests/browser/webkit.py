@@ -22,6 +22,13 @@ async (selector) => {
   for (let frame = 0; frame < 2; frame++) await new Promise(requestAnimationFrame);
 }
 """
+#: For pages that live for a second: their layers are drawn as one instead of put together by a
+#: graphics card that is emulated, and to optimize their scripts would take longer than it spares.
+_QUICK = (
+    "WEBKIT_DISABLE_COMPOSITING_MODE=1",
+    "WEBKIT_DISABLE_DMABUF_RENDERER=1",
+    "JSC_useDFGJIT=0",
+)
 #: Debian: webkit2gtk-driver, xvfb.
 NEEDED = ("WebKitWebDriver", "Xvfb")
 
@@ -92,9 +99,9 @@ def started() -> Iterator[WebKit]:
         text=True,
     )
     assert screen.stdout is not None
-    display = ":" + screen.stdout.readline().strip()
+    shown = [f"DISPLAY=:{screen.stdout.readline().strip()}"]
     driver = subprocess.Popen(
-        ["env", f"DISPLAY={display}", "WebKitWebDriver", "--host=127.0.0.1", f"--port={port}"],
+        ["env", *_QUICK, *shown, "WebKitWebDriver", "--host=127.0.0.1", f"--port={port}"],
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,
     )
