@@ -13,7 +13,7 @@ from typing import Any, Concatenate, ParamSpec
 
 from django.contrib.auth.models import AnonymousUser, Group
 from django.core.exceptions import PermissionDenied
-from django.db import models, transaction
+from django.db import connection, models, transaction
 from django.http import HttpRequest, HttpResponse
 from django.utils.translation import gettext as _
 from django.utils.translation import gettext_noop
@@ -50,8 +50,17 @@ def of(user: User | AnonymousUser) -> frozenset[Role]:
 
 def given(user: User) -> frozenset[Role]:
     """The roles that somebody was given, as they are now; a superuser has more (one query)."""
-    names = user.groups.filter(name__in=Role.values).values_list("name", flat=True)
-    return frozenset(Role(name) for name in names)
+    with connection.cursor() as cursor:
+        cursor.execute(_GIVEN, [user.pk])
+        names = {name for (name,) in cursor.fetchall()}
+    return frozenset(role for role in Role if role in names)
+
+
+# Every page of whoever is signed in asks: Django takes ten times longer to write this.
+_GIVEN = """
+SELECT name FROM auth_group JOIN accounts_user_groups AS of_user ON of_user.group_id = auth_group.id
+WHERE of_user.user_id = %s
+"""
 
 
 class RoleNeeded(PermissionDenied):

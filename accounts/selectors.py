@@ -5,6 +5,7 @@ from __future__ import annotations
 from datetime import timedelta
 
 from django.conf import settings
+from django.db import connection
 from django.db.models import F, Q, QuerySet
 from django.utils import timezone
 
@@ -63,7 +64,15 @@ def led_to(user: User, path: str) -> Intent | None:
 
 def waiting(user: User) -> int:
     """How many transactions the wallet has sent that no block holds yet (1 query)."""
-    return intents_of(user).filter(state=State.SUBMITTED).count()
+    with connection.cursor() as cursor:
+        cursor.execute(_WAITING, [user.pk, settings.CHAIN_ID, State.SUBMITTED])
+        return int(cursor.fetchone()[0])
+
+
+# In the header of every page: Django takes ten times longer to write this.
+_WAITING = (
+    "SELECT count(*) FROM accounts_intent WHERE user_id = %s AND chain_id = %s AND state = %s"
+)
 
 
 def next_waiting(user: User) -> Intent | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from django.db import connection
 from django.db.models import Prefetch, QuerySet
 
 from accounts.models import User
@@ -14,8 +15,17 @@ LAST_DELIVERIES = 20
 
 def unread(user: User) -> int:
     """How many notifications were not read, at most `MOST_COUNTED` (1 query)."""
-    rows = Notification.objects.filter(user=user, read_at=None)
-    return rows.order_by()[:MOST_COUNTED].count()
+    with connection.cursor() as cursor:
+        cursor.execute(_UNREAD, [user.pk, MOST_COUNTED])
+        return int(cursor.fetchone()[0])
+
+
+# In the header of every page: Django takes ten times longer to write this.
+_UNREAD = """
+SELECT count(*) FROM (
+  SELECT FROM alerts_notification WHERE user_id = %s AND read_at IS NULL LIMIT %s
+) AS found
+"""
 
 
 def inbox(user: User, *, only_unread: bool = False) -> QuerySet[Notification]:
