@@ -216,6 +216,15 @@ def _text(body: bytes) -> str:
     return body.decode("utf-8", "replace").replace("\0", "�")
 
 
+def try_now(row: Delivery) -> None:
+    """Let a message that waits for its next try go at once, in place of its last try. What is being
+    tried (`CLAIM`) is left alone, and the bot, which was asked to wait."""
+    now = timezone.now()
+    idle = Delivery.objects.filter(state=State.WAITING, tried__gt=0, due_at__gt=now + CLAIM)
+    mine = idle.filter(pk=row.pk, hook__enabled=True).exclude(hook__format=Format.TELEGRAM)
+    mine.update(due_at=now, tried=F("tried") - 1)
+
+
 def _record_hook(row: Delivery, outcome: Outcome, now: dt.datetime) -> None:
     assert row.hook is not None
     tried = row.tried + 1

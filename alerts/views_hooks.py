@@ -15,8 +15,8 @@ from django.views.decorators.http import require_GET, require_http_methods, requ
 from accounts import limits, pages_parts
 from accounts.errors import Problem
 from accounts.http import signed_out, unless_fresh, user_of
-from alerts import hooks, pages, selectors
-from alerts.models import Delivery, Format, Hook
+from alerts import deliver, hooks, pages, selectors
+from alerts.models import Delivery, Format, Hook, State
 from alerts.tasks import send_due
 from net import queue
 
@@ -88,7 +88,7 @@ def act(request: HttpRequest, hook_id: uuid.UUID) -> HttpResponse:
 
 @require_POST
 def again(request: HttpRequest, delivery_id: uuid.UUID) -> HttpResponse:
-    """Send one notification to its webhook once more."""
+    """Send one notification to its webhook once more, or what waits for its next try now."""
     user = user_of(request)
     limits.spend("hook-acts", user.address, limit=60, seconds=600)
     row = get_object_or_404(
@@ -97,6 +97,9 @@ def again(request: HttpRequest, delivery_id: uuid.UUID) -> HttpResponse:
         user=user,
         hook__isnull=False,
     )
-    hooks.replay(row)
+    if row.state == State.WAITING:
+        deliver.try_now(row)
+    else:
+        hooks.replay(row)
     queue.put(send_due)
     return HttpResponseRedirect(f"/account/alerts/hooks/{row.hook_id}")
