@@ -38,13 +38,9 @@ class Shown:
         if self.block is None:
             return _("not indexed yet")
         indexed = _("indexed to block %(number)s") % {"number": f"{self.block:,}"}
-        return indexed + (f" ({self.age})" if self.age else "")
-
-    @property
-    def age(self) -> str:
-        """`1 behind, 4 s ago`: what stands under the indexed block."""
         behind = _("%(n)s behind") % {"n": f"{self.lag_blocks:,}"} if self.lag_blocks else ""
-        return ", ".join(part for part in (behind, self._ago) if part)
+        age = ", ".join(part for part in (behind, self._ago) if part)
+        return indexed + (f" ({age})" if age else "")
 
     @property
     def _ago(self) -> str:
@@ -90,32 +86,22 @@ def judge(head: Freshness) -> Shown:
 
 
 def banner(freshness: Shown) -> Banner | None:
-    """At most one, the worst first: the chain unreachable, then the index behind."""
+    """At most one, the worst first: the chain unreachable, then the index behind. Without an age,
+    which the footer says: that would grow while the banner stands on an open page."""
     if freshness.halted:
-        return Banner(
-            "bad",
-            _("Indexing has stopped and waits for the operator. Everything here is %(as_of)s.")
-            % {"as_of": freshness.as_of},
-        )
-    if freshness.state == "unreachable":
-        return Banner(
-            "bad",
-            _("The chain cannot be reached. Everything here is %(as_of)s; new changes are missing.")
-            % {"as_of": freshness.as_of},
-        )
-    if freshness.state == "stale":
-        return Banner(
-            "warn",
-            _("The index is not running. Everything here is %(as_of)s; new changes are missing.")
-            % {"as_of": freshness.as_of},
-        )
-    if freshness.catching_up:
-        return Banner(
-            "warn",
-            _("The index is catching up: %(n)s blocks behind. Newer changes are still missing.")
-            % {"n": f"{freshness.lag_blocks:,}"},
-        )
-    return None
+        tone, text = "bad", _("Indexing has stopped and waits for the operator.")
+    elif freshness.state == "unreachable":
+        tone, text = "bad", _("The chain cannot be reached.")
+    elif freshness.state == "stale":
+        tone, text = "warn", _("The index is not running.")
+    elif freshness.catching_up:
+        return Banner("warn", _("The index is catching up. Newer changes are still missing."))
+    else:
+        return None
+    if freshness.block is None:
+        return Banner(tone, f"{text} {_('Nothing is indexed yet.')}")
+    said = _("Nothing here is newer than block %(number)s; new changes are missing.")
+    return Banner(tone, f"{text} {said % {'number': f'{freshness.block:,}'}}")
 
 
 def drift(values: int, block: int) -> Banner:

@@ -33,8 +33,8 @@ def partial(request: HttpRequest, template: str, page: Any, part: str) -> HttpRe
 
 @require_safe
 def freshness(request: HttpRequest) -> HttpResponse:
-    """The footer's line, which the page asks for again every ten seconds."""
-    response = render(request, "ui/freshness.html")
+    """The footer's line with the banner, which pages ask for again every ten seconds."""
+    response = render(request, "ui/freshness_now.html")
     response["Cache-Control"] = "no-store"
     return response
 

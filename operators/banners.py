@@ -43,8 +43,7 @@ def of_index(head: Freshness) -> tuple[Banner, ...]:
         text = _("The chain has not been read yet: nothing below is complete.")
     else:
         text = _(
-            "The index is behind: everything below is as of block %(block)s. "
-            "Settlements since then are missing."
+            "Everything below is as of block %(block)s. Settlements since then are missing."
         ) % {"block": f"{head.indexed_block:,}"}
     return (Banner("stale", "warn", text, _("Status"), "/status"),)
 

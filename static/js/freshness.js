@@ -28,6 +28,11 @@ function show() {
 }
 
 export function startFreshness() {
+  // The banner comes along. One that says the same stays: the focus may be in it.
+  document.body.addEventListener("htmx:oobBeforeSwap", (event) => {
+    const { target, fragment } = event.detail;
+    if (target.id === "global-banner" && target.innerHTML === fragment.innerHTML) event.preventDefault();
+  });
   document.body.addEventListener("htmx:afterRequest", (event) => {
     // Not detail.elt: an answer has replaced the line by then, and the event is its parent's.
     if (event.detail.requestConfig?.elt?.id !== "freshness") return;

@@ -25,7 +25,7 @@ function tell(section, before) {
 const refresh = oneAtATime(async () => {
   const parts = [...document.querySelectorAll('[data-refresh]')].map(({ id, dataset }) => [id, dataset.refresh]);
   // What the notice announced is what follows now.
-  if (parts.length) for (const notice of document.querySelectorAll('[data-live][data-account]')) notice.hidden = true;
+  if (parts.length) for (const notice of document.querySelectorAll('[data-live][data-account], [data-as-of]')) notice.hidden = true;
   for (const [id, path] of parts) {
     const text = await markup(path, { 'HX-Request': 'true', 'HX-Target': id });
     const part = document.getElementById(id);

@@ -119,6 +119,15 @@ def test_a_site_that_answers_no_more_is_said_on_every_page(asgi_server: str, pag
     page.evaluate(ask)
     expect(banner).to_be_hidden()
     expect(line).not_to_contain_text("not refreshed")
+    # An answer brings what holds now above the page too, until it holds no longer.
+    said = page.locator("#global-banner")
+    factories.head(checked_at=timezone.now() - dt.timedelta(minutes=7), error="connection refused")
+    page.evaluate(ask)
+    expect(said).to_have_text(re.compile("cannot be reached.* newer than block 4,512,331;"))
+    pagecheck.hears(page, said.inner_text().strip())
+    factories.head()
+    page.evaluate(ask)
+    expect(said).to_be_empty()
 
 
 def test_errors_have_the_look_and_a_request_id(asgi_server: str, page: Page) -> None:

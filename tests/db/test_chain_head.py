@@ -11,7 +11,7 @@ from django.conf import settings
 
 from chain import selectors
 from chain.models import Head
-from marketplace.freshness import judge
+from marketplace.freshness import banner, judge
 
 NOW = datetime(2026, 11, 20, 12, tzinfo=UTC)
 
@@ -70,6 +70,12 @@ def test_pages_say_it_in_their_words(
     found = head(checked=checked, worked=checked or 1, **fields)
     assert judge(found).state == words
     assert found.unreachable == (words == "unreachable")
+    above = banner(judge(found))
+    assert (above is None) == (words in ("ok", "late", "none"))
+    if above is not None:
+        known = found.indexed_block >= 0
+        until = "newer than block 90; new" if known else ". Nothing is indexed yet."
+        assert until in above.text and "ago" not in above.text
     # Ten blocks behind is nothing; a hundred is.
     assert not judge(found).catching_up or found.indexed_block < 0
     assert replace(found, lag_blocks=100).catching_up

@@ -177,6 +177,12 @@ def test_a_silent_chain_leaves_the_page_readable(
     assert "Nothing was sent" in html and "Would be refused" not in html
     again = f"{path}&then=%2Fplayground%2Fimages".replace("&", "&amp;")
     assert f'href="{again}">Check again<' in html
+    # How old the numbers are stands beside them, with no other cause than the banner names.
+    ago = timezone.now() - timedelta(minutes=7)
+    factories.head(checked_at=ago, updated_at=ago, error="no answer")
+    html = alice.get("/account").content.decode()
+    assert "The chain cannot be reached. Nothing here is newer than block" in html
+    assert re.search(r"as of block [\d,]+: the last agreement .* was <time[^>]*>7 min ago<", html)
 
 
 def test_a_chain_that_hangs_costs_a_page_one_wait(

@@ -225,7 +225,6 @@ def messages() -> Iterator[str]:
 #: What begins with a capital in italics and is no name: a question, a sentence with a value in it.
 NOT_OF_THE_SITE = {
     "How do I get my money back?",
-    "The chain cannot be reached. Everything here is as of block N",
     "User 1",
 }
 
