@@ -13,6 +13,7 @@ from accounts import node, reading
 from accounts.errors import NodeError
 from accounts.models import User
 from attestation import trust
+from chain import selectors as chain
 from ledger import selectors as ledger
 from ledger.models import SubAccount
 from ledger.records import Contract, Listing
@@ -86,7 +87,7 @@ def published(contract: Contract, provider: str) -> Published:
     except NodeError:
         values = of_listing(found) if found else None
         acknowledged = found.tee_signer_acknowledged if found else False
-        block = found.block if found else 0
+        block = max(0, chain.head().indexed_block)
         return Published(
             contract.kind, contract, values, acknowledged, stake, 0, block, False, found
         )

@@ -121,6 +121,9 @@ def test_links_of_a_second_contract_name_it(petra: Client, settings: Any) -> Non
     saw = f"{at}/performance"
     assert links("/operator") == {at, at + named, saw, saw + named}
     assert links("/operator/listing") == {at, at + named}
+    # As of the block that the whole page is of, not of the listing's last change.
+    factories.head()
+    assert "from our index, block 4,512,331." in petra.get("/operator/listing").content.decode()
 
 
 def test_texts_of_strangers_stay_texts(petra: Client) -> None:
