@@ -85,7 +85,7 @@ def shared(request: HttpRequest, token: str) -> HttpResponse:
         page_of = {"page": ended.said}
         response = render(request, "inference/shared_ended.html", page_of, status=410)
     except Share.DoesNotExist:
-        raise Http404("This link has ended, or never was.") from None
+        raise Http404(_("This link has ended, or never was.")) from None
     else:
         response = render(request, "inference/shared.html", {"page": page})
     return _unfollowed(response)
@@ -99,12 +99,12 @@ def reported(request: HttpRequest, digest: str) -> HttpResponse:
     reported it or its owner appeals. Raises TooMany."""
     subject = Subject.parse(SubjectKind.SHARE, digest)
     if subject is None or not queue.is_readable(subject):
-        raise Http404("Nobody reports such a link, or it has ended.")
+        raise Http404(_("Nobody reports such a link, or it has ended."))
     _pay(request, 1)
     try:
         page = shares.read_reported(digest, lambda size: _pay(request, size // LARGE))
     except Share.DoesNotExist:
-        raise Http404("This link has ended.") from None
+        raise Http404(_("This link has ended.")) from None
     return _unfollowed(render(request, "inference/shared.html", {"page": page, "desk": True}))
 
 

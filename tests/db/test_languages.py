@@ -179,7 +179,8 @@ def test_what_is_not_there_is_said_to_readers(client: Client) -> None:
     client.force_login(User.objects.for_address(factories.ALICE))
     conversation = "/playground/chat/00000000-0000-0000-0000-000000000000"
     report = "/moderation/report?about=service&key=x"
-    missing = (conversation, report, "/account/transactions/1", "/operator/listing/x/edit")
+    edit = "/operator/listing/x/edit"
+    missing = (conversation, report, "/account/transactions/1", edit, "/shared/nope")
     with unmarked.bracketed("de"):
         for path in missing:
             answer = client.get(path, headers={"accept-language": "de"})
