@@ -98,8 +98,6 @@ async def provider(reply: Reply, asked: Asked) -> None:
         while not GO_ON.is_set():
             await asyncio.sleep(0.02)
         words = words[begun:]
-    else:  # in ten pieces: each costs browser and site as much as a word does
-        words = ["".join(words[at : at + 9]) for at in range(0, len(words), 9)]
     await reply.tokens(*words, pause=0.005)
     await reply.signed_end(answer_id, asked)
 
