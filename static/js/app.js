@@ -17,8 +17,8 @@ startFreshness();
 startLive();
 startPalette();
 
-// Tabs that do not fit scroll; the one that is open should be seen. Not by scrollIntoView: in newer
-// browsers the first Tab would begin there, and pass over the link to the content.
+// Tabs that do not fit scroll to the open one. Not by scrollIntoView: in newer browsers the first Tab would
+// begin there.
 for (const tab of document.querySelectorAll(".tabs [aria-current]")) {
   const beyond = tab.getBoundingClientRect().right - tab.parentElement.getBoundingClientRect().right;
   if (beyond > 0) tab.parentElement.scrollLeft += beyond;

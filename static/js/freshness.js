@@ -1,5 +1,5 @@
-// The footer asks every ten seconds how old the page's facts are (templates/ui/freshness.html). While nobody answers it says
-// since when, so that "4 s ago" does not stand there for hours; two questions without an answer are worth a banner.
+// The footer asks every ten seconds how old the page's facts are. While nobody answers it says since when; two questions
+// without an answer are worth a banner.
 import { heed } from "./toast.js";
 import { t } from "./words.js";
 
@@ -30,8 +30,7 @@ function show() {
 export function startFreshness() {
   // The banner comes along. One that says the same stays: the focus may be in it.
   document.body.addEventListener("htmx:oobBeforeSwap", (event) => {
-    const { target, fragment } = event.detail;
-    if (target.id === "global-banner" && target.innerHTML === fragment.innerHTML) event.preventDefault();
+    if (event.target.id === "global-banner" && event.target.innerHTML === event.detail.fragment.innerHTML) event.preventDefault();
   });
   document.body.addEventListener("htmx:afterRequest", (event) => {
     // Not detail.elt: an answer has replaced the line by then, and the event is its parent's.

@@ -1,6 +1,5 @@
 // Live pages: /ws/live says which providers changed; the page offers to show it. Rows never jump by themselves.
-// Messages carry no facts (ledger/topics.py); the footer is asked again, at most every three seconds.
-// On opening, the page says as of which block it shows what: changes since then are told at once.
+// Messages carry no facts (ledger/topics.py). On opening, the page says of which block it is: changes since then are told.
 import { openLine } from "./line.js";
 import { heed } from "./toast.js";
 

@@ -1,6 +1,5 @@
-// Moments in the reader's own zone. The server writes UTC, which is the default and what stands without a script;
-// whoever chooses the local zone in the footer has it in a cookie, and every <time> is written again here.
-// Days of the data stay days of UTC: charts and tables whose every row begins a UTC day are left as they are.
+// Moments in the reader's own zone, for whoever chose it in the footer (a cookie); the server writes UTC.
+// Charts and tables whose every row begins a day of UTC are left as they are.
 import { choose } from "./cookie.js";
 import { t } from "./words.js";
 

@@ -41,8 +41,8 @@ export function warn(text) {
   for (const old of [...toasts, toast].slice(0, -most())) old.remove();
 }
 
-// A live region that comes with its words is not heard, a replaced one as a whole: what tells a state, [data-said], is announced
-// here as soon as it is shown with other words than its part of the page had.
+// A live region that comes with its words is not heard, a replaced one as a whole: [data-said] is announced here as soon as it
+// is shown with other words than its part of the page had.
 const saying = () => new Map([...document.querySelectorAll("[data-said]")].filter((one) => one.getClientRects().length).map((one) => {
   const text = one.innerText.trim();
   return [`${one.closest("[id]")?.id} ${text}`, text];
