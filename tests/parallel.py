@@ -18,34 +18,46 @@ from _pytest.assertion import rewrite
 
 ROOT = Path(__file__).resolve().parent
 ORDER = ("pure", "db", "live", "browser")
-#: Begun first, longest first, so that no process is left alone with one of them in the end.
+#: Begun first, so that no process is left alone with one of them in the end. The long before the
+#: short, and those that mostly wait between those that compute.
 LONG = (
-    "browser/test_journey.py",
-    "browser/test_pages.py",
     "live/test_run.py",
     "db/test_permissions.py",
-    "browser/test_chat_more.py",
     "live/test_official_sdk.py",
-    "browser/test_tuning.py",
-    "browser/test_money_actions.py",
-    "browser/test_chat.py",
-    "browser/test_wallet.py",
-    "browser/test_money.py",
     "db/test_api_fuzz.py",
-    "browser/test_media.py",
     "live/test_chaos.py",
     "live/test_follow_faults.py",
-    "db/test_crawl.py",
     "live/test_follow_crashes.py",
-    "browser/test_german.py",
-    "browser/test_listing.py",
-    "browser/test_plain.py",
+    "live/test_follow_scale.py",
+    "db/test_crawl.py",
+    "live/test_provider_jobs.py",
     "live/test_image.py",
-    "live/test_faults.py",
+    "live/test_index_nodes.py",
+    "live/test_contract_forge.py",
+    "live/test_official_tuning.py",
+    "pure/test_attestation_mutations.py",
+    "db/test_turns.py",
+    "live/test_contract_rules.py",
+    "live/test_index.py",
+    "db/test_chain_rpc.py",
+    "browser/test_journey.py",
+    "browser/test_pages.py",
+    "browser/test_money.py",
+    "browser/test_chat_more.py",
+    "browser/test_media.py",
     "browser/test_wallet_pending.py",
-    "browser/test_keys.py",
-    "browser/test_keyboard.py",
+    "browser/test_wallet.py",
+    "browser/test_german.py",
+    "browser/test_chat.py",
+    "browser/test_tuning.py",
     "browser/test_money_hostile.py",
+    "browser/test_plain.py",
+    "browser/test_money_actions.py",
+    "browser/test_verification.py",
+    "browser/test_listing.py",
+    "live/test_faults.py",
+    "browser/test_keyboard.py",
+    "browser/test_keys.py",
 )
 #: Those that wait most: one process does them last, while the others are with browsers, which use
 #: a core each. The longest first.
@@ -56,7 +68,6 @@ WAITING = (
     "live/test_chat_load.py",
     "live/test_tuning_broker.py",
     "live/test_provider_media.py",
-    "live/test_provider_jobs.py",
 )
 #: Outside of `browser` with a browser, and inside without.
 ALSO_BROWSER, NO_BROWSER = ("live/test_faults.py",), ("browser/test_webkit.py",)
