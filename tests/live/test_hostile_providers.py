@@ -187,7 +187,7 @@ async def test_what_has_no_end_is_cut_off_and_not_kept(hostile: Hostile) -> None
         forget()
         before = peak()
         for attack in LARGE:
-            with hurry(400 if call.patient else 20):
+            with hurry(400 if call.patient else 5):
                 await tried(hostile, [(call, attack)], "large")
         grown = (peak() - before) >> 20
         assert grown <= call.megabytes, f"{call.name} held {grown} MB"
@@ -196,7 +196,7 @@ async def test_what_has_no_end_is_cut_off_and_not_kept(hostile: Hostile) -> None
 
 
 async def test_what_is_no_http_or_breaks_off_is_said_so(hostile: Hostile) -> None:
-    with hurry(20):  # some try again, after a pause
+    with hurry(8):  # some try again, after a pause
         await tried(hostile, pairs(BROKEN), "broken")
 
 
