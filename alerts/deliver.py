@@ -100,8 +100,7 @@ def body_of(delivery: Delivery) -> bytes:
     if delivery.hook is not None and delivery.hook.format != Format.SIGNED:
         return orjson.dumps(_message(delivery.hook.format, title, text, url))
     data: dict[str, str | None] = {"title": title, "text": text, "url": url}
-    if row is not None:
-        data |= {"provider": row.provider or None, "network": settings.NETWORK.name}
+    data |= {"provider": (row and row.provider) or None, "network": settings.NETWORK.name}
     at = row.at if row else delivery.created_at
     kind = row.kind if row else "test"
     return orjson.dumps({"type": kind, "timestamp": at.isoformat(), "data": data})

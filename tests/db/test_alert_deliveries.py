@@ -161,7 +161,9 @@ def test_a_webhook_gets_a_signed_post_and_the_same_id_again(
     assert receives["genuine"](secret, second, body)
     assert not receives["genuine"](secret, second, body + b" ")
     # Whoever else posts there sends anything at all.
-    for odd in ({}, {**second, "webhook-timestamp": "soon"}, {**second, "webhook-signature": "é"}):
+    late = {**second, "webhook-timestamp": "soon"}
+    signs = ({**second, "webhook-signature": word} for word in ("é", "\udce9"))  # as aiohttp has it
+    for odd in ({}, late, {**second, "webhook-id": "\udce9"}, *signs):
         assert not receives["genuine"](secret, odd, body)
     types = re.findall(r"^\| [^|]+ \| (`[^|]+`) \| ", page, re.M)
     assert {word.strip("`") for cell in types for word in cell.split(", ")} == set(Kind)
@@ -170,6 +172,12 @@ def test_a_webhook_gets_a_signed_post_and_the_same_id_again(
     assert list(Attempt.objects.order_by("at").values_list("status", flat=True)) == [500, 204]
     hook.refresh_from_db()
     assert Delivery.objects.get().state == State.SENT and hook.failing_since is None
+    # The first that a new receiver sees has every field that the page names.
+    hooks.test(hook)
+    assert deliver.send_due() == 1
+    test = json.loads(receiver.got[-1][1])
+    assert test["type"] == "test" and test["data"].keys() == said["data"].keys()
+    assert test["data"]["provider"] is None and test["data"]["network"] == "devnet"
 
 
 def test_whoever_sends_much_keeps_nobody_else_waiting(alice: User, receiver: Receiver) -> None:
