@@ -13,7 +13,7 @@ from alerts.kinds import Kind
 from alerts.models import Notification, Rule
 from attestation.models import Fact, Finding
 
-#: What is older was told by another rule, whatever the ways of both are now.
+#: What is older stays told by another rule, whatever the ways of both are now.
 FRESH = dt.timedelta(hours=1)
 
 
@@ -49,29 +49,40 @@ def _by_others(
     if not moves:
         return lambda rule, row: False
     users = {rule.user_id for rule in rules}
-    mine = Rule.objects.filter(user__in=users, kind=Kind.URL, deleted_at=None)
-    others = {rule.pk: rule for rule in mine.select_related("user")}
-    about = scopes(list(others.values()))
+    # Those deleted a moment ago, too: they went by the ways that they have.
+    others = Rule.objects.filter(user__in=users, kind=Kind.URL).select_related("user")
+    ways = {rule.pk: rule for rule in others}
+    awake = [
+        rule
+        for rule in ways.values()
+        if rule.deleted_at is None and not (rule.snoozed_until and rule.snoozed_until > now)
+    ]
+    about = scopes(awake)
+    # By what is asked for: findings are as many as a provider makes them.
+    later: dict[tuple[int, str], list[Rule]] = defaultdict(list)
+    for other in awake:
+        for provider in about[other.pk] & moves:
+            later[other.user_id, provider].append(other)
     before = Notification.objects.filter(user__in=users, kind=Kind.URL, provider__in=moves)
-    known = list(before.values_list("user", "provider", "occurrence", "rule"))
+    by: dict[tuple[int, str, str], list[Rule | None]] = defaultdict(list)
+    for user, provider, occurrence, one in before.values_list(
+        "user", "provider", "occurrence", "rule"
+    ):
+        by[user, provider, occurrence.split(":")[2]].append(ways.get(one or 0))
 
     def told(rule: Rule, row: Finding) -> bool:
         block = row.detail.get("block")
         if row.kind != Fact.URL_CHANGED or block is None:
             return False
+        # What was looked at when it was new stays as it was judged then.
+        judged = not (rule.snoozed_until and rule.snoozed_until > row.opened_at)
+        old = judged and row.opened_at < now - FRESH
         return any(
-            user == rule.user_id
-            and provider == row.provider
-            and f":{block}:" in occurrence
-            and (by not in others or _reaches(others[by], rule) or row.opened_at < now - FRESH)
-            for user, provider, occurrence, by in known
+            old or (judged if other is None else _reaches(other, rule))
+            for other in by.get((rule.user_id, row.provider, str(block)), ())
         ) or any(
-            other.user_id == rule.user_id
-            and row.provider in about[other.pk]
-            and block > other.after_block
-            and not (other.snoozed_until and other.snoozed_until > now)
-            and _reaches(other, rule)
-            for other in others.values()
+            block > other.after_block and _reaches(other, rule)
+            for other in later.get((rule.user_id, row.provider), ())
         )
 
     return told

@@ -139,8 +139,8 @@ def restore(rule: Rule) -> None:
 
 
 def snooze(rule: Rule, until: dt.datetime | None) -> None:
-    """Quiet until then (None: no longer quiet)."""
-    Rule.objects.filter(pk=rule.pk).update(snoozed_until=until)
+    """Quiet until then (None: no longer quiet; that it was stays known, `findings`)."""
+    Rule.objects.filter(pk=rule.pk).update(snoozed_until=until or timezone.now())
 
 
 def send_by(rule: Rule, *, email: bool, hook: bool, only: Hook | None = None) -> None:

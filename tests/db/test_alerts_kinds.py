@@ -284,3 +284,19 @@ def test_an_endpoint_that_moves_is_told_once(alice: User) -> None:
         advance(block)
         services.sweep()
         assert told() == ([as_move] if change["by_hook"] else [])
+    # What comes while this one sleeps is told by it afterwards where the other one went to no
+    # webhook, however long ago that was, and whether that one is there still.
+    services.snooze(url, None)
+    Rule.objects.filter(pk=worse.pk).update(by_hook=True)
+    for block, goes in ((4_100_005, False), (4_100_006, True)):
+        Finding.objects.all().delete()
+        services.snooze(worse, timezone.now() + dt.timedelta(days=1))
+        moves(block)
+        advance(block)
+        assert services.sweep() == 2 and told() == [as_move]
+        if goes:
+            services.delete(url)
+        else:
+            Finding.objects.update(opened_at=timezone.now() - dt.timedelta(hours=2))
+        services.snooze(worse, None)
+        assert services.sweep() == 1 and told() == [as_finding]
