@@ -9,12 +9,13 @@ from threading import Thread
 from typing import Any
 
 import pytest
-from django.db import connection
+from django.db import connection, transaction
 from django.utils import timezone
 
 from accounts import history
 from accounts.errors import Problem
 from accounts.models import User
+from alerts import deliver
 from alerts import services as alerts
 from alerts.kinds import Kind
 from alerts.models import Rule
@@ -138,6 +139,18 @@ def test_a_rule_that_was_brought_back_at_the_last_second_is_there() -> None:
     with committed_before('DELETE FROM "alerts_rule"', restore):
         alerts.sweep(timezone.now() + alerts.UNDO_FOR)
     assert Rule.objects.filter(deleted_at=None).exists() == bool(said)
+
+
+def test_a_try_at_once_is_one_however_often_it_is_pressed() -> None:
+    user, now = User.objects.for_address(ALICE), timezone.now()
+    hook = user.hooks.create(url="https://a.example", sealed_secret="s", created_at=now)
+    due = {"tried": 1, "due_at": now + dt.timedelta(minutes=5)}
+    row = user.deliveries.create(hook=hook, created_at=now, **due)
+    with committed_before("SELECT 1", lambda: deliver.try_now(row)), transaction.atomic():
+        deliver.try_now(row)
+        connection.cursor().execute("SELECT 1")
+    row.refresh_from_db()
+    assert row.tried == 0
 
 
 def test_a_preset_that_was_brought_back_at_the_last_second_is_there(
