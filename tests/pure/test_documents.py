@@ -242,6 +242,13 @@ def test_names_in_italics_are_those_of_the_site() -> None:
             if name[1:] not in known and name not in NOT_OF_THE_SITE:
                 wrong.append(f"{path.name}: {name}")
     assert checked > 80 and not wrong
+    # In quotation marks, those of the broker's own page.
+    leaving = (
+        (DOCS / "run-a-provider.md").read_text().partition("## Leaving")[2].partition("\n## ")[0]
+    )
+    buttons = re.findall("“([^”]+)”", leaving)
+    broker = (ROOT / "provider/admin/page.py").read_text()
+    assert len(buttons) == 3 and not [name for name in buttons if f'"{name}"' not in broker]
 
 
 def test_every_error_of_the_relay_is_in_its_table() -> None:
