@@ -23,23 +23,17 @@ ORDER = ("pure", "db", "live", "browser")
 LONG = (
     "live/test_run.py",
     "db/test_permissions.py",
-    "live/test_official_sdk.py",
-    "db/test_api_fuzz.py",
     "live/test_chaos.py",
     "live/test_follow_faults.py",
     "live/test_follow_crashes.py",
     "live/test_follow_scale.py",
+    "db/test_api_fuzz.py",
     "db/test_crawl.py",
-    "live/test_provider_jobs.py",
     "live/test_image.py",
-    "live/test_index_nodes.py",
-    "live/test_contract_forge.py",
-    "live/test_official_tuning.py",
-    "pure/test_attestation_mutations.py",
-    "db/test_turns.py",
-    "live/test_contract_rules.py",
     "live/test_index.py",
-    "db/test_chain_rpc.py",
+    "live/test_contract_forge.py",
+    "pure/test_attestation_mutations.py",
+    "live/test_contract_rules.py",
     "browser/test_journey.py",
     "browser/test_pages.py",
     "browser/test_money.py",
@@ -59,15 +53,22 @@ LONG = (
     "browser/test_keyboard.py",
     "browser/test_keys.py",
 )
-#: Those that wait most: one process does them last, while the others are with browsers, which use
-#: a core each. The longest first.
+#: Those that wait most, the longest first: one process does them all, beside the others, which
+#: compute.
 WAITING = (
     "live/test_hostile_providers.py",
-    "live/test_provider_serving.py",
+    "live/test_official_sdk.py",
     "live/test_provider_settlement.py",
+    "live/test_provider_serving.py",
+    "live/test_official_tuning.py",
     "live/test_chat_load.py",
     "live/test_tuning_broker.py",
+    "live/test_provider_jobs.py",
     "live/test_provider_media.py",
+    "live/test_index_nodes.py",
+    "live/test_chat_process.py",
+    "db/test_turns.py",
+    "db/test_chain_rpc.py",
 )
 #: Outside of `browser` with a browser, and inside without.
 ALSO_BROWSER, NO_BROWSER = ("live/test_faults.py",), ("browser/test_webkit.py",)
@@ -109,7 +110,7 @@ def _cheap_first(items: list[pytest.Item]) -> dict[str, tuple[int, float]]:
 
 def _long_first(items: list[pytest.Item]) -> dict[str, tuple[int, float]]:
     """The long ones as listed, then live and db evenly mixed, since the ones wait while the others
-    compute, then `pure` and those that wait most; browsers end it."""
+    compute, then `pure`; browsers end it. Beside them go those that wait most."""
     late, files = _with_browser(items), list(dict.fromkeys(_file(item.nodeid) for item in items))
     places = {}
     for folder in ORDER:
@@ -168,13 +169,14 @@ def pytest_xdist_setupnodes(config: pytest.Config) -> None:
 @pytest.hookimpl(optionalhook=True)
 def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
     """A file stays in one process, for the fixtures that its tests share; a process that has begun
-    with browsers stays with them."""
+    with browsers stays with them, and one begins with what waits."""
     from xdist.scheduler.loadscope import LoadScopeScheduling
 
     class Files(LoadScopeScheduling):  # type: ignore[misc]
         def __init__(self) -> None:
             super().__init__(config, log)
             self._at_browsers: set[Any] = set()
+            self._waits: Any = None
 
         def _split_scope(self, nodeid: str) -> str:
             name = _file(nodeid)
@@ -187,13 +189,19 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
                 super()._reschedule(node)
 
         def _assign_work_unit(self, node: Any) -> None:
-            browsers, name = self._browsers(), _file(next(iter(self.workqueue)))
-            go_over = name in WAITING and len(self._at_browsers) < self.numnodes - 1
-            if browsers and (go_over or _has_browser(name)):
+            self._waits = self._waits or node
+            scope = self._next(node)
+            if _has_browser(_file(scope)):
                 self._at_browsers.add(node)
-            if node in self._at_browsers and browsers:
-                self.workqueue.move_to_end(browsers[0], last=False)
+            self.workqueue.move_to_end(scope, last=False)
             super()._assign_work_unit(node)
+
+        def _next(self, node: Any) -> str:
+            if node in self._at_browsers and (browsers := self._browsers()):
+                return browsers[0]
+            left = list(self.workqueue)
+            first = [s for s in left if (_file(s) in WAITING) == (node is self._waits)]
+            return (first or left)[0]
 
         def _browsers(self) -> list[str]:
             return [scope for scope in self.workqueue if _has_browser(_file(scope))]

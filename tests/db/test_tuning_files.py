@@ -346,6 +346,12 @@ def test_what_nothing_comes_of_any_more_is_put_away_and_found_again(alice: User)
     )  # fmt: skip
     assert listed() and not listed(away) and not offered()
     assert 'data-testid="task-away"' not in client.get(here).content.decode()
+    # Acknowledged it waits for nobody, and the page says which results bring a task back.
+    held.deliverables[0]["acknowledged"] = True
+    held.save()
+    assert not listed() and "a result on the chain that waits for you" in html.unescape(
+        client.get(here).content.decode()
+    )
     held.delete()
     assert not listed()
     # So does a new stage.
