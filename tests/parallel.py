@@ -199,7 +199,7 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
         def _next(self, node: Any) -> str:
             if node in self._at_browsers and (browsers := self._browsers()):
                 return browsers[0]
-            left = list(self.workqueue)
+            left: list[str] = list(self.workqueue)
             first = [s for s in left if (_file(s) in WAITING) == (node is self._waits)]
             return (first or left)[0]
 
