@@ -333,7 +333,7 @@ def test_what_nothing_comes_of_any_more_is_put_away_and_found_again(alice: User)
     assert client.post(door)["Location"] == here
     assert not listed() and listed(away) and not offered()
     assert "None but those that you put away" in client.get("/fine-tuning").content.decode()
-    assert "Nothing has changed at its provider" in client.get(here).content.decode()
+    assert "That changed nothing at its provider" in client.get(here).content.decode()
     assert selectors.tasks(alice).filter(look_next=task.look_next).exists(), "we keep asking"
     client.post(door, {"back": "1"})
     assert listed() and offered()
