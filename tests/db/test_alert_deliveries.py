@@ -333,24 +333,6 @@ def test_a_mail_that_another_worker_took_up_meanwhile_is_sent_once(
     assert set(Delivery.objects.values_list("state", flat=True)) == {State.SENT}
 
 
-def test_a_test_mail_is_sent_by_a_worker_and_not_while_its_page_waits(
-    alice: User, post: Post
-) -> None:
-    way = services.channels_of(alice)
-    Channels.objects.filter(pk=way.pk).update(email="a@b.org", email_verified_at=timezone.now())
-    answer = signed_in(cast.user(1)).post("/account/alerts/mail", {"act": "test"})
-    assert answer.status_code == 302 and not post.letters
-    assert deliver.send_due() == 1 and b"the test mail" in post.letters[0]
-
-
-def test_a_site_without_a_mail_server_says_so(alice: User, settings: Any) -> None:
-    settings.EMAIL_HOST = ""
-    page = signed_in(cast.user(1)).get("/account/alerts").content.decode()
-    assert "no mail server" in page
-    with pytest.raises(Problem, match="sends no mail"):
-        mailbox.ask(alice, "alice@example.org")
-
-
 def test_the_secret_needs_a_fresh_signature_and_is_shown_once(
     alice: User, receiver: Receiver
 ) -> None:

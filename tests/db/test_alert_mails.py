@@ -12,6 +12,7 @@ import pytest
 from django.test import Client
 from django.utils import timezone
 
+from accounts.errors import Problem
 from accounts.models import User
 from alerts import deliver, mailbox, services
 from alerts.models import Channels, Delivery, State
@@ -47,6 +48,24 @@ def test_mails_are_in_the_language_that_their_reader_chose(alice: User, post: Po
     mailbox.test(alice)
     deliver.send_due()
     assert "the test mail" in letter_of(post).get_content()
+
+
+def test_a_test_mail_is_sent_by_a_worker_and_not_while_its_page_waits(
+    alice: User, post: Post
+) -> None:
+    way = services.channels_of(alice)
+    Channels.objects.filter(pk=way.pk).update(email="a@b.org", email_verified_at=timezone.now())
+    answer = signed_in(cast.user(1)).post("/account/alerts/mail", {"act": "test"})
+    assert answer.status_code == 302 and not post.letters
+    assert deliver.send_due() == 1 and b"the test mail" in post.letters[0]
+
+
+def test_a_site_without_a_mail_server_says_so(alice: User, settings: Any) -> None:
+    settings.EMAIL_HOST = ""
+    page = signed_in(cast.user(1)).get("/account/alerts").content.decode()
+    assert "no mail server" in page
+    with pytest.raises(Problem, match="sends no mail"):
+        mailbox.ask(alice, "alice@example.org")
 
 
 def test_every_mail_can_be_ended_without_signing_in(alice: User, post: Post, settings: Any) -> None:
