@@ -73,6 +73,7 @@ def sweep() -> int:
     if Request.objects.exists():  # its task was lost, or came while another was ending
         answer.delay()
     _retire(timezone.now())
+    findings.vouched(timezone.now())
     return _work("attestation:sweeping", _due)
 
 

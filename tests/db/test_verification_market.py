@@ -307,8 +307,15 @@ def test_a_new_url_without_a_new_acknowledgement(server: Provider) -> None:
     assert (Fact.URL_CHANGED, PETRA, "") in held()
     (found,) = [f for f in selectors.findings(PETRA) if f.kind == Fact.URL_CHANGED]
     assert (found.detail["before"], found.detail["block"]) == ("https://old.example", 60)
-    api_rows.change(change="unacknowledged", block=61)
-    api_rows.change(change="acknowledged", block=62)
+    assert tasks.sweep() == 0 and held(Fact.URL_CHANGED)
+    # What the listing says stays as it was, so that nobody looks at it again for hours.
+    api_rows.change(change="acknowledged", block=61)
+    assert tasks.sweep() == 0 and not held(Fact.URL_CHANGED)
+    api_rows.change(change="url", block=62, **url)
+    run()
+    assert held(Fact.URL_CHANGED)
+    api_rows.change(change="unacknowledged", block=63)
+    api_rows.change(change="acknowledged", block=64)
     run()
     assert (Fact.URL_CHANGED, PETRA, "") not in held()
 
