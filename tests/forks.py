@@ -125,7 +125,7 @@ class Server:
 
     def _begin(self) -> socket.socket:
         run, folder = os.environ["FORKS"].split(":", 1)
-        place = Path(folder, hashlib.sha256(" ".join(self.modules).encode()).hexdigest()[:16])
+        place = Path(folder, hashlib.sha256(" ".join(self.modules).encode()).hexdigest()[:8])
         line = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         with Path(folder, "lock").open("w") as lock:
             fcntl.flock(lock, fcntl.LOCK_EX)
