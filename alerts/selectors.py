@@ -10,7 +10,8 @@ from alerts.models import Attempt, Delivery, Hook, Notification, Rule
 
 #: The bell says "99+" beyond.
 MOST_COUNTED = 100
-LAST_DELIVERIES = 20
+#: Shown of a webhook, and of one delivery: who presses *Try now* makes as many as they like.
+LAST_DELIVERIES, LAST_TRIES = 20, 20
 
 
 def unread(user: User) -> int:
@@ -43,11 +44,13 @@ def hooks(user: User) -> list[Hook]:
 
 
 def deliveries(user: User, hook: Hook | None = None) -> list[Delivery]:
-    """The newest deliveries with every try (2 queries)."""
+    """The newest deliveries with their newest `tries`, the last first (2 queries)."""
     rows = Delivery.objects.filter(user=user)
     if hook is not None:
         rows = rows.filter(hook=hook)
-    tries = Prefetch("attempts", Attempt.objects.order_by("at"))
+    tries = Prefetch(
+        "attempts", Attempt.objects.order_by("-at", "-pk")[:LAST_TRIES], to_attr="tries"
+    )
     rows = rows.select_related("hook", "notification").prefetch_related(tries)
     return list(rows.order_by("-created_at", "-id")[:LAST_DELIVERIES])
 
