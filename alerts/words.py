@@ -79,7 +79,7 @@ CHANGES = {
     "acknowledged": N_("The owner acknowledged the signing key of {provider}"),
     "removed": N_("{provider} removed its service"),
 }
-ACCEPTED = N_("Settlements that this key signs are accepted from now on.")
+ACCEPTED = N_("Settlements that this key signs are accepted.")
 ANNOUNCED = {
     NoteKind.MAINTENANCE: N_("{provider} announces maintenance"),
     NoteKind.INCIDENT: N_("{provider} tells of an incident"),

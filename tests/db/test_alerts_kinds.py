@@ -70,6 +70,8 @@ def test_prices_that_cross_ones_own_and_keys_that_are_acknowledged(alice: User) 
     advance(block + 1)
     assert services.sweep() == 1
     assert titles(alice)[0].startswith("The owner acknowledged the signing key of 0x")
+    # Also where they were before: the owner vouches for a new URL in the same way.
+    assert alice.notifications.get().text == "Settlements that this key signs are accepted."
 
 
 def test_a_token_that_ends_is_told_at_each_mark_of_its_time_and_limit(alice: User) -> None:
