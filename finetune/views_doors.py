@@ -123,8 +123,8 @@ def _draft(request: HttpRequest, draft_id: UUID) -> Draft:
 
 @require_POST
 def drop_draft(request: HttpRequest, draft_id: UUID) -> HttpResponse:
-    """Away with it, and to where that can be undone."""
-    drafts.delete(_draft(request, draft_id))
+    """Away with it, and to where that can be undone; the second of two clicks too."""
+    drafts.delete(get_object_or_404(Draft, pk=draft_id, user=user_of(request)))
     return HttpResponseRedirect(f"/fine-tuning?deleted={draft_id}")
 
 

@@ -259,6 +259,7 @@ def test_a_draft_is_saved_step_by_step_and_typed_text_is_kept(alice: User, setti
     assert other.post(door).status_code == 404 and Draft.objects.exists()
     # Deleted it is nowhere, and for a minute it comes back, whole, for its owner.
     gone, listed = mine.post(door)["Location"], f'action="{door}"'
+    assert mine.post(door).headers.get("Location") == gone, "one click may be two"
     for path in (f"{base}/config", f"{base}/sign"):
         assert mine.get(path).status_code == 404, path
     assert mine.post(f"{base}/config", good).status_code == 404
