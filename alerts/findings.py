@@ -64,11 +64,11 @@ def _by_others(
         for provider in about[other.pk] & moves:
             later[other.user_id, provider].append(other)
     before = Notification.objects.filter(user__in=users, kind=Kind.URL, provider__in=moves)
-    by: dict[tuple[int, str, str], list[Rule | None]] = defaultdict(list)
-    for user, provider, occurrence, one in before.values_list(
-        "user", "provider", "occurrence", "rule"
+    by: dict[tuple[int, str, str], list[tuple[dt.datetime, Rule | None]]] = defaultdict(list)
+    for user, provider, occurrence, at, one in before.values_list(
+        "user", "provider", "occurrence", "at", "rule"
     ):
-        by[user, provider, occurrence.split(":")[2]].append(ways.get(one or 0))
+        by[user, provider, occurrence.split(":")[2]].append((at, ways.get(one or 0)))
 
     def told(rule: Rule, row: Finding) -> bool:
         block = row.detail.get("block")
@@ -76,10 +76,10 @@ def _by_others(
             return False
         # What was looked at when it was new stays as it was judged then.
         judged = not (rule.snoozed_until and rule.snoozed_until > row.opened_at)
-        old = judged and row.opened_at < now - FRESH
         return any(
-            old or (judged if other is None else _reaches(other, rule))
-            for other in by.get((rule.user_id, row.provider, str(block)), ())
+            (judged and (other is None or max(at, row.opened_at) < now - FRESH))
+            or (other is not None and _reaches(other, rule))
+            for at, other in by.get((rule.user_id, row.provider, str(block)), ())
         ) or any(
             block > other.after_block and _reaches(other, rule)
             for other in later.get((rule.user_id, row.provider), ())

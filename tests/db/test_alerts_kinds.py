@@ -274,8 +274,10 @@ def test_an_endpoint_that_moves_is_told_once(alice: User) -> None:
     assert services.sweep() == 2 and told() == [as_finding]
     # Where only the other one goes to a webhook, or this one sleeps, it is told by that: of what
     # comes then, not of what was told otherwise before.
-    Rule.objects.update(created_at=timezone.now() - dt.timedelta(hours=3))
-    Finding.objects.update(opened_at=timezone.now() - dt.timedelta(hours=2))
+    ago = timezone.now() - dt.timedelta(hours=2)
+    Rule.objects.update(created_at=ago - dt.timedelta(hours=1))
+    Finding.objects.update(opened_at=ago)
+    Notification.objects.update(at=ago)
     services.restore(url)
     assert services.sweep() == 1 and told() == [as_move], "what it had missed"
     for change in ({"by_hook": True}, {"by_hook": False}):
@@ -286,11 +288,16 @@ def test_an_endpoint_that_moves_is_told_once(alice: User) -> None:
         advance(block)
         services.sweep()
         assert told() == ([as_move] if change["by_hook"] else [])
-    # What comes while this one sleeps is told by it afterwards where the other one went to no
-    # webhook, however long ago that was, and whether that one is there still.
+    # What comes while this one sleeps, or nobody looks, is told by it afterwards where the other one
+    # went to no webhook, however long ago that was, and whether that one is there still.
     services.snooze(url, None)
     Rule.objects.filter(pk=worse.pk).update(by_hook=True)
-    for block, goes in ((4_100_005, False), (4_100_006, True)):
+    Finding.objects.all().delete()
+    moves(4_100_005)
+    advance(4_100_005)
+    Finding.objects.update(opened_at=ago)
+    assert services.sweep() == 3 and set(told()) == {as_move, as_finding}
+    for block, goes in ((4_100_006, False), (4_100_007, True)):
         Finding.objects.all().delete()
         services.snooze(worse, timezone.now() + dt.timedelta(days=1))
         moves(block)
@@ -299,6 +306,7 @@ def test_an_endpoint_that_moves_is_told_once(alice: User) -> None:
         if goes:
             services.delete(url)
         else:
-            Finding.objects.update(opened_at=timezone.now() - dt.timedelta(hours=2))
+            Finding.objects.update(opened_at=ago)
+            Notification.objects.update(at=ago)
         services.snooze(worse, None)
         assert services.sweep() == 1 and told() == [as_finding]
