@@ -288,7 +288,7 @@ def test_an_endpoint_that_moves_is_told_once(alice: User) -> None:
         advance(block)
         services.sweep()
         assert told() == ([as_move] if change["by_hook"] else [])
-    # What comes while this one sleeps, or nobody looks, is told by it afterwards where the other one
+    # What comes while this one sleeps, or nobody looks, is told by it afterwards where the other
     # went to no webhook, however long ago that was, and whether that one is there still.
     services.snooze(url, None)
     Rule.objects.filter(pk=worse.pk).update(by_hook=True)
