@@ -112,7 +112,8 @@ def take_in(request: HttpRequest) -> HttpResponse:
 @require_POST
 def delete(request: HttpRequest, preset: int) -> HttpResponse:
     """Delete a preset; the page it leads to offers to bring it back."""
-    if not presets.delete(_user(request), preset):
+    user = _user(request)
+    if not (presets.delete(user, preset) or presets.comes_back(user, preset)):
         raise Http404("no such preset")
     return HttpResponseRedirect(f"{reverse('inference:presets')}?deleted={preset}")
 

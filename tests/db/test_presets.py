@@ -277,8 +277,9 @@ def test_strangers_reach_nothing(alice: User, bob: User, client: Client) -> None
     long = {"preset_id": "9" * 5000, "preset_name": "Mine", "temperature": "11"}
     assert client.post("/playground/presets", long).status_code == 400
     assert client.get("/playground/presets", {"deleted": "9" * 5000}).status_code == 200
-    assert client.post(path).status_code == 302 and presets.of(alice) == ()
     offer = f"/playground/presets?deleted={own.id}"
+    for _ in range(2):  # one click may be two
+        assert client.post(path).headers.get("Location") == offer and presets.of(alice) == ()
     assert b"The preset was deleted." in client.get(offer).content
     assert client.post(f"/playground/presets/{own.id}/undo").status_code == 302
     assert presets.of(alice) == (own,)
