@@ -13,7 +13,8 @@ from alerts.kinds import Kind
 from alerts.models import Notification, Rule
 from attestation.models import Fact, Finding
 
-#: What is older stays told by another rule, whatever the ways of both are now.
+#: What is older stays told by another rule, whatever the ways of both are now, and waits no longer
+#: for its block to become final.
 FRESH = dt.timedelta(hours=1)
 
 
@@ -81,7 +82,7 @@ def _by_others(
             or (other is not None and _reaches(other, rule))
             for at, other in by.get((rule.user_id, row.provider, str(block)), ())
         ) or any(
-            block > other.after_block and _reaches(other, rule)
+            block > other.after_block and row.opened_at > now - FRESH and _reaches(other, rule)
             for other in later.get((rule.user_id, row.provider), ())
         )
 

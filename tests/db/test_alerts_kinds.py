@@ -288,16 +288,23 @@ def test_an_endpoint_that_moves_is_told_once(alice: User) -> None:
         advance(block)
         services.sweep()
         assert told() == ([as_move] if change["by_hook"] else [])
+    # A block that does not become final is not waited for.
+    services.snooze(url, None)
+    moves(4_100_005)
+    assert services.sweep() == 1 and told() == []
+    Finding.objects.update(opened_at=ago)
+    assert services.sweep() == 1 and told() == [as_finding]
+    advance(4_100_005)
+    assert services.sweep() == 1 and told() == [as_move]
     # What comes while this one sleeps, or nobody looks, is told by it afterwards where the other
     # went to no webhook, however long ago that was, and whether that one is there still.
-    services.snooze(url, None)
     Rule.objects.filter(pk=worse.pk).update(by_hook=True)
     Finding.objects.all().delete()
-    moves(4_100_005)
-    advance(4_100_005)
+    moves(4_100_006)
+    advance(4_100_006)
     Finding.objects.update(opened_at=ago)
     assert services.sweep() == 3 and set(told()) == {as_move, as_finding}
-    for block, goes in ((4_100_006, False), (4_100_007, True)):
+    for block, goes in ((4_100_007, False), (4_100_008, True)):
         Finding.objects.all().delete()
         services.snooze(worse, timezone.now() + dt.timedelta(days=1))
         moves(block)
