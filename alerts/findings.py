@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable, Sequence
 
 from accounts.addresses import short
 from alerts import words
-from alerts.conditions import Found, Hit, newest, oldest, scopes
+from alerts.conditions import LOOK_BACK, Found, Hit, newest, oldest, scopes
 from alerts.kinds import Kind
 from alerts.models import Notification, Rule
 from attestation.models import Fact, Finding
@@ -64,7 +64,9 @@ def _by_others(
     for other in awake:
         for provider in about[other.pk] & moves:
             later[other.user_id, provider].append(other)
-    before = Notification.objects.filter(user__in=users, kind=Kind.URL, provider__in=moves)
+    before = Notification.objects.filter(
+        user__in=users, kind=Kind.URL, provider__in=moves, at__gt=now - 2 * LOOK_BACK
+    )
     by: dict[tuple[int, str, str], list[tuple[dt.datetime, Rule | None]]] = defaultdict(list)
     for user, provider, occurrence, at, one in before.values_list(
         "user", "provider", "occurrence", "at", "rule"
