@@ -70,9 +70,18 @@ class Broker:
 
     def until(self, user: Person, id_: str, *stages: str, seconds: float = 30) -> Any:
         """The task, once it is at one of these stages."""
-        return eventually(
-            lambda: (found := self.task(user, id_))["progress"] in stages and found, seconds
-        )
+        found: Any = None
+
+        def there() -> bool:
+            nonlocal found
+            found = self.task(user, id_)
+            return found["progress"] in stages
+
+        try:
+            eventually(there, seconds)
+        except AssertionError as late:
+            raise AssertionError(f"{found}\n{self.log(user, id_)}") from late
+        return found
 
 
 class TuningLab:
