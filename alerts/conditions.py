@@ -20,6 +20,7 @@ from accounts.http import uuid_of
 from accounts.models import AccessToken, Watch
 from alerts import words
 from alerts.models import Held, Rule
+from attestation.models import Fact, Finding
 from finetune import selectors as finetune
 from finetune.models import Passage, Task
 from ledger import selectors as ledger
@@ -282,6 +283,42 @@ def oldest(rules: Iterable[Rule], now: dt.datetime) -> dt.datetime:
 def since_made(rule: Rule, hits: Iterable[Hit]) -> list[Hit]:
     """Those that happened since the rule was made."""
     return [hit for hit in hits if hit.at is not None and hit.at > rule.created_at]
+
+
+def verification(rules: Sequence[Rule], now: dt.datetime, now_unix: int) -> Found:
+    about = scopes(rules)
+    named = {provider for scope in about.values() for provider in scope}
+    rows = Finding.objects.filter(
+        provider__in=named, kind__in=words.FINDINGS, opened_at__gt=oldest(rules, now)
+    ).order_by("-opened_at")
+    by_provider: dict[str, list[Hit]] = defaultdict(list)
+    for row in newest(rows, len(rules)):
+        by_provider[row.provider].append(finding_hit(row))
+    return {
+        rule.pk: [
+            hit
+            for provider in sorted(about[rule.pk])
+            for hit in since_made(rule, by_provider.get(provider, ()))
+        ]
+        for rule in rules
+    }
+
+
+def finding_hit(row: Finding) -> Hit:
+    known = row.verification_id is not None
+    worse = row.detail if row.kind == Fact.REGRESSION else {}
+    steps = {"before": worse.get("from", ""), "after": worse.get("to", "")}
+    return Hit(
+        subject=f"finding:{row.pk}",
+        occurrence=f"finding:{row.pk}",
+        title=words.FINDING.format(
+            provider=short(row.provider), what=words.FINDINGS[Fact(row.kind)]
+        ),
+        text=words.WORSE.format(**steps) if worse else "",
+        path=f"/verifications/{row.verification_id}" if known else f"/providers/{row.provider}",
+        provider=row.provider,
+        at=row.opened_at,
+    )
 
 
 # --- fine-tuning ----------------------------------------------------------------------------------

@@ -11,7 +11,7 @@ from django.db.models import Window
 from django.db.models.functions import Lag, LastValue
 
 from accounts.models import User
-from alerts import conditions, findings, listing_changes, others, own_service, words, works
+from alerts import conditions, listing_changes, others, own_service, words, works
 from alerts.conditions import Hit
 from alerts.kinds import CHANGES, PRICES, Kind
 from alerts.models import Rule
@@ -78,7 +78,7 @@ def _of_providers(rule: Rule, since: dt.datetime) -> Iterable[Hit]:
     found = Finding.objects.filter(
         provider__in=providers, kind__in=words.FINDINGS, opened_at__gt=since
     ).order_by("-opened_at")
-    return [findings.finding_hit(row) for row in found[:MOST]]
+    return [conditions.finding_hit(row) for row in found[:MOST]]
 
 
 def _changes(rule: Rule, since: dt.datetime) -> list[Hit]:

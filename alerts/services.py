@@ -20,16 +20,7 @@ from accounts import clock
 from accounts.addresses import short
 from accounts.errors import Problem
 from accounts.models import User
-from alerts import (
-    conditions,
-    findings,
-    listing_changes,
-    others,
-    own_service,
-    schedule,
-    words,
-    works,
-)
+from alerts import conditions, listing_changes, others, own_service, schedule, words, works
 from alerts.conditions import Found, Hit
 from alerts.kinds import CHANGES, LASTING, SORTS, Kind
 from alerts.models import Channels, Held, Hook, Notification, Rule
@@ -51,7 +42,7 @@ READERS: dict[Kind, Reader] = {
     Kind.LOW_AVAILABLE: conditions.low_available,
     Kind.REFUND_UNLOCKED: conditions.refund_unlocked,
     Kind.PROVIDER_DOWN: conditions.provider_down,
-    Kind.VERIFICATION: findings.verification,
+    Kind.VERIFICATION: conditions.verification,
     Kind.LOCK_TIME: conditions.lock_time,
     Kind.TASK: conditions.task,
     Kind.DEADLINE: conditions.deadline,
@@ -139,8 +130,8 @@ def restore(rule: Rule) -> None:
 
 
 def snooze(rule: Rule, until: dt.datetime | None) -> None:
-    """Quiet until then (None: no longer quiet; that it was stays known, `findings`)."""
-    Rule.objects.filter(pk=rule.pk).update(snoozed_until=until or timezone.now())
+    """Quiet until then (None: no longer quiet)."""
+    Rule.objects.filter(pk=rule.pk).update(snoozed_until=until)
 
 
 def send_by(rule: Rule, *, email: bool, hook: bool, only: Hook | None = None) -> None:

@@ -14,7 +14,6 @@ from alerts import past, services
 from alerts.kinds import Kind
 from alerts.models import Held, Notification, Rule
 from alerts.services import Wish
-from attestation.models import Fact, Finding
 from devnet import accounts as cast
 from inference.media.models import File, Job, Role
 from inference.models import Chat, Medium, Turn
@@ -231,89 +230,3 @@ def test_what_took_long_to_make_is_told_when_it_is_ready(alice: User) -> None:
     assert {f"/playground/images/{pictures.pk}", f"/playground/audio/{recording.pk}"} < set(paths)
     found = past.hits(alice, Wish(Kind.WORK), now)
     assert found is not None and len(found) == 3
-
-
-def test_an_endpoint_that_moves_is_told_once(alice: User) -> None:
-    """By the rule about addresses, which says what to do; by the one about verification to whoever
-    that one does not reach."""
-    alice.hooks.create(url="https://a.example", sealed_secret="s", created_at=timezone.now())
-    url = services.add(alice, Wish(Kind.URL))
-    worse = services.add(alice, Wish(Kind.VERIFICATION))
-    bob = User.objects.for_address(BOB)
-    services.add(bob, Wish(Kind.VERIFICATION, provider=PETRA))
-
-    def moves(block: int) -> None:
-        moved: dict[str, Any] = {
-            "change": "url",
-            "before": {"url": "a"},
-            "after": {"url": f"{block}"},
-        }
-        factories.change(block=block, **moved)
-        Finding.objects.create(
-            kind=Fact.URL_CHANGED, provider=PETRA, service_kind="inference", service_name="x",
-            subject=f"{block}", opened_at=timezone.now(), detail={"block": block},
-        )  # fmt: skip
-
-    def told() -> list[str]:
-        new = [title.split(" ", 1)[1] for title in titles(alice)[len(known) :]]
-        known.extend(new)
-        return new
-
-    known: list[str] = []
-    as_move, as_finding = "changed its URL", "its endpoint moved without a new acknowledgement"
-    moves(4_100_001)
-    assert services.sweep() == 1 and titles(bob) and not titles(alice), "not final yet"
-    advance(4_100_001)
-    assert services.sweep() == 1 and titles(alice)[0].endswith(as_move)
-    assert services.sweep() == 0
-    # Nor later, when the rule that told it is gone.
-    services.delete(url)
-    assert services.sweep() == 0 and told() == [as_move]
-    moves(4_100_002)
-    advance(4_100_002)
-    assert services.sweep() == 2 and told() == [as_finding]
-    # Where only the other one goes to a webhook, or this one sleeps, it is told by that: of what
-    # comes then, not of what was told otherwise before.
-    ago = timezone.now() - dt.timedelta(hours=2)
-    Rule.objects.update(created_at=ago - dt.timedelta(hours=1))
-    Finding.objects.update(opened_at=ago)
-    Notification.objects.update(at=ago)
-    services.restore(url)
-    assert services.sweep() == 1 and told() == [as_move], "what it had missed"
-    for change in ({"by_hook": True}, {"by_hook": False}):
-        Rule.objects.filter(pk=worse.pk).update(**change)
-        services.snooze(url, None if change["by_hook"] else timezone.now() + dt.timedelta(days=1))
-        moves(block := 4_100_003 + (not change["by_hook"]))
-        assert services.sweep() == 2 and told() == [as_finding]
-        advance(block)
-        services.sweep()
-        assert told() == ([as_move] if change["by_hook"] else [])
-    # A block that does not become final is not waited for.
-    services.snooze(url, None)
-    moves(4_100_005)
-    assert services.sweep() == 1 and told() == []
-    Finding.objects.update(opened_at=ago)
-    assert services.sweep() == 1 and told() == [as_finding]
-    advance(4_100_005)
-    assert services.sweep() == 1 and told() == [as_move]
-    # What comes while this one sleeps, or nobody looks, is told by it afterwards where the other
-    # went to no webhook, however long ago that was, and whether that one is there still.
-    Rule.objects.filter(pk=worse.pk).update(by_hook=True)
-    Finding.objects.all().delete()
-    moves(4_100_006)
-    advance(4_100_006)
-    Finding.objects.update(opened_at=ago)
-    assert services.sweep() == 3 and set(told()) == {as_move, as_finding}
-    for block, goes in ((4_100_007, False), (4_100_008, True)):
-        Finding.objects.all().delete()
-        services.snooze(worse, timezone.now() + dt.timedelta(days=1))
-        moves(block)
-        advance(block)
-        assert services.sweep() == 2 and told() == [as_move]
-        if goes:
-            services.delete(url)
-        else:
-            Finding.objects.update(opened_at=ago)
-            Notification.objects.update(at=ago)
-        services.snooze(worse, None)
-        assert services.sweep() == 1 and told() == [as_finding]
