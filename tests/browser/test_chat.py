@@ -36,7 +36,7 @@ async def provider(reply: Reply, asked: Asked) -> None:
         return
     await reply.start(answer_id)
     if "slowly" in str(json.loads(question)["messages"][-1]["content"]):  # not in what was before
-        await reply.tokens(*[f"word{i} " for i in range(300)], pause=0.04)
+        await reply.tokens(*[f"word{i} " for i in range(3000)], pause=0.04)  # until it is stopped
     elif b"attack" in question:
         await reply.tokens(
             "<img src=x onerror=alert(1)> <script>alert(1)</script> [x](javascript:alert(1))"
