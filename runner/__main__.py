@@ -13,15 +13,14 @@ def shared_out(arguments: list[str]) -> list[str]:
     """pytest's options for several processes, for the whole suite and for folders of it.
 
     Files and tests named, or a choice by words, run in one process: they are few, and each process
-    has to start a database first. Two per core, and one for those that mostly wait
-    (tests/parallel.py). What does not exist goes to one as well: it says so at once, many say after
-    minutes that there were no tests.
+    has to start a database first. Two per core: many tests wait for servers. What does not exist
+    goes to one as well: it says so at once, many say after minutes that there were no tests.
     """
     few = ("-n", "--numprocesses", "-k", "--co", "--collect-only", "--pdb", "-h", "--help")
     missing = any(not (ROOT / word).exists() for word in arguments[:1] if word[:1] != "-")
     if missing or any(".py" in word or word.startswith(few) for word in arguments):
         return []
-    return ["-n", str(min(8, 2 * (os.cpu_count() or 1) + 1))]
+    return ["-n", str(min(8, 2 * (os.cpu_count() or 1)))]
 
 
 def main() -> int:
