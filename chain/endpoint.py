@@ -290,13 +290,17 @@ class Endpoint:
         if response.status == 413:
             raise RangeTooWide(f"{self.name}: HTTP 413, content too large")
         chunks, size = [], 0
-        while chunk := response.read1(1 << 20):
-            size += len(chunk)
-            if size > MAX_ANSWER:
-                raise RangeTooWide(f"{self.name}: an answer over {MAX_ANSWER >> 20} MiB")
-            if time.monotonic() > deadline:
-                raise Unavailable(f"{self.name}: no complete answer in {self.timeout:g} s")
-            chunks.append(chunk)
+        try:
+            while chunk := response.read1(1 << 20):
+                size += len(chunk)
+                if size > MAX_ANSWER:
+                    raise RangeTooWide(f"{self.name}: an answer over {MAX_ANSWER >> 20} MiB")
+                if time.monotonic() > deadline:
+                    raise Unavailable(f"{self.name}: no complete answer in {self.timeout:g} s")
+                chunks.append(chunk)
+        except BaseException:
+            chunks.clear()  # whoever keeps the error, to try again, keeps this frame
+            raise
         # http.client (3.11) does not notice the end of a body read by read1: without this the
         # kept-alive connection refuses its next answer (ResponseNotReady).
         response.close()
