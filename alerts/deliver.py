@@ -217,8 +217,8 @@ def _text(body: bytes) -> str:
 
 def try_now(row: Delivery) -> None:
     """Let a message that waits for its next try go at once, in place of its last try. What is being
-    tried (`CLAIM`) is left alone, and the bot, which was asked to wait."""
-    if row.hook is None or not row.hook.enabled or row.hook.format == Format.TELEGRAM:
+    tried (`CLAIM`) is left alone."""
+    if not row.can_hurry:
         return
     now = timezone.now()
     # Of one table: of two at once the second looks again at what the first made of it.

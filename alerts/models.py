@@ -185,6 +185,13 @@ class Delivery(models.Model):
     def __str__(self) -> str:
         return f"{self.state} delivery {self.pk}"
 
+    @property
+    def can_hurry(self) -> bool:
+        """Whether it waits for a try that its owner may ask for now: not the bot's, which was asked
+        to wait."""
+        open_ = self.hook is not None and self.hook.enabled and self.hook.format != Format.TELEGRAM
+        return open_ and self.state == State.WAITING and self.tried > 0
+
 
 class Attempt(models.Model):
     """What came of trying once."""

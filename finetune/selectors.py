@@ -51,11 +51,10 @@ def offers() -> tuple[OfferRow, ...]:
     )
 
 
-def elsewhere(user: User, offers: Iterable[OfferRow]) -> tuple[str, ...]:
-    """Providers that the list leaves out (hidden, gone, or past its end) where tasks of the user
-    may be all the same: a task needs an account there (3 queries)."""
+def elsewhere(held: Iterable[Position], offers: Iterable[OfferRow]) -> tuple[str, ...]:
+    """Providers that the list leaves out (hidden, gone, or past its end) where tasks of a person
+    may be all the same: a task needs an account there, and `held` are all that they have."""
     shown = {offer.listing.provider for offer in offers}
-    held = ledger.account(user.address).positions
     there = (p.provider for p in held if p.kind == Kind.FINE_TUNING and p.provider not in shown)
     return tuple(dict.fromkeys(there))
 
@@ -95,11 +94,13 @@ def deadlines(pairs: Iterable[tuple[Task, Deliverable | None]]) -> dict[UUID, De
     }
 
 
-def task_rows(user: User, most: int, *, away: bool = False) -> tuple[TaskRow, ...]:
+def task_rows(
+    user: User, held: Iterable[Position], most: int, *, away: bool = False
+) -> tuple[TaskRow, ...]:
     """The newest tasks of a person's list, or those put `away`, with what is left to acknowledge
-    those that wait for it by the chain's word (at most 6 queries): they cannot be put away."""
-    positions = ledger.account(user.address).positions
-    named = {(p.provider, p.serving, one.id): one for p in positions for one in p.deliverables}
+    those that wait for it by the chain's word (at most 3 queries): they cannot be put away.
+    `held`: the person's accounts."""
+    named = {(p.provider, p.serving, one.id): one for p in held for one in p.deliverables}
     waits = [uuid_of(one.id) for one in named.values() if one.waits]
     put_away = Q(put_away_at__isnull=False) & ~Q(remote_id__in=[id_ for id_ in waits if id_])
     rows = tasks(user).filter(put_away if away else ~put_away)

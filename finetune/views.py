@@ -102,10 +102,11 @@ def index(request: HttpRequest) -> HttpResponse:
     offers = selectors.offers()
     some_away = mine is not None and mine.tuning_tasks.exclude(put_away_at=None).exists()
     away = some_away and "away" in request.GET
+    held = ledger.account(mine.address).positions if mine else ()
     page = pages.IndexPage(
         offers=offers,
-        elsewhere=selectors.elsewhere(mine, offers) if mine else (),
-        tasks=selectors.task_rows(mine, MOST_TASKS, away=away) if mine else (),
+        elsewhere=selectors.elsewhere(held, offers),
+        tasks=selectors.task_rows(mine, held, MOST_TASKS, away=away) if mine else (),
         away=away,
         some_away=some_away,
         undo=drafts.comes_back(mine, uuid_of(request.GET.get("deleted", ""))) if mine else None,
