@@ -2,7 +2,8 @@
 
 Two spellings are understood: `step 12/90 loss 1.234` with an optional `eval_loss 1.2`, and the
 dictionaries that Hugging Face's trainer prints (`{'loss': 1.234, …, 'epoch': 0.4, 'step': 5}`),
-counted where they name no step; `90 steps` says how many there will be. Any other line is text.
+counted where they name no step; `90 steps` says how many there will be. Any other line is text. A
+log is a stranger's: whatever it says is read in time that grows with its length and no faster.
 """
 
 from __future__ import annotations
@@ -14,19 +15,22 @@ from dataclasses import dataclass
 from itertools import pairwise
 
 MOST_POINTS = 5_000
+#: The newest lines are read: 4 MB may be millions of empty ones.
+MOST_LINES = 100_000
 #: Steps that the estimate of what is left rests on, and how few are too few.
 BASIS_STEPS, FEWEST_STEPS = 60, 3
 
 _LINE = re.compile(
     r"(\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(?:\.\d+)?Z)?\s*(DEBUG|INFO|WARNING|ERROR)?\s*(.*)"
 )
-_STEP = re.compile(r"\bstep\s+(\d{1,9})\s*(?:/|of)\s*(\d{1,9})\b", re.I)
+# Possessive: blanks that were passed are never looked through again for another beginning.
+_STEP = re.compile(r"\bstep\s++(\d{1,9})\s*+(?:/|of)\s*+(\d{1,9})\b", re.I)
 _NUMBER = r"(-?\d{1,9}(?:\.\d{1,18})?(?:[eE][-+]?\d{1,3})?)"
-_LOSS = re.compile(rf"(?<![\w])'?loss'?\s*[:=]?\s*{_NUMBER}")
-_EVAL = re.compile(rf"'?eval_loss'?\s*[:=]?\s*{_NUMBER}")
-_TRAINER = re.compile(r"^\{.*'(?:loss|eval_loss)':.*\}$")
-_NAMED = re.compile(r"'step':\s*(\d{1,9})\b")
-_TOTAL = re.compile(r"\b(\d{1,9})\s+steps\b", re.I)
+_LOSS = re.compile(rf"(?<![\w])'?loss'?\s*+[:=]?\s*+{_NUMBER}")
+_EVAL = re.compile(rf"'?eval_loss'?\s*+[:=]?\s*+{_NUMBER}")
+_TOLD = re.compile(r"'(?:loss|eval_loss)':")
+_NAMED = re.compile(r"'step':\s*+(\d{1,9})\b")
+_TOTAL = re.compile(r"\b(\d{1,9})\s++steps\b", re.I)
 
 
 @dataclass(frozen=True)
@@ -68,8 +72,8 @@ class Left:
 
 
 def parse(text: str) -> list[Line]:
-    """The lines of a log, each with its time and level where it has them."""
-    return [_line(raw) for raw in text.splitlines()]
+    """The newest `MOST_LINES` lines of a log, each with its time and level where it has them."""
+    return [_line(raw) for raw in text.splitlines()[-MOST_LINES:]]
 
 
 def _line(raw: str) -> Line:
@@ -89,10 +93,9 @@ def curve(lines: Iterable[Line]) -> Curve:
     of, counted = 0, 0
     for line in lines:
         step = _STEP.search(line.text)
-        trainer = _TRAINER.match(line.text)
-        if step is None and trainer is None and (total := _TOTAL.search(line.text)):
-            of = max(of, int(total[1]))
-        if step is None and trainer is None:
+        if step is None and not _of_trainer(line.text):
+            if total := _TOTAL.search(line.text):
+                of = max(of, int(total[1]))
             continue
         loss, eval_loss = _LOSS.search(line.text), _EVAL.search(line.text)
         if step is not None:
@@ -113,6 +116,11 @@ def curve(lines: Iterable[Line]) -> Curve:
         if len(points) >= MOST_POINTS:
             break
     return Curve(tuple(points[number] for number in sorted(points)), of)
+
+
+def _of_trainer(text: str) -> bool:
+    """Whether a line is one of the trainer's dictionaries with a loss in it."""
+    return text.startswith("{") and text.endswith("}") and _TOLD.search(text) is not None
 
 
 def left(found: Curve) -> Left | None:

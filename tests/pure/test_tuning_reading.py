@@ -61,6 +61,19 @@ def test_no_log_breaks_it(text: str) -> None:
     reading.left(found)
 
 
+def test_a_log_made_to_be_slow_is_read_at_once() -> None:
+    """A search that begins anew at every blank would hold the whole process for hours."""
+    many = 200_000
+    gap = " " * many
+    for line in (
+        f"step 1/2 loss{gap}x", f"step 1/2 eval_loss :{gap}x", f"step{gap}x", f"step 1{gap}x",
+        f"1{gap}x", "{" + "'loss':" * many, "{" + "'step':" * many + f"'loss':{gap}'step':{gap}" + "}",
+    ):  # fmt: skip
+        assert reading.curve(reading.parse(line)).points == ()
+    lines = reading.parse("\n" * (reading.MOST_LINES + 3) + "step 7/9 loss 1.5")
+    assert len(lines) == reading.MOST_LINES and reading.curve(lines).step == 7
+
+
 @given(st.lists(st.tuples(st.text(min_size=1), st.text(min_size=1)), min_size=1, max_size=30))
 def test_a_summary_adds_up(rows: list[tuple[str, str]]) -> None:
     lines = [json.dumps({"instruction": a, "output": b}).encode() + b"\n" for a, b in rows]
