@@ -65,9 +65,10 @@ def test_a_log_made_to_be_slow_is_read_at_once() -> None:
     """A search that begins anew at every blank would hold the whole process for hours."""
     many = 200_000
     gap = " " * many
+    begun = "{" + "'step':" * many + f"'loss':{gap}'step':{gap}" + "}"
     for line in (
         f"step 1/2 loss{gap}x", f"step 1/2 eval_loss :{gap}x", f"step{gap}x", f"step 1{gap}x",
-        f"1{gap}x", "{" + "'loss':" * many, "{" + "'step':" * many + f"'loss':{gap}'step':{gap}" + "}",
+        f"1{gap}x", "{" + "'loss':" * many, begun,
     ):  # fmt: skip
         assert reading.curve(reading.parse(line)).points == ()
     lines = reading.parse("\n" * (reading.MOST_LINES + 3) + "step 7/9 loss 1.5")
