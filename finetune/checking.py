@@ -42,7 +42,8 @@ class Summary:
 
 
 def summarise(lines: Iterable[bytes]) -> Summary:
-    """Read a dataset to its end; memory grows with the number of distinct rows only."""
+    """Read a dataset to its end; memory grows with the number of distinct rows only, and
+    with no more of them than `datasets.MOST_SEEN`."""
     report, found = datasets.Report(MAX_PROBLEMS), Summary()
     counts: dict[int, int] = {}
     for row in report.rows_of(lines):

@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, NoReturn
 
 INSTRUCTION, MESSAGES, TEXT = "instruction", "messages", "text"
 KINDS = (INSTRUCTION, MESSAGES, TEXT)
@@ -18,6 +18,8 @@ ROLES = ("system", "user", "assistant", "tool")
 MAX_LINE_BYTES = 1024 * 1024
 #: Fewer than this teach little (the documentation's advice).
 ADVISED_ROWS = 10
+#: Of so many different rows repeats are counted: 100 MB may hold millions, and each costs memory.
+MOST_SEEN = 1_000_000
 _BOM = b"\xef\xbb\xbf"
 
 
@@ -64,7 +66,7 @@ class Report:
     def rows_of(self, lines: Iterable[bytes]) -> Iterator[Row]:
         """The good rows of `lines`, each with or without its newline; the report grows with them.
 
-        Duplicates are counted, and given all the same.
+        Duplicates of the first `MOST_SEEN` different rows are counted, and given all the same.
         """
         for number, raw in enumerate(lines, 1):
             if number == 1:
@@ -82,7 +84,8 @@ class Report:
             self.rows += 1
             seen = hash((row.prompt, row.answer))
             self.duplicates += seen in self._seen
-            self._seen.add(seen)
+            if len(self._seen) < MOST_SEEN:
+                self._seen.add(seen)
             yield row
         if not self.rows and not self.problem_count:
             self.add(0, "the file holds no rows")
@@ -95,11 +98,11 @@ class Report:
 
 
 def parse_row(raw: bytes, line: int) -> Row:
-    """One line of a dataset. Raises BadRow."""
-    if len(raw) > MAX_LINE_BYTES:
+    """One line of a dataset, with or without its newline. Raises BadRow."""
+    if len(raw.removesuffix(b"\n")) > MAX_LINE_BYTES:
         raise BadRow("longer than 1 MiB")
     try:
-        found = json.loads(raw.decode())
+        found = json.loads(raw.decode(), parse_constant=_no_json)
     except UnicodeDecodeError as error:
         raise BadRow(f"not UTF-8 at byte {error.start + 1}") from error
     except json.JSONDecodeError as error:
@@ -117,13 +120,17 @@ def parse_row(raw: bytes, line: int) -> Row:
     raise BadRow("expected instruction and output, messages, or text")
 
 
+def _no_json(name: str) -> NoReturn:
+    raise ValueError(f"{name} is no JSON")
+
+
 def _instruction(found: dict[str, Any], line: int) -> Row:
     given = found.get("input", "")
     if not isinstance(given, str):
         raise BadRow("input: expected a text")
     prompt = _filled(found, "instruction")
     if given.strip():
-        prompt += "\n" + given
+        prompt += "\n" + _filled(found, "input")
     return Row(line, INSTRUCTION, prompt, _filled(found, "output"))
 
 

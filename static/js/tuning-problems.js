@@ -17,6 +17,7 @@ const RULES = [
   [/^messages: the (\d+)\. (.+)$/, ([, n, problem]) => t("messages: the {n}. {problem}", { n, problem: said(problem) })],
   [/^(\w+): expected a text$/, ([, key]) => t("{key}: expected a text", { key })],
   [/^(\w+): is empty$/, ([, key]) => t("{key}: is empty", { key })],
+  [/^(\w+): holds half a character \(a lone surrogate\)$/, ([, key]) => t("{key}: holds half a character (a lone surrogate)", { key })],
 ];
 
 export function said(problem) {

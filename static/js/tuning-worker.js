@@ -1,11 +1,13 @@
 // Checks a dataset in the browser before a byte is sent: the rules of protocol/datasets.py, line by line, streamed.
 const MOST = 100;
 const LONGEST = 1024 * 1024;
+const MOST_SEEN = 1e6;
 const ROLES = ["system", "user", "assistant", "tool"];
 
 const filled = (row, key) => {
   if (typeof row[key] !== "string") throw new Error(`${key}: expected a text`);
   if (!row[key].trim()) throw new Error(`${key}: is empty`);
+  if (/\p{Cs}/u.test(row[key])) throw new Error(`${key}: holds half a character (a lone surrogate)`);
 };
 
 function conversation(messages) {
@@ -28,10 +30,12 @@ function parsed(text) {
   if (typeof row !== "object" || row === null || Array.isArray(row)) throw new Error("expected a JSON object");
   if ("messages" in row) return conversation(row.messages);
   if ("instruction" in row || "output" in row) {
-    if (typeof (row.input ?? "") !== "string") throw new Error("input: expected a text");
+    const { input = "" } = row; // null is no text
+    if (typeof input !== "string") throw new Error("input: expected a text");
     filled(row, "instruction");
+    if (input.trim()) filled(row, "input");
     filled(row, "output");
-    return ["instruction", row.input?.trim() ? `${row.instruction}\n${row.input}` : row.instruction, row.output];
+    return ["instruction", input.trim() ? `${row.instruction}\n${input}` : row.instruction, row.output];
   }
   if ("text" in row) { filled(row, "text"); return ["text", "", row.text]; }
   throw new Error("expected instruction and output, messages, or text");
@@ -65,8 +69,9 @@ class Check {
     this.line += 1;
     if (bytes.length > LONGEST) { this.add(this.line, "longer than 1 MiB"); return; }
     let text;
-    try { text = new TextDecoder("utf-8", { fatal: true }).decode(bytes); } catch { this.add(this.line, "not UTF-8"); return; }
-    if (!text.trim()) return;
+    // A mark of byte order stands at the beginning of a file alone.
+    try { text = new TextDecoder("utf-8", { fatal: true, ignoreBOM: this.line > 1 }).decode(bytes); } catch { this.add(this.line, "not UTF-8"); return; }
+    if (!/[^\t-\r ]/.test(text)) return;
     try {
       const [kind, given, answer] = parsed(text);
       if (this.kind && kind !== this.kind) throw new Error(`a row of the kind ${kind} in a file of ${this.kind} rows`);
@@ -75,7 +80,7 @@ class Check {
       this.tokens += estimate(given) + estimate(answer);
       const digest = digestOf(`${given}\0${answer}`);
       if (this.known.has(digest)) this.duplicates += 1;
-      this.known.add(digest);
+      if (this.known.size < MOST_SEEN) this.known.add(digest);
     } catch (error) { this.add(this.line, error.message); }
   }
 }

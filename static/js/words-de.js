@@ -192,6 +192,7 @@ learn({
 "{act}: say why, then press Ctrl and Enter.": "{act}: bitte angeben warum, dann Strg und Enter drücken.",
 "{bytes} of 4,096 bytes": "{bytes} von 4,096 Bytes",
 "{key}: expected a text": "{key}: ein Text erwartet",
+"{key}: holds half a character (a lone surrogate)": "{key}: enthält ein halbes Zeichen (ein einzelnes Surrogat)",
 "{key}: is empty": "{key}: ist leer",
 "{length}, as it will be sent: {size} MB.": "{length}, wie es gesendet wird: {size} MB.",
 "{name} is empty.": "{name} ist leer.",

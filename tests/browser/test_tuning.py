@@ -22,6 +22,7 @@ from devnet.deploy import Contracts
 from devnet.owner import acknowledge_signer
 from finetune import tasks
 from marketplace.celery import app as celery
+from protocol import datasets
 from provider.smallmodel import MODEL_NAME
 from tests.browser.money import ALICE, NEURON, caught_up
 from tests.browser.pagecheck import inaccessible, sound
@@ -125,6 +126,21 @@ def test_dataset_to_decrypted_adapter_to_chat(
     field.set_input_files({"name": "bad.jsonl", "mimeType": "text/plain", "buffer": bad})
     expect(page.locator("[data-upload-problems] li")).to_have_text(
         ["line 2: text: is empty", "line 3: not valid JSON"]
+    )
+    # What would be refused here after the upload is refused there before it, and nothing else.
+    odd = (
+        b'{"instruction": "a", "input": null, "output": "b"}', b'{"text": "\\ud800"}',
+        b'\xef\xbb\xbf{"text": "b"}', b"\xc2\xa0", b" \t\r", b'{"text": "a", "score": NaN}',
+        b'{"text":"' + b"x" * (datasets.MAX_LINE_BYTES - 11) + b'"}',
+    )  # fmt: skip
+    report = datasets.Report()
+    assert len(list(report.rows_of(line + b"\n" for line in odd))) == 1
+    field.set_input_files(
+        {"name": "odd.jsonl", "mimeType": "text/plain", "buffer": b"\n".join(odd) + b"\n"}
+    )
+    texts = [re.sub("^not valid JSON.*", "not valid JSON", one.text) for one in report.problems]
+    expect(page.locator("[data-upload-problems] li")).to_have_text(
+        [f"line {one.line}: {text}" for one, text in zip(report.problems, texts, strict=True)]
     )
     same = b'{"text": "a"}\n' * 20
     field.set_input_files({"name": "same.jsonl", "mimeType": "text/plain", "buffer": same})

@@ -259,7 +259,17 @@ def test_three_kinds_of_rows() -> None:
     ]
     twice = b'{"text":"same"}'
     assert rows(twice, twice)[1].duplicates == 1
+    # The longest line that there may be, with its newline.
+    assert rows(b'{"text":"' + b"x" * (datasets.MAX_LINE_BYTES - 11) + b'"}\n')[1].rows == 1
     assert rows(b"", b" \n")[1].problems == [datasets.Problem(0, "the file holds no rows")]
+
+
+def test_repeats_are_counted_in_bounded_memory(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(datasets, "MOST_SEEN", 2)
+    many = [b'{"text":"%d"}' % (n % 4) for n in range(12)]
+    found, report = rows(*many)
+    assert len(found) == report.rows == 12 and len(report._seen) == 2
+    assert report.duplicates == 4  # two of the four, in each of two more rounds
 
 
 @pytest.mark.parametrize(
@@ -276,6 +286,9 @@ def test_three_kinds_of_rows() -> None:
         (b'{"messages":[{"role":"assistant","content":"q"}]}', "nobody is the user"),
         (b'{"messages":[{"role":"robot","content":"q"}]}', "the 1. has no known role"),
         (b'{"text":"\\ud800"}', "lone surrogate"),
+        (b'{"instruction":"a","input":"\\ud800","output":"b"}', "input: holds half a character"),
+        (b'{"instruction":"a","input":null,"output":"b"}', "input: expected a text"),
+        (b'{"text":"a","score":NaN}', "not valid JSON"),
         (b"[" * 100_000, "not valid JSON"),
         (b'{"text":"' + b"x" * 2**20 + b'"}', "longer than 1 MiB"),
     ],
