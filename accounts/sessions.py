@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import time
-from datetime import timedelta
+from datetime import datetime
 from importlib import import_module
 
 from django.conf import settings
-from django.db.models import QuerySet
+from django.contrib.sessions.models import Session
+from django.db.models import Exists, OuterRef, QuerySet
 from django.http import HttpRequest
 from django.utils import timezone
 from django.utils.translation import gettext as _
@@ -60,10 +61,16 @@ def _network(request: HttpRequest) -> str:
     return callers.part(limits.address(request))
 
 
+def living(now: datetime) -> Exists:
+    """Of rows of `SignIn`: their session is open. A wallet that proved itself once more has one
+    that is older than a session lives."""
+    rows = Session.objects.filter(session_key=OuterRef("session_key"), expire_date__gt=now)
+    return Exists(rows)
+
+
 def of(user: User) -> tuple[SignIn, ...]:
-    """Sessions that can still be open, the last used first."""
-    oldest = timezone.now() - timedelta(seconds=settings.SESSION_COOKIE_AGE)
-    return tuple(user.sign_ins.filter(created_at__gt=oldest).order_by("-seen_at")[:_SHOWN])
+    """Open sessions, the last used first."""
+    return tuple(user.sign_ins.filter(living(timezone.now())).order_by("-seen_at")[:_SHOWN])
 
 
 def end(user: User, sign_in_id: int) -> None:

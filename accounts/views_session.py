@@ -4,7 +4,7 @@ back.
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 
 from django.conf import settings
 from django.contrib.auth import login, logout
@@ -104,6 +104,9 @@ def verify(request: HttpRequest) -> HttpResponse:
     else:
         # A new session key, and an empty session when another wallet was signed in.
         login(request, user, backend="django.contrib.auth.backends.ModelBackend")
+    # From this signature on: what is written into the session later must not make it live longer.
+    ends = datetime.now(UTC) + timedelta(seconds=settings.SESSION_COOKIE_AGE)
+    request.session.set_expiry(ends)
     sessions.opened(request, user, before)
     return answer({"address": address})
 

@@ -13,11 +13,12 @@ from typing import Any
 
 from django.apps import apps
 from django.contrib.sessions.models import Session
-from django.db.models import Exists, Model, OuterRef, Q, QuerySet
+from django.db.models import Model, Q, QuerySet
 from django.utils import timezone
 from django.utils.translation import gettext as _
 from django.utils.translation import gettext_noop
 
+from accounts import sessions
 from accounts.models import Erasure, Export, ProviderKey, SignIn
 from alerts.models import Delivery, Notification
 from attestation import retention as attestation
@@ -103,8 +104,7 @@ def covered() -> dict[type[Model], tuple[Rule, ...]]:
 
 
 def _sign_ins(now: dt.datetime) -> QuerySet[Any]:
-    living = Session.objects.filter(session_key=OuterRef("session_key"), expire_date__gt=now)
-    return SignIn.objects.exclude(Exists(living))
+    return SignIn.objects.exclude(sessions.living(now))
 
 
 def _keys(now: dt.datetime) -> QuerySet[Any]:
