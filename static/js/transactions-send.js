@@ -20,7 +20,8 @@ function forget(id) {
   remember(KEPT, Object.keys(rest).length ? rest : null);
 }
 
-const final = (error) => error.status >= 400 && error.status < 500 && error.status !== 429;
+// The server knows what became of it, and takes no hash.
+const final = (error) => error.status >= 400 && error.status < 500 && ![401, 403, 429].includes(error.status);
 
 async function report(id, hash, base) {
   keep(id, hash, base);
@@ -30,9 +31,10 @@ async function report(id, hash, base) {
       forget(id);
       return answer;
     } catch (error) {
+      if (final(error)) { forget(id); throw error; }
       if (error.status === 401) throw new Error(t('It was sent as {hash}, but you are signed out. Sign in again to follow it; do not send it twice.', { hash }));
-      if (final(error)) forget(id);
-      if (wait > 16000 || final(error)) throw error;
+      // 403: who is signed in now is so since this page was made. That says nothing of what the wallet did, nor does silence.
+      if (error.status === 403 || wait > 16000) throw new Error(t('It was sent as {hash}, but this page could not tell the site. Reload it to follow the transaction; do not send it twice.', { hash }));
       await pause(wait);
     }
   }

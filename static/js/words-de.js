@@ -50,6 +50,7 @@ learn({
 "Inbox": "Posteingang",
 "Inbox, {shown} unread": "Posteingang, {shown} ungelesen",
 "It is here. Being checked once more…": "Sie ist da. Wird noch einmal geprüft…",
+"It was sent as {hash}, but this page could not tell the site. Reload it to follow the transaction; do not send it twice.": "Sie wurde als {hash} gesendet, aber diese Seite konnte es der Website nicht melden. Laden Sie sie neu, um die Transaktion zu verfolgen; senden Sie sie nicht doppelt.",
 "It was sent as {hash}, but you are signed out. Sign in again to follow it; do not send it twice.": "Sie wurde als {hash} gesendet, aber Sie sind abgemeldet. Melden Sie sich wieder an, um sie zu verfolgen; senden Sie sie nicht doppelt.",
 "Keep {session}, read only": "Bei {session} bleiben, nur lesen",
 "Light colours": "Helle Farben",

@@ -60,6 +60,15 @@ def test_a_session_that_ends_under_the_open_wallet_does_not_lose_the_transaction
     page.wait_for_function("() => localStorage.getItem('transactions') === null")
     assert ledger(contracts)["availableBalance"] == 5 * NEURON
     assert wallet.methods().count("eth_sendTransaction") == 1
+    # Signed in anew in another tab: this page's next word is refused, which undoes nothing.
+    page.goto(f"{asgi_server}/account")
+    page.route("**/submitted", lambda route: route.fulfill(status=403, json={"title": "Nothing."}))
+    page.get_by_test_id("tx-amount").fill("1")
+    page.get_by_test_id("tx-confirm").click()
+    expect(page.locator("#review [data-tx-message]")).to_contain_text("do not send it twice")
+    page.unroute("**/submitted")
+    page.reload()
+    expect(state).to_have_attribute("data-state", SENT)
 
 
 def test_an_account_that_changes_under_the_review_sends_nothing_until_it_is_right(
