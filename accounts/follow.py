@@ -188,7 +188,7 @@ def _is_ours(intent: Intent, found: dict[str, Any]) -> bool:
     if carriers.carries(
         found, wallet=wallet, to=intent.to, data=intent.data, value=int(intent.value)
     ):
-        return node.is_contract(wallet)
+        return node.has_code(wallet)
     return (
         str(found.get("from", "")).lower() == intent.user.address.lower()
         and str(found.get("to") or "").lower() == intent.to.lower()

@@ -58,14 +58,20 @@ def call(method: str, *params: Any, timeout: float = TIMEOUT_SECONDS) -> Any:
     return result
 
 
-def is_contract(address: str) -> bool:
-    """Whether there is code at an address now."""
+def has_code(address: str) -> bool:
+    """Whether an address runs code now: a contract, or a plain account that lends itself one's
+    (EIP-7702)."""
     return call("eth_getCode", address, "latest") not in ("0x", "", None)
+
+
+def is_contract(address: str) -> bool:
+    """Whether an address is that of a contract now."""
+    return signs_with_code(call("eth_getCode", address, "latest"))
 
 
 def signs_with_code(code: object) -> bool:
     """Whether this `eth_getCode` answer is that of a contract, which has no key of its own. A plain
-    account that lends itself a contract's code (EIP-7702) signs as ever."""
+    account that lends itself a contract's code (EIP-7702) signs and counts nonces as ever."""
     return isinstance(code, str) and code not in ("", "0x") and not code.startswith("0xef0100")
 
 

@@ -10,7 +10,7 @@ from datetime import UTC, datetime
 
 from django.utils.translation import gettext as _
 
-from accounts import links, money
+from accounts import links, money, selectors
 from accounts.facts import MAX_REFUNDS
 from accounts.models import Intent, State, User
 from ledger.models import Movement
@@ -150,6 +150,9 @@ def batches(positions: Iterable[Position], now: int) -> tuple[Batch, ...]:
     )
 
 
+_NOT_SENT = (State.PRECHECKED, State.BLOCKED, State.REJECTED)
+
+
 @dataclass(frozen=True)
 class Relocked:
     """Money that a collection of ours locked again and that is still cancellable as one part."""
@@ -167,11 +170,9 @@ class Relocked:
 
 
 def recent_collections(user: User) -> tuple[Intent, ...]:
-    """The person's latest `retrieve` transactions that were sent, newest first."""
-    sent = Intent.objects.filter(user=user, action="retrieve").exclude(
-        state__in=[State.DRAFT, State.PRECHECKED, State.BLOCKED, State.REJECTED]
-    )
-    return tuple(sent.select_related("user").order_by("-created_at")[:_RECENT])
+    """The person's latest `retrieve` transactions that a wallet got, newest first."""
+    kept = selectors.intents_of(user).filter(action="retrieve")
+    return tuple(kept.exclude(state__in=_NOT_SENT)[:_RECENT])
 
 
 def relocked(

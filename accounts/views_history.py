@@ -112,9 +112,6 @@ def spending(request: HttpRequest) -> HttpResponse:
     return render(request, "accounts/analytics.html", {"page": page})
 
 
-# --- files ---------------------------------------------------------------------------------------
-
-
 @require_GET
 @never_cache
 def waiting(request: HttpRequest) -> HttpResponse:
@@ -127,6 +124,9 @@ def waiting(request: HttpRequest) -> HttpResponse:
     if intent := selectors.next_waiting(user):
         follow.look(intent)
     return render(request, "accounts/waiting.html", {"count": selectors.waiting(user)})
+
+
+# --- files ---------------------------------------------------------------------------------------
 
 
 @require_GET

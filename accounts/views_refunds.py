@@ -58,7 +58,7 @@ def collect(request: HttpRequest) -> HttpResponse:
     for intent in collections:
         if intent.state in FOLLOWED:
             follow.look(intent)
-    current = next((i for i in collections if i.state in ("submitted", "included")), None)
+    current = next((i for i in collections if i.state in selectors.MOVING), None)
     wanted = [("retrieve", batch.params) for batch in left]
     waits = (one for one in selectors.under_way(user) if (one.action, one.params) in wanted)
     current = current or next((one for one in waits if shown.transaction(one).may_send), None)

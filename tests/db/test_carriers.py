@@ -10,7 +10,7 @@ import pytest
 from django.utils import timezone
 from eth_utils.address import to_checksum_address
 
-from accounts import carriers, intents, services
+from accounts import carriers, follow, intents, services
 from accounts.models import Intent, State, User
 from devnet import accounts as cast
 from devnet.client import Chain
@@ -86,6 +86,16 @@ def test_a_hash_that_only_the_wallet_knows_waits_for_its_owners(contracts: Contr
         Intent.objects.filter(pk=intent.pk).update(submitted_at=timezone.now() - age)
         assert looked(intent).state == state
         assert words in Intent.objects.get().reason
+
+
+def test_a_plain_account_with_borrowed_code_waits_for_nobody(contracts: Contracts) -> None:
+    """EIP-7702: it has a key and nonces of its own, and no other owners."""
+    intent = opened()
+    contracts.chain.rpc.call("anvil_setCode", SAFE, "0xef0100" + BOB.address[2:])
+    intents.submitted(intent, "0x" + "5a" * 32)
+    Intent.objects.filter(pk=intent.pk).update(submitted_at=timezone.now() - follow.LOST_AFTER * 2)
+    assert looked(intent).state == State.DROPPED
+    assert "no longer knows this transaction" in Intent.objects.get().reason
 
 
 def word(text: str) -> str:
