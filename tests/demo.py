@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import re
 import subprocess
@@ -64,6 +65,17 @@ class Demo:
 
     def tree(self) -> list[psutil.Process]:
         return list(psutil.Process(self.process.pid).children(recursive=True))
+
+    def child(self, word: str) -> psutil.Process:
+        """The one of its processes whose command has `word`, once it runs."""
+        deadline = time.monotonic() + 60
+        while time.monotonic() < deadline:
+            for one in self.tree():
+                with contextlib.suppress(psutil.NoSuchProcess):
+                    if word in one.cmdline():
+                        return one
+            time.sleep(0.02)
+        raise AssertionError(f"no {word} in:\n{self.text}")
 
     def end(self) -> None:
         if self.process.poll() is None:

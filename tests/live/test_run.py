@@ -262,6 +262,12 @@ python = sys.executable, "-c"
 follow = tree.spawn("follow", *python, "raise SystemExit(2)")
 reaped = f"import os, time\\nwhile os.path.exists('/proc/{follow.process.pid}'): time.sleep(0.05)"
 tree.wait(tree.spawn("seed", *python, reaped))
+crashed = tree.spawn("web", *python, "raise SystemExit('out of paper')")
+try:
+    tree.wait()
+except Stop as stop:
+    print(stop)
+    tree.children.remove(crashed)
 print("children", tree.children, flush=True)
 # What is raised here is lost, as it is in a finalizer.
 os.register_at_fork(after_in_parent=lambda: os.kill(os.getpid(), signal.SIGINT))
@@ -276,8 +282,8 @@ finally:
 """
 
 
-def test_neither_a_halted_follower_nor_ctrl_c_is_missed(tmp_path: Path) -> None:
-    """While something short is waited for, and while a process is being started."""
+def test_neither_a_halted_follower_nor_a_crash_nor_ctrl_c_is_missed(tmp_path: Path) -> None:
+    """While something short is waited for, for good, and while a process is being started."""
     said = subprocess.run(
         [sys.executable, "-c", WAITING, str(tmp_path)],
         env=clean_environment(PYTHONPATH=str(ROOT)),
@@ -287,6 +293,8 @@ def test_neither_a_halted_follower_nor_ctrl_c_is_missed(tmp_path: Path) -> None:
         check=False,
     )
     assert "follow stopped; the site goes on" in said.stdout, said.stderr
+    assert "web ended with exit code 1; everything stops" in said.stdout, said.stderr
+    assert "out of paper" in said.stdout
     assert said.stdout.splitlines()[-3:] == ["children []", "lost", "stopped 0"], said.stderr
 
 
