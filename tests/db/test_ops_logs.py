@@ -6,11 +6,10 @@ from __future__ import annotations
 import gzip
 import json
 import os
-import subprocess
-import sys
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from urllib.parse import quote
@@ -19,43 +18,10 @@ import brotli  # type: ignore[import-untyped]
 import pytest
 from django.db import connection
 
+from tests.db.failing_request import SECRETS
+from tests.forks import SITE
+
 pytestmark = pytest.mark.django_db(transaction=True)
-ROOT = Path(__file__).resolve().parents[2]
-PROMPT = "what my doctor said about the lump"
-SECRETS = (PROMPT, "app-sk-eyJhIjoxfHwweDEyMw", "s3ssion", "c00kie", "0x" + "cd" * 65)
-
-PROGRAM = f"""
-import logging, sys, types
-import django
-django.setup()
-from django.conf import settings
-from django.test import Client
-from django.urls import path
-
-log = logging.getLogger("inference.test")
-
-def fails(request, who):
-    prompt = request.POST["text"]
-    log.warning("asking with Bearer {SECRETS[1]}", extra={{"provider": "0x12", "prompt": [prompt]}})
-    raise ValueError(f"cannot send {{prompt!r}} with {SECRETS[1]} signed {SECRETS[4]}")
-
-urls = types.ModuleType("urls")
-import marketplace.urls
-urls.urlpatterns = [path("accounts/<str:who>/fail", fails), *marketplace.urls.urlpatterns]
-urls.handler500 = marketplace.urls.handler500
-sys.modules["urls"] = urls
-settings.ROOT_URLCONF = "urls"
-client = Client(raise_request_exception=False)
-client.cookies["sessionid"] = "{SECRETS[2]}"
-client.cookies["other"] = "{SECRETS[3]}"
-answer = client.post(
-    "/accounts/0xAl1ce/fail", {{"text": "{PROMPT}"}},
-    headers={{"Authorization": "Bearer {SECRETS[1]}", "X-Request-ID": "request-one"}},
-)
-print(answer.status_code, answer["X-Request-ID"])
-import sentry_sdk
-sentry_sdk.flush(10)
-"""
 
 
 @contextmanager
@@ -87,31 +53,37 @@ def ingest() -> Iterator[tuple[str, list[bytes]]]:
         thread.join()
 
 
-def run(**more: str) -> subprocess.CompletedProcess[str]:
+@dataclass(frozen=True)
+class Done:
+    """How the program ended, and what it said."""
+
+    returncode: int
+    stdout: str
+    stderr: str
+
+
+def run(tmp_path: Path, **more: str) -> Done:
     values = connection.settings_dict
     database = (
         f"postgresql://{values['USER']}@/{values['NAME']}?host={quote(values['HOST'], safe='')}"
     )
-    return subprocess.run(
-        [sys.executable, "-c", PROGRAM],
-        cwd=ROOT,
-        env={
-            **os.environ,
-            "DATABASE_URL": database,
-            "DJANGO_SETTINGS_MODULE": "marketplace.settings",
-            "ALLOWED_HOSTS": "testserver",
-            **more,
-        },
-        capture_output=True,
-        text=True,
-        timeout=120,
-        check=False,
-    )
+    env = {
+        **os.environ,
+        "DATABASE_URL": database,
+        "DJANGO_SETTINGS_MODULE": "marketplace.settings",
+        "ALLOWED_HOSTS": "testserver",
+        **more,
+    }
+    out, err = tmp_path / "out", tmp_path / "err"
+    with out.open("w") as stdout, err.open("w") as stderr:
+        process = SITE.start("tests.db.failing_request", env=env, stdout=stdout, stderr=stderr)
+        code = process.wait(120)
+    return Done(code, out.read_text(), err.read_text())
 
 
-def test_a_failure_is_told_without_anybodys_words() -> None:
+def test_a_failure_is_told_without_anybodys_words(tmp_path: Path) -> None:
     with ingest() as (dsn, came):
-        done = run(SENTRY_DSN=dsn, LOG_FORMAT="json")
+        done = run(tmp_path, SENTRY_DSN=dsn, LOG_FORMAT="json")
     assert done.stdout.split() == ["500", "request-one"], done.stderr
     # Sentry
     text = b"\n".join(came).decode()
@@ -132,11 +104,11 @@ def test_a_failure_is_told_without_anybodys_words() -> None:
         assert secret not in done.stderr, secret
 
 
-def test_without_a_dsn_nothing_leaves_and_a_wrong_one_stops_the_start() -> None:
+def test_without_a_dsn_nothing_leaves_and_a_wrong_one_stops_the_start(tmp_path: Path) -> None:
     with ingest() as (_, came):
-        done = run(SENTRY_DSN="", LOG_FORMAT="text")
+        done = run(tmp_path, SENTRY_DSN="", LOG_FORMAT="text")
     assert came == [] and done.stdout.split() == ["500", "request-one"], done.stderr
     assert "request-one" in done.stderr and SECRETS[1] not in done.stderr
-    wrong = run(SENTRY_DSN="http://s3cret-key")
+    wrong = run(tmp_path, SENTRY_DSN="http://s3cret-key")
     assert wrong.returncode != 0 and "SENTRY_DSN must look like" in wrong.stderr
     assert "s3cret-key" not in wrong.stderr
