@@ -51,13 +51,14 @@ _NO_EVIDENCE = {
 }
 
 
+DEVELOPED = gettext_noop("%(verdict)s (development evidence)")
+
+
 def label(overall: str) -> str:
     """A stored overall verdict in words."""
     word = overall.removeprefix(DEVELOPMENT)
     shown = _(_LABELS.get(word, word or "not checked"))
-    return (
-        _("%(verdict)s (development evidence)") % {"verdict": shown} if overall != word else shown
-    )
+    return _(DEVELOPED) % {"verdict": shown} if overall != word else shown
 
 
 def ago(age: timedelta) -> str:

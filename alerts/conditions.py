@@ -14,7 +14,7 @@ from typing import Any, TypeVar
 
 from django.db.models import Exists, OuterRef, QuerySet
 
-from accounts import links, money
+from accounts import links, money, trust
 from accounts.addresses import short
 from accounts.http import uuid_of
 from accounts.models import AccessToken, Watch
@@ -304,10 +304,13 @@ def verification(rules: Sequence[Rule], now: dt.datetime, now_unix: int) -> Foun
     }
 
 
+_STEPS = (("before", "from"), ("after", "to"))
+
+
 def finding_hit(row: Finding) -> Hit:
     known = row.verification_id is not None
     worse = row.detail if row.kind == Fact.REGRESSION else {}
-    steps = {"before": worse.get("from", ""), "after": worse.get("to", "")}
+    steps = {step: trust.label(str(worse.get(name, ""))) for step, name in _STEPS}
     return Hit(
         subject=f"finding:{row.pk}",
         occurrence=f"finding:{row.pk}",

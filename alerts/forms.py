@@ -65,9 +65,7 @@ def _amount(text: str) -> int:
     except ValueError as error:
         raise Problem("invalid_number", str(error)) from None
     if amount == 0:
-        raise Problem(
-            "invalid_number", _("A balance is never below 0."), _("Write an amount of 0G.")
-        )
+        raise Problem("invalid_number", _("The amount is zero."), _("Write an amount of 0G."))
     return amount
 
 

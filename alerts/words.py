@@ -8,7 +8,7 @@ import datetime as dt
 
 from django.utils.translation import gettext_noop as N_
 
-from accounts import stored_sentences
+from accounts import stored_sentences, trust
 from attestation.models import Fact
 from inference.models import Medium
 from moderation.fold import Action
@@ -148,4 +148,5 @@ def moment(at: dt.datetime) -> str:
 
 def translated(told: str) -> str:
     """A stored title, text or outcome of a delivery in the reader's language."""
-    return stored_sentences.translated(told, _SENTENCES, within=(YOUR_SERVICE, YOUR_MODEL))
+    within = (YOUR_SERVICE, YOUR_MODEL, trust.DEVELOPED)
+    return stored_sentences.translated(told, _SENTENCES, within=within)

@@ -230,7 +230,7 @@ def test_a_changed_lock_time_and_a_worse_verification(alice: User) -> None:
         service_name="inference-v1.0",
         subject="broker",
         opened_at=timezone.now() + dt.timedelta(seconds=1),
-        detail={"from": "pass", "to": "fail"},
+        detail={"from": "dev-pass", "to": "fail"},
     )
     Finding.objects.create(
         kind=Fact.URL_CHANGED,
@@ -243,6 +243,10 @@ def test_a_changed_lock_time_and_a_worse_verification(alice: User) -> None:
     assert services.sweep() == 3 and services.sweep() == 0
     assert {"Refunds of inference-v1.0 now wait 2 h"} < set(titles(alice))
     assert any("endpoint moved without a new acknow" in title for title in titles(alice))
+    worse = alice.notifications.get(text__startswith="It was").text
+    assert worse == "It was “verified (development evidence)” and is “failed”."
+    with translation.override("de"):
+        assert "„verifiziert (Entwicklungs" in words.translated(worse)
 
 
 def delivered_task(user: User) -> Task:
