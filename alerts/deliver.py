@@ -27,7 +27,7 @@ from django.utils.translation import ngettext
 
 from accounts import crypto
 from alerts import hooks, signing, telegram, unsubscribing, words
-from alerts.models import Attempt, Channels, Delivery, Format, Hook, Notification, State
+from alerts.models import CLAIM, Attempt, Channels, Delivery, Format, Hook, Notification, State
 from net.client import Client
 from net.errors import BadStatus, NetError
 from net.limits import Limits
@@ -36,8 +36,6 @@ log = logging.getLogger(__name__)
 
 #: Sent at once; the rest follows in the next round.
 BATCH = 50
-#: How long a delivery belongs to whoever took it up: longer than one try can last.
-CLAIM = dt.timedelta(seconds=90)
 #: A webhook that did nothing but fail for so long is switched off.
 PATIENCE = dt.timedelta(days=5)
 _LIMITS = Limits(connect=5, first_byte=15, between=10, total=20, max_bytes=1 << 20, max_redirects=0)
@@ -191,14 +189,14 @@ async def _post(client: Client, row: Delivery) -> Outcome:
         return Outcome(ok, status, said, int((time.monotonic() - started) * 1000))
 
     try:
-        secret = crypto.unseal(row.hook.sealed_secret)
+        held = row.hook.secrets(timezone.now())
     except crypto.Unreadable:
         return outcome(False, None, words.SECRET_LOST)
     headers = {
         "Content-Type": "application/json",
         "webhook-id": name,
         "webhook-timestamp": str(stamp),
-        "webhook-signature": signing.signature(secret, name, stamp, body),
+        "webhook-signature": " ".join(signing.signature(one, name, stamp, body) for one in held),
     }
     try:
         async with client.open(
@@ -216,8 +214,7 @@ def _text(body: bytes) -> str:
 
 
 def try_now(row: Delivery) -> None:
-    """Let a message that waits for its next try go at once, in place of its last try. What is being
-    tried (`CLAIM`) is left alone."""
+    """Let a message that waits for its next try go at once, in place of its last try."""
     if not row.can_hurry:
         return
     now = timezone.now()

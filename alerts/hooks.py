@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import datetime as dt
+
 from django.conf import settings
 from django.db import transaction
 from django.utils import timezone
@@ -17,6 +19,8 @@ from net.addresses import Policy
 from net.errors import NetError
 
 MOST = 5
+#: A replaced secret goes on for so long, and so many of them.
+OVERLAP, MOST_REPLACED = dt.timedelta(hours=24), 3
 #: What may be POSTed to an address; a chat with the site's bot is connected (`alerts.telegram`).
 FORMATS = (Format.SIGNED, Format.SLACK, Format.DISCORD)
 _LONGEST = 500
@@ -80,11 +84,23 @@ def delete(hook: Hook) -> None:
 
 
 def renew_secret(hook: Hook) -> str:
-    """A new secret, valid from now; the old one signs nothing any more. What is kept of a chat with
-    the bot is its number, which stays."""
-    secret = signing.new_secret()
-    others = Hook.objects.exclude(format=Format.TELEGRAM)
-    others.filter(pk=hook.pk).update(sealed_secret=crypto.seal(secret))
+    """A new secret. The one of before signs as well for OVERLAP, so that no receiver stops, and so
+    do those that it replaced a moment ago: a click may be two. What is kept of a chat with the bot
+    is its number, which stays. Refreshes `hook`. Raises Problem where there is none any more."""
+    secret, now = signing.new_secret(), timezone.now()
+    with transaction.atomic():
+        others = Hook.objects.select_for_update().exclude(format=Format.TELEGRAM)
+        row = others.filter(pk=hook.pk).first()
+        if row is None:
+            raise Problem("no_such_hook", _("There is no such webhook."), status=404)
+        try:
+            before = row.secrets(now)[:MOST_REPLACED]
+        except crypto.Unreadable:
+            before = []  # which signs nothing already
+        row.sealed_secret, row.replaced_until = crypto.seal(secret), now + OVERLAP
+        row.sealed_replaced = crypto.seal(" ".join(before))
+        row.save(update_fields=["sealed_secret", "sealed_replaced", "replaced_until"])
+    hook.refresh_from_db()
     return secret
 
 

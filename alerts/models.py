@@ -8,16 +8,22 @@ from __future__ import annotations
 
 import secrets
 import uuid
+from datetime import datetime, timedelta
 from typing import ClassVar
 
 from django.db import models
 from django.db.models import Q
+from django.utils import timezone
 from django.utils.translation import gettext_noop
 
+from accounts import crypto
 from accounts.crypto import SealedField
 from accounts.models import User
 from alerts.kinds import Kind
 from chain.fields import AddressField, NeuronField
+
+#: How long a delivery belongs to whoever took it up: longer than one try can last.
+CLAIM = timedelta(seconds=90)
 
 
 def _token() -> str:
@@ -64,6 +70,13 @@ class Hook(models.Model):
     sealed_secret = SealedField(
         help_text="`whsec_…`, of Telegram the chat’s number: encrypted with FIELD_KEYS"
     )
+    sealed_replaced = SealedField(
+        default="",
+        db_default="",
+        blank=True,
+        help_text="secrets of before, a space between: they sign as well until `replaced_until`",
+    )
+    replaced_until = models.DateTimeField(null=True)
     enabled = models.BooleanField(default=True)
     disabled_why = models.TextField(default="", blank=True)
     created_at = models.DateTimeField()
@@ -76,6 +89,15 @@ class Hook(models.Model):
 
     def __str__(self) -> str:
         return f"hook of {self.user_id}"
+
+    def overlaps(self, now: datetime) -> bool:
+        """Whether replaced secrets sign, too."""
+        return self.replaced_until is not None and self.replaced_until > now
+
+    def secrets(self, now: datetime) -> list[str]:
+        """What a POST is signed with, the newest first. Raises `crypto.Unreadable`."""
+        sealed = (self.sealed_secret, self.sealed_replaced if self.overlaps(now) else "")
+        return " ".join(crypto.unseal(text) for text in sealed if text).split()
 
 
 class Rule(models.Model):
@@ -188,9 +210,10 @@ class Delivery(models.Model):
     @property
     def can_hurry(self) -> bool:
         """Whether it waits for a try that its owner may ask for now: not the bot's, which was asked
-        to wait."""
+        to wait, nor one that is under way or near."""
         open_ = self.hook is not None and self.hook.enabled and self.hook.format != Format.TELEGRAM
-        return open_ and self.state == State.WAITING and self.tried > 0
+        waits = self.state == State.WAITING and self.due_at > timezone.now() + CLAIM
+        return open_ and waits and self.tried > 0
 
 
 class Attempt(models.Model):

@@ -120,11 +120,12 @@ class AlertsPage:
 
 @dataclass(frozen=True)
 class HookPage:
-    """`secret` only right after it was made."""
+    """`secret` only right after it was made; `overlaps`: one of before signs as well."""
 
     hook: Hook
     deliveries: tuple[Delivery, ...]
     secret: str = ""
+    overlaps: bool = False
     tabs: tuple[Link, ...] = field(default_factory=lambda: tabs("/account/alerts"))
 
     @property

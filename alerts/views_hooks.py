@@ -7,6 +7,7 @@ import uuid
 from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
 from django.shortcuts import get_object_or_404, render
 from django.urls import reverse
+from django.utils import timezone
 from django.utils.translation import gettext as _
 from django.utils.translation import gettext_noop
 from django.views.decorators.cache import never_cache
@@ -53,7 +54,9 @@ def _hook(request: HttpRequest, hook_id: uuid.UUID) -> Hook:
 def _shown(request: HttpRequest, hook: Hook, secret: str = "") -> HttpResponse:
     rows = tuple(selectors.deliveries(hook.user, hook))
     # A chat checks no signature: there is nothing to keep.
-    page = pages.HookPage(hook, rows, secret if hook.format == Format.SIGNED else "")
+    signs = hook.format == Format.SIGNED
+    overlaps = signs and hook.overlaps(timezone.now())
+    page = pages.HookPage(hook, rows, secret if signs else "", overlaps)
     return render(request, "alerts/hook.html", {"page": page})
 
 

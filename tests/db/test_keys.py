@@ -192,8 +192,9 @@ def test_what_is_replaced_while_keys_are_turned_over_stays_replaced(settings: An
         return crypto.rotate()
 
     new: list[str] = []
-    assert rotated(lambda: new.append(hooks.renew_secret(hook))) == (0, 0)
+    assert rotated(lambda: new.append(hooks.renew_secret(hook))) == (1, 0), "the one it replaced"
     hook.refresh_from_db()
+    assert crypto.unseal(hook.sealed_replaced) == "old"
     assert crypto.unseal(hook.sealed_secret) == new[0]
     hook.delete()
     account = PasswordAccount.objects.create(user=user, name="rosa", secret_sealed=old)
