@@ -70,17 +70,19 @@ def send_due(now: dt.datetime | None = None) -> int:
 
 def _claim(now: dt.datetime, *, hooks: bool) -> list[Delivery]:
     """Deliveries that are ours alone until `CLAIM` has passed. Of webhooks everybody's first, then
-    everybody's second: whoever has many, and slow ones, keeps nobody else waiting. (One person's
-    mails are one.)
+    everybody's second: whoever has many, and slow ones, keeps nobody else waiting. Of mails all of
+    so many persons: what is due for one is one mail.
     """
     due = Delivery.objects.filter(state=State.WAITING, due_at__lte=now, hook__isnull=not hooks)
     with transaction.atomic():
-        wanted = due.order_by("due_at")
         if hooks:
             own = Window(RowNumber(), partition_by="user_id", order_by=["due_at", "pk"])
             turns = due.annotate(own=own).order_by("own", "due_at").values_list("pk", flat=True)
             wanted = due.filter(pk__in=list(turns[:BATCH]))
-        rows = list(wanted.select_for_update(skip_locked=True)[:BATCH])
+        else:
+            readers = due.order_by("due_at", "user_id").values_list("user_id", flat=True)
+            wanted = due.filter(user__in=set(readers[:BATCH]))
+        rows = list(wanted.order_by("due_at").select_for_update(skip_locked=True))
         Delivery.objects.filter(pk__in=[row.pk for row in rows]).update(due_at=now + CLAIM)
     ids = [row.pk for row in rows]
     return list(Delivery.objects.filter(pk__in=ids).select_related("hook", "notification", "user"))

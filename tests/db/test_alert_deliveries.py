@@ -353,6 +353,26 @@ def test_a_mail_that_another_worker_took_up_meanwhile_is_sent_once(
     assert set(Delivery.objects.values_list("state", flat=True)) == {State.SENT}
 
 
+def test_all_that_is_due_for_one_person_is_one_mail(
+    alice: User, settings: Any, mailoutbox: list[Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A daily digest is due for everybody at the same moment, more rows than one round takes."""
+    settings.EMAIL_HOST = "127.0.0.1"
+    monkeypatch.setattr(deliver, "BATCH", 4)
+    factories.mails_due(3)
+    now = timezone.now()
+    for _more in range(2):
+        Delivery.objects.bulk_create(
+            Delivery(user=user, created_at=now, due_at=now)
+            for user in User.objects.filter(alert_channels__email_verified_at__isnull=False)
+        )
+    Delivery.objects.update(due_at=now)
+    while deliver.send_due():
+        pass
+    assert sorted(letter.to[0][0] for letter in mailoutbox) == ["0", "1", "2"]
+    assert Attempt.objects.count() == 9
+
+
 def test_the_secret_needs_a_fresh_signature_and_is_shown_once(
     alice: User, receiver: Receiver
 ) -> None:
