@@ -75,12 +75,12 @@ def archive(data: bytes) -> tuple[Checked | None, ...]:
             for name in filter(_FACTS.fullmatch, members.names):
                 given = strictjson.loads(members.read(name), FILE)
                 requests = requests_of(given)
-                found += _of_archive(given, requests, members, known) if requests else ()
-                if len(found) > MAX_ANSWERS:
+                if len(found) + len(requests) > MAX_ANSWERS:  # before any of them is judged
                     raise Unusable(
                         _("An archive of more than %(max_answers)s requests.")
                         % {"max_answers": f"{MAX_ANSWERS:,}"}
                     )
+                found += _of_archive(given, requests, members, known) if requests else ()
     except Unusable:
         raise
     except BadAnswer as error:
@@ -101,7 +101,7 @@ def _of_archive(
     for file in files if isinstance(files, list) else ():
         name = file.get("name") if isinstance(file, dict) else None
         if isinstance(name, str) and name in members.names:
-            really[str(file.get("sha256"))] = hashlib.sha256(members.read(name)).hexdigest()
+            really[str(file.get("sha256"))] = members.sha256(name)
     found: list[Checked | None] = []
     for request in requests:
         said = _hash(request.get("response_sha256")).split(",")
@@ -122,9 +122,10 @@ class _Members:
                 _("An archive of more than %(max_members)s files.")
                 % {"max_members": f"{MAX_MEMBERS:,}"}
             )
-        self.names = [info.filename for info in infos]
+        self.names = dict.fromkeys(info.filename for info in infos)
         self._opened = opened
         self._room = MAX_UNPACKED
+        self._hashes: dict[str, str] = {}
 
     def read(self, name: str) -> bytes:
         with self._opened.open(name) as stream:
@@ -136,6 +137,12 @@ class _Members:
                 % {"max_unpacked": MAX_UNPACKED >> 20}
             )
         return data
+
+    def sha256(self, name: str) -> str:
+        """Of a file that may be named any number of times."""
+        if name not in self._hashes:
+            self._hashes[name] = hashlib.sha256(self.read(name)).hexdigest()
+        return self._hashes[name]
 
 
 def requests_of(given: object) -> list[Mapping[str, Any]]:

@@ -17,7 +17,9 @@ from typing import Any
 import pytest
 from django.core.cache import cache
 from django.core.files.uploadedfile import SimpleUploadedFile
+from django.db import connection
 from django.test import Client
+from django.test.utils import CaptureQueriesContext
 from eth_account import Account
 
 from attestation.models import Document, Verification
@@ -282,7 +284,9 @@ def test_files_of_hashes_are_judged_and_nothing_of_them_is_kept(client: Client) 
     assert not Verification.objects.exists() and not Document.objects.exists()
 
 
-def test_the_pictures_of_an_archive_count_by_their_own_bytes(client: Client) -> None:
+def test_the_pictures_of_an_archive_count_by_their_own_bytes(
+    client: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
     facts = {
         "wish": {},
         "files": [{"name": "fox.png", "sha256": proof()["response_sha256"], "seed": 1}],
@@ -313,6 +317,22 @@ def test_the_pictures_of_an_archive_count_by_their_own_bytes(client: Client) -> 
     facts["files"] = [{"name": "fox.png", "sha256": proof()["response_sha256"]}]
     assert "become more than 64 MB" in told(fox=bytes(proofs.MAX_UNPACKED + 1))
     assert "cannot be read" in told(**{"1234567": b"{"})
+    # Each file is read once, however often it is named; of too many requests none is looked at.
+    opened: list[object] = []
+    real = zipfile.ZipFile.open
+
+    def reading(self: zipfile.ZipFile, name: Any, mode: Any = "r", **more: Any) -> Any:
+        opened.extend([name] if mode == "r" else [])
+        return real(self, name, mode, **more)
+
+    monkeypatch.setattr(zipfile.ZipFile, "open", reading)
+    facts["files"] = [{"name": "fox.png", "sha256": str(n)} for n in range(1000)]
+    assert mark(told()) == ["Hashes signed, bytes not brought"]
+    assert opened == ["01234567.json", "fox.png"]
+    facts["requests"] = [proof(provider=factories.address(str(n))) for n in range(1001)]
+    with CaptureQueriesContext(connection) as asked:
+        assert "more than 1,000 requests" in told()
+    assert len(asked) < 20
     assert not Document.objects.exists() and not Verification.objects.exists()
 
 
