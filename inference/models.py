@@ -16,6 +16,7 @@ from accounts.crypto import SealedField
 from accounts.models import AccessToken, User
 from chain.fields import AddressField, NeuronField
 from inference import seals, tools, words
+from inference.errors import BadPrompt
 from inference.media.models import File as File
 from inference.media.models import Job as Job
 from inference.options import Options
@@ -100,7 +101,7 @@ class Chat(models.Model):
         """How the last question was asked; the defaults where that cannot be read."""
         try:
             return Options.of(orjson.loads(self.box.open("options", self.options_sealed) or b"{}"))
-        except (seals.Unreadable, ValueError):
+        except (seals.Unreadable, ValueError, BadPrompt):
             return Options()
 
 

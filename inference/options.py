@@ -32,6 +32,8 @@ MAX_TOOLS_CHARS = 16_000
 #: Ways to choose a function; any other choice names one of them.
 CHOICES = ("auto", "none", "required")
 _MOST_SEED = 2**53 - 1
+#: Of a decimal number as it is written, its point included.
+_MOST_DIGITS = 8
 _SCHEMA_SHAPE = JsonLimits(max_depth=24, max_bytes=4 * MAX_SCHEMA_CHARS)
 _TOOLS_SHAPE = JsonLimits(max_depth=28, max_bytes=4 * MAX_TOOLS_CHARS)
 
@@ -257,9 +259,15 @@ def _number(value: object, what: str, most: int) -> str:
         number = Decimal(text)
     except InvalidOperation:
         raise rule from None
-    if len(text) > 8 or not number.is_finite() or not 0 <= number <= most:
+    if len(text) > _MOST_DIGITS or not number.is_finite() or not 0 <= number <= most:
         raise rule
-    return format(number.normalize(), "f")
+    # Few letters can stand for many digits (1e-99999); as it is stored it must be good again.
+    if number and number.adjusted() < -_MOST_DIGITS:
+        raise rule
+    plain = format(number.normalize(), "f")
+    if len(plain) > _MOST_DIGITS:
+        raise rule
+    return plain
 
 
 def ticked(value: object) -> bool:

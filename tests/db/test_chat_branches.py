@@ -177,6 +177,12 @@ def test_settings_are_sent_kept_and_checked(chat: Chat) -> None:
         "json_schema": wanted,
     }
     assert Options.of(shaped.stored()) == shaped and shaped.wire(("seed",)) == {}
+    # What was stored under other rules takes no page with it.
+    newest = Chat.objects.get(pk=chat.pk)
+    sealed = newest.box.seal("options", b'{"temperature": "0.0000001"}')
+    Chat.objects.filter(pk=chat.pk).update(options_sealed=sealed)
+    assert Chat.objects.get(pk=chat.pk).options == Options()
+    assert alice().get("/playground/chat").status_code == 200
 
 
 @pytest.mark.parametrize(
@@ -184,7 +190,8 @@ def test_settings_are_sent_kept_and_checked(chat: Chat) -> None:
     [
         {"temperature": "2.1"}, {"temperature": "-0.1"}, {"temperature": "nan"},
         {"temperature": "1e400"}, {"temperature": True}, {"temperature": []},
-        {"temperature": "0,7"}, {"top_p": "1.01"}, {"max_tokens": "0"}, {"max_tokens": "1.5"},
+        {"temperature": "0,7"}, {"temperature": "1e-7"}, {"temperature": "1e-99999"},
+        {"top_p": "1.01"}, {"max_tokens": "0"}, {"max_tokens": "1.5"},
         {"max_tokens": str(MOST_TOKENS + 1)}, {"max_tokens": "٣"}, {"seed": "-1"},
         {"seed": 2**53}, {"seed": True}, {"stop": ["a"] * 5}, {"stop": ["x" * 65]},
         {"stop": {"a": 1}}, {"system": "x" * 8001}, {"system": 5}, {"schema": "[1]"},
