@@ -11,11 +11,12 @@ from __future__ import annotations
 import base64
 import hashlib
 import zlib
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict
 from typing import Any
 
 import orjson
+from django.db.models import QuerySet
 from django.utils import timezone
 
 from inference import attachments
@@ -33,16 +34,8 @@ HOW = (
 )
 
 
-def document(chat: Chat) -> bytes:
-    """The JSON file, every branch of the conversation included, oldest turn first."""
-    rows = chat.turns.order_by("pk")
-    shown = attachments.of_turns(chat, list(rows.values_list("pk", flat=True)))
-    turns: list[dict[str, Any]] = []
-    before = b""
-    for turn in rows.iterator(chunk_size=20):
-        request = bytes_of(turn, "request")
-        turns.append(entry(turn, shown.get(turn.pk, ()), request, before))
-        before = request or b""
+def document(chat: Chat) -> Iterator[bytes]:
+    """The JSON file in pieces, every branch of the conversation included, oldest turn first."""
     made = {
         "format": FORMAT,
         "version": VERSION,
@@ -51,9 +44,27 @@ def document(chat: Chat) -> bytes:
         "owner": chat.owner.address,
         "exported_at": timezone.now().isoformat(),
         "current": chat.leaf_id,
-        "turns": turns,
     }
-    return orjson.dumps(made, option=orjson.OPT_INDENT_2)
+    yield orjson.dumps(made, option=orjson.OPT_INDENT_2).removesuffix(b"\n}") + b',\n  "turns": ['
+    numbers = list(chat.turns.order_by("pk").values_list("pk", flat=True))
+    shown = attachments.of_turns(chat, numbers)
+    before, comma = b"", b""
+    for turn in _one_by_one(chat.turns.all(), numbers):
+        request = bytes_of(turn, "request")
+        said = entry(turn, shown.get(turn.pk, ()), request, before)
+        yield comma + b"\n" + orjson.dumps(said, option=orjson.OPT_INDENT_2)
+        before, comma = request or b"", b","
+    yield b"\n  ]\n}"
+
+
+def _one_by_one(rows: QuerySet[Turn], numbers: Iterable[int]) -> Iterator[Turn]:
+    """Those of the turns that are there still. One has up to ten megabytes, and a conversation a
+    thousand; no cursor outlives what a reader takes in one piece.
+    """
+    for number in numbers:
+        turn = rows.filter(pk=number).first()
+        if turn is not None:
+            yield turn
 
 
 def entry(
@@ -122,16 +133,15 @@ def entry(
     }
 
 
-def markdown(chat: Chat) -> str:
-    """The shown branch as Markdown, with model, cost, verdict, hashes and signature under each
-    answer.
+def markdown(chat: Chat) -> Iterator[bytes]:
+    """The shown branch as Markdown in pieces, with model, cost, verdict, hashes and signature under
+    each answer.
     """
     path = tree_of(chat).path(chat.leaf_id)
-    turns = {turn.pk: turn for turn in chat.turns.filter(pk__in=path)}
-    parts = [f"# {chat.title or 'Conversation'}\n"]
     shown = attachments.of_turns(chat, path)
-    parts += [_section(turns[pk], shown.get(pk, ())) for pk in path if pk in turns]
-    return "\n".join(parts)
+    yield f"# {chat.title or 'Conversation'}\n".encode("utf-8", "replace")
+    for turn in _one_by_one(chat.turns.defer("request_sealed", "response_sealed"), path):
+        yield b"\n" + _section(turn, shown.get(turn.pk, ())).encode("utf-8", "replace")
 
 
 def _section(turn: Turn, pictures: Sequence[File]) -> str:

@@ -36,9 +36,9 @@ def _words(user: User, archive: Archive) -> None:
     for chat in chats.filter(session_key="").order_by("pk").iterator():
         folder = f"conversations/{chat.medium}/{chat.pk}"
         if chat.medium != Medium.RELAY:  # programs' requests are rows without words
-            archive.stream(f"{folder}.json", [export.document(chat)])
+            archive.stream(f"{folder}.json", export.document(chat))
         if chat.medium == Medium.CHAT:
-            archive.stream(f"{folder}.md", [export.markdown(chat).encode("utf-8", "replace")])
+            archive.stream(f"{folder}.md", export.markdown(chat))
         for file in chat.files.order_by("pk").iterator(chunk_size=1):
             try:
                 data = file.data

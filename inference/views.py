@@ -4,7 +4,7 @@ does asking (by form).
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any, TypeVar
 from urllib.parse import urlsplit
 from uuid import UUID, uuid4
@@ -19,6 +19,7 @@ from django.http import (
     HttpResponseRedirect,
     JsonResponse,
     QueryDict,
+    StreamingHttpResponse,
 )
 from django.shortcuts import render
 from django.urls import Resolver404, resolve, reverse
@@ -26,7 +27,7 @@ from django.utils.translation import gettext as _
 from django.views.decorators.cache import never_cache
 from django.views.decorators.http import require_GET, require_POST
 
-from accounts.http import NotSignedIn, uuid_of
+from accounts.http import NotSignedIn, in_pieces, uuid_of
 from accounts.models import User
 from inference import access, attachments, conversations, estimates, opening, readiness, selectors
 from inference.errors import BadPrompt, ChatError, SignerChanged
@@ -261,6 +262,14 @@ def as_file(made: bytes, kind: str, name: str) -> HttpResponse:
     """An answer that is saved under a name."""
     headers = {"Content-Disposition": f'attachment; filename="{name}"'}
     return HttpResponse(made, content_type=kind, headers=headers)
+
+
+def as_streamed_file(
+    request: HttpRequest, parts: Iterator[bytes], kind: str, name: str
+) -> StreamingHttpResponse:
+    """The same, of what is too large to be whole in memory."""
+    headers = {"Content-Disposition": f'attachment; filename="{name}"'}
+    return StreamingHttpResponse(in_pieces(request, parts), content_type=kind, headers=headers)
 
 
 def user_of(request: HttpRequest) -> User | None:

@@ -4,7 +4,12 @@ from __future__ import annotations
 
 from uuid import UUID
 
-from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
+from django.http import (
+    HttpRequest,
+    HttpResponse,
+    HttpResponseRedirect,
+    StreamingHttpResponse,
+)
 from django.shortcuts import render
 from django.urls import reverse
 from django.utils.text import slugify
@@ -17,7 +22,7 @@ from accounts.models import User
 from inference import conversations, export, selectors
 from inference.errors import ChatError
 from inference.models import Chat
-from inference.views import as_file, chat_of, deleted_of, visit_of
+from inference.views import as_streamed_file, chat_of, deleted_of, visit_of
 
 
 @require_POST
@@ -51,7 +56,7 @@ def undo(request: HttpRequest, chat: UUID) -> HttpResponse:
 
 @never_cache
 @require_GET
-def download(request: HttpRequest, chat: UUID, form: str) -> HttpResponse:
+def download(request: HttpRequest, chat: UUID, form: str) -> HttpResponse | StreamingHttpResponse:
     """The whole conversation as `json` (every byte, hash and signature) or `md` (to read).
     Needs a fresh signature. Raises TooMany.
     """
@@ -59,9 +64,10 @@ def download(request: HttpRequest, chat: UUID, form: str) -> HttpResponse:
     user = taker(request, _("Conversation as a file"), reverse("inference:chat", args=[chat]))
     if not isinstance(user, User):
         return user
-    made = export.document(found) if form == "json" else export.markdown(found).encode()
+    made = export.document(found) if form == "json" else export.markdown(found)
     kind = "application/json" if form == "json" else "text/markdown; charset=utf-8"
-    return as_file(made, kind, f"{slugify(found.title)[:40] or 'conversation'}.{form}")
+    name = f"{slugify(found.title)[:40] or 'conversation'}.{form}"
+    return as_streamed_file(request, made, kind, name)
 
 
 def _page(request: HttpRequest, chat: Chat, error: ChatError) -> HttpResponse:

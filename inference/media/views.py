@@ -22,7 +22,7 @@ from django.utils.translation import gettext as _
 from django.views.decorators.cache import never_cache
 from django.views.decorators.http import require_GET, require_POST
 
-from accounts.http import in_pieces, number_of, taker, uuid_of
+from accounts.http import number_of, taker, uuid_of
 from accounts.models import User
 from inference import seals
 from inference.errors import BadPrompt, ChatError
@@ -34,7 +34,7 @@ from inference.media.pictures import Wish
 from inference.media.uploads import Picture
 from inference.models import Medium
 from inference.selectors import Visit
-from inference.views import refusal, session_of, user_of, visit_of
+from inference.views import as_streamed_file, refusal, session_of, user_of, visit_of
 from ledger import selectors as ledger
 
 #: A picture is only ever shown as the picture it was found to be, and can do nothing else.
@@ -180,7 +180,5 @@ def everything(request: HttpRequest) -> HttpResponse | StreamingHttpResponse:
     user = taker(request, _("Pictures as a file"), reverse("inference:images"))
     if not isinstance(user, User):
         return user
-    parts = in_pieces(request, archive.pictures(user, session_of(request)))
-    answer = StreamingHttpResponse(parts, content_type="application/zip")
-    answer["Content-Disposition"] = 'attachment; filename="pictures.zip"'
-    return answer
+    made = archive.pictures(user, session_of(request))
+    return as_streamed_file(request, made, "application/zip", "pictures.zip")

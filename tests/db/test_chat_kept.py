@@ -20,6 +20,7 @@ from django.conf import settings as site
 from django.core.management import call_command
 from django.db import connection
 from django.db.migrations.executor import MigrationExecutor
+from django.http import StreamingHttpResponse
 from django.test import Client
 from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
@@ -121,7 +122,7 @@ def test_a_new_field_key_takes_over_and_a_lost_one_takes_no_page_down(
                  f"/playground/chat/{chat.pk}.md", "/playground/chat?q=question",
                  "/playground/requests"):  # fmt: skip
         page = alice.get(path)
-        assert page.status_code == 200 and "The answer" not in page.content.decode(), path
+        assert page.status_code == 200 and "The answer" not in page.getvalue().decode(), path
     assert seals.LOST in alice.get(f"/playground/chat/{chat.pk}").content.decode()
     chat.refresh_from_db()
     assert crypto.rotate() == (0, 2), "the conversation's and the provider's"
@@ -141,7 +142,7 @@ def test_a_question_that_never_left_has_no_verdict(chat: Chat) -> None:
     for verdict, listed in (("not_comparable", 0), ("altered", 1)):
         page = alice.get("/playground/requests", {"verdict": verdict}).content.decode()
         assert page.count('data-testid="request-row"') == listed
-    exported = alice.get(f"/playground/chat/{chat.pk}.md").content.decode()
+    exported = alice.get(f"/playground/chat/{chat.pk}.md").getvalue().decode()
     assert "Nobody hears" in exported and "None in" not in exported
     # It went through the relay, which waits longer, and nobody charges for it.
     Turn.objects.filter(pk=never).update(
@@ -319,16 +320,21 @@ async def test_an_export_proves_itself_without_us_however_long(tmp_path: Path) -
         stale = await in_db(alice.get)(f"/playground/chat/{chat.pk}.json")
         await in_db(prove)(alice, 0)
         answer = await in_db(alice.get)(f"/playground/chat/{chat.pk}.json")
-        text = (await in_db(alice.get)(f"/playground/chat/{chat.pk}.md")).content.decode()
-        checked = await in_db(answers.conversation)(answer.content)
+        # a thousand answers of ten megabytes are nowhere whole: one at a time is read and sent
+        assert isinstance(answer, StreamingHttpResponse)
+        pieces = await in_db(list)(answer.streaming_content)
+        assert [piece.count(b'"request_packed": ') for piece in pieces] == [0, *[1] * 6, 0]
+        content = b"".join(pieces)
+        text = (await in_db(alice.get)(f"/playground/chat/{chat.pk}.md")).getvalue().decode()
+        checked = await in_db(answers.conversation)(content)
         refused = await in_db(alice.post)("/verify", {"text": text})
     assert refused.status_code == 400 and "which is for reading" in refused.content.decode()
     assert stale.status_code == 403 and b"step-up" in stale.content
     assert SECRET.encode() not in stale.content
     assert "attachment" in answer["Content-Disposition"]
-    said = printed(answer.content, tmp_path)
+    said = printed(content, tmp_path)
     assert said.count(" True\n") == 12 and said.count(" signed: True\n") == 6, said
-    exported = json.loads(answer.content)
+    exported = json.loads(content)
     assert len(exported["turns"]) == len(checked) == 6
     assert {one.verdict for one in checked} == {"verified"}
     for item, (request, response) in zip(
@@ -347,7 +353,7 @@ async def test_an_export_proves_itself_without_us_however_long(tmp_path: Path) -
         len(item["request_packed"]) + len(item["response_packed"]) for item in exported["turns"]
     ]
     assert max(sizes[1:]) < 2 * min(sizes[1:])  # a question does not repeat all before it
-    assert "app-sk" not in answer.content.decode()
+    assert "app-sk" not in content.decode()
     assert SECRET in text and "One two `three`" in text and item["response_sha256"] in text
 
 

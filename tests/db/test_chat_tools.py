@@ -269,10 +269,10 @@ def test_calls_are_found_exported_shared_and_bounded_by_the_estimate(chat: Chat)
     for words in ("get_weather", "bonn", "4 DEGREES"):
         assert len(search.search(chat.owner, None, words)[0]) == 1, words
     assert not search.search(chat.owner, None, "result of")[0], "words of this site"
-    exported = json.loads(export.document(chat))["turns"]
+    exported = json.loads(b"".join(export.document(chat)))["turns"]
     assert exported[0]["calls"] == [{"id": "id-0", "name": "get_weather", "arguments": TOWN}]
     assert exported[1]["results"][0]["content"] == "4 degrees\n```"
-    text = export.markdown(chat)
+    text = b"".join(export.markdown(chat)).decode()
     assert "Calls `get_weather`:\n\n    {\n" in text
     assert "> Result of get_weather:\n> \n>     4 degrees\n>     ```" in text
     assert TOWN in json.loads(inspector.page(given).request.text)["messages"][1]["tool_calls"][0][
