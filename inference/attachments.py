@@ -121,9 +121,11 @@ def _not_there() -> BadPrompt:
 
 
 def attach(turn: Turn, files: Sequence[File]) -> None:
-    """Make them the question's: unsent ones as they are, another version's as copies. Raises
-    BadPrompt where one went meanwhile, with a question of another device: its row would show none
-    of what it sends."""
+    """Make them the question's: unsent ones as they are, another version's as copies, for which
+    there must be room; the owner's row is held. Raises BadPrompt, also where one went meanwhile,
+    with a question of another device: its row would show none of what it sends."""
+    if copied := sum(file.size for file in files if file.turn_id is not None):
+        quota.require(turn.chat.owner, copied)
     for number, file in enumerate(files):
         if file.turn_id is None:
             free = File.objects.filter(pk=file.pk, turn=None)

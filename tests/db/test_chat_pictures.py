@@ -32,6 +32,7 @@ from inference import (
     services,
 )
 from inference.errors import BadPrompt
+from inference.media import quota
 from inference.media.models import File
 from inference.models import Chat, State, Turn
 from inference.options import Options
@@ -167,7 +168,7 @@ def test_sent_in_parts_kept_encrypted_and_billed_by_size(chat: Chat) -> None:
 
 
 @pytest.mark.django_db
-def test_pictures_follow_versions_and_the_conversation(chat: Chat) -> None:
+def test_pictures_follow_versions_and_the_conversation(chat: Chat, settings: Any) -> None:
     declare()
     kept = [attachments.keep(chat, drawing(), f"{i}.png") for i in range(3)]
     first = opening.open_turn(
@@ -180,6 +181,12 @@ def test_pictures_follow_versions_and_the_conversation(chat: Chat) -> None:
     assert len(sent(again)[0]["content"]) == 4
     assert File.objects.filter(turn=again).count() == File.objects.filter(turn=first).count() == 3
     end(again)
+    # another version keeps pictures of its own, which count like all others
+    enough, settings.MEDIA_QUOTA = settings.MEDIA_QUOTA, quota.used(chat.owner) + 1
+    with pytest.raises(BadPrompt, match="Delete some first"):
+        opening.open_turn(chat, "", process="p", again=first)
+    assert Turn.objects.count() == 2
+    settings.MEDIA_QUOTA = enough
     new = [attachments.keep(chat, drawing(), "n.png").pk for _ in range(2)]
     second = opening.open_turn(chat, "Two", process="p", pictures=tuple(new)).turn
     before, _, now = sent(second)
