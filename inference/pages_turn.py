@@ -16,6 +16,7 @@ from inference.branches import Place
 from inference.formulas import Room
 from inference.media.models import File
 from inference.models import FeeKind, State, Turn, Verdict
+from inference.timings import SHORTEST_MS
 from inference.tools import ToolResult
 from inference.words import Explanation
 from probes.templatetags.health import seconds
@@ -254,14 +255,10 @@ def _names(turn: Turn) -> str:
     return ", ".join(result.name for result in turn.results)
 
 
-#: An answer that came within fewer was sent as one piece, which does not tell how it was written.
-_SHORTEST_MS = 100
-
-
 def _speed(turn: Turn) -> int | None:
-    """Whole tokens per second after the first one; None where it cannot be known."""
+    """Whole tokens per second from the first one on; None where it cannot be known."""
     writing = turn.total_ms - turn.first_token_ms
-    if not turn.completion_tokens or not turn.first_token_ms or writing < _SHORTEST_MS:
+    if not turn.completion_tokens or not turn.first_token_ms or writing < SHORTEST_MS:
         return None
     return turn.completion_tokens * 1000 // writing
 

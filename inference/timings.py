@@ -28,6 +28,8 @@ from probes.models import Sharer
 from probes.selectors import Spread
 
 SINCE = dt.timedelta(days=7)
+#: An answer that came within fewer was sent as one piece, which does not tell how it was written.
+SHORTEST_MS = 100
 #: Below these nothing is told: few answers say little, few people would be recognised.
 LEAST_ANSWERS, LEAST_PEOPLE = 10, 3
 
@@ -64,7 +66,7 @@ def timings(serving: str, provider: str) -> Timings:
         state=State.ANSWERED,
         first_token_ms__gt=0,
     )
-    fast = Q(completion_tokens__gt=1, total_ms__gt=F("first_token_ms"))
+    fast = Q(completion_tokens__gt=1, total_ms__gte=F("first_token_ms") + SHORTEST_MS)
     speed = ExpressionWrapper(
         (F("completion_tokens") - 1) * 10_000 / NullIf(F("total_ms") - F("first_token_ms"), 0),
         output_field=BigIntegerField(),

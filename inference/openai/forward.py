@@ -187,7 +187,6 @@ class Forwarder:
         del gathered
         self.over = True
         self._tail.took(body)
-        self._answered.first_seconds = time.monotonic() - self._began
         self._answered.complete = answer.delimited
         read = _READERS.get(self._ask.endpoint)
         found = read(body) if read else Outcome()

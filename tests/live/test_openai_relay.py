@@ -143,6 +143,7 @@ def test_the_openai_client_gets_whole_answers_with_proof_and_price(
         "answered", "verified", fee, "known",
     )  # fmt: skip
     assert (turn.chat.medium, turn.chat.owner) == (Medium.RELAY, alice)
+    assert turn.first_token_ms == 0 < turn.total_ms, "what is no stream has no first token"
     assert not turn.request_sealed and not turn.response_sealed and not turn.answer_sealed
     row = AccessToken.objects.get()
     assert row.spent == fee and row.last_used_at is not None
