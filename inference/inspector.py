@@ -17,6 +17,8 @@ from inference.pages_turn import TurnView
 
 SHOWN_CHARS = 60_000
 PATH = "/v1/proxy/chat/completions"
+#: A program's request had others, which are not kept.
+_CHAT_HEADERS = (("Content-Type", "application/json"), ("Accept", "text/event-stream"))
 #: A shell takes no longer argument; larger bodies are sent from a file.
 MAX_ARGUMENT = 60_000
 _PICTURE = re.compile(r"(data:image/[a-z]{1,8};base64,)([A-Za-z0-9+/=]{200,})")
@@ -68,8 +70,7 @@ def page(turn: Turn) -> InspectPage:
         url=url,
         sent_headers=(
             ("Authorization", _("Bearer app-sk-… (never shown)")),
-            ("Content-Type", "application/json"),
-            ("Accept", "text/event-stream"),
+            *(() if turn.endpoint else _CHAT_HEADERS),
         ),
         request=_raw(_pretty(body), len(body)),
         got_headers=tuple((str(k), str(v)) for k, v in turn.response_headers.items()),

@@ -152,6 +152,8 @@ def test_a_question_that_never_left_has_no_verdict(chat: Chat) -> None:
     page = alice.get(f"/playground/chat/turns/{never}/inspect").content.decode()
     assert "The provider did not answer in time" in page and "within 20 s" not in page
     assert "nothing due" in page
+    # What a program's request said of itself is not kept.
+    assert "Bearer app-sk-" in page and "event-stream" not in page
 
 
 @pytest.mark.django_db
