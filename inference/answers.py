@@ -17,7 +17,7 @@ from django.utils.translation import gettext as _
 
 from attestation import trust, verify
 from attestation.verify import Exchange, ReplyVerdict, Signer
-from inference import guard, signatures
+from inference import guard, readiness, signatures
 from inference.export import FORMAT
 from inference.relay import ANSWER_ID
 from ledger import selectors as ledger
@@ -221,15 +221,16 @@ class Known:
     """Services that were looked up already; None for an address that offers none."""
 
     def __init__(self) -> None:
-        self._found: dict[str, tuple[Listing, Signer] | None] = {}
+        self._found: dict[tuple[str, str], tuple[Listing, Signer] | None] = {}
 
-    def service(self, provider: str) -> tuple[Listing, Signer] | None:
-        if provider not in self._found:
+    def service(self, provider: str, serving: str) -> tuple[Listing, Signer] | None:
+        named = provider, serving
+        if named not in self._found:
             try:
-                self._found[provider] = _service(provider)
+                self._found[named] = _service(*named)
             except Unusable:
-                self._found[provider] = None
-        return self._found[provider]
+                self._found[named] = None
+        return self._found[named]
 
 
 def entry(
@@ -245,7 +246,8 @@ def entry(
     answer_id = str(given.get("answer_id") or "")[:128]
     if not given.get("signature") and (complete is not False or not answer_id):
         return None
-    service = known.service(str(given.get("provider", "")))
+    serving = given.get("serving_contract") or given.get("serving")
+    service = known.service(str(given.get("provider", "")), str(serving or ""))
     if service is None:
         return None
     return _judged(
@@ -267,12 +269,18 @@ def _bytes(value: object) -> bytes:
         return b""
 
 
-def _service(provider: str) -> tuple[Listing, Signer]:
-    """The inference service of an address and its signer now. Raises Unusable."""
+def _service(provider: str, serving: str = "") -> tuple[Listing, Signer]:
+    """The inference service of an address and its signer now: of several, which have a key each,
+    the one in the `serving` contract, else the one that is asked now. Raises Unusable.
+    """
     address = ledger.address_of(provider.strip())
     if address is None:
         raise Unusable(_("This is not an address: 0x and 40 hex digits."))
-    listing = ledger.service("inference", address)
+    listing = readiness.chat_service(address)
+    if listing is not None and serving not in ("", listing.serving):
+        listed = ledger.services_of(address)
+        named = (x for x in listed if x.kind == listing.kind and x.serving == serving)
+        listing = next(named, listing)
     if listing is None:
         raise Unusable(_("This address offers no inference service now."))
     signer = guard.signer_of(listing)

@@ -26,7 +26,7 @@ from attestation.models import Document, Verification
 from inference import answers, proofs
 from inference.answers import Body
 from inference.export import FORMAT
-from ledger.models import Service
+from ledger.models import Service, ServingContract
 from protocol import replies
 from tests import factories
 from tests.live.chat_upstream import SIGNER, SIGNER_KEY, Asked, Reply, ThreadedUpstream, Upstream
@@ -274,6 +274,17 @@ def test_files_of_hashes_are_judged_and_nothing_of_them_is_kept(client: Client) 
         page = response.content.decode()
         assert (response.status_code, re.findall(VERDICT, page)) == (200, verdicts)
         assert page.count('data-testid="hashes-signed"') == signed
+    # a provider may be listed in two contracts, with a key of its own in each: the named one counts
+    newer = factories.address("newer contract")
+    factories.contract(address=newer, service_name="inference-v2.0", registered_block=20)
+    ServingContract.objects.exclude(address=newer).update(recommended=False)
+    factories.service(serving=newer, tee_signer=factories.address("another key"))
+    for name in ("serving_contract", "serving"):
+        cache.clear()  # ten a minute
+        for where, seen in ((factories.INFERENCE, []), (newer, ["failed"]), ("0x", ["failed"])):
+            text = json.dumps({"requests": [proof(**{name: where})]})
+            page = client.post("/verify", {"text": text}).content.decode()
+            assert re.findall(VERDICT, page) == seen, (name, where)
     nothing: tuple[list[Any], ...] = ([], [proof(signature=None), 7])
     for rows in nothing:
         response = client.post("/verify", {"text": json.dumps({"requests": rows})})
