@@ -34,9 +34,9 @@ def proven(run: Verification) -> Iterable[str]:
     answers, rows, facts = run.questions, _verdicts(run), run.facts
     # Of evidence that somebody brought, chain values and nonce are that somebody's own words.
     ours = run.endpoint != Endpoint.UPLOAD
-    if _is_genuine(answers, rows):
+    if genuine(run):
         yield _genuine(facts.get("tcb_status"))
-        if answers.get("key") in ("pass", "warn") and rows.get("bind.onchain") == "pass":
+        if _names_key(answers, rows):
             yield _key(run.attested_signer, named=ours)
         if "pass" in (rows.get("dstack.compose"), rows.get("ccel.compose")):
             if _published(rows):
@@ -45,20 +45,25 @@ def proven(run: Verification) -> Iterable[str]:
                 yield _("Its log names exactly the compose file shown below.")
         if rows.get("bind.nonce") == "pass" and ours:
             yield _("It answered a random number that we had chosen a moment before.")
-    if answers.get("gpu") in ("pass", "warn") and rows.get("gpu.present") == "pass":
-        count = len(run.gpu_serials)
-        if count:
-            yield ngettext(
-                "%(count)s GPU is genuine NVIDIA hardware.",
-                "%(count)s GPUs are genuine NVIDIA hardware.",
-                count,
-            ) % {"count": count}
+    count = len(run.gpu_serials)
+    if answers.get("gpu") in ("pass", "warn") and count:
+        yield ngettext(
+            "%(count)s GPU is genuine NVIDIA hardware.",
+            "%(count)s GPUs are genuine NVIDIA hardware.",
+            count,
+        ) % {"count": count}
 
 
-def _is_genuine(answers: Mapping[str, str], rows: Mapping[str, str]) -> bool:
-    """Whether hardware that Intel vouches for made it."""
+def genuine(run: Verification) -> bool:
+    """Whether hardware that Intel vouches for made it: not where Intel's documents are missing."""
+    rows = _verdicts(run)
     signed = rows.get("tdx.sig") == rows.get("tdx.att_key") == rows.get("tdx.pck_chain") == "pass"
-    return signed and answers.get("hardware") in ("pass", "warn", "partial")
+    return signed and run.questions.get("hardware") in ("pass", "warn", "partial")
+
+
+def _names_key(answers: Mapping[str, str], rows: Mapping[str, str]) -> bool:
+    """Whether it names the key that the chain names; worth what the machine is."""
+    return answers.get("key") in ("pass", "warn") and rows.get("bind.onchain") == "pass"
 
 
 def _published(rows: Mapping[str, str]) -> bool:
@@ -91,18 +96,21 @@ def unproven(run: Verification) -> Iterable[str]:
         )
     if run.endpoint == Endpoint.UPLOAD:
         yield from _brought(run, rows)
-    if answers.get("hardware") in ("fail", "not_provided"):
+    if not genuine(run):
         yield _("That there is a trusted machine at all.")
-    if answers.get("key") not in ("pass", "warn"):
+    if not (genuine(run) and _names_key(answers, rows)):
         yield _("That the key which signs answers lives in this machine.")
-    if _is_genuine(answers, rows) and not _published(rows):
+    if genuine(run) and not _published(rows):
         yield _(
             "That the log is true and the key stays inside: both rest on the machine’s system, "
             "which was not found among published values."
         )
-    if rows.get("gpu.present", "not_provided") == "not_provided":
+    gpus = [id.removesuffix(".parse") for id in rows if _GPU.fullmatch(id)]
+    if not gpus:
         yield _("Which GPU ran the model: there is no NVIDIA evidence.")
-    elif answers.get("gpu") in ("fail", "partial") or not _measured(rows):
+    elif not _each(gpus, rows, "chain", "sig"):
+        yield _("Which GPU ran the model: nothing shows that its evidence is NVIDIA’s.")
+    elif answers.get("gpu") in ("fail", "partial") or not _each(gpus, rows, "measurements"):
         yield _("That the GPUs run measured, current firmware.")
     if "gpu.cpu_gpu" in rows:
         yield _("That GPU and CPU are in one machine: on this generation only a number ties them.")
@@ -116,10 +124,9 @@ def unproven(run: Verification) -> Iterable[str]:
     yield _("That the software keeps no copy of what you send: it is identified, not read.")
 
 
-def _measured(rows: Mapping[str, str]) -> bool:
-    """Whether every GPU has the measurements that NVIDIA publishes."""
-    gpus = [id.removesuffix(".parse") for id in rows if _GPU.fullmatch(id)]
-    return all(rows.get(f"{gpu}.measurements") == "pass" for gpu in gpus)
+def _each(gpus: Iterable[str], rows: Mapping[str, str], *checks: str) -> bool:
+    """Whether every GPU passed these of its checks."""
+    return all(rows.get(f"{gpu}.{check}") == "pass" for gpu in gpus for check in checks)
 
 
 def warnings(run: Verification) -> Iterable[str]:

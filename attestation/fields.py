@@ -12,7 +12,7 @@ from typing import Any, Literal
 from django.utils.translation import gettext as _
 from django.utils.translation import gettext_noop as N_
 
-from attestation import values
+from attestation import claims, values
 from attestation.models import Endpoint, Verification
 
 #: Characters of one value that a page shows; a stranger may write any number.
@@ -124,7 +124,7 @@ def keys(run: Verification, answered: str | None) -> tuple[Key, ...]:
     checked here (`answered`: "" where there is none, None where no answer could be compared).
     """
     claimed = str(run.facts.get("signer") or "")
-    attested = run.attested_signer
+    attested = run.attested_signer if claims.genuine(run) else ""
     if not (attested or claimed or run.onchain_signer):
         return ()
     found = [_attested(attested, claimed), _chain(run, attested)]

@@ -81,10 +81,6 @@ class Section:
     def repeated(self) -> bool:
         return len(self.groups) > 1
 
-    @property
-    def passed(self) -> int:
-        return sum(all(verdict == "pass" for verdict, _ in g.counts) for g in self.groups)
-
 
 @dataclass(frozen=True)
 class QuestionRow:
@@ -154,17 +150,6 @@ class ReportPage:
     @property
     def at(self) -> dt.datetime:
         return self.run.finished_at
-
-    @property
-    def attention(self) -> tuple[CheckRow, ...]:
-        """Rows that failed, in order: what the page must not hide."""
-        return tuple(
-            row
-            for section in self.sections
-            for group in section.groups
-            for row in group.rows
-            if row.verdict == "fail"
-        )
 
 
 def report_page(
@@ -334,7 +319,7 @@ def _advisories(facts: Mapping[str, Any]) -> str:
 def _sections(run: Verification) -> Iterable[Section]:
     grouped: dict[str, list[CheckRow]] = {}
     for row in run.rows:
-        grouped.setdefault(row["group"], []).append(check_row(row))
+        grouped.setdefault(row["group"], []).append(check_row(row, kept=run.body_id is not None))
     groups = [_group(name, rows) for name, rows in grouped.items()]
     gpus = tuple(group for group in groups if _is_gpu(group.name))
     shown = False
@@ -376,8 +361,8 @@ def _group(name: str, rows: Sequence[CheckRow]) -> Group:
     )
 
 
-def check_row(row: Mapping[str, Any]) -> CheckRow:
-    """One stored row (asdict(Check))."""
+def check_row(row: Mapping[str, Any], *, kept: bool) -> CheckRow:
+    """One stored row (asdict(Check)); `kept`: the evidence that it is about is stored, too."""
     expected, got = values.pair(row["expected"], row["got"], marked=row["verdict"] == "fail")
     detail = words.spoken(row["detail"])
     return CheckRow(
@@ -391,7 +376,7 @@ def check_row(row: Mapping[str, Any]) -> CheckRow:
         source=row["source"],
         required=row["required"],
         advice=words.advice(row["id"], row["verdict"]),
-        who=words.who_checked(row["id"]),
+        who=words.who_checked(row["id"], kept=kept),
         note=row["id"] in NOTES,
         # Advisories decide whether a warning matters to somebody: they are what it says.
         open=row["verdict"] == "fail" or (row["id"], row["verdict"]) == _ADVISED,

@@ -25,7 +25,7 @@ from attestation.models import Document, Endpoint, Outcome, Trigger, Verificatio
 from attestation.sources.records import Note, Reference
 
 #: Bump when the engine's rules change: a stored verdict names the rules it was made by.
-ENGINE = f"5 dcap-qvl {dcap_qvl.__version__}"
+ENGINE = f"6 dcap-qvl {dcap_qvl.__version__}"
 #: A stranger's values in `facts` beyond this many are cut: they are for the page, nothing rests
 #: on them.
 MAX_VALUES = 20_000

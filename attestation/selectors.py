@@ -101,7 +101,8 @@ class StandingView:
     @property
     def holds_key(self) -> bool:
         """Good, and genuine hardware was seen to name the key: that a required part was not seen
-        hides behind "with warnings" in the one word (attestation.md 11)."""
+        hides behind "with warnings" in the one word (attestation.md 11), in no answer of a service
+        (`standings`)."""
         answers = (self.questions.get(name) for name in ("hardware", "key"))
         whole = self.overall.removeprefix(DEVELOPMENT) == "pass"
         return self.good and (whole or all(answer in ("pass", "warn") for answer in answers))
@@ -112,10 +113,9 @@ class StandingView:
         return self.questions.get("hardware") in ("pass", "warn", "partial")
 
     @property
-    def gpu_unseen(self) -> bool:
-        """A good word that says nothing about a GPU: a broker alone, or evidence without one.
-
-        It must not hide behind the CPU's (features.md C2).
+    def gpu_unproven(self) -> bool:
+        """A good word that proves no GPU: a broker alone, evidence without one, or with one that
+        could not be checked whole. It must not hide behind the CPU's (features.md C2).
         """
         return self.good and self.questions.get("gpu") not in ("pass", "warn")
 

@@ -10,14 +10,14 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from attestation.engine.verdicts import QUESTIONS, marked
+from attestation.engine.verdicts import NOT_CHECKED, NOT_PROVIDED, QUESTIONS, WARN, asks, marked
 from attestation.models import Outcome, Verification
 from attestation.selectors import BASIS, DEVELOPMENT
 from ledger.records import Listing
 
 #: Worst first; what is not in it counts as partial.
 _WORDS = ("fail", "not_provided", "warn", "partial", "not_checked", "pass")
-_ANSWERS = ("fail", "warn", "partial", "not_provided", "pass")
+_ANSWERS = ("fail", "partial", "not_provided", "warn", "pass")
 
 Said = dict[str, Any]
 
@@ -63,13 +63,28 @@ def said(run: Verification, basis: Mapping[str, Any]) -> Said:
     """One verdict as `Standing.endpoints` holds it."""
     return {
         "overall": run.overall,
-        "questions": dict(run.questions),
+        "questions": _answers(run),
         "development": run.development,
         "verification": str(run.pk),
         "checked_at": run.finished_at.isoformat(),
         "basis": dict(basis),
         "error": run.error,
         "silent": False,
+    }
+
+
+def _answers(run: Verification) -> dict[str, str]:
+    """The report's, but a warning does not stand for a required part that was not seen: where a
+    service is chosen or money judged, a warning counts as seen (`StandingView.holds_key`).
+    """
+    unseen = [
+        row["id"]
+        for row in run.rows
+        if row["required"] and row["verdict"] in (NOT_PROVIDED, NOT_CHECKED)
+    ]
+    return {
+        name: "partial" if answer == WARN and any(asks(name, id) for id in unseen) else answer
+        for name, answer in run.questions.items()
     }
 
 

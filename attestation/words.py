@@ -270,8 +270,10 @@ _ONLINE: Mapping[str, str] = {
 }
 
 
-def who_checked(id: str) -> str:
-    """Who did, and whether the stored bytes are enough to do it again."""
+def who_checked(id: str, *, kept: bool) -> str:
+    """Who did, and whether the stored bytes are enough to do it again; `kept`: there are any."""
+    if not kept:
+        return _("this site; there is no bundle to repeat it from")
     if id in _ONLINE:
         return _(_ONLINE[id])
     if id.startswith("nras."):

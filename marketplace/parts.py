@@ -143,7 +143,7 @@ def check_fact(standing: StandingView) -> Fact:
 class ServiceRow:
     """A service in a list; `id` names it in `/compare` and `/watch`. `verdict` is a word of
     interfaces.md; `silent`: its provider does not answer now; `routed`: a third party runs the
-    model, whatever the broker's verdict; `gpu_unseen`: the verdict says nothing about a GPU.
+    model, whatever the broker's verdict; `gpu_unproven`: the verdict proves no GPU.
     `cost`: neuron a month for the asked workload. `labels`: ranks with their rules. `moved`: its
     endpoint is another than the one that was acknowledged, and nobody looked at it since.
     `decided`: by moderators. `said`: what the provider calls itself."""
@@ -159,7 +159,7 @@ class ServiceRow:
     verdict: str
     silent: bool
     routed: bool
-    gpu_unseen: bool
+    gpu_unproven: bool
     health: HealthView = NOT_MEASURED
     cost: int | None = None
     watched: bool = False
@@ -200,7 +200,7 @@ class ServiceRow:
             verdict=standing.overall,
             silent=standing.unreachable_since is not None,
             routed=standing.declared == "centralized",
-            gpu_unseen=standing.gpu_unseen,
+            gpu_unproven=standing.gpu_unproven,
             health=health,
             cost=cost,
             watched=watched,

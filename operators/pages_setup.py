@@ -134,7 +134,7 @@ def self_test_view(run: SelfTest) -> SelfTestView:
 def _endpoint(report: Mapping[str, Any]) -> TestedEndpoint:
     groups: dict[str, list[reports.CheckRow]] = {}
     for row in report["rows"]:
-        groups.setdefault(row["group"], []).append(reports.check_row(row))
+        groups.setdefault(row["group"], []).append(reports.check_row(row, kept=False))
     return TestedEndpoint(
         endpoint=_(_ENDPOINTS.get(report["endpoint"], report["endpoint"])),
         overall=report["overall"] or "not_checked",

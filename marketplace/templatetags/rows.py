@@ -59,9 +59,9 @@ _ROUTED = (
     gettext_noop("A third party runs the model: the verdict is about the broker only"),
 )
 _NO_GPU = (
-    gettext_noop("no GPU shown"),
+    gettext_noop("GPU not proven"),
     "",
-    gettext_noop("The evidence is of the machine’s CPU: nothing shows which GPU runs the model"),
+    gettext_noop("The evidence does not prove which GPU runs the model"),
 )
 _MOVED = (
     gettext_noop("endpoint moved"),
@@ -243,7 +243,7 @@ def _verification(row: ServiceRow) -> str:
         verdict(row.verdict, "service-verdict")
         + (_said(_SILENT) if row.silent else "")
         + (_said(_ROUTED) if row.routed else "")
-        + (_said(_NO_GPU) if row.gpu_unseen else "")
+        + (_said(_NO_GPU) if row.gpu_unproven else "")
         + (_said(_MOVED) if row.moved else "")
         + ("" if row.listing.tee_signer_acknowledged else _said(_NOT_ACKNOWLEDGED))
     )

@@ -380,6 +380,7 @@ def test_the_self_test_judges_like_the_public_engine_and_says_it_to_one_person(
     theirs.force_login(User.objects.for_address(BOB))
     shown = mine.get(f"/operator/selftest/{other.pk}").content.decode()
     assert 'data-check="bind.onchain" data-verdict="fail"' in shown
+    assert "from the bundle" not in shown, "nothing is kept of it but its rows"
     asked = re.findall(r"<dt>(\w+ \w+) ", shown)
     assert asked == ["Is it", "Does that", "Is the", "Are the", "Was it"]
     assert theirs.get(f"/operator/selftest/{other.pk}").status_code == 404

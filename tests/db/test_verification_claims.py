@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import base64
 import json
 from typing import Any
 
 import pytest
 
 from attestation import claims, services
+from attestation.engine.evidence import Evidence
 from attestation.services import Upload
-from tests.db.verification_world import evidence, words
+from provider.tee.development.report import Machine
+from tests.db.report_world import stored as keep
+from tests.db.verification_world import LAB, evidence, words
 from tests.db.verification_world import market as market  # a fixture
 from tests.pure.attestation_lab import ADDRESS
 
@@ -48,3 +52,33 @@ def test_a_log_and_a_key_are_worth_what_the_system_is_that_names_them() -> None:
     stored.questions["gpu"] = "warn"
     assert any("1 GPU is genuine" in text for text in claims.proven(stored))
     assert any("measured, current" in text for text in claims.unproven(stored))
+
+
+def test_a_machine_that_could_not_be_checked_is_named_among_what_is_not_proven() -> None:
+    """Without Intel's documents the key's rows pass all the same; they prove nothing."""
+    machine = Machine(ADDRESS)
+    stored = keep(Evidence("report", LAB.body(machine)), LAB.context(machine, collateral=None))
+    stored.development = False  # the sentences of a real report
+    assert stored.questions["key"] == "pass" and not [
+        text for text in claims.proven(stored) if "machine" in text.lower()
+    ]
+    for missing in ("there is a trusted machine at all", "lives in this machine"):
+        assert any(missing in text for text in claims.unproven(stored)), missing
+
+
+def test_the_gpus_of_a_report_are_told_by_their_own_rows() -> None:
+    nonce = bytes(32)
+    (item,) = LAB.nvidia.payload(nonce)["evidence_list"]
+    body, chain = (base64.b64decode(item[name]) for name in ("evidence", "certificate"))
+    given = Upload(kind="gpu", body=body, chain_pem=chain, nonce=nonce.hex())
+    stored = services.judge_upload(given)
+    stored.development = False  # the sentences of a real report
+    assert any("1 GPU is genuine" in text for text in claims.proven(stored))
+    assert not any("Which GPU" in text for text in claims.unproven(stored))
+    # Measurements that nobody signed are nobody's.
+    for row in stored.rows:
+        if row["id"] in ("gpu0.chain", "gpu0.sig"):
+            row["verdict"] = "not_provided"
+    stored.gpu_serials = []
+    assert not any("genuine" in text for text in claims.proven(stored))
+    assert any("Which GPU ran the model: nothing" in text for text in claims.unproven(stored))

@@ -315,6 +315,10 @@ def test_the_keys_are_compared_in_words(client: Client) -> None:
     )
     assert keys(other)[1][0] == "fail" and different in keys(other)[1][1]
     assert len(keys(other)) == 2, "the broker of a separated model signs no answers"
+    # Without Intel's documents nothing says that the machine is one.
+    gap = stored(Evidence("report", lab().body(made)), lab().context(made, collateral=None))
+    assert gap.attested_signer and "counts for nothing" in keys(gap)[0][1]
+    assert keys(gap)[1] == ("not_checked", "Not compared: there is no attested key.")
     model = development(made, endpoint=Endpoint.MODEL, declared="separated")
     assert len(keys(model)) == 3, "the model does"
     assert "as the listing declares it" in shown(client, path(model))
@@ -432,16 +436,16 @@ def test_a_good_word_does_not_hide_that_no_gpu_was_shown(client: Client) -> None
     development()
     chat = f"/playground/chat?provider={factories.PETRA}"
     places = ("/", f"/services/inference/{factories.PETRA}", chat)
-    assert not any("no GPU shown" in shown(client, url) for url in places)
+    assert not any("GPU not proven" in shown(client, url) for url in places)
     Standing.objects.all().delete()
     development(machine(gpus=0))
     for url in places:
-        assert "no GPU shown" in shown(client, url), url
+        assert "GPU not proven" in shown(client, url), url
     # A preview keeps its words for weeks: the moment, not how long ago.
     kept = re.search('og:description" content="([^"]*)"', shown(client, places[1]))
     assert kept and re.search(r"Evidence checked \d+ \w+ \d{4} \d\d:\d\d UTC\.", kept[1])
     Standing.objects.update(overall="fail")
-    assert not any("no GPU shown" in shown(client, url) for url in places)
+    assert not any("GPU not proven" in shown(client, url) for url in places)
     # The sentence at the head of the page does not say less than its badge.
     assert "Evidence failed our check" in shown(client, places[1])
     Standing.objects.update(overall="not_provided")

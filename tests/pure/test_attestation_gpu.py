@@ -55,6 +55,15 @@ def test_gpus_have_to_be_there_and_different() -> None:
         items[1] = items[0]
 
     assert failing(edited(twice)) == {"gpu.distinct"}
+
+    def unnamed(items: list[Any]) -> None:
+        for item in items:
+            item["certificate"] = ""
+
+    # Without certificates nobody knows which they are; that they are one is not said either.
+    report = edited(unnamed)
+    assert failing(report) == set()
+    assert word(report, "gpu.distinct") == word(report, "gpu1.chain") == "not_provided"
     assert {"gpu.present", "nras.submods"} == failing(edited(lambda items: items.pop()))
     assert "gpu.present" in failing(edited(lambda items: items.extend(items * 10)))
     none = json.loads(lab().body(MACHINE))
