@@ -19,6 +19,8 @@ from probes.charts import Chart, Point, Value, series
 from protocol import tuning
 
 FEWEST, MOST = 2, 4
+#: So many tasks can be chosen from.
+_NEWEST = 50
 #: Rows of the table behind the drawing at most.
 _TABLE_POINTS = 200
 UNKNOWN = "–"
@@ -70,11 +72,14 @@ class ComparePage:
 
 
 def page(user: User, wanted: Sequence[str]) -> ComparePage:
-    """What is asked for by ids, others' and unknown ones left out (2 queries, and 1 per run)."""
-    tasks = selectors.tasks(user).select_related("dataset")[:50]
-    known = {str(task.pk): task for task in tasks}
-    ids = list(dict.fromkeys(str(uuid_of(text)) for text in wanted[: 2 * MOST]))
-    chosen = [known[name] for name in ids if name in known][:MOST]
+    """What is asked for by ids, others' and unknown ones left out, to choose from the newest (2
+    queries, 3 for an older one, and 1 per run)."""
+    tasks = selectors.tasks(user).select_related("dataset")
+    ids = [id_ for id_ in map(uuid_of, wanted[: 2 * MOST]) if id_ is not None]
+    known = {task.pk: task for task in tasks[:_NEWEST]}
+    if older := [id_ for id_ in ids if id_ not in known]:
+        known |= {task.pk: task for task in tasks.filter(pk__in=older)}
+    chosen = [known[id_] for id_ in dict.fromkeys(ids) if id_ in known][:MOST]
     runs = tuple(
         Run(task, _name(place, task), reading.curve(reading.parse(selectors.log_text(task))))
         for place, task in enumerate(chosen, 1)

@@ -14,14 +14,13 @@ from django.utils.translation import gettext_noop as N_
 from accounts.pages_parts import Option
 from accounts.pages_transaction import EffectRow, Link, Review, Transaction
 from attestation.selectors import StandingView
-from finetune import checking, deploying, problems, reading
+from finetune import checking, deploying, problems, reading, stages
 from finetune.models import Dataset, Draft, Place, PlaceState, Task
 from finetune.offers import Told
 from finetune.pricing import Price
 from ledger.records import Deliverable, Listing, Position
 from moderation.selectors import NOTHING, Decided
 from probes.charts import Chart
-from protocol import tuning
 
 STEPS = (
     ("model", N_("Model")),
@@ -30,44 +29,6 @@ STEPS = (
     ("price", N_("Price")),
     ("sign", N_("Sign")),
 )
-#: What a stage means for the person.
-STAGES = {
-    tuning.INIT: N_("Accepted; it waits for its turn."),
-    tuning.SETTING_UP: N_("The provider fetches dataset and model and counts tokens."),
-    tuning.SET_UP: N_("Everything is there; training is next."),
-    tuning.TRAINING: N_("The model is being trained."),
-    tuning.TRAINED: N_("Training is done; the result is packed."),
-    tuning.DELIVERING: N_("The result is encrypted and published."),
-    tuning.DELIVERED: N_("The result is there. Acknowledge it in time."),
-    tuning.USER_ACKNOWLEDGED: N_("Acknowledged; the provider settles and releases the key."),
-    tuning.FINISHED: N_("Settled. The key is on the chain, sealed for your wallet."),
-    tuning.FAILED: N_("The task failed."),
-}
-#: "Finished" is the provider's word, and said of a result that was never acknowledged as well.
-LOST = N_(
-    "You did not acknowledge the result in time: the penalty was charged, and the key to the model "
-    "is not released."
-)
-ITS_WORD = N_("The provider says that it is settled; the chain does not say so yet.")
-ITS_WORD_OF_YOURS = N_(
-    "The provider says that you acknowledged it; the chain does not say so. Acknowledge it in time."
-)
-UNNAMED = N_("The provider says so; the chain names no result of this task now.")
-#: Stages that are said of something on the chain.
-_ON_CHAIN = (tuning.DELIVERED, tuning.USER_ACKNOWLEDGED, tuning.FINISHED)
-GIVEN_UP = N_(
-    "The provider gave this result up on the chain: nothing was charged, and its key is not "
-    "released."
-)
-
-
-@dataclass(frozen=True)
-class Step:
-    """For the kit's stepper; `at`: when it was reached, where that is known."""
-
-    label: str
-    state: str
-    at: dt.datetime | None = None
 
 
 @dataclass(frozen=True)
@@ -98,7 +59,8 @@ class TaskRow:
 @dataclass(frozen=True)
 class IndexPage:
     """`elsewhere`: providers with an account of whoever reads, which `offers` leaves out. `away`:
-    these tasks were put away (`some_away`: there are such); `undo`: a draft deleted just now."""
+    these tasks were put away (`some_away`: there are such); `newer`, `older`: pages of tasks;
+    `undo`: a draft deleted just now."""
 
     offers: tuple[OfferRow, ...]
     tasks: tuple[TaskRow, ...]
@@ -109,6 +71,8 @@ class IndexPage:
     elsewhere: tuple[str, ...] = ()
     away: bool = False
     some_away: bool = False
+    newer: str = ""
+    older: str = ""
     undo: UUID | None = None
 
 
@@ -282,7 +246,7 @@ class Blocked:
 class TaskPage:
     task: Task
     means: str
-    steps: tuple[Step, ...]
+    steps: tuple[stages.Step, ...]
     passages: tuple[tuple[str, dt.datetime | None], ...]
     listing: Listing | None
     deliverable: Deliverable | None
@@ -344,7 +308,7 @@ class TaskPage:
 
     @property
     def lost(self) -> bool:
-        return lost(self.deliverable, self.ended_as)
+        return stages.lost(self.deliverable, self.ended_as)
 
     @property
     def released(self) -> bool:
@@ -374,62 +338,6 @@ class DecryptPage:
     peft: str
     serve: str
     task: Task | None = None
-
-
-def times(task: Task) -> tuple[tuple[str, dt.datetime | None], ...]:
-    """Each stage that was passed, in their order, and when; None where we heard of it only after a
-    later one was over by the provider's own time."""
-    found: list[tuple[str, dt.datetime | None]] = []
-    after: dt.datetime | None = None
-    order = (*tuning.STAGES, tuning.FAILED)
-    for one in sorted(task.passages.all(), key=lambda one: order.index(one.stage), reverse=True):
-        at = one.said or one.at
-        late = after is not None and at > after
-        found.append((one.stage, None if late else at))
-        after = after if late else at
-    return tuple(reversed(found))
-
-
-def lost(named: Deliverable | None, ended_as: str = "") -> bool:
-    """Whether nobody will ever have the model: settled without an acknowledgement, or given up."""
-    unpaid = named is not None and named.settled and not named.acknowledged
-    return unpaid or ended_as in ("abandoned", "penalty")
-
-
-def meaning(task: Task, named: Deliverable | None, ended_as: str = "") -> str:
-    """What the stage means for the person, where it stands by the chain; `named`: its result there.
-    A chain keeps the newest results alone."""
-    if ended_as == "abandoned":
-        return GIVEN_UP
-    if lost(named, ended_as):
-        return LOST
-    if ended_as == "acknowledged":
-        return STAGES[tuning.FINISHED]
-    if named is None and task.progress in _ON_CHAIN:
-        return UNNAMED
-    if task.progress == tuning.FINISHED and named is not None and not named.settled:
-        return ITS_WORD
-    if task.progress == tuning.USER_ACKNOWLEDGED and named is not None and not named.acknowledged:
-        return ITS_WORD_OF_YOURS
-    if task.progress == tuning.DELIVERED and named is not None and named.acknowledged:
-        return STAGES[tuning.USER_ACKNOWLEDGED]
-    return STAGES.get(task.progress, "")
-
-
-def steps(task: Task, named: Deliverable | None, ended_as: str = "") -> tuple[Step, ...]:
-    """The whole way, with where it stands; a failed task shows how far it came."""
-    passed = dict(times(task))
-    last = max((tuning.STAGES.index(s) for s in passed if s in tuning.STAGES), default=0)
-    finished = task.progress == tuning.FINISHED or ended_as == "acknowledged"
-    found = []
-    for at, stage in enumerate(tuning.STAGES):
-        state = "done" if at < last or finished else "next"
-        if at == last and not finished:
-            state = "failed" if task.progress == tuning.FAILED else "current"
-        if stage == tuning.USER_ACKNOWLEDGED and lost(named):
-            state = "failed"
-        found.append(Step(stage, state, passed.get(stage)))
-    return tuple(found)
 
 
 def time_left(left: reading.Left | None, found: reading.Curve) -> str:

@@ -16,9 +16,9 @@ from attestation import selectors as attestation
 from attestation.selectors import ServiceKey
 from chain.models import RawLog
 from finetune import offers as offered
-from finetune import reading, services
+from finetune import reading, services, stages
 from finetune.models import Task
-from finetune.pages import DatasetView, Deadline, OfferRow, TaskRow, bars, meaning
+from finetune.pages import DatasetView, Deadline, OfferRow, TaskRow, bars
 from ledger import selectors as ledger
 from ledger.models import Kind, ServingContract, Settlement
 from ledger.records import Deliverable, Position
@@ -95,21 +95,21 @@ def deadlines(pairs: Iterable[tuple[Task, Deliverable | None]]) -> dict[UUID, De
 
 
 def task_rows(
-    user: User, held: Iterable[Position], most: int, *, away: bool = False
+    user: User, held: Iterable[Position], most: int, *, start: int = 0, away: bool = False
 ) -> tuple[TaskRow, ...]:
-    """The newest tasks of a person's list, or those put `away`, with what is left to acknowledge
-    those that wait for it by the chain's word (at most 3 queries): they cannot be put away.
-    `held`: the person's accounts."""
+    """The newest tasks of a person's list after the first `start`, or those put `away`, with what
+    is left to acknowledge those that wait for it by the chain's word (at most 3 queries): they
+    cannot be put away. `held`: the person's accounts."""
     named = {(p.provider, p.serving, one.id): one for p in held for one in p.deliverables}
     waits = [uuid_of(one.id) for one in named.values() if one.waits]
     put_away = Q(put_away_at__isnull=False) & ~Q(remote_id__in=[id_ for id_ in waits if id_])
     rows = tasks(user).filter(put_away if away else ~put_away)
-    found = list(rows.select_related("dataset")[:most])
+    found = list(rows.select_related("dataset")[start : start + most])
     pairs = [
         (task, named.get((task.provider, task.serving, str(task.remote_id)))) for task in found
     ]
     left = deadlines(pairs)
-    return tuple(TaskRow(task, meaning(task, one), left.get(task.pk)) for task, one in pairs)
+    return tuple(TaskRow(task, stages.meaning(task, one), left.get(task.pk)) for task, one in pairs)
 
 
 def _deadline(task: Task, named: Deliverable, contract: ServingContract, lead: int) -> Deadline:

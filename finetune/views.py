@@ -33,7 +33,7 @@ from accounts import pages_transaction as shown
 from accounts import selectors as accounts
 from accounts.crypto import Unreadable
 from accounts.errors import Problem
-from accounts.http import in_pieces, signed_out, user_of, uuid_of
+from accounts.http import in_pieces, number_of, signed_out, user_of, uuid_of
 from accounts.models import User
 from attestation import selectors as attestation
 from attestation.selectors import ServiceKey, StandingView
@@ -49,6 +49,7 @@ from finetune import (
     reading,
     results,
     selectors,
+    stages,
 )
 from finetune.errors import BrokerError
 from finetune.models import Task
@@ -66,7 +67,7 @@ LEVELS = (
 TOOL = "zg-decrypt.py"
 #: Of a log, the newest lines stand on the page.
 MOST_LINES = 1_000
-#: Of one's tasks, the newest stand in the list.
+#: Of one's tasks, so many stand on a page of the list, the newest first.
 MOST_TASKS = 50
 ACKNOWLEDGE = (
     "0g-compute-cli fine-tuning acknowledge-deliverable --provider {task.provider} "
@@ -103,15 +104,23 @@ def index(request: HttpRequest) -> HttpResponse:
     some_away = mine is not None and mine.tuning_tasks.exclude(put_away_at=None).exists()
     away = some_away and "away" in request.GET
     held = ledger.account(mine.address).positions if mine else ()
+    number = number_of(request)
+    start = (number - 1) * MOST_TASKS
+    rows = selectors.task_rows(mine, held, MOST_TASKS + 1, start=start, away=away) if mine else ()
+    if start and not rows:
+        raise pages_parts.PastTheEnd("/fine-tuning")
+    query = "?away=1&page=" if away else "?page="
     page = pages.IndexPage(
         offers=offers,
         elsewhere=selectors.elsewhere(held, offers),
-        tasks=selectors.task_rows(mine, held, MOST_TASKS, away=away) if mine else (),
+        tasks=rows[:MOST_TASKS],
+        newer=f"{query}{number - 1}#tasks" if start else "",
+        older=f"{query}{number + 1}#tasks" if len(rows) > MOST_TASKS else "",
         away=away,
         some_away=some_away,
         undo=drafts.comes_back(mine, uuid_of(request.GET.get("deleted", ""))) if mine else None,
         datasets=tuple(mine.datasets.order_by("-created_at") if mine else ()),
-        drafts=tuple(drafts.of(mine)[:5] if mine else ()),
+        drafts=tuple(drafts.of(mine) if mine else ()),
         storage=bool(settings.STORAGE_INDEXER_URL),
         adopted=request.GET.get("found", "")[:3],
     )
@@ -176,14 +185,14 @@ def _page(task: Task, level: str) -> pages.TaskPage:
     listing = follow.listing_of(task)
     wanted = selectors.shown_lines(lines, level)
     over = task.progress == tuning.FINISHED and named is not None and named.acknowledged
-    lost = pages.lost(named, ended_as)
+    lost = stages.lost(named, ended_as)
     bad = task.progress == tuning.FAILED or task.result_state == results.State.WRONG
     parameters = _parameters(task)
     return pages.TaskPage(
         task=task,
-        means=pages.meaning(task, named, ended_as),
-        steps=pages.steps(task, named, ended_as),
-        passages=pages.times(task),
+        means=stages.meaning(task, named, ended_as),
+        steps=stages.steps(task, named, ended_as),
+        passages=stages.times(task),
         listing=listing,
         deliverable=named,
         deadline=selectors.deadlines([(task, named)]).get(task.pk),

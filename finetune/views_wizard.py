@@ -15,9 +15,9 @@ from django.utils.translation import gettext_noop as N_
 from django.views.decorators.cache import never_cache
 from django.views.decorators.http import require_http_methods
 
-from accounts import limits, links, money
+from accounts import links, money
 from accounts import selectors as funds
-from accounts.errors import Problem
+from accounts.errors import Problem, TooMany
 from accounts.http import signed_out, user_of, uuid_of
 from accounts.pages_transaction import Link
 from attestation import selectors as attestation
@@ -46,11 +46,12 @@ def new(request: HttpRequest) -> HttpResponse:
         provider = ledger.address_of(request.GET.get("provider", "")) or ""
         draft = Draft(user=user, provider=provider, model=request.GET.get("model", "")[:200])
         return _render(request, draft, "model", None)
-    limits.spend("tuning-drafts", user.address, limit=60, seconds=600)
     try:
         with transaction.atomic():
             draft = wizard.begin(user)
             _save_model(request, draft)
+    except TooMany:
+        raise
     except Problem as problem:
         return _render(request, Draft(user=user), "model", problem)
     return HttpResponseRedirect(f"/fine-tuning/new/{draft.pk}/dataset")

@@ -16,6 +16,7 @@ from django.utils import timezone
 from django.utils.translation import gettext as _
 from django.utils.translation import gettext_noop as N_
 
+from accounts import limits
 from accounts.errors import Problem
 from accounts.models import User
 from attestation import selectors as attestation
@@ -34,6 +35,8 @@ STEPS = tuple(name for name, _label in pages.STEPS)
 MOST_DRAFTS = 20
 #: Brokers keep a dataset that no task has used for about a day: before that it is sent once more.
 KEPT_FOR = timedelta(hours=18)
+#: The largest there is: after it the contract settles nothing (contracts.md 6.5).
+_LAST_NONCE = 2**256 - 1
 #: nonce = milliseconds × 10,000 + this (provider-protocol.md 6.5).
 _NONCE_TAIL = 40
 #: A number of JSON.
@@ -58,7 +61,8 @@ def as_text(values: dict[str, str]) -> str:
 
 
 def begin(user: User) -> Draft:
-    """A new draft; the oldest ones give way."""
+    """A new draft; the oldest ones give way. Raises TooMany."""
+    limits.spend("tuning-drafts", user.address, limit=60, seconds=600)
     with transaction.atomic():
         User.objects.select_for_update().get(pk=user.pk)  # so that MOST_DRAFTS holds
         stale = drafts.of(user).values_list("pk", flat=True)
@@ -233,6 +237,15 @@ def _prepare(draft: Draft) -> Wanted:
             "no_account",
             _("You hold nothing for fine-tuning at this provider."),
             _("Transfer first."),
+        )
+    if held.nonce >= _LAST_NONCE:
+        raise Problem(
+            "nonce_spent",
+            _(
+                "This provider has used up the numbers of your account there: the contract settles "
+                "no further task of you with it, and releases no key."
+            ),
+            _("Choose another provider."),
         )
     stuck = selectors.refusing(held)
     if stuck is not None and stuck.settled:

@@ -87,7 +87,9 @@ def test_equal_unreadable_and_silent_runs_win_nothing(alice: User) -> None:
     assert quiet.chart is None and quiet.rows
 
 
-def test_only_ones_own_are_shown_and_at_most_four(alice: User, client: Client) -> None:
+def test_only_ones_own_are_shown_and_at_most_four(
+    alice: User, client: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
     mine = [run(alice, losses("1"), minutes=n) for n in range(6)]
     others = run(User.objects.for_address(factories.BOB), losses("0.1"), model="secret-of-bob")
     query = "&".join(f"task={task.pk}" for task in [others, *mine])
@@ -99,3 +101,8 @@ def test_only_ones_own_are_shown_and_at_most_four(alice: User, client: Client) -
     one = client.get(f"/fine-tuning/compare?task={mine[0].pk}").content.decode()
     assert "choose another one" in one and "compare-runs" not in one
     assert "tuning-compare" in client.get("/fine-tuning").content.decode()
+    # One that is too old to be offered is shown where it is named.
+    monkeypatch.setattr(comparing, "_NEWEST", 2)
+    page = comparing.page(alice, [str(mine[5].pk), str(mine[0].pk), str(others.pk)])
+    assert [one.task for one in page.runs] == [mine[5], mine[0]]
+    assert [task for task, _shown in page.choices] == [mine[0], mine[1], mine[5]]

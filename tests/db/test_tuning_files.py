@@ -18,14 +18,14 @@ from django.core.cache import cache
 from django.utils import timezone
 from eth_utils.crypto import keccak
 
-from accounts import crypto, money
+from accounts import crypto, limits, money
 from accounts.crypto import Unreadable
 from accounts.errors import Problem
 from accounts.models import User
 from attestation import leases
 from attestation.models import Verification
 from devnet import accounts as cast
-from finetune import drafts, files, follow, pricing, results, selectors, services, wizard
+from finetune import drafts, files, follow, pricing, results, selectors, services, views, wizard
 from finetune.broker import Said
 from finetune.models import Dataset, Draft, Piece, Task
 from net.cache import keep
@@ -128,6 +128,9 @@ def test_doors_belong_to_their_owner_and_go_on_where_they_were_cut(alice: User) 
     services.check(dataset)
     page = mine.get("/fine-tuning").content.decode()
     assert "&lt;script&gt;.jsonl" in page and "20 rows" in page
+    # Deleted it is gone for good, so that is asked before.
+    asked = page.partition('data-testid="dataset-drop"')[2].partition("</details>")[0]
+    assert f'action="{here}/delete"' in asked and "for good" in asked
     preview = Dataset.objects.get().preview_sealed
     assert "row 0" not in preview and services.preview(Dataset.objects.get())[0][1] == "row 0"
     assert other.post(f"{here}/delete").status_code == 404
@@ -360,3 +363,25 @@ def test_what_nothing_comes_of_any_more_is_put_away_and_found_again(alice: User)
     said = Said(task.remote_id, tuning.TRAINED, 0, "", 0, None, None, "", "", "{}", 1)
     follow._answered(task, said, None, "", timezone.now())
     assert listed()
+
+
+def test_lists_end_where_they_say_so(alice: User, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Every draft and every task has its place, and copies are counted like other drafts."""
+    monkeypatch.setattr(views, "MOST_TASKS", 2)
+    now = timezone.now()
+    tasks = [made(alice, named=False) for _ in range(3)]
+    for at, task in enumerate(tasks):
+        Task.objects.filter(pk=task.pk).update(created_at=now - timedelta(minutes=at))
+    client = signed_in(cast.user(1))
+    first, last = (client.get(f"/fine-tuning{q}").content.decode() for q in ("", "?page=2"))
+    assert [str(task.pk) in first for task in tasks] == [True, True, False]
+    assert [str(task.pk) in last for task in tasks] == [False, False, True]
+    assert 'href="?page=2#tasks"' in first and 'href="?page=1#tasks"' in last
+    assert 'rel="prev"' not in first and 'rel="next"' not in last
+    assert client.get("/fine-tuning?page=3")["Location"].endswith("/fine-tuning")
+    door = f"/fine-tuning/tasks/{tasks[0].pk}/clone"
+    for _ in range(7):
+        client.post(door)
+    assert client.get("/fine-tuning").content.decode().count('/delete"') == 7
+    limits.spend("tuning-drafts", alice.address, limit=60, seconds=600, uses=53)
+    assert client.post(door).status_code == 429 and alice.tuning_drafts.count() == 7

@@ -19,7 +19,7 @@ from accounts.errors import Problem
 from accounts.models import Intent, State, User
 from chain.models import RawLog
 from devnet import accounts as cast
-from finetune import files, problems, results
+from finetune import files, problems, results, stages
 from finetune.models import Dataset, DatasetState, Piece, Task
 from ledger.models import Service, ServiceChange, SubAccount
 from protocol import events, model_file, tuning
@@ -298,7 +298,8 @@ def test_a_result_for_which_there_is_no_room_says_the_way_out(alice: User, answe
     task.refresh_from_db()
     assert "Delete one that you do not need" in task.result_error
     client, path = signed_in(cast.user(1)), f"/fine-tuning/tasks/{older[0].pk}"
-    assert 'data-testid="result-delete"' in client.get(path).content.decode()
+    asked = client.get(path).content.decode().partition('data-testid="result-delete"')[2]
+    assert "for good" in asked.partition("</details>")[0]
     Task.objects.filter(pk=older[1].pk).update(result_state="fetching")
     for one in older[:2]:
         client.post(f"/fine-tuning/tasks/{one.pk}/result/delete")
@@ -386,3 +387,7 @@ def test_a_result_that_its_provider_gave_up_has_no_key(alice: User) -> None:
     page = signed_in(cast.user(1)).get(f"/fine-tuning/tasks/{task.pk}").content.decode()
     assert "gave this result up" in page and "nobody can open the file" in page
     assert "sealed for your wallet" not in page and 'data-testid="result-fetch"' not in page
+    # Whatever its provider says; nor where the account is gone, and with it the chain's marks.
+    for ended_as, stage in (("abandoned", tuning.FINISHED), ("penalty", tuning.USER_ACKNOWLEDGED)):
+        states = {step.label: step.state for step in stages.steps(task, None, ended_as)}
+        assert states[stage] == "failed", ended_as

@@ -19,7 +19,7 @@ from finetune import wizard
 from finetune.errors import BrokerRefused
 from finetune.models import Draft, Task
 from ledger import selectors as ledger
-from ledger.models import Service
+from ledger.models import Service, SubAccount
 from moderation.models import Effect
 from moderation.subjects import Subject
 from protocol import tuning
@@ -55,6 +55,10 @@ def test_a_task_is_created_at_the_price_that_was_shown(alice: User) -> None:
     for nonce, code in ((asked["nonce"], "draft_changed"), (anew["nonce"], "wrong_signature")):
         given = json.dumps({"signature": "0x" + "11" * 65, "nonce": nonce})
         assert client.post(here, given, content_type=JSON).json()["code"] == code
+    # What comes after the largest number there is?
+    SubAccount.objects.update(nonce=2**256 - 1)
+    spent = client.post(f"{here}/prepare", "{}", content_type=JSON)
+    assert spent.status_code == 400 and spent.json()["code"] == "nonce_spent"
     Service.objects.update(price_per_token=listed.price_per_token + 1)
     refused = client.post(here, json.dumps({"signature": "0x00"}), content_type=JSON)
     assert refused.status_code == 400 and refused.json()["code"] == "price_changed"

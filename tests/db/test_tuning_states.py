@@ -23,7 +23,7 @@ from django.utils import timezone
 
 from accounts.models import User
 from devnet import accounts as cast
-from finetune import broker, deploying, follow, offers, pages, results, selectors, wizard
+from finetune import broker, deploying, follow, offers, results, selectors, stages, wizard
 from finetune.models import Dataset, DatasetState, LogPart, Passage, ProviderFacts, Task
 from ledger import selectors as ledger
 from ledger.models import SubAccount
@@ -328,7 +328,7 @@ def test_times_that_a_database_cannot_hold_break_nothing(
     said["updatedAt"] = f"{day}T00:00:00{zone}"
     server.told, server.log = json.dumps(said).encode(), b""
     follow.look(task)
-    assert tuning.TRAINED in dict(pages.times(task))
+    assert tuning.TRAINED in dict(stages.times(task))
 
 
 def test_what_another_address_said_is_not_shown_of_the_new_one(alice: User) -> None:
@@ -360,14 +360,15 @@ def test_a_task_that_was_found_has_its_models_name_and_no_made_up_times(
         "id": str(uuid4()), "progress": tuning.FINISHED, "preTrainedModelHash": HASH,
         "createdAt": "2026-05-01T10:00:00Z", "updatedAt": "2026-05-01T11:00:00Z",
     }  # fmt: skip
-    server.told, server.log = json.dumps([said]).encode(), b""
+    # One that nobody can read hides no other.
+    server.told, server.log = json.dumps([{"progress": "Gone"}, said]).encode(), b""
     assert follow.adopt(alice, listing) == 1
     server.told = json.dumps(said).encode()
     follow.look(Task.objects.get())
     task = Task.objects.get()
     assert task.model == "small" and task.model_hash == HASH
     # What lay between was heard of today, and had been over in May.
-    known = {step.label for step in pages.steps(task, None) if step.at}
+    known = {step.label for step in stages.steps(task, None) if step.at}
     assert known == {tuning.INIT, tuning.FINISHED}
 
 
