@@ -32,6 +32,8 @@ from ledger.records import Listing
 
 #: Something that happened, not something that holds: closed by the first run after so long.
 EVENT_STAYS = dt.timedelta(days=7)
+#: Verdicts that are looked at for one that says how bad it was.
+MAX_GAPS = 40
 _SHARED = {
     Trait.PPID: Fact.SAME_PPID,
     Trait.GPU: Fact.SAME_GPU,
@@ -112,12 +114,24 @@ def _regression(run: Verification, previous: Verification | None) -> None:
         _close([held], now)
         _regressed(run, held.detail["to"], _worse(run, held.detail, level))
         return
-    if previous is None:
+    known = None if previous is None else _newest_known(previous)
+    if known is None:
         return
-    before = severity(previous.overall, previous.rows)
-    if before is not None and level > before:
-        was = {"from": previous.overall, "from_level": before, "rows_before": verdicts}
-        _regressed(run, previous.overall, _worse(run, was, level))
+    before = severity(known.overall, known.rows) or 0
+    if level > before:
+        was = {"from": known.overall, "from_level": before, "rows_before": _verdicts(known)}
+        _regressed(run, known.overall, _worse(run, was, level))
+
+
+def _newest_known(run: Verification) -> Verification | None:
+    """The newest verdict up to this one that says how bad it is: what only we lacked in between
+    does not hide that something got worse (at most 1 query).
+    """
+    if severity(run.overall, run.rows) is not None:
+        return run
+    older = _runs(run).exclude(overall="").filter(started_at__lt=run.started_at)
+    newest = older.order_by("-started_at")[:MAX_GAPS]
+    return next((row for row in newest if severity(row.overall, row.rows) is not None), None)
 
 
 def _regressed(run: Verification, before: str, detail: Mapping[str, Any]) -> None:
@@ -172,9 +186,12 @@ def _events(run: Verification, previous: Verification | None) -> None:
     now = run.finished_at
     held = _open(_key(run), {Fact.COMPOSE_CHANGED})
     held.filter(opened_at__lt=now - EVENT_STAYS).update(closed_at=now)
-    if previous is None or not run.compose_hash or not previous.compose_hash:
+    if previous is None or not run.compose_hash:
         return
-    if run.compose_hash != previous.compose_hash:
+    if not previous.compose_hash:  # it showed none then: a change is one all the same
+        shown = _runs(run).exclude(compose_hash="").filter(started_at__lt=previous.started_at)
+        previous = shown.order_by("-started_at").first()
+    if previous is not None and run.compose_hash != previous.compose_hash:
         detail = {"before": previous.compose_hash, "after": run.compose_hash}
         detail |= {"endpoint": run.endpoint, "previous": str(previous.pk)}
         held.update(closed_at=now)
@@ -315,6 +332,12 @@ def _replace(
 
 def _key(run: Verification) -> ServiceKey:
     return ServiceKey(run.kind, run.provider, run.service_name)
+
+
+def _runs(run: Verification) -> QuerySet[Verification]:
+    """Of the same endpoint of the same service."""
+    rows = Verification.objects.filter(provider=run.provider, endpoint=run.endpoint)
+    return rows.filter(kind=run.kind, service_name=run.service_name)
 
 
 def _known_by(key: ServiceKey) -> QuerySet[Identity]:

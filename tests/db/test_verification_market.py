@@ -137,6 +137,13 @@ def test_byte_identical_evidence_and_a_changed_compose_file(server: Provider) ->
     server.answer = always(fresh(app_compose=compose))
     run()
     assert not held()
+    # Who hands over nothing in between has changed it all the same.
+    server.answer = always(b"", status=404)
+    run()
+    server.answer = always(fresh())
+    back = run()
+    found = Finding.objects.get(kind=Fact.COMPOSE_CHANGED, closed_at=None).detail
+    assert (found["before"], found["after"]) == (changed.compose_hash, back.compose_hash)
 
 
 def test_one_key_named_by_two_providers_is_a_fact_of_the_chain_alone(server: Provider) -> None:
@@ -281,6 +288,11 @@ def test_our_own_gaps_and_silence_are_no_regression(server: Provider, settings: 
     server.answer = always(b"", status=503)
     run()
     assert not held(Fact.REGRESSION)
+    # Nor do they hide one: it is worse than what was known before them.
+    server.answer = always(fresh(fields={"td_attributes": DEBUG_ATTRIBUTES}))
+    run()
+    (worse,) = selectors.findings(PETRA, open_only=True)
+    assert (worse.detail["from"], worse.detail["to"]) == ("dev-pass", "fail")
 
 
 @pytest.mark.parametrize(
@@ -466,6 +478,27 @@ def test_two_endpoints_are_as_good_as_the_worse_one(broker: str, model: str, who
     assert found.overall == whole
     if broker and not model:
         assert set(found.questions.values()) == {"partial"}
+
+
+def test_a_warning_does_not_stand_for_a_required_part_that_was_not_seen() -> None:
+    """Of one machine or of two: where money is judged by it, a warning counts as seen."""
+    rows = [
+        {"id": "tdx.service_td", "verdict": "warn", "required": True},
+        {"id": "tdx.tcb", "verdict": "not_checked", "required": True},
+        {"id": "bind.tls", "verdict": "fail", "required": False},
+        {"id": "bind.body_sig", "verdict": "not_provided", "required": False},
+        {"id": "gpu0.driver_version", "verdict": "fail", "required": False},
+        {"id": "gpu0.chain", "verdict": "not_provided", "required": True},
+    ]
+    warned = {"hardware": "warn", "key": "warn", "gpu": "warn"}
+    unseen = Verification(
+        overall="warn", questions=warned, rows=rows, finished_at=timezone.now(), development=False
+    )
+    found = standings.together({"broker": standings.said(unseen, {})}).questions
+    assert [found[name] for name in warned] == ["partial", "warn", "partial"]
+    model = said("partial", questions={"hardware": "partial"})
+    found = standings.together({"broker": said("warn", questions=warned), "model": model})
+    assert found.questions["hardware"] == "partial"
 
 
 def test_clean_keeps_what_a_database_can_hold() -> None:
