@@ -23,8 +23,6 @@ FAILURES: dict[str, str] = {
     "speed": N_("It did not answer a small question"),
 }
 _DOWN = frozenset({"unreachable", "tls", "timeout", "broken", "error", "address"})
-#: Entries of a stranger's model list that we read.
-MOST_MODELS = 500
 
 
 @dataclass(frozen=True)
@@ -78,7 +76,7 @@ def names_model(document: Any, model: str) -> bool | None:
     if not isinstance(data, list):
         return None
     wanted = model.strip().casefold()
-    names = (entry.get("id") for entry in data[:MOST_MODELS] if isinstance(entry, dict))
+    names = (entry.get("id") for entry in data if isinstance(entry, dict))
     return any(isinstance(name, str) and name.strip().casefold() == wanted for name in names)
 
 

@@ -86,6 +86,7 @@ def test_a_healthy_service_is_seen_whole_and_politely(peer: Peer, settings: Any)
     [
         ({"models": b'{"data": [{"id": "another"}]}'}, "degraded", "model"),
         ({"models": b'{"data": [{"id": "LLAMA-3"}, 7, {"id": 3}]}'}, "up", ""),
+        ({"models": b'{"data": [' + b'{"id": "x"},' * 600 + b'{"id": "llama-3"}]}'}, "up", ""),
         ({"models": b"<html>"}, "degraded", "odd"),
         ({"models": b"[" * 5000}, "degraded", "odd"),
         ({"models": b'{"data": ' + b" " * (2 << 20) + b"[]}"}, "degraded", "odd"),
