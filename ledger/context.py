@@ -27,6 +27,7 @@ LOSSY = "\ufffd"
 class Previous:
     """The log before this one in the same transaction."""
 
+    address: str
     log_index: int
     event: Any
 
@@ -60,10 +61,10 @@ class Context:
         header = self.header
         return Place(header.number, header.timestamp, tx_hash, self.log_index, self.sequence)
 
-    def before(self) -> Any:
-        """The event logged directly before this one (logIndex - 1), if it was ours."""
+    def before(self, address: str) -> Any:
+        """The event that this contract logged directly before this one (logIndex - 1), if any."""
         previous = self.previous
-        if previous is None or self.log_index is None:
+        if previous is None or self.log_index is None or previous.address != address:
             return None
         return previous.event if previous.log_index == self.log_index - 1 else None
 
@@ -178,7 +179,8 @@ class Context:
         return None
 
     def _make_room(self, place: Place) -> None:
-        """The rows of this block from `place` on move up by one."""
+        """The rows of this block from `place` on move up by one, and so does what follows them."""
+        self.sequence += 1
         for rows in (self.state.movements, self.state.settlements, self.state.changes):
             _move_up(rows, place)
 

@@ -81,7 +81,8 @@ def register(
     logs have to show that. Returns the views that its early logs need, to be asked at this block.
     """
     info = _registered_as(calls[reads.service_info(ledger_address, address)], name)
-    serving = state.servings.add(
+    holder = reads.number(calls[reads.owner(address)])
+    state.servings.add(
         address,
         Serving(
             address,
@@ -92,19 +93,13 @@ def register(
             start_block,
             block_number,
             recommended=info.get("isRecommended", False),
+            owner=abi.checksum(f"0x{holder:040x}") if holder is not None else "",
             lock_time_seconds=reads.number(calls[reads.lock_time(address)]) or 0,
+            penalty_percentage=reads.number(calls[reads.penalty(address)]),
             audited=audited,
         ),
     )
-    wants: list[Call] = []
-    for block in early:
-        wants += fold_logs(state, ledger_address, block)
-    serving = state.servings.edit(address, block_number) or serving
-    serving.lock_time_seconds = reads.number(calls[reads.lock_time(address)]) or 0
-    serving.penalty_percentage = reads.number(calls[reads.penalty(address)])
-    holder = reads.number(calls[reads.owner(address)])
-    serving.owner = abi.checksum(f"0x{holder:040x}") if holder is not None else ""
-    return wants
+    return [call for block in early for call in fold_logs(state, ledger_address, block)]
 
 
 def _registered_as(result: str, name: str) -> Mapping[str, Any]:
@@ -190,7 +185,7 @@ def _fold_log(ctx: Context, log: Log, following: Log | None, *, mediated: bool) 
             _want_touched(ctx, serving, event)
     if mediated and (user := getattr(event, "user", None)):
         ctx.want_ledger(user)
-    ctx.previous = Previous(log.log_index, event)
+    ctx.previous = Previous(log.address, log.log_index, event)
 
 
 def _older(

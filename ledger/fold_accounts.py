@@ -40,7 +40,7 @@ def cancel_newest(refunds: tuple[Refund, ...], amount: int) -> tuple[Refund, ...
 def on_balance_updated(ctx: Context, serving: Serving, e: events.BalanceUpdated) -> None:
     """Settlement, opening, top-up or refund payout, told apart as contracts.md 8.2 does."""
     account = ctx.account(serving, e.user, e.provider)
-    ctx.charged, spent = None, ctx.before()
+    ctx.charged, spent = None, ctx.before(ctx.ledger_address)
     if (
         isinstance(spent, events.FundSpent)
         and spent.user == e.user
@@ -155,9 +155,11 @@ def on_account_deleted(ctx: Context, serving: Serving, e: events.AccountDeleted)
 def on_settlement_result(ctx: Context, serving: Serving, e: events.TEESettlementResult) -> None:
     """One batch item; provider, fee and nonce come from the neighbours and the calldata (8.3)."""
     item = ctx.items.pop(0) if ctx.items else None
-    before, fee = ctx.before(), ctx.charged
+    before, fee = ctx.before(serving.address), ctx.charged
     if fee is None or not (isinstance(before, events.BalanceUpdated) and before.user == e.user):
         before, fee = None, 0
+    accepted = e.status in (0, 1)
+    possible: list[str] = []
     # The contract also reads calldata that we do not: whoever called it itself is who sent it.
     if ctx.tx is not None and (ctx.call is not None or ctx.tx.to == serving.address):
         provider = ctx.tx.sender
@@ -165,13 +167,16 @@ def on_settlement_result(ctx: Context, serving: Serving, e: events.TEESettlement
         provider = before.provider
     else:
         provider = _caller_of(ctx)
+        possible = _could_settle(ctx, serving, e.user) if accepted else []
+        if possible and provider not in possible:
+            provider = possible[0]
     status = STATUSES[e.status] if e.status < len(STATUSES) else f"status_{e.status}"
     ctx.settle(serving, provider, e.user, status, fee, e.unsettled_amount)
-    if e.status in (0, 1):
-        if item is not None:
-            ctx.account(serving, e.user, provider).nonce = item["nonce"]
-        else:
-            ctx.want_account(serving, e.user, provider)
+    if accepted and item is not None:
+        ctx.account(serving, e.user, provider).nonce = item["nonce"]
+    elif accepted:  # of one of them the nonce has changed
+        for one in possible or (provider,):
+            ctx.want_account(serving, e.user, one)
 
 
 def _caller_of(ctx: Context) -> str:
@@ -180,6 +185,13 @@ def _caller_of(ctx: Context) -> str:
         if ctx.tx is not None and row.place.tx_hash == ctx.tx.hash:
             return row.provider
     return (ctx.tx.to or ctx.tx.sender) if ctx.tx is not None else ""
+
+
+def _could_settle(ctx: Context, serving: Serving, user: str) -> list[str]:
+    """Whose items about a user are accepted: who is listed and has a sub-account of the user
+    (contracts.md 6.4)."""
+    held = ((p, ctx.state.accounts.get((serving.address, user, p))) for p in serving.providers)
+    return [provider for provider, account in held if account is not None and account.live]
 
 
 def on_fees_settled(ctx: Context, serving: Serving, e: events.FeesSettled) -> None:

@@ -14,11 +14,13 @@ from hypothesis import strategies as st
 from chain.errors import BadLog
 from chain.facts import Block
 from ledger import fold, reads
+from ledger.context import Context
 from ledger.fold_accounts import cancel_newest
 from ledger.state import Refund, Serving, State
 from protocol import abi, events
 from tests.pure.oracle import LEDGER, SERVING, World
 
+TUNING = abi.checksum("0x" + "33" * 20)
 PEOPLE = [abi.checksum(f"0x{i:040x}") for i in range(0xA1, 0xA4)]
 PROVIDERS = [abi.checksum(f"0x{i:040x}") for i in range(0xB1, 0xB3)]
 
@@ -278,7 +280,15 @@ def test_a_transfer_is_no_charge_of_the_result_behind_it() -> None:
     ):
         world._log(LEDGER if isinstance(event, events.FundSpent) else SERVING, event)
     world._mine(user, wallet, abi.LEDGER_MANAGER, "depositFund")
+    for address, event in (  # whom fine-tuning pays may settle inference at once
+        (LEDGER, events.FundSpent(user, TUNING, 9)),
+        (TUNING, events.BalanceUpdated(user, other, 11, 0)),
+        (SERVING, events.TEESettlementResult(user, 0, 0)),
+    ):
+        world._log(address, event)
+    world._mine(user, wallet, abi.LEDGER_MANAGER, "depositFund")
     state = new_state()
+    state.servings.add(TUNING, Serving(TUNING, "fine-tuning", "", "", 1, 1, 1, audited=True))
     fold_all(state, world.blocks)
     assert [(row.provider, row.status, row.settled) for row in state.settlements] == [
         (other, "success", 30),
@@ -286,7 +296,44 @@ def test_a_transfer_is_no_charge_of_the_result_behind_it() -> None:
         (wallet, "success", 0),
         (other, "success", 10),
         (other, "success", 0),
+        (wallet, "success", 0),
     ]
+
+
+def test_an_item_without_a_charge_is_of_somebody_whose_items_are_accepted() -> None:
+    """A provider that is a contract, called by another one, takes nothing from a user: no log says
+    whose nonce that was, so everybody's who could is asked for."""
+    user, router = PEOPLE[0], abi.checksum("0x" + "c2" * 20)
+    world = play([("transfer", user, provider, 80) for provider in PROVIDERS])
+    for status in (0, 4):
+        world._log(SERVING, events.TEESettlementResult(user, status, 0))
+    world._mine(user, router, abi.LEDGER_MANAGER, "depositFund")
+    state = new_state()
+    serving = state.servings.get(SERVING)
+    assert serving is not None
+    serving.providers = [PEOPLE[2], PROVIDERS[1]]
+    wants = fold_all(state, world.blocks)
+    assert reads.account(SERVING, "inference", user, PROVIDERS[1]) in wants
+    assert reads.account(SERVING, "inference", user, PROVIDERS[0]) not in wants, "not listed"
+    assert [row.provider for row in state.settlements] == [PROVIDERS[1]] * 2
+
+
+def test_movements_of_a_block_have_numbers_of_their_own() -> None:
+    """A deposit that only a view shows goes before what it paid for, and moves the others up."""
+    first, second, third = PEOPLE
+    world = play([("transfer", first, PROVIDERS[0], 80)])
+    state = new_state()
+    fold_all(state, world.blocks)
+    block = replace(world.blocks[-1], transactions=(), logs=())
+    ctx = Context(state, LEDGER, block.header, sequence=1 << 20)
+    ctx.source = "view"
+    ctx.move_available(ctx.ledger(second), 5, "deposit")
+    ctx.move_available(ctx.ledger(first), -300, "transfer")
+    ctx.deposit_in_time(ctx.ledger(first), 400, "deposit")
+    ctx.move_available(ctx.ledger(third), 7, "deposit")
+    numbers = [m.place.sequence for m in state.movements if m.place.block == block.header.number]
+    assert len(numbers) == len(set(numbers))
+    assert numbers == sorted(numbers)
 
 
 def test_a_log_without_its_transaction_is_refused() -> None:
