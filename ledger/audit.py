@@ -6,8 +6,9 @@ of is found too. Nonce and generation of deleted pairs are the only state no vie
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 from django.conf import settings
@@ -105,18 +106,10 @@ class Audit:
             raise ValueError(call.data)
         return abi.decode_result(contract, decoded[0], answer)
 
-    def _pages(self, contract: str, address: str, function: str, size: int) -> list[Any]:
-        found: list[Any] = []
-        while True:
-            call = Call(address, abi.encode_call(contract, function, len(found), size))
-            answer = self._ask(contract, call)
-            if answer is None and size > 1:
-                size //= 2  # more than the node has the gas to read at once
-                continue
-            page, total = answer or ([], 0)
-            found += page
-            if len(found) >= total or not page:
-                return found
+    def _listed(
+        self, contract: str, page: Callable[[int, int], Call], size: int = reads.PAGE
+    ) -> list[Any]:
+        return reads.whole_list(page, partial(self._ask, contract), size)[0]
 
     def _count(self, what: str, number: int) -> None:
         self.compared[what] = self.compared.get(what, 0) + number
@@ -124,9 +117,8 @@ class Audit:
     # --- comparing -------------------------------------------------------------------------------
 
     def _ledgers(self) -> Iterator[Difference]:
-        listed = self._pages(
-            abi.LEDGER_MANAGER, self.ledger_address, "getAllLedgers", reads.LEDGER_PAGE
-        )
+        page = partial(reads.all_ledgers, self.ledger_address)
+        listed = self._listed(abi.LEDGER_MANAGER, page, reads.LEDGER_PAGE)
         chain = {entry["user"]: chain_ledger(entry) for entry in listed}
         ours = {x.user: our_ledger(x) for x in self.ours.ledgers.values() if x.exists}
         self._count("ledgers", len(chain))
@@ -139,9 +131,7 @@ class Audit:
             yield Difference("ledger contract", "", "balance", self.ours.expected_balance, native)
 
     def _registry(self) -> Iterator[Difference]:
-        call = Call(
-            self.ledger_address, abi.encode_call(abi.LEDGER_MANAGER, "getAllActiveServices")
-        )
+        call = reads.active_services(self.ledger_address)
         chain = {
             entry["serviceAddress"]: {
                 "kind": entry["serviceType"],
@@ -174,11 +164,7 @@ class Audit:
 
     def _services(self, serving: Serving) -> Iterator[Difference]:
         contract = reads.CONTRACT_OF[serving.kind]
-        if serving.kind == "inference":
-            listed = self._pages(contract, serving.address, "getAllServices", reads.PAGE)
-        else:
-            call = Call(serving.address, abi.encode_call(contract, "getAllServices"))
-            listed = self._ask(contract, call) or []
+        listed = self._listed(contract, partial(reads.all_services, serving.address, serving.kind))
         chain: dict[str, dict[str, Any]] = {}
         for position, entry in enumerate(listed):
             chain[entry["provider"]] = {
@@ -211,7 +197,7 @@ class Audit:
 
     def _accounts(self, serving: Serving) -> Iterator[Difference]:
         contract = reads.CONTRACT_OF[serving.kind]
-        listed = self._pages(contract, serving.address, "getAllAccounts", reads.PAGE)
+        listed = self._listed(contract, partial(reads.all_accounts, serving.address, serving.kind))
         if serving.kind == "fine-tuning":
             whole = self._read(serving, [(entry["user"], entry["provider"]) for entry in listed])
             # Of what is too long to be read its summary is compared: the money is in it.

@@ -15,6 +15,12 @@ from ledger.state import Deliverable, Ledger, Refund, Serving
 from protocol import abi
 
 Value = dict[str, Any]
+#: What owners set, by the view that says it.
+_SET = {
+    "lockTime": "lock_time_seconds",
+    "owner": "owner",
+    "penaltyPercentage": "penalty_percentage",
+}
 _SERVICE_INFO = abi.functions(abi.LEDGER_MANAGER)["getServiceInfo"].selector
 
 
@@ -23,6 +29,7 @@ def apply(ctx: Context, block: Block) -> None:
     ctx.source, ctx.tx, ctx.log_index, ctx.call = "view", None, None, None
     ctx.opening = reads.active_services(ctx.ledger_address) in block.calls
     pages: list[Any] = []
+    native = reads.number(block.calls.get(reads.balance(ctx.ledger_address)))
     for call in sorted(block.calls, key=lambda c: (c.to, c.data)):
         result = block.calls[call]
         if call.to == ctx.ledger_address:
@@ -33,9 +40,8 @@ def apply(ctx: Context, block: Block) -> None:
         _stakes(ctx, block)
     if pages:
         _whole_ledger(ctx, pages)
-        native = reads.number(block.calls.get(reads.balance(ctx.ledger_address)))
-        if native is not None:
-            ctx.state.surplus = native - ctx.state.available
+    if native is not None:
+        ctx.state.surplus = native - ctx.state.available
 
 
 def _from_ledger(ctx: Context, call: Call, result: str, pages: list[Any]) -> None:
@@ -89,12 +95,12 @@ def _from_serving(ctx: Context, serving: Serving, call: Call, result: str) -> No
     function, arguments, value = found
     if function == "getService":
         set_service(ctx, serving, arguments["provider"], value)
-    elif function == "getAllServices" and ctx.opening:
+    elif function == "getAllServices" and ctx.opening and value is not None:
         _list_services(ctx, serving, value if serving.kind == "fine-tuning" else value[0])
     elif function == "getAccount" and result != reads.WORDLESS:  # else logs have the last word
         set_account(ctx, serving, arguments["user"], arguments["provider"], value)
-    elif function == "penaltyPercentage" and value not in (None, serving.penalty_percentage):
-        ctx.serving(serving.address).penalty_percentage = value
+    elif function in _SET and value not in (None, getattr(serving, _SET[function])):
+        setattr(ctx.serving(serving.address), _SET[function], value)
 
 
 def _list_services(ctx: Context, serving: Serving, listed: list[Value]) -> None:

@@ -7,7 +7,10 @@ then begin with rows of source `view` and kind `opening` instead of with their h
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from functools import partial
+from typing import Any
 
+from chain.errors import Unavailable
 from chain.facts import Block, Call
 from ledger import reads
 
@@ -35,27 +38,32 @@ def questions(ledger_address: str, block: Block, ask: Ask) -> Block | None:
         kind = found[2]["serviceType"] if found and found[2] else ""
         if kind in reads.CONTRACT_OF:
             block = _contract(address, kind, block, ask)
-    return block
+    ledgers = partial(reads.all_ledgers, ledger_address)
+    block, _ = _listed(block, ask, "ledger", ledgers, reads.LEDGER_PAGE)
+    return ask(block, [reads.balance(ledger_address)])
 
 
 def _contract(address: str, kind: str, block: Block, ask: Ask) -> Block:
-    block, pairs = _pages(block, ask, lambda o: reads.all_accounts(address, kind, o), kind)
-    block = ask(block, [reads.account(address, kind, u, p) for u, p in pairs])
-    block, listed = _pages(block, ask, lambda o: reads.all_services(address, kind, o), kind)
-    return ask(block, [reads.stake(address, kind, provider) for _, provider in listed])
+    accounts, services = (
+        partial(page, address, kind) for page in (reads.all_accounts, reads.all_services)
+    )
+    block, held = _listed(block, ask, kind, accounts, reads.PAGE)
+    block = ask(block, [reads.account(address, kind, e["user"], e["provider"]) for e in held])
+    block, listed = _listed(block, ask, kind, services, reads.PAGE)
+    return ask(block, [reads.stake(address, kind, entry["provider"]) for entry in listed])
 
 
-def _pages(
-    block: Block, ask: Ask, page: Callable[[int], Call], kind: str
-) -> tuple[Block, list[tuple[str, str]]]:
-    """(user, provider) of every entry of a paged list; the user is empty for listings."""
-    found: list[tuple[str, str]] = []
-    while True:
-        call = page(len(found))
+def _listed(
+    block: Block, ask: Ask, kind: str, page: Callable[[int, int], Call], size: int
+) -> tuple[Block, list[Any]]:
+    """Every entry of a list. Raises Unavailable for one that the node has not the gas to read."""
+
+    def asked(call: Call) -> Any:
+        nonlocal block
         block = ask(block, [call])
-        answered = reads.answer(kind, call, block.calls[call])
-        value = answered[2] if answered else []
-        entries, total = value if len(value) == 2 and isinstance(value[1], int) else (value, 0)
-        found += [(entry.get("user", ""), entry["provider"]) for entry in entries]
-        if len(found) >= total or not entries:
-            return block, found
+        return reads.value(kind, call, block.calls[call])
+
+    found, total = reads.whole_list(page, asked, size)
+    if len(found) < total:
+        raise Unavailable(f"the node has not the gas to read what {page(0, 1).to} lists")
+    return block, found

@@ -6,7 +6,7 @@ difference into the database inside the follower's transaction, `commit` keeps t
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 
@@ -27,8 +27,9 @@ NAME = "ledger"
 VERSION = 3
 #: A range is folded again with the facts the balance detector asked for, at most so often.
 MAX_ROUNDS = 8
-#: An owner that is a contract (a multisig) changes the penalty unseen: look this often (blocks).
-PENALTY_BLOCKS = 500
+#: An owner that is a contract (a multisig) changes the penalty unseen, and what contracts put from
+#: one ledger into another leaves the sum of all as it was: look at the end of so many blocks.
+LOOK_BLOCKS = 500
 
 
 @contextmanager
@@ -94,7 +95,7 @@ class Projector:
         if self.opens and first > 0 and not self.opening:
             header = read.blocks([first - 1])[0].header
             block = opening.questions(self.ledger_address, Block(header), ask)
-            self.opening = [self._snapshot(block, read)] if block is not None else []
+            self.opening = [block] if block is not None else []
 
     def sources(self) -> dict[str, int]:
         """The LedgerManager and every serving contract registered in a final block."""
@@ -130,31 +131,25 @@ class Projector:
         """Fold final blocks for good (once written and committed).
 
         A sparse range hides transactions that log nothing and move no money (acknowledgements,
-        the penalty): everything they could have changed is read once sparse reading ends.
+        the penalty), and what a node left out: everything they could have changed is read once
+        sparse reading ends.
         """
         if self.row.final_block < 0:
             blocks = [*self.opening, *blocks]
         self.final, blocks = self._complete(self.state, first, blocks, read, last, sparse=sparse)
         self.unread |= sparse
+        seen = blocks[-1]
         if end and self.unread:
-            last_block = self._answer(blocks[-1], reads.everything(self.final), read)
-            self.final, blocks = self._complete(
-                self.state, first, [*blocks[:-1], last_block], read, last
-            )
-        elif first // PENALTY_BLOCKS != last // PENALTY_BLOCKS:
-            blocks = [*blocks[:-1], self._look_at_penalties(blocks[-1], read)]
+            seen = self._answer(seen, reads.everything(self.final), read)
+        if end and (self.unread or first // LOOK_BLOCKS != (last + 1) // LOOK_BLOCKS):
+            strange = detect.unlike(self.ledger_address, self.final, seen.header, read)
+            seen = self._answer(seen, strange, read)
+        if seen is not blocks[-1]:
+            self.final, blocks = self._complete(self.state, first, [*blocks[:-1], seen], read, last)
         self.unread &= not end
         self.final_block = last
         self.unstored = blocks
         return blocks
-
-    def _look_at_penalties(self, block: Block, read: Reader) -> Block:
-        """Folded on top of what `block` is already folded into: nothing else depends on them."""
-        wants = reads.penalties(self.final)
-        asked = self._answer(block, wants, read)
-        new = {call: asked.calls[call] for call in wants if call not in block.calls}
-        fold.fold_views_of(self.final, self.ledger_address, replace(asked, calls=new))
-        return asked
 
     @_said_by_a_node()
     def fold_pending(self, blocks: list[Block], read: Reader) -> list[Block]:
@@ -179,16 +174,21 @@ class Projector:
         begin = min(headers, default=0) if first is None else first
         misplaced = detect.Misplaced(self.ledger_address, begin)
         unshown = detect.Unshown(base, begin)
+        silent: Collection[int] = ()
         for _ in range(MAX_ROUNDS):
-            layer, blocks, sums = self._fold(base, blocks, read)
+            layer, blocks, sums = self._fold(base, blocks, read, silent)
+            silent = ()
             if not blocks:
                 return layer, blocks
             if first is not None and last is not None:
                 found = detect.final(self.ledger_address, base, first, last, sums, read)
             else:
-                found = detect.pending(self.ledger_address, base, blocks, sums, read)
-            if found:
-                blocks = self._add_facts(blocks, found, read)
+                found = detect.pending(self.ledger_address, blocks, sums, read)
+            if found and (absent := set(found) - {block.header.number for block in blocks}):
+                whole = read.blocks(sorted(absent))
+                blocks = sorted([*blocks, *whole], key=lambda block: block.header.number)
+            elif found:
+                silent = found
             elif sparse and last is not None and (hidden := unshown.find(layer, last, read)):
                 blocks = _read_whole(blocks, hidden, read)
             elif earlier := misplaced.find(base, layer, headers, read):
@@ -207,20 +207,31 @@ class Projector:
         )
 
     def _fold(
-        self, base: State, blocks: Iterable[Block], read: Reader | None
+        self,
+        base: State,
+        blocks: Iterable[Block],
+        read: Reader | None,
+        silent: Collection[int] = (),
     ) -> tuple[State, list[Block], list[tuple[int, int]]]:
-        """One pass; also the ledger's expected native balance after each block."""
+        """One pass; also the ledger's expected native balance after each block. In the `silent`
+        blocks money moved that neither logs nor transactions show: all ledgers are looked at."""
         layer = base.overlay()
         done: list[Block] = []
         sums: list[tuple[int, int]] = []
         for block in blocks:
-            block = self.fold_block(layer, block, done, read)
+            block = self.fold_block(layer, block, done, read, silent=block.header.number in silent)
             done.append(block)
             sums.append((block.header.number, layer.expected_balance))
         return layer, done, sums
 
     def fold_block(
-        self, layer: State, block: Block, before: Sequence[Block], read: Reader | None
+        self,
+        layer: State,
+        block: Block,
+        before: Sequence[Block],
+        read: Reader | None,
+        *,
+        silent: bool = False,
     ) -> Block:
         """Fold one block into `layer`; returns it with the answers it needed.
 
@@ -246,6 +257,9 @@ class Projector:
                 )
         wants += fold.fold_logs(layer, self.ledger_address, block)
         block = self._answer(block, wants, read)
+        if silent and read is not None:
+            strange = detect.unlike_ledgers(self.ledger_address, layer, block.header, read)
+            block = self._answer(block, [reads.balance(self.ledger_address), *strange], read)
         fold.fold_views_of(layer, self.ledger_address, block)
         return block
 
@@ -267,16 +281,6 @@ class Projector:
         answers = dict(zip(missing, read.views(block.header, missing), strict=True))
         return replace(block, calls={**block.calls, **answers})
 
-    def _add_facts(self, blocks: list[Block], numbers: list[int], read: Reader) -> list[Block]:
-        """Blocks that moved money silently: read them whole, or else every ledger at them."""
-        held = {block.header.number: block for block in blocks}
-        if absent := [n for n in numbers if n not in held]:
-            held |= {block.header.number: block for block in read.blocks(absent)}
-        else:
-            for number in numbers:
-                held[number] = self._snapshot(held[number], read)
-        return [held[number] for number in sorted(held)]
-
     def _add_answers(
         self, blocks: list[Block], asked: list[tuple[int, Call]], read: Reader
     ) -> list[Block]:
@@ -287,20 +291,6 @@ class Projector:
         for number, call in asked:
             held[number] = self._answer(held[number], [call], read)
         return [held[number] for number in sorted(held)]
-
-    def _snapshot(self, block: Block, read: Reader) -> Block:
-        """Every ledger at this block, page by page, with the native balance."""
-        block = self._answer(block, [reads.balance(self.ledger_address)], read)
-        offset, limit, total = 0, reads.LEDGER_PAGE, 1
-        while offset < total and limit:
-            call = reads.all_ledgers(self.ledger_address, offset, limit)
-            block = self._answer(block, [call], read)
-            answered = reads.answer("ledger", call, block.calls[call])
-            if answered and answered[2]:
-                offset, total = offset + limit, answered[2][1]
-            else:  # long texts of its users: more than the node has the gas to read at once
-                limit //= 2
-        return block
 
     # --- writing ---------------------------------------------------------------------------------
 

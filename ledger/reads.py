@@ -6,6 +6,7 @@ like any other fact.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 from chain.facts import Call
@@ -34,7 +35,7 @@ def ledger(contract: str, user: str) -> Call:
     return Call(contract, abi.encode_call(LEDGER_MANAGER, "getLedger", user))
 
 
-def all_ledgers(contract: str, offset: int, limit: int = LEDGER_PAGE) -> Call:
+def all_ledgers(contract: str, offset: int, limit: int) -> Call:
     return Call(contract, abi.encode_call(LEDGER_MANAGER, "getAllLedgers", offset, limit))
 
 
@@ -43,14 +44,38 @@ def active_services(contract: str) -> Call:
     return Call(contract, abi.encode_call(LEDGER_MANAGER, "getAllActiveServices"))
 
 
-def all_services(serving: str, kind: str, offset: int) -> Call:
+def all_services(serving: str, kind: str, offset: int, limit: int) -> Call:
     """A page of listings in the contract's order (fine-tuning: all of them)."""
-    page = (offset, PAGE) if kind == "inference" else ()
+    page = (offset, limit) if kind == "inference" else ()
     return Call(serving, abi.encode_call(CONTRACT_OF[kind], "getAllServices", *page))
 
 
-def all_accounts(serving: str, kind: str, offset: int) -> Call:
-    return Call(serving, abi.encode_call(CONTRACT_OF[kind], "getAllAccounts", offset, PAGE))
+def all_accounts(serving: str, kind: str, offset: int, limit: int) -> Call:
+    return Call(serving, abi.encode_call(CONTRACT_OF[kind], "getAllAccounts", offset, limit))
+
+
+def whole_list(
+    page: Callable[[int, int], Call], ask: Callable[[Call], Any], size: int
+) -> tuple[list[Any], int]:
+    """The entries of a list of the contracts, read by pages of an offset and a limit, and how many
+    there are. `ask`: what a page answers, None where it reverts: long texts are more than the node
+    has the gas to read at once, so half as many are asked for. Entries are missing where even one
+    is too much.
+    """
+    found: list[Any] = []
+    total = 1
+    while len(found) < total and size:
+        answered = ask(page(len(found), size))
+        if answered is None:
+            size //= 2
+            continue
+        # Of fine-tuning's services there is one page, without a number.
+        several = len(answered) == 2 and isinstance(answered[1], int)
+        entries, total = answered if several else (answered, len(answered))
+        found += entries
+        if not entries:
+            break
+    return found, total
 
 
 def service_info(contract: str, serving: str) -> Call:
@@ -102,7 +127,8 @@ def penalties(state: State) -> list[Call]:
 
 
 def everything(state: State) -> list[Call]:
-    """Every live account and service, and the penalties: what calldata nobody read may change."""
+    """Every live account and service and what owners set: what logs and calldata that nobody read
+    may have changed."""
     kinds = {
         s.address: s.kind
         for s in state.servings.values()
@@ -113,6 +139,7 @@ def everything(state: State) -> list[Call]:
     return [
         *(account(s, kinds[s], user, provider) for s, user, provider in accounts if s in kinds),
         *(service(s, kinds[s], provider) for s, provider in services if s in kinds),
+        *(view(s) for s in sorted(kinds) for view in (lock_time, owner)),
         *penalties(state),
     ]
 
@@ -130,6 +157,12 @@ def answer(kind: str, call: Call, result: str) -> tuple[str, dict[str, Any], Any
     if result.startswith(REVERT):
         return function, arguments, None
     return function, arguments, abi.decode_result(contract, function, result)
+
+
+def value(kind: str, call: Call, result: str) -> Any:
+    """What an answered call says; None where it reverted, or is not a view we know."""
+    found = answer(kind, call, result)
+    return found[2] if found else None
 
 
 def number(result: str | None) -> int | None:

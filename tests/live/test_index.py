@@ -16,7 +16,7 @@ from django.core.management import CommandError, call_command
 from django.db import connection, models
 
 from chain.errors import ChainError
-from chain.models import Head, RawLog
+from chain.models import Head, RawCall, RawLog
 from chain.rpc import Request, Rpc
 from devnet.anvil import Anvil
 from devnet.deploy import Deployment, deploy
@@ -31,6 +31,7 @@ from ledger.models import (
     Settlement,
     SubAccount,
 )
+from protocol import abi
 from tests.forks import SITE
 from tests.live.branches import reorganise
 
@@ -139,15 +140,27 @@ def test_following_live_equals_replay(node: Anvil, contracts: Deployment) -> Non
     assert final_rows() == before
 
 
+_PAGES = tuple(
+    abi.functions(abi.INFERENCE_SERVING)[name].selector
+    for name in ("getAllAccounts", "getAllServices")
+)
+
+
 def test_a_late_start_opens_with_what_was_there(
     node: Anvil, contracts: Deployment, settings: Any
 ) -> None:
-    """START_BLOCK after the contracts: opening rows, then history, equal all the same."""
+    """START_BLOCK after the contracts: opening rows, then history, equal all the same; of a node,
+    too, that has not the gas to read a whole page of a list."""
     run(61, 120, contracts, node.url)
+    ask(node, "evm_setBlockGasLimit", hex(150_000))
+    mine(node, 1)
+    ask(node, "evm_setBlockGasLimit", hex(30_000_000))
     settings.START_BLOCK = int(ask(node, "eth_blockNumber"), 16) + 1
     run(62, 60, contracts, node.url)
     mine(node, 3)
     services.follow(once=True)
+    pages = [call for call in RawCall.objects.all() if call.data[:10] in _PAGES]
+    assert any(call.result.startswith("revert") for call in pages)
     opening = Movement.objects.filter(kind="opening")
     assert {m.block for m in opening} == {settings.START_BLOCK - 1}
     assert {m.balance for m in opening} == {"available", "sub_account"}

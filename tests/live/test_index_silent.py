@@ -1,4 +1,5 @@
-"""Deposits that nobody logs, far from the head: shown where they happened, however it is read."""
+"""What nobody logs: deposits far from the head, shown where they happened, however it is read; and
+what does not even change a sum."""
 
 from __future__ import annotations
 
@@ -8,12 +9,14 @@ from typing import Any
 import pytest
 from django.core.management import call_command
 
-from chain.models import Head
+from chain import sync
+from chain.models import Head, RawCall
 from devnet import accounts
 from devnet.anvil import Anvil
 from devnet.deploy import Deployment, connect
-from ledger import services
-from ledger.models import Movement
+from ledger import project, services
+from ledger.models import Movement, ServingContract
+from protocol import abi
 from tests.live.chaos import demands
 from tests.live.test_index import (
     ask,
@@ -47,7 +50,7 @@ class Silent:
         self.world.inference.send(
             accounts.owner(), "acknowledgeTEESignerByOwner", self.provider.address
         )
-        self.wallet = Wallet(self.world.chain, 1)
+        self.wallet, self.other = Wallet(self.world.chain, 1), Wallet(self.world.chain, 2)
 
     def head(self) -> int:
         return self.world.chain.block_number()
@@ -68,15 +71,14 @@ class Silent:
     def transfer(self, amount: int) -> int:
         return self.does("transferFund", self.provider.address, NAME, amount)
 
-    def together(self, deposit: int, transfer: int) -> int:
-        """A deposit and a transfer that needs it, in one block."""
-        ledger, puppet = self.world.ledger, self.wallet.puppet
-        data = ledger.encode("transferFund", self.provider.address, NAME, transfer)
+    def together(self, *calls: tuple[Wallet, bytes, int]) -> int:
+        """The block in which wallets made these calls of the ledger, all in one."""
+        ledger = self.world.ledger
         ask(self.node, "evm_setAutomine", False)
         sent = []
-        for inner, value in ((ledger.encode("depositFund"), deposit), (data, 0)):
-            encoded = puppet.encode("execute", ledger.address, value, inner)
-            call = {"from": self.wallet.keeper.address, "to": puppet.address, "value": hex(value)}
+        for wallet, inner, value in calls:
+            encoded = wallet.puppet.encode("execute", ledger.address, value, inner)
+            call = {"from": wallet.keeper.address, "to": wallet.address, "value": hex(value)}
             call |= {"data": "0x" + encoded.hex(), "gas": hex(3_000_000)}
             sent.append(ask(self.node, "eth_sendTransaction", call))
         mine(self.node, 1)
@@ -104,7 +106,11 @@ def test_a_deposit_through_a_contract_stands_before_what_it_paid_for(
     second = world.deposit(2 * ONE)  # not needed by anything, and older than the next view
     mine(node, 3)
     world.transfer(ONE)
-    both = world.together(20 * ONE, 25 * ONE)
+    deposit, encode = world.world.ledger.encode("depositFund"), world.world.ledger.encode
+    both = world.together(  # a deposit and a transfer that needs it
+        (world.wallet, deposit, 20 * ONE),
+        (world.wallet, encode("transferFund", world.provider.address, NAME, 25 * ONE), 0),
+    )
     mine(node, 5)
     last = world.head() - 4
 
@@ -128,3 +134,42 @@ def test_a_deposit_through_a_contract_stands_before_what_it_paid_for(
     one_by_one = final_rows()
     for name, rows in at_once.items():
         assert one_by_one[name] == rows, name
+
+
+@pytest.mark.parametrize("way", ["block by block", "sparsely"])
+def test_what_changes_no_sum_is_seen_a_little_later(
+    way: str, node: Anvil, contracts: Deployment, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Money that contracts move from one ledger to another, and the penalty that an owner sets who
+    is a contract: in no log, no transaction to ours, and no balance."""
+    monkeypatch.setattr(project, "LOOK_BLOCKS", 8)
+    world = Silent(node, contracts)
+    world.deposit(10 * ONE)
+    world.other.does(world.world.ledger, "depositFund", value=9 * ONE)
+    tuning = world.world.fine_tuning
+    tuning.send(accounts.owner(), "transferOwnership", world.other.address)
+    mine(node, 3)
+    begun = world.head() - 3
+    if way == "block by block":
+        follow_to([begun])
+    encode = world.world.ledger.encode
+    world.together(
+        (world.wallet, encode("refund", 2 * ONE), 0),
+        (world.other, encode("depositFund"), 2 * ONE),
+    )
+    world.other.does(tuning, "updatePenaltyPercentage", 77)
+    mine(node, 12)
+    last = world.head() - 4
+    if way == "sparsely":
+        monkeypatch.setattr(sync, "DENSE", 0)
+        follow_to([last])
+    else:
+        follow_to(list(range(begun + 1, last + 1)))
+    assert differences() == []
+    assert ServingContract.current.get(address=contracts.fine_tuning).penalty_percentage == 77
+    assert_movements_add_up()
+    asked = [abi.decode_call(abi.LEDGER_MANAGER, call.data) for call in RawCall.objects.all()]
+    assert "getAllLedgers" not in {name for name, _ in filter(None, asked)}, "facts of everybody"
+    before = final_rows()
+    call_command("replay")
+    assert final_rows() == before
