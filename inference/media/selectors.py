@@ -22,7 +22,7 @@ from attestation.selectors import ServiceKey
 from inference import access, choosing, seals, selectors
 from inference.choosing import Chosen
 from inference.errors import ChatError, SignerChanged
-from inference.media import pictures, quota, recordings, services, transcripts, vectors
+from inference.media import pictures, quota, recordings, services, transcripts, vectors, words
 from inference.media.models import File, Role
 from inference.media.pages import (
     Asking,
@@ -273,7 +273,7 @@ def audio_page(
         form=form(visit, Medium.SPEECH, wish or {"timed": True}, error, file_again),
         lines=tuple(lines),
         pager=_pager(found, _("transcripts"), reverse("inference:audio"), visit.provider),
-        languages=tuple(sorted(transcripts.LANGUAGES.items(), key=lambda x: x[1])),
+        languages=words.languages(),
         max_seconds=recordings.MAX_SECONDS,
     )
 

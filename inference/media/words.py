@@ -4,11 +4,14 @@ to do. What is the same as for a chat is said by `inference.words`.
 
 from __future__ import annotations
 
+import unicodedata
 from dataclasses import replace
 
+from django.utils.translation import gettext as _
 from django.utils.translation import gettext_noop as N_
 
 from inference import words
+from inference.media import transcripts
 from inference.words import Explanation
 
 _MAY_CHARGE = N_("It may charge for this; that is known when it settles.")
@@ -72,3 +75,11 @@ def failure(kind: str) -> Explanation:
 
 def verdict(reason: str) -> str:
     return _VERDICTS.get(reason) or words.verdict(reason)
+
+
+def languages() -> tuple[tuple[str, str], ...]:
+    """What can be spoken: codes and names in the reader's language, by name. A letter with a mark
+    stands by its own.
+    """
+    named = ((code, _(name)) for code, name in transcripts.LANGUAGES.items())
+    return tuple(sorted(named, key=lambda one: unicodedata.normalize("NFD", one[1])))

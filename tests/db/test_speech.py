@@ -234,6 +234,9 @@ def test_forms_name_the_file_and_the_rule(client: Client, monkeypatch: pytest.Mo
     answered = client.get("/playground/audio")
     assert answered["Permissions-Policy"].startswith("microphone=(self)")
     assert "microphone=()" in client.get("/playground/images")["Permissions-Policy"]
+    german = client.get("/playground/audio", headers={"Accept-Language": "de"}).content.decode()
+    names = re.findall(r'<option value="\w\w">(\w+)<', german)
+    assert names[:5] == ["Arabisch", "Chinesisch", "Dänisch", "Deutsch", "Englisch"]
     given: dict[str, Any] = {"key": str(uuid4()), "provider": factories.PETRA, "timed": "on"}
     for data, words in (
         (b"ID3" + bytes(100), "song.wav is MP3"),
