@@ -9,7 +9,8 @@ Out: {"type": "turn", "key", "turn", "turns", "refused"} ·
      {"type": "delta", "turn", "seq", "text"} ·
      {"type": "call", "turn", "seq", "id", "name"}, of whose arguments more comes as
      {"type": "arguments", "turn", "seq", "text"} ·
-     {"type": "end", "turn", "seq", "state"} · {"type": "verdict", "turn", "seq", "verdict"} ·
+     {"type": "end", "turn", "seq", "state", "tokens", "calls"} ·
+     {"type": "verdict", "turn", "seq", "verdict"} ·
      {"type": "reasoning", "turn", "seq", "text"} · {"type": "fence", "turn", "seq"} (ignore it) ·
      {"type": "block", "turn", "seq", "upto", "html"} ·
      {"type": "error", "key", "code", "sentence", "href"?, "signer"?}

@@ -289,8 +289,7 @@ class Hub:
             if not ended:
                 return
             tokens = record.usage.completion_tokens if record.usage else 0
-            calls = len(record.calls)
-            writer.event({"type": "end", "state": str(state), "tokens": tokens, "calls": calls})
+            writer.event(turnlog.end(str(state), tokens, len(record.calls)))
             verdict = Verdict.NOT_COMPARABLE
             interrupted = failure is not None and failure.kind == "interrupted"
             if isinstance(ended, services.Ended) and not interrupted:
@@ -399,7 +398,7 @@ async def reap() -> int:
         turn = await database_sync_to_async(Turn.objects.select_related("chat").get)(pk=turn_id)
         await turnlog.append_after(
             turn_id,
-            {"type": "end", "state": turn.state, "tokens": 0, "calls": len(turn.calls)},
+            turnlog.end(turn.state, 0, len(turn.calls)),
             {"type": "verdict", "verdict": turn.verdict},
         )
     return count

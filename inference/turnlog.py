@@ -306,6 +306,13 @@ def _entries(rows: Iterable[_Row], after: int) -> list[Entry]:
     return entries
 
 
+def end(state: str, tokens: int, calls: int) -> dict[str, Any]:
+    """The event of an answer that has ended, of so many `tokens` (0: not counted) and functions
+    called.
+    """
+    return {"type": "end", "state": state, "tokens": tokens, "calls": calls}
+
+
 # --- which processes live, and how to tell one to stop a turn ------------------------------------
 
 

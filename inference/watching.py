@@ -47,15 +47,21 @@ async def told(turn: int, after: int, *, over: bool = False) -> AsyncGenerator[l
 
 async def _stored(turn: int, after: int) -> list[Entry]:
     """The end of a turn and its verdict, as far as they are stored."""
-    rows = Turn.objects.filter(pk=turn).exclude(state=State.OPEN).values_list("state", "verdict")
     try:
-        found = await database_sync_to_async(rows.first)()
+        events = await database_sync_to_async(_events)(turn)
     except DatabaseError as error:
         log.warning("turn %s is not looked after: %s", turn, error)
-        found = None
-    if found is None:
-        return []
-    events: list[dict[str, Any]] = [{"type": "end", "state": found[0]}]
-    if found[1] != Verdict.PENDING:
-        events.append({"type": "verdict", "verdict": found[1]})
+        events = []
     return [Entry(after, event, orjson.dumps(event)) for event in events]
+
+
+def _events(turn: int) -> list[dict[str, Any]]:
+    rows = Turn.objects.filter(pk=turn).exclude(state=State.OPEN).select_related("chat")
+    found = rows.only("state", "verdict", "completion_tokens", "calls_sealed", "chat__key_sealed")
+    ended = found.first()
+    if ended is None:
+        return []
+    events = [turnlog.end(ended.state, ended.completion_tokens or 0, len(ended.calls))]
+    if ended.verdict != Verdict.PENDING:
+        events.append({"type": "verdict", "verdict": ended.verdict})
+    return events
