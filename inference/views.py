@@ -199,6 +199,7 @@ def estimate(request: HttpRequest) -> HttpResponse:
     given = request.GET
     named = uuid_of(given.get("chat", ""))
     chat = chat_of(request, named) if named else None
+    beside = given.get("beside") == "on"  # and nobody else, as `prompts` has it
     found = estimates.estimate(
         user,
         chat,
@@ -206,10 +207,10 @@ def estimate(request: HttpRequest) -> HttpResponse:
         question_bytes=number_of(given.get("bytes")),
         max_tokens=number_of(given.get("max_tokens")),
         pictures=_ids(given.get("pictures", ""))[:MAX_PICTURES],
-        also=ledger.address_of(given.get("also", "")) or "",
+        also="" if beside else ledger.address_of(given.get("also", "")) or "",
         again=number_of(given.get("again")),
         called=number_of(given.get("called")),
-        beside=given.get("beside") == "on",
+        beside=beside,
         had=_ids(given["had"]) if "had" in given else None,
         settings_bytes=number_of(given["settings"]) if "settings" in given else None,
     )

@@ -288,6 +288,9 @@ def test_the_estimate_counts_the_branch_that_is_sent_and_everybody_asked(chat: C
         True,
     )
     assert told(also=factories.PETRA) == alone
+    # a base model beside its tuned one is asked in the place of another provider
+    assert told(beside="on", also=dear.provider) == told(beside="on")
+    assert int(told(beside="on")["most"]) == 2 * int(alone["most"])
 
 
 @pytest.mark.django_db
@@ -399,7 +402,7 @@ def test_counted_fees_are_set_against_what_was_settled(chat: Chat) -> None:
     factories.settlement(**{**row, "settled": ONE, "at": now - timedelta(days=9), "block": 2})
     factories.settlement(**{**row, "settled": ONE, "at": now, "user": factories.BOB, "block": 91})
     with CaptureQueriesContext(connection) as asked:
-        (line,) = requests.page(chat.owner, None, requests.Filter(), 1).reconciled
+        (line,) = requests.reconcile(chat.owner, None)
     # every request is read once, and settlements are added up where they lie
     assert sum("inference_turn" in one["sql"] for one in asked) == 3
     assert sum("SUM(settled)" in one["sql"] for one in asked) == 1 and len(asked) == 4
