@@ -252,14 +252,6 @@ def _groups(user: User, session_key: str | None) -> list[_Group]:
     )
 
 
-def reconcile(user: User, session_key: str | None) -> tuple[Reconciled, ...]:
-    """Per provider, the fees counted here against the settlements on chain (2 queries).
-
-    A settlement names no answer and no key, so single answers cannot be ticked off: totals can.
-    """
-    return _against(user, _groups(user, session_key))
-
-
 #: What each pair settled since its first request, and its newest such settlement.
 _SETTLED = """
 WITH mine AS (
@@ -278,7 +270,10 @@ FROM sums JOIN mine USING (provider, serving, block) ORDER BY provider, serving,
 
 
 def _against(user: User, groups: Sequence[_Group]) -> tuple[Reconciled, ...]:
-    """Groups of requests, put together by pair, against what was settled (1 query)."""
+    """Groups of requests, put together by pair, against what was settled (1 query).
+
+    A settlement names no answer and no key, so single answers cannot be ticked off: totals can.
+    """
     pairs: dict[tuple[str, str], list[_Group]] = {}
     for one in groups:
         if one["answers"]:

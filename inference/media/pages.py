@@ -46,8 +46,8 @@ class FileView:
 
 @dataclass(frozen=True)
 class Asking:
-    """One request as it stands. `stage`: sending, queued, running, done or failed; `seconds` since
-    it began to run (or was sent).
+    """One request as it stands. `stage`: queued, running, done or failed; `seconds` since it began
+    to run (or was sent).
     """
 
     view: TurnView
@@ -58,7 +58,7 @@ class Asking:
 
     @property
     def open(self) -> bool:
-        return self.stage in ("sending", "queued", "running")
+        return self.stage in ("queued", "running")
 
     @property
     def pending(self) -> bool:

@@ -51,7 +51,7 @@ document.addEventListener('input', ({ target }) => {
 // One sentence when a request ends, wherever on the page one is.
 document.body.addEventListener('htmx:beforeSwap', ({ detail }) => {
   const before = detail.target?.dataset?.state;
-  if (!['sending', 'queued', 'running'].includes(before)) return;
+  if (!['queued', 'running'].includes(before)) return;
   const after = new DOMParser().parseFromString(detail.serverResponse, 'text/html').querySelector('[data-state]')?.dataset.state;
   const text = { done: t('The pictures have come.'), failed: t('The pictures did not come.') }[after];
   if (text) announce(text);

@@ -402,7 +402,7 @@ def test_counted_fees_are_set_against_what_was_settled(chat: Chat) -> None:
     factories.settlement(**{**row, "settled": ONE, "at": now - timedelta(days=9), "block": 2})
     factories.settlement(**{**row, "settled": ONE, "at": now, "user": factories.BOB, "block": 91})
     with CaptureQueriesContext(connection) as asked:
-        (line,) = requests.reconcile(chat.owner, None)
+        (line,) = requests.page(chat.owner, None, requests.Filter(), 1).reconciled
     # every request is read once, and settlements are added up where they lie
     assert sum("inference_turn" in one["sql"] for one in asked) == 3
     assert sum("SUM(settled)" in one["sql"] for one in asked) == 1 and len(asked) == 4
@@ -410,16 +410,16 @@ def test_counted_fees_are_set_against_what_was_settled(chat: Chat) -> None:
     assert (line.open, line.beyond) == (line.known + line.estimated - known // 2, 0)
     # settled after the last answer: less than one answer is missing, so nothing is still to come
     factories.settlement(**{**row, "settled": known, "at": now, "block": 91})
-    (line,) = requests.reconcile(chat.owner, None)
+    (line,) = requests.page(chat.owner, None, requests.Filter(), 1).reconciled
     assert (line.open, line.less) == (0, line.known - known // 2 - known)
     page = alice().get("/playground/requests").content.decode()
     assert "less than counted here" in page and "not settled yet" not in page
     # but not where the account could not pay all of it
     Settlement.objects.filter(block=91, user=factories.ALICE).update(unsettled=1)
-    (line,) = requests.reconcile(chat.owner, None)
+    (line,) = requests.page(chat.owner, None, requests.Filter(), 1).reconciled
     assert (line.open, line.less) == (line.known - known // 2 - known, 0)
     factories.settlement(**{**row, "settled": ONE, "at": now, "block": 92})
-    (line,) = requests.reconcile(chat.owner, None)
+    (line,) = requests.page(chat.owner, None, requests.Filter(), 1).reconciled
     assert (line.open, line.less) == (0, 0)
     assert line.beyond == known // 2 + known + ONE - line.known - line.estimated
     assert Settlement.objects.count() == 5

@@ -223,5 +223,5 @@ def _check(browsers: list[Browser], upstream: Upstream) -> None:
     assert len(cut) < len(browsers), "only what a process could not end"
     assert len({turn.process for turn in cut}) == 2, "the killed one's and the ended one's"
     for person in User.objects.filter(address__in=counted):
-        (line,) = requests.reconcile(person, None)
+        (line,) = requests.page(person, None, requests.Filter(), 1).reconciled
         assert line.known == counted[person.address], "every fee once"
