@@ -1,4 +1,4 @@
-"""Functions of chats: what a person may offer, what a provider may answer, how both are told."""
+"""Settings of chats and their functions: what may be set and offered, what a provider may answer."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from inference import tools, wire
 from inference.errors import BadPrompt
-from inference.options import MAX_TOOLS, Options
+from inference.options import MAX_TOOLS, MOST_TOKENS, Options
 from inference.tools import Calls, ToolCall, ToolResult
 
 WEATHER: dict[str, Any] = {
@@ -261,3 +261,23 @@ def test_the_size_bounds_what_is_sent(text: str, content: str) -> None:
     unanswered = wire.Message("tool", tools.NO_RESULT, result_of="id")
     sent = wire.request_body(model="", messages=[said[0], unanswered], max_tokens=1)
     assert len(sent) - 150 <= tools.size([call], [])
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"temperature": "2.1"}, {"temperature": "-0.1"}, {"temperature": "nan"},
+        {"temperature": "1e400"}, {"temperature": True}, {"temperature": []},
+        {"temperature": "0,7"}, {"temperature": "1e-7"}, {"temperature": "1e-99999"},
+        {"top_p": "1.01"}, {"max_tokens": "0"}, {"max_tokens": "1.5"},
+        {"max_tokens": str(MOST_TOKENS + 1)}, {"max_tokens": "٣"}, {"seed": "-1"},
+        {"seed": 2**53}, {"seed": True}, {"stop": ["a"] * 5}, {"stop": ["x" * 65]},
+        {"stop": {"a": 1}}, {"system": "x" * 8001}, {"system": 5}, {"schema": "[1]"},
+        {"schema": "{"}, {"schema": '{"a":' * 30 + "1" + "}" * 30}, {"schema": {"type": "object"}},
+        {"schema": f'{{"a": "{"x" * 8000}"}}'},
+    ],
+)  # fmt: skip
+def test_wrong_settings_are_told_by_their_rule(wrong: dict[str, Any]) -> None:
+    with pytest.raises(BadPrompt) as caught:
+        Options.of(wrong)
+    assert len(caught.value.sentence) > 15
