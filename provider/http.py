@@ -7,7 +7,7 @@ import asyncio
 import logging
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, MutableMapping
 from http import HTTPStatus
-from ipaddress import ip_address
+from ipaddress import IPv6Address, ip_address, ip_network
 from typing import Any
 from urllib.parse import parse_qsl
 
@@ -23,6 +23,7 @@ Send = Callable[[Message], Awaitable[None]]
 SLOW_READER_SECONDS = 30
 BODY_SECONDS = 60
 SILENT_SECONDS = 10
+CUSTOMER_BITS = 64
 
 
 class Request:
@@ -44,10 +45,12 @@ class Request:
     @property
     def sender(self) -> str:
         """Who asks, for limits alone: the peer or, where that is a proxy on this machine or in its
-        network, the address that it names last. Proof of nothing."""
+        network, the address that it names last; of IPv6 the /64, which one customer owns whole.
+        Proof of nothing."""
         told = self.headers.get("x-forwarded-for", "").rpartition(",")[2].strip()
         try:
-            return str(ip_address(told)) if ip_address(self.peer).is_private else self.peer
+            peer = ip_address(self.peer)
+            return _customer(told) if peer.is_private else _customer(self.peer)
         except ValueError:
             return self.peer
 
@@ -100,6 +103,15 @@ class Request:
             pass
 
 
+def _customer(address: str) -> str:
+    """Raises ValueError for what is no address."""
+    found = ip_address(address)
+    if not isinstance(found, IPv6Address):
+        return address
+    inner = found.ipv4_mapped
+    return str(inner or ip_network((int(found), CUSTOMER_BITS), strict=False))
+
+
 class ClientGone(Exception):
     """The client closed the connection while it was still asking."""
 
@@ -119,7 +131,7 @@ class Answer:
         self.started = True
         self.status = status
         merged = {name.lower(): value for name, value in {**headers, **self._extra}.items()}
-        await self._send(
+        await self._hand_over(
             {
                 "type": "http.response.start",
                 "status": status,
@@ -128,12 +140,17 @@ class Answer:
         )
 
     async def write(self, part: bytes, *, more: bool) -> None:
-        """A piece of the body. A reader slower than SLOW_READER_SECONDS per piece is dropped."""
+        """A piece of the body."""
+        await self._hand_over({"type": "http.response.body", "body": part, "more_body": more})
+
+    async def _hand_over(self, message: Message) -> None:
+        """A reader slower than SLOW_READER_SECONDS per piece is dropped. The beginning is a piece
+        too: it waits behind an earlier answer that was not read."""
         if self.lost:
             return
         try:
             async with asyncio.timeout(SLOW_READER_SECONDS):
-                await self._send({"type": "http.response.body", "body": part, "more_body": more})
+                await self._send(message)
         except (TimeoutError, OSError):
             self.lost = True
 

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import shutil
 from collections.abc import AsyncIterator
 from pathlib import Path
 
 from eth_hash.auto import keccak
 
 from protocol.tuning import MAX_TEE_UPLOAD_BYTES
+from provider.errors import Refused
 from provider.forms import MAX_PART_HEADER_BYTES, bad_form, boundary_of, read_part
 from provider.http import Request
 
@@ -18,6 +20,9 @@ MAX_FIELD_BYTES = 512
 UPLOAD_SECONDS = 900
 TOO_LARGE = "file too large: at most 100MB, use 0G Storage for larger datasets"
 FIELDS = ("signature", "timestamp")
+#: No upload is begun with less of the disk free, on which debts and keys are written as well: any
+#: wallet may upload, and more than all that may be under way at once has room there.
+LEAST_FREE = 2 * 1024**3
 
 
 class _Source:
@@ -78,8 +83,11 @@ class _Source:
 async def receive(request: Request, target: Path) -> tuple[str, dict[str, str]]:
     """Write the form's one file to `target`; its keccak256 (0x-hex) and the other fields.
 
-    Raises Refused: 400 for what is no such form, 413 beyond 100 MB, 408 for one that does not come.
+    Raises Refused: 400 for what is no such form, 413 beyond 100 MB, 408 for one that does not come,
+    503 where the disk is nearly full.
     """
+    if shutil.disk_usage(target.parent).free < LEAST_FREE:
+        raise Refused(503, f"no room for uploads at {target.parent}", {"Retry-After": "3600"})
     boundary = b"--" + boundary_of(request.headers.get("content-type", ""))
     limit = MAX_TEE_UPLOAD_BYTES + _FRAME_BYTES
     source = _Source(request.pieces(limit, TOO_LARGE, UPLOAD_SECONDS))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import shutil
 import tempfile
 from pathlib import Path
 from typing import Any
@@ -12,8 +13,9 @@ from eth_utils.crypto import keccak
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from provider import http
 from provider.errors import Refused
-from provider.http import ClientGone, Request
+from provider.http import Answer, ClientGone, Request
 from provider.tuning import uploads
 
 MARK = "lines"
@@ -80,7 +82,10 @@ def test_where_a_body_is_cut_does_not_matter(data: bytes, cuts: list[int]) -> No
     ("peer", "told", "sender"),
     [
         ("127.0.0.1", "203.0.113.9", "203.0.113.9"),
-        ("172.17.0.1", "10.0.0.1, 2001:db8::1", "2001:db8::1"),  # the last is its own word
+        ("172.17.0.1", "10.0.0.1, 203.0.113.7", "203.0.113.7"),  # the last is its own word
+        ("127.0.0.1", "2001:db8::1", "2001:db8::/64"),  # one customer owns them all
+        ("2a00:1450::a:2", "203.0.113.9", "2a00:1450::/64"),
+        ("127.0.0.1", "::ffff:203.0.113.9", "203.0.113.9"),
         ("8.8.8.8", "203.0.113.9", "8.8.8.8"),
         ("127.0.0.1", "", "127.0.0.1"),
         ("127.0.0.1", "me", "127.0.0.1"),
@@ -93,6 +98,34 @@ def test_behind_a_proxy_each_client_has_limits_of_its_own(
     headers = [(b"x-forwarded-for", told.encode())]
     scope = {"method": "POST", "path": "/", "client": (peer, 1), "headers": headers}
     assert Request(scope, None).sender == sender  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("piece", ["http.response.start", "http.response.body"])
+def test_a_reader_who_takes_nothing_is_written_off(
+    monkeypatch: pytest.MonkeyPatch, piece: str
+) -> None:
+    """Whoever left an earlier answer on this connection unread does not take a beginning either."""
+    monkeypatch.setattr(http, "SLOW_READER_SECONDS", 0.01)
+
+    async def send(message: Any) -> None:
+        if message["type"] == piece:
+            await asyncio.Event().wait()
+
+    async def run() -> bool:
+        answer = Answer(send, {})
+        await asyncio.wait_for(answer.whole(200, b"x", "text/plain"), 5)
+        return answer.lost
+
+    assert asyncio.run(run())
+
+
+def test_no_upload_is_begun_where_the_disk_has_no_room(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What is owed is written down there as well."""
+    usage = shutil.disk_usage("/")
+    monkeypatch.setattr(shutil, "disk_usage", lambda _: usage._replace(free=uploads.LEAST_FREE - 1))
+    with pytest.raises(Refused) as refused:
+        receive([form(b"data")])
+    assert refused.value.status == 503
 
 
 def test_the_last_line_needs_no_end() -> None:
