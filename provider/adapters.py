@@ -51,7 +51,7 @@ RETRY_SECONDS = 5
 LOOK_SECONDS = 30
 LOAD_SECONDS = 120
 OUTPUT = "output_model/"
-_PLAIN = re.compile(r"[A-Za-z0-9_.-]{1,100}")
+_PLAIN = re.compile(r"[A-Za-z0-9_-][A-Za-z0-9_.-]{0,99}")
 _NAME = re.compile(r'"model"\s*:\s*"ft-')
 #: What chat says of an adapter that is not active (1.6), by state.
 _NOT_USABLE = {

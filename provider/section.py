@@ -119,8 +119,8 @@ class Section:
     def seconds(self, key: str, default: float) -> float:
         self.note(key, "seconds", default)
         value = self.take(key, default)
-        if isinstance(value, bool) or not isinstance(value, int | float) or not value > 0:
-            raise self.fail(key, "expected a number of seconds above zero")
+        if isinstance(value, bool) or not isinstance(value, int | float) or not 0 < value < 2**31:
+            raise self.fail(key, "expected a number of seconds, above zero and below 2^31")
         return float(value)
 
     def choice(self, key: str, words: tuple[Word, ...]) -> Word:

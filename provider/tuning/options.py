@@ -131,7 +131,7 @@ def is_tuning(path: Path) -> bool:
     """Whether the file at `path` describes a fine-tuning broker; False also for unreadable ones."""
     try:
         document = yaml.safe_load(path.read_text())
-    except (OSError, yaml.YAMLError, UnicodeDecodeError):
+    except (OSError, yaml.YAMLError, ValueError, RecursionError):
         return False
     return isinstance(document, dict) and "tuning" in document
 

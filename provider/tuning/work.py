@@ -384,6 +384,7 @@ def pack(folder: Path, target: Path) -> None:
                 name = f"{folder.name}/{path.relative_to(folder).as_posix()}"
                 info = zipfile.ZipInfo(name, _ZIP_TIME)
                 info.compress_type = zipfile.ZIP_DEFLATED
+                info.file_size = path.stat().st_size  # over 2 GiB it is written in another form
                 info.external_attr = 0o644 << 16
                 with path.open("rb") as source, archive.open(info, "w") as packed:
                     shutil.copyfileobj(source, packed)

@@ -79,6 +79,8 @@ def test_additional_info_is_always_the_same_bytes(document: dict[str, Any]) -> N
         ("upstream.url", "localhost:1", "upstream.url: expected an http or https URL"),
         ("upstream.colour", "red", "upstream.colour: unknown setting"),
         ("upstream.idle_seconds", 0, "upstream.idle_seconds: expected a number of seconds"),
+        ("upstream.total_seconds", float("inf"), "upstream.total_seconds: expected a number of"),
+        ("chain.cache_seconds", 10**400, "chain.cache_seconds: expected a number of seconds"),
         ("upstream.key_env", "NO_SUCH_NAME", "upstream.key: given twice, as key and key_env"),
         ("chain.inference", "0x12", "chain.inference: expected a 0x address"),
         ("wallet_key_env", "NO_SUCH_NAME", "the environment variable NO_SUCH_NAME is not set"),

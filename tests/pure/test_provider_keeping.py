@@ -6,6 +6,7 @@ from __future__ import annotations
 import asyncio
 import json
 import logging
+import random
 import sqlite3
 import sys
 import threading
@@ -21,6 +22,7 @@ from eth_account import Account
 
 from protocol import tuning
 from provider import adapters, config, keyfiles, logs, schema
+from provider.amounts import in_0g
 from provider.config import MachineChoice
 from provider.debts import Debts
 from provider.errors import ConfigError
@@ -29,6 +31,7 @@ from provider.receipts import Receipts
 from provider.server import background
 from provider.store import Charge, Receipt, Store
 from provider.tee.dev import DevTee
+from provider.tuning import work
 from provider.tuning.tasks import Task, Tasks
 
 KEY = "0x" + "11" * 32
@@ -218,6 +221,29 @@ def test_an_adapter_that_cannot_be_unpacked_is_said_to_be_bad(tmp_path: Path, sp
     packed.write_bytes(raw)
     with pytest.raises(zipfile.BadZipFile):
         adapters.unpack(packed, tmp_path / "out")
+
+
+def test_a_result_of_any_size_is_packed_and_only_plain_names_are_unpacked(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A file over 2 GiB needs another form of header; such a result would hold up all others."""
+    monkeypatch.setattr(zipfile, "ZIP64_LIMIT", 4000)
+    output, packed, target = tmp_path / "output_model", tmp_path / "a.zip", tmp_path / "out"
+    output.mkdir()
+    (output / "weights").write_bytes(random.Random(1).randbytes(5000))
+    work.pack(output, packed)
+    with zipfile.ZipFile(packed, "a") as archive:
+        for name in (".", "..", ".hidden"):
+            archive.writestr(f"output_model/{name}", b"x")
+    adapters.unpack(packed, target)
+    assert [path.name for path in target.iterdir()] == ["weights"]
+
+
+@pytest.mark.parametrize(
+    ("neuron", "said"), [(0, "0"), (15 * 10**17, "1.5"), (10**30 + 1, f"{10**12}.{1:018}")]
+)
+def test_amounts_are_exact_however_large(neuron: int, said: str) -> None:
+    assert in_0g(neuron) == said
 
 
 async def test_work_that_ends_by_itself_is_told_of(caplog: pytest.LogCaptureFixture) -> None:

@@ -21,7 +21,7 @@ def example() -> dict[str, Any]:
     return {**found, "wallet_key": KEY}
 
 
-def test_the_example_is_valid() -> None:
+def test_the_example_is_valid(tmp_path: Path) -> None:
     found = options.parse(example(), Path("/nowhere"))
     assert found.price_per_token == 500_000_000_000
     assert found.models[0].command == ("python", "-m", "my_trainer")
@@ -29,6 +29,9 @@ def test_the_example_is_valid() -> None:
     assert options.is_tuning(EXAMPLE)
     assert not options.is_tuning(EXAMPLE.parent.parent / "example.yaml")
     assert not options.is_tuning(Path("/nowhere.yaml"))
+    no_day = tmp_path / "provider.yaml"
+    no_day.write_text("tuning: 2026-13-45\n")
+    assert not options.is_tuning(no_day), "it is read once more by what says what is wrong"
 
 
 @pytest.mark.parametrize(
