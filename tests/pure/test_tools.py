@@ -1,4 +1,4 @@
-"""Settings of chats and their functions: what may be set and offered, what a provider may answer."""
+"""Settings and functions of chats: what may be set, what a provider may answer, how it is told."""
 
 from __future__ import annotations
 
