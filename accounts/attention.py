@@ -173,7 +173,7 @@ def _signers(user: User, held: list[Position]) -> list[Card]:
 
 def _evidence(held: list[Position], now: datetime) -> list[Card]:
     """Verdicts that became worse, and endpoints that moved, at providers where money lies."""
-    at = {ServiceKey(p.kind, p.provider, p.service_name): p for p in held}
+    at = {ServiceKey.of(p): p for p in held}
     found = attestation.findings_for({p.provider for p in held})
     about = [f for views in found.values() for f in views if f.service in at]
     moved = _moved([f for f in about if f.kind == Fact.URL_CHANGED], at)

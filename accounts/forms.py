@@ -19,6 +19,7 @@ from accounts.preview_money import PROVIDER_RESERVE
 from ledger import selectors as ledger
 from ledger.records import Account
 from ledger.spending import Pair
+from protocol.addresses import is_address
 
 _MAX_CHOICES = 200
 _MAX_PATH, _MAX_ASKED = 400, 1000
@@ -29,7 +30,6 @@ _HUNDREDTH = money.NEURON // 100
 _SLOTS = re.compile(r"(\d{1,3})(?:\s*[-–]\s*(\d{1,3}))?")
 _PLAYGROUND = re.compile(r"/playground/(?:chat|images|audio|embeddings)(?:/[0-9a-f-]{36})?")
 _TUNING = re.compile(r"/fine-tuning/(?:new/[0-9a-f-]{36}/(?:price|sign)|tasks/[0-9a-f-]{36})")
-_ADDRESS = re.compile(r"0x[0-9a-fA-F]{40}")
 _AMOUNT = ("deposit", "transfer", "withdraw", "deposit_for")
 _PROVIDER = ("transfer", "retrieve", "acknowledge_signer", "revoke_tokens", "revoke_all_tokens")
 
@@ -118,7 +118,7 @@ def next_step(text: str) -> str:
         return ""
     if _PLAYGROUND.fullmatch(parts.path):
         provider = query.get("provider", "")
-        return parts.path + (f"?provider={provider}" if _ADDRESS.fullmatch(provider) else "")
+        return parts.path + (f"?provider={provider}" if is_address(provider) else "")
     if _TUNING.fullmatch(parts.path):
         return parts.path
     if parts.path != "/account":

@@ -88,7 +88,7 @@ def position_rows(
 ) -> tuple[pages.PositionRow, ...]:
     """Sub-accounts with what our checks say about each service, and whether lists leave it out (2
     queries)."""
-    words = attestation.standings(map(_key, positions))
+    words = attestation.standings(map(ServiceKey.of, positions))
     hidden = listed.left_out([position.provider for position in positions])
     return tuple(
         pages.PositionRow(
@@ -100,17 +100,13 @@ def position_rows(
             + ("&trust=no" if position.acknowledged else ""),
             unlocked=position.unlocked(now),
             spendable=links.spendable(position),
-            verdict=words[_key(position)].overall,
+            verdict=words[ServiceKey.of(position)].overall,
             hidden=(position.serving, position.provider) in hidden,
             week=week.get((position.serving, position.provider), 0),
             days=analytics.lasts(position, week.get((position.serving, position.provider), 0)),
         )
         for position in positions
     )
-
-
-def _key(position: Position) -> ServiceKey:
-    return ServiceKey(position.kind, position.provider, position.service_name)
 
 
 def refund_rows(

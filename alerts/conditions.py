@@ -12,7 +12,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
-from django.db.models import Exists, OuterRef, QuerySet
+from django.db.models import Exists, QuerySet
 
 from accounts import links, money, trust
 from accounts.addresses import short
@@ -21,10 +21,11 @@ from accounts.models import AccessToken, Watch
 from alerts import words
 from alerts.models import Held, Rule
 from attestation.models import Fact, Finding
+from attestation.selectors import listed
 from finetune import selectors as finetune
 from finetune.models import Passage, Task
 from ledger import selectors as ledger
-from ledger.models import Ledger, Service, ServingContract, SubAccount
+from ledger.models import Ledger, ServingContract, SubAccount
 from ledger.records import Position
 from probes.models import Health
 from probes.models import State as Seen
@@ -188,10 +189,7 @@ def provider_down(rules: Sequence[Rule], now: dt.datetime, now_unix: int) -> Fou
 
 def probed(providers: Iterable[str]) -> QuerySet[Health]:
     """What probes say of services that are listed and let us ask: of others nobody knows."""
-    listed = Service.current.filter(
-        removed=False, serving=OuterRef("serving"), provider=OuterRef("provider")
-    )
-    return Health.objects.filter(Exists(listed), provider__in=set(providers), opted_out=False)
+    return Health.objects.filter(Exists(listed()), provider__in=set(providers), opted_out=False)
 
 
 def silent(provider: str, since: dt.datetime) -> Hit:

@@ -115,7 +115,7 @@ def _evidence(services: set[ServiceKey]) -> dict[ServiceKey, tuple[Standing, lis
     queries).
     """
     rows = Standing.objects.filter(provider__in={key.provider for key in services})
-    found = {ServiceKey(row.kind, row.provider, row.service_name): row for row in rows}
+    found = {ServiceKey.of(row): row for row in rows}
     ids = {
         key: [pk for entry in found[key].endpoints.values() if (pk := entry.get("verification"))]
         for key in services

@@ -15,13 +15,13 @@ from attestation.engine.reviewed import MAX_DECLARED
 from net import strictjson
 from net.errors import BadAnswer
 from net.limits import JsonLimits
+from protocol.addresses import is_address
 
 #: tee: broker and model in one TD; separated: two; centralized: the broker only routes to an
 #: upstream; standard: no TEE at all; opml, zkml: other proofs, which nobody offers a check for yet.
 Word = Literal["tee", "separated", "centralized", "standard", "opml", "zkml"]
 EndpointName = Literal["broker", "model"]
 
-_ADDRESS = re.compile(r"0x[0-9a-fA-F]{40}")
 #: Alone or after `sha256:`; several may be named.
 _DIGEST = re.compile(r"(?<![0-9a-z])[0-9a-f]{64}(?![0-9a-z])")
 _SHAPE = JsonLimits(max_depth=8, max_bytes=64 << 10)
@@ -49,7 +49,7 @@ def of(verifiability: str, additional_info: str) -> Declared:
         return Declared("centralized", ("broker",))
     if info.get("TargetSeparated") is True:
         signer = info.get("TargetTeeAddress")
-        known = isinstance(signer, str) and _ADDRESS.fullmatch(signer) and int(signer, 16)
+        known = isinstance(signer, str) and is_address(signer) and int(signer, 16)
         return Declared("separated", ("broker", "model"), str(signer) if known else "")
     return Declared("tee", ("broker",))
 

@@ -57,7 +57,7 @@ def of_run(run: Verification, previous: Verification | None) -> None:
     if previous is not None and run.body_id and _evidence(previous) == _evidence(run):
         detail = {"previous": str(previous.pk)}
         shared.append(Seen(Fact.IDENTICAL_EVIDENCE, _evidence(run), detail=detail))
-    _replace(_key(run), set(_SHARED.values()), shared, run, now, endpoint=run.endpoint)
+    _replace(ServiceKey.of(run), set(_SHARED.values()), shared, run, now, endpoint=run.endpoint)
     _let_go(run.provider, now)
 
 
@@ -97,7 +97,7 @@ def severity(overall: str, rows: Iterable[Mapping[str, Any]]) -> int | None:
 
 def _regression(run: Verification, previous: Verification | None) -> None:
     """Open when it gets worse, closed when it is as good as it was; worse still is a new one."""
-    held = _open(_key(run), {Fact.REGRESSION}).filter(subject=run.endpoint).first()
+    held = _open(ServiceKey.of(run), {Fact.REGRESSION}).filter(subject=run.endpoint).first()
     verdicts = _verdicts(previous) if previous is not None else {}
     now, level = run.finished_at, severity(run.overall, run.rows)
     if _withdrawn(run, held.detail.get("rows_before", {}) if held else verdicts):
@@ -184,7 +184,7 @@ def _verdicts(run: Verification) -> dict[str, str]:
 def _events(run: Verification, previous: Verification | None) -> None:
     """The software became another one: true at that moment, shown for a week."""
     now = run.finished_at
-    held = _open(_key(run), {Fact.COMPOSE_CHANGED})
+    held = _open(ServiceKey.of(run), {Fact.COMPOSE_CHANGED})
     held.filter(opened_at__lt=now - EVENT_STAYS).update(closed_at=now)
     if previous is None or not run.compose_hash:
         return
@@ -216,7 +216,7 @@ def _evidence(run: Verification) -> str:
 
 def _remember(run: Verification) -> _Traits:
     """Write down what this evidence is known by, forget what the one before was."""
-    held = _known_by(_key(run)).filter(endpoint=run.endpoint)
+    held = _known_by(ServiceKey.of(run)).filter(endpoint=run.endpoint)
     before = set(held.values_list("trait", "value"))
     now: _Traits = {(Trait.GPU.value, serial[:160]) for serial in run.gpu_serials}
     for trait, value in (
@@ -330,10 +330,6 @@ def _replace(
         _create(key, one, run, now, endpoint)
 
 
-def _key(run: Verification) -> ServiceKey:
-    return ServiceKey(run.kind, run.provider, run.service_name)
-
-
 def _runs(run: Verification) -> QuerySet[Verification]:
     """Of the same endpoint of the same service."""
     rows = Verification.objects.filter(provider=run.provider, endpoint=run.endpoint)
@@ -352,7 +348,7 @@ def _open(key: ServiceKey, facts: Collection[Fact] = tuple(Fact)) -> QuerySet[Fi
 
 
 def _add(run: Verification, seen: Seen, now: dt.datetime) -> None:
-    _create(_key(run), seen, run, now, run.endpoint)
+    _create(ServiceKey.of(run), seen, run, now, run.endpoint)
 
 
 def _create(

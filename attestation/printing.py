@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from typing import TYPE_CHECKING
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
 
 from attestation.engine.verdicts import Question, Report
 from net.marks import N_
@@ -22,9 +23,9 @@ _EXIT = {"pass": 0, "warn": 0, "fail": 1}
 _WIDTH = 120
 
 
-def exit_code(report: Report) -> int:
+def exit_code(overall: str) -> int:
     """0 pass or warn, 1 fail, 2 whatever was not fully judged or not under vendor anchors."""
-    return _EXIT.get(report.overall, 2)
+    return _EXIT.get(overall, 2)
 
 
 def render(report: Report, *, as_json: bool, published: Comparison | None = None) -> str:
@@ -33,20 +34,28 @@ def render(report: Report, *, as_json: bool, published: Comparison | None = None
         said = {} if published is None else {"published": published.summary()}
         return json.dumps(report.summary() | said)
     lines = [f"{report.overall} ({report.kind})", ""]
-    lines += [f"{QUESTIONS[name]:44} {answer}" for name, answer in report.questions().items()]
+    lines += answers(report.questions())
     order = list(dict.fromkeys(row.group for row in report.checks))
     group = ""
     for row in sorted(report.checks, key=lambda row: order.index(row.group)):
         if row.group != group:
             group = row.group
             lines += ["", group]
-        note = "; ".join(
-            printable(text) for text in (row.got, row.detail) if text not in (None, "")
-        )
-        lines.append(f"  {row.verdict:13} {row.id:24} {note}"[:_WIDTH])
+        lines.append(check(row.verdict, row.id, row.got, row.detail))
     if published is not None:
         lines += [printable(line) for line in published.lines()]
     return "\n".join(lines)
+
+
+def answers(questions: Mapping[Any, str]) -> list[str]:
+    """A line for each question that was answered."""
+    return [f"{text:44} {questions[name]}" for name, text in QUESTIONS.items() if name in questions]
+
+
+def check(verdict: str, id: str, got: object, detail: str) -> str:
+    """One row, as far as a line goes."""
+    note = "; ".join(printable(text) for text in (got, detail) if text not in (None, ""))
+    return f"  {verdict:13} {id:24} {note}"[:_WIDTH]
 
 
 def printable(value: object) -> str:

@@ -23,6 +23,7 @@ from attestation.engine.evidence import Context, Evidence
 from attestation.engine.verdicts import NOT_PROVIDED, Report
 from attestation.models import Document, Endpoint, Outcome, Trigger, Verification
 from attestation.sources.records import Note, Reference
+from protocol.addresses import is_address
 
 #: Bump when the engine's rules change: a stored verdict names the rules it was made by.
 ENGINE = f"6 dcap-qvl {dcap_qvl.__version__}"
@@ -37,7 +38,6 @@ _REFERENCES = {
     "nras": ("nras",),
     "jwks": ("jwks",),
 }
-_ADDRESS = re.compile(r"0x[0-9a-fA-F]{40}")
 _HEX = re.compile(r"[0-9a-f]*")
 _NEVER = dt.datetime(1970, 1, 1, tzinfo=dt.UTC)
 
@@ -259,7 +259,7 @@ def _identities(run: Verification, report: Report) -> None:
     run.mr_td = _hex(facts.get("mr_td"), 96)
     run.signed_range_hash = _hex(facts.get("signed_range_sha256"), 64)
     signer = facts.get("signer")
-    if isinstance(signer, str) and _ADDRESS.fullmatch(signer):
+    if isinstance(signer, str) and is_address(signer):
         run.attested_signer = to_checksum_address(signer)
     for id in ("dstack.compose", "ccel.compose"):
         row = report.find(id)

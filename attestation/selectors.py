@@ -11,17 +11,9 @@ import datetime as dt
 import uuid
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Protocol
 
-from django.db.models import (
-    Count,
-    Exists,
-    F,
-    OuterRef,
-    Q,
-    QuerySet,
-    Subquery,
-)
+from django.db.models import Count, Exists, F, OuterRef, Q, QuerySet, Subquery
 from django.db.models.functions import JSONObject
 from django.utils import timezone
 
@@ -29,7 +21,7 @@ from attestation.models import Finding, Standing, Verification
 from ledger import selectors as ledger
 from ledger import tags
 from ledger.models import Service
-from ledger.records import Listing, Page
+from ledger.records import Page
 
 EXPIRED_AFTER = dt.timedelta(hours=24)
 DROPPED_AFTER = dt.timedelta(hours=72)
@@ -42,6 +34,17 @@ BASIS = (
 )
 
 
+class OfService(Protocol):
+    """A row that says which service it is about."""
+
+    @property
+    def kind(self) -> str: ...
+    @property
+    def provider(self) -> str: ...
+    @property
+    def service_name(self) -> str: ...
+
+
 class ServiceKey(NamedTuple):
     """What a service is known by: interfaces.md 3."""
 
@@ -50,8 +53,8 @@ class ServiceKey(NamedTuple):
     service_name: str
 
     @classmethod
-    def of(cls, listing: Listing) -> ServiceKey:
-        return cls(listing.kind, listing.provider, listing.service_name)
+    def of(cls, row: OfService) -> ServiceKey:
+        return cls(row.kind, row.provider, row.service_name)
 
 
 @dataclass(frozen=True)
@@ -152,17 +155,24 @@ def _standings(
     found: dict[str, Any] = {}
     if not wanted:
         return {}, ()
-    listed = Service.current.filter(
-        removed=False, serving=OuterRef("serving"), provider=OuterRef("provider")
-    ).annotate(now=JSONObject(**{name: F(name) for name in BASIS}))
+    as_listed = listed().annotate(now=JSONObject(**{name: F(name) for name in BASIS}))
     rows = Standing.objects.filter(provider__in={key.provider for key in wanted})
-    other = Exists(listed.filter(~Q(now=OuterRef("basis"))))
+    other = Exists(as_listed.filter(~Q(now=OuterRef("basis"))))
     for row in rows.annotate(changed=other, **more):
         found = getattr(row, "state", {})
-        key = ServiceKey(row.kind, row.provider, row.service_name)
+        key = ServiceKey.of(row)
         if key in wanted:
             wanted[key] = _view(row, now, changed=bool(row.basis) and row.changed)
     return wanted, tuple(found.items())
+
+
+def listed() -> QuerySet[Any]:
+    """What is offered now of the service that a row of an outer query is about, by its `serving`
+    and `provider`.
+    """
+    return Service.current.filter(
+        removed=False, serving=OuterRef("serving"), provider=OuterRef("provider")
+    )
 
 
 def judged_since(since: dt.datetime) -> QuerySet[Standing]:

@@ -58,6 +58,7 @@ from ledger.records import Listing
 from net import locks, queue
 from net.cache import recall
 from net.client import Client
+from protocol.addresses import is_address
 
 #: Name of the background task that takes what was asked for.
 TASK = "attestation.answer"
@@ -66,7 +67,6 @@ ASKED_EVERY_SECONDS = 60
 MAX_UPLOAD_BYTES = 4 << 20
 #: PostgreSQL advisory lock of one writer at a time: "0G runs" in bytes.
 _WRITER = 0x3047_2072_756E_73
-_ADDRESS = re.compile(r"0x[0-9a-fA-F]{40}")
 _HEX = re.compile(r"(?:0x)?[0-9a-fA-F]*")
 
 
@@ -242,7 +242,7 @@ def _bounded(evidence: Evidence, context: Context) -> None:
     """Texts that fit our columns, bytes that fit our patience. Raises BadUpload."""
     if len(evidence.body) > MAX_BODY_BYTES or len(evidence.chain_pem) > MAX_CHAIN_BYTES:
         raise BadUpload(_("Evidence of more than %(size)s MB.") % {"size": MAX_BODY_BYTES >> 20})
-    if context.onchain_signer and not _ADDRESS.fullmatch(context.onchain_signer):
+    if context.onchain_signer and not is_address(context.onchain_signer):
         raise BadUpload(_("The signer on chain is not an address (0x and 40 hex digits)."))
     for text, most, problem in (
         (context.nonce, 66, _("The nonce is not hex of a known length.")),

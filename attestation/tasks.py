@@ -26,7 +26,7 @@ from django.utils import timezone
 from attestation import findings, leases, services
 from attestation.errors import Busy, UnknownService
 from attestation.models import Request, Standing, Trigger
-from attestation.selectors import BASIS, ServiceKey
+from attestation.selectors import BASIS, ServiceKey, listed
 from ledger import selectors as ledger
 from ledger.models import Service
 from ledger.records import Listing
@@ -110,7 +110,7 @@ def _requested(done: set[ServiceKey]) -> list[Job]:
     Request.objects.filter(at__lt=timezone.now() - ASKED_FOR).delete()
     jobs = []
     for row in Request.objects.order_by("at", "pk")[:BATCH]:
-        key = ServiceKey(row.kind, row.provider, row.service_name)
+        key = ServiceKey.of(row)
         if key not in done:
             jobs.append(Job(key, Trigger.ASKED, row.requested_by, row.pk))
     return jobs
@@ -154,9 +154,9 @@ def due(now: datetime) -> Iterator[tuple[ServiceKey, Trigger]]:
     # By a clock that was wrong: its verdict would last too long.
     ahead = Q(tried_at__gt=now + LEAST)
     maybe = ahead | silent | Q(tried_at__lte=now - INTERVAL * (1 - JITTER))
-    waiting = Standing.objects.filter(maybe).filter(_listed()).order_by("tried_at")
+    waiting = Standing.objects.filter(maybe).filter(Exists(listed())).order_by("tried_at")
     for standing in waiting.defer("endpoints", "questions").iterator():
-        key = ServiceKey(standing.kind, standing.provider, standing.service_name)
+        key = ServiceKey.of(standing)
         if (
             not (standing.tried_at or now) <= now < next_run(standing)
             and cache.get(_name(key)) is None
@@ -189,19 +189,11 @@ def _unlike(now: datetime) -> QuerySet[Any]:
     )
 
 
-def _listed() -> Exists:
-    return Exists(
-        Service.current.filter(
-            removed=False, serving=OuterRef("serving"), provider=OuterRef("provider")
-        )
-    )
-
-
 def _retire(now: datetime) -> None:
     """What removed services shared with others they share no more."""
-    gone = Standing.objects.exclude(_listed()).exclude(basis=_GONE)
+    gone = Standing.objects.exclude(Exists(listed())).exclude(basis=_GONE)
     for row in gone[:BATCH]:
-        findings.retire(ServiceKey(row.kind, row.provider, row.service_name), now)
+        findings.retire(ServiceKey.of(row), now)
         Standing.objects.filter(pk=row.pk).update(basis=_GONE, updated_at=now)
 
 

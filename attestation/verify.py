@@ -9,13 +9,13 @@ One answer, one signature: `reply` tells apart what the official SDK does not (p
 
 from __future__ import annotations
 
-import re
 from dataclasses import dataclass
 from typing import Literal
 
 from attestation import declared
 from attestation.engine.reports import judge
 from protocol import replies
+from protocol.addresses import is_address
 
 __all__ = ["Exchange", "ReplyVerdict", "Signer", "judge", "no_reply", "reply", "signer_of"]
 
@@ -42,7 +42,6 @@ Reason = Literal[
 
 MAX_MODEL_CHARS = 200
 MAX_PICTURES = 10
-_ADDRESS = re.compile(r"0x[0-9a-fA-F]{40}")
 
 
 @dataclass(frozen=True)
@@ -97,7 +96,7 @@ def signer_of(
     """
     said = declared.of(verifiability, additional_info)
     address = said.model_signer if said.word == "separated" else tee_signer
-    if said.word == "standard" or not _ADDRESS.fullmatch(address) or not int(address, 16):
+    if said.word == "standard" or not is_address(address) or not int(address, 16):
         return None
     return Signer(address, acknowledged, routing=said.word == "centralized")
 

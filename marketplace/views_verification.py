@@ -54,7 +54,7 @@ def report(request: HttpRequest, id: uuid.UUID, digest: str = "") -> HttpRespons
     short = len(digest) < published.ADDRESS_CHARS
     if digest and (short or not run.content_hash.startswith(digest)):
         raise Http404(words.other_hash())
-    key = ServiceKey(run.kind, run.provider, run.service_name)
+    key = ServiceKey.of(run)
     listing = ledger.service(*key, include_removed=True) if run.provider else None
     history = selectors.history(key, page_size=SHOWN_HISTORY).items if run.provider else ()
     page = report_page(

@@ -5,9 +5,9 @@ from __future__ import annotations
 import datetime as dt
 from typing import Any
 
-from django.db.models import Exists, OuterRef, Q, QuerySet
+from django.db.models import Exists, Q, QuerySet
 
-from ledger.models import Service
+from attestation.selectors import listed
 from probes.fold import CELL, DAY, HOUR
 from probes.models import Bucket, ExchangeRate, Health, Probe
 
@@ -37,11 +37,8 @@ def buckets(now: dt.datetime) -> QuerySet[Any]:
 
 def health(now: dt.datetime) -> QuerySet[Any]:
     """Of services that are gone and were not probed for 90 days."""
-    listed = Service.current.filter(
-        removed=False, serving=OuterRef("serving"), provider=OuterRef("provider")
-    )
     silent = Health.objects.filter(updated_at__lt=now - dt.timedelta(days=90))
-    return silent.exclude(Exists(listed))
+    return silent.exclude(Exists(listed()))
 
 
 def rates(now: dt.datetime) -> QuerySet[Any]:

@@ -112,7 +112,7 @@ def health_of(
     now = now or timezone.now()
     wanted = {key: unseen(key.provider) for key in wanted}
     for row in Health.objects.filter(provider__in={key.provider for key in wanted}):
-        key = ServiceKey(row.kind, row.provider, row.service_name)
+        key = ServiceKey.of(row)
         if key in wanted:
             wanted[key] = view(row, now)
     return wanted

@@ -8,6 +8,12 @@ from functools import lru_cache
 from eth_hash.auto import keccak
 
 _ADDRESS = re.compile(r"0[xX][0-9a-fA-F]{40}\Z")
+_WRITTEN = re.compile(r"0x[0-9a-fA-F]{40}\Z")
+
+
+def is_address(text: str) -> bool:
+    """Whether a text is `0x` and 40 hex digits, in letters of any case."""
+    return _WRITTEN.match(text) is not None
 
 
 @lru_cache(maxsize=1 << 17)

@@ -12,11 +12,11 @@ from __future__ import annotations
 import base64
 import binascii
 import json
-import re
 from dataclasses import dataclass
 
 from eth_utils.crypto import keccak
 
+from protocol.addresses import is_address
 from protocol.digests import BadSignature, personal_digest, recover, signature_bytes
 
 PREFIX = "app-sk-"
@@ -26,7 +26,6 @@ MAX_PERSISTENT_TOKEN_ID = 254
 MAX_EPHEMERAL_MS = 86_400_000
 MAX_KEY_CHARS = 4096
 
-_ADDRESS = re.compile(r"0x[0-9a-fA-F]{40}\Z")
 _INT64 = (-(2**63), 2**63 - 1)
 
 
@@ -219,7 +218,7 @@ def check_fields(fields: KeyFields, *, provider: str, now: int) -> None:
             raise KeyRejected("ephemeral token duration cannot exceed 24 hours")
     if fields.expires_at != 0 and now > fields.expires_at // 1000:
         raise KeyRejected("session token expired")
-    if not _ADDRESS.match(fields.address):
+    if not is_address(fields.address):
         raise KeyRejected("invalid session token format in Authorization")
 
 

@@ -12,14 +12,11 @@ import hashlib
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal
 
 from protocol.digests import BadSignature, personal_digest, recover, sign
 
 SIGNING_ALGORITHM = "ecdsa"
 MAX_TEXT_CHARS = 65_536
-
-Verdict = Literal["verified", "rewritten", "altered", "failed"]
 
 _SHA256 = re.compile(r"[0-9a-f]{64}\Z")
 
@@ -68,18 +65,6 @@ class ReplyCheck:
     request_ok: bool
     response_ok: bool
     problem: str = ""
-
-    @property
-    def verdict(self) -> Verdict:
-        """The word of interfaces.md 3 for these facts.
-
-        What was stopped or cut is the caller's to call not_comparable.
-        """
-        if not self.signer_ok:
-            return "failed"
-        if not self.response_ok:
-            return "altered"
-        return "verified" if self.request_ok else "rewritten"
 
 
 def sha256_hex(data: bytes) -> str:

@@ -178,16 +178,6 @@ class Report:
             "checks": {row.id: row.verdict for row in self.checks},
         }
 
-    def document(self) -> dict[str, Any]:
-        """Everything, as plain values."""
-        return {
-            "kind": self.kind,
-            "overall": self.overall,
-            "questions": self.questions(),
-            "facts": self.facts,
-            "checks": [{**vars(row)} for row in self.checks],
-        }
-
 
 def asks(question: Question, id: str) -> bool:
     if id in NOTES:

@@ -24,8 +24,7 @@ class Gathered:
     """Members of `engine.evidence.Context`, and where they came from.
 
     `now` is the moment to judge at: the one that was asked for, or the issue of a document a moment
-    later. `rims` is None where the evidence holds no GPU. `clock_ahead`: by how many seconds our
-    clock is ahead of Intel's service, None where it was not asked.
+    later. `rims` is None where the evidence holds no GPU.
     """
 
     now: int
@@ -36,7 +35,6 @@ class Gathered:
     jwks: Any = None
     references: tuple[Reference, ...] = ()
     notes: tuple[Note, ...] = ()
-    clock_ahead: int | None = None
 
     @property
     def context(self) -> Mapping[str, Any]:
@@ -64,7 +62,7 @@ async def collect(evidence: Evidence, *, now: int, sources: Sources, cache: Cach
             _in_time("nras", _nras(wanted, retriever, sources), retriever, sources),
         )
     documents, manifests, revocations, tokens = found
-    ahead = _clock(retriever)
+    _clock(retriever)
     return Gathered(
         now=retriever.now,
         collateral=documents,
@@ -74,7 +72,6 @@ async def collect(evidence: Evidence, *, now: int, sources: Sources, cache: Cach
         jwks=tokens.jwks if tokens else None,
         references=tuple(sorted(retriever.references, key=lambda r: (r["source"], r["key"]))),
         notes=tuple(retriever.notes),
-        clock_ahead=ahead,
     )
 
 
@@ -114,7 +111,8 @@ async def _nras(wanted: needs.Needs, retriever: Retriever, sources: Sources) -> 
     return await nras.tokens(wanted.nras, retriever, sources.nras, sources.anchors)
 
 
-def _clock(retriever: Retriever) -> int | None:
+def _clock(retriever: Retriever) -> None:
+    """Note a clock of ours that is wrong, which would make documents seem expired."""
     ahead = pcs.clock_ahead(retriever.fetched)
     if ahead is not None and abs(ahead) > MOST_CLOCK_SECONDS:
         way = "ahead of" if ahead > 0 else "behind"
@@ -123,4 +121,3 @@ def _clock(retriever: Retriever) -> int | None:
             "",
             f"this site's clock is {abs(ahead)} s {way} Intel's: documents may seem expired",
         )
-    return ahead

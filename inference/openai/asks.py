@@ -19,6 +19,7 @@ from inference.openai.errors import ApiError
 from net import strictjson
 from net.errors import BadAnswer
 from net.limits import JsonLimits
+from protocol.addresses import is_address
 from protocol.fees import EMBEDDING
 
 CHAT = "chat/completions"
@@ -48,7 +49,6 @@ MOST_NAMES = 200
 _SHAPE = JsonLimits(max_depth=64, max_bytes=JSON_BYTES)
 _PINNED = re.compile(r"(.+)@(0x[0-9a-fA-F]{40})", re.DOTALL)
 _MISTYPED = re.compile(r".+@0x[0-9a-zA-Z]*", re.DOTALL)
-_ADDRESS = re.compile(r"0x[0-9a-fA-F]{40}")
 _MAX_MODEL_CHARS = 200
 #: Of a form: fields and files, the headers of each, and the content of a field.
 MAX_PARTS, MAX_HEAD_BYTES, MAX_FIELD_BYTES = 200, 4096, 100_000
@@ -108,7 +108,7 @@ def read(
     """The request in `body`. `pin` is the `X-Provider` header; `bounded` sets `max_tokens` where a
     chat request has none. Raises ApiError 400.
     """
-    if pin and not _ADDRESS.fullmatch(pin):
+    if pin and not is_address(pin):
         raise _bad("invalid_provider", "X-Provider must be an address: 0x and 40 hex digits.")
     if content_type.lower().startswith("multipart/form-data"):
         if endpoint not in (EDITS, TRANSCRIPTIONS):

@@ -27,6 +27,10 @@ def responses(vector: dict[str, Any]) -> list[str]:
     return [replies.sha256_hex(base64.b64decode(body)) for body in bodies]
 
 
+def facts(check: replies.ReplyCheck) -> tuple[bool, ...]:
+    return (check.signer_ok, check.request_ok, check.response_ok)
+
+
 @pytest.mark.parametrize("vector", VECTORS["vectors"], ids=lambda v: v["name"])
 def test_signed_answers_of_every_kind_verify(vector: dict[str, Any]) -> None:
     request = replies.sha256_hex(base64.b64decode(vector["request_body_base64"]))
@@ -47,7 +51,7 @@ def test_signed_answers_of_every_kind_verify(vector: dict[str, Any]) -> None:
         request_sha256=request,
         response_sha256=responses(vector),
     )
-    assert (check.signer, check.verdict, check.problem) == (vector["signer"], "verified", "")
+    assert (check.signer, facts(check), check.problem) == (vector["signer"], (True,) * 3, "")
 
 
 @pytest.mark.parametrize("exchange", VECTORS["end_to_end"], ids=["plain", "stream"])
@@ -59,7 +63,7 @@ def test_live_exchanges_of_the_sdk_verify_over_the_bytes(exchange: dict[str, Any
         request_sha256=replies.sha256_hex(exchange["request_body"].encode()),
         response_sha256=[replies.sha256_hex(base64.b64decode(exchange["response_base64"]))],
     )
-    assert check.verdict == "verified"
+    assert facts(check) == (True, True, True)
 
 
 def test_each_fact_fails_on_its_own() -> None:
@@ -71,22 +75,23 @@ def test_each_fact_fails_on_its_own() -> None:
     }
     other = "0" * 64
 
-    def verdict(reply: replies.SignatureReply = reply, **changes: Any) -> str:
-        return replies.check(reply, **{**right, **changes}).verdict
+    def checked(reply: replies.SignatureReply = reply, **changes: Any) -> tuple[bool, ...]:
+        return facts(replies.check(reply, **{**right, **changes}))
 
-    assert verdict() == "verified"
-    assert verdict(request_sha256=other) == "rewritten"
-    assert verdict(response_sha256=[other]) == "altered"
-    assert verdict(response_sha256=[PLAIN["response_sha256"], other]) == "altered"
-    assert verdict(expected_signer="0x" + "1" * 40) == "failed"
+    assert checked() == (True, True, True)
+    assert checked(request_sha256=other) == (True, False, True)
+    assert checked(response_sha256=[other]) == (True, True, False)
+    assert checked(response_sha256=[PLAIN["response_sha256"], other]) == (True, True, False)
+    assert checked(expected_signer="0x" + "1" * 40) == (False, True, True)
     # Whom the reply itself names proves nothing, either way.
-    assert verdict(replace(reply, signing_address="0x" + "1" * 40)) == "verified"
+    assert checked(replace(reply, signing_address="0x" + "1" * 40)) == (True, True, True)
     # A text that the key never signed recovers to some other key.
-    assert verdict(replace(reply, text=other + ":" + PLAIN["response_sha256"])) == "failed"
-    assert verdict(replace(reply, signature="0x00")) == "failed"
+    forged = replace(reply, text=other + ":" + PLAIN["response_sha256"])
+    assert checked(forged) == (False, False, True)
+    assert checked(replace(reply, signature="0x00")) == (False, False, False)
     key = bytes.fromhex(PLAIN["signer_private_key"][2:])
     unknown = replies.SignatureReply("hello", replies.sign_text("hello", key), "")
-    assert verdict(unknown) == "altered"
+    assert checked(unknown) == (True, False, False)
     assert "SHA-256" in replies.check(unknown, **right).problem
 
 
@@ -137,4 +142,4 @@ def test_hostile_signature_replies_are_refused(document: object) -> None:
 def test_check_never_raises(text: str, signature: str) -> None:
     reply = replies.SignatureReply(text, signature, "0x")
     check = replies.check(reply, expected_signer="0x", request_sha256="", response_sha256=[""])
-    assert check.verdict == "failed" and check.problem
+    assert not check.signer_ok and check.problem

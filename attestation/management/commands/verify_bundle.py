@@ -46,7 +46,7 @@ class Command(BaseCommand):
         report = verify.judge(evidence, context)
         found = None if given is None else comparison.compare(given, evidence, context, report)
         self.stdout.write(printing.render(report, as_json=options["json"], published=found))
-        code = printing.exit_code(report)
+        code = printing.exit_code(report.overall)
         sys.exit(2 if code == 0 and found is not None and not found.same else code)
 
 

@@ -50,7 +50,7 @@ class Command(BaseCommand):
         evidence = Evidence(options["kind"], _bytes(options["report"]), _bytes(options["chain"]))
         report = verify.judge(evidence, _context(options))
         self.stdout.write(printing.render(report, as_json=options["json"]))
-        sys.exit(printing.exit_code(report))
+        sys.exit(printing.exit_code(report.overall))
 
 
 def _context(options: dict[str, Any]) -> Context:

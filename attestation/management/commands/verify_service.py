@@ -11,7 +11,7 @@ from django.core.management.base import BaseCommand, CommandError, CommandParser
 
 from attestation import printing, services, standings
 from attestation.errors import NotVerified
-from attestation.models import Outcome, Trigger, Verification
+from attestation.models import Trigger, Verification
 from attestation.selectors import ServiceKey
 from ledger import selectors as ledger
 
@@ -47,7 +47,7 @@ class Command(BaseCommand):
             raise CommandError(str(error), returncode=_UNUSABLE) from error
         document = summary(runs)
         self.stdout.write(json.dumps(document) if options["json"] else render(runs))
-        sys.exit(max(map(_exit_code, runs), key=_badness))
+        sys.exit(max((printing.exit_code(run.overall) for run in runs), key=_badness))
 
 
 def summary(runs: tuple[Verification, ...]) -> dict[str, Any]:
@@ -79,22 +79,11 @@ def render(runs: tuple[Verification, ...]) -> str:
         lines += [f"{run.endpoint}: {run.overall or run.outcome}", ""]
         if run.error:
             lines += [printing.printable(run.error), ""]
-        for name, question in printing.QUESTIONS.items():
-            if name in run.questions:
-                lines.append(f"{question:44} {run.questions[name]}")
+        lines += printing.answers(run.questions)
         for row in run.rows:
-            note = "; ".join(
-                printing.printable(text) for text in (row["got"], row["detail"]) if text
-            )
-            lines.append(f"  {row['verdict']:13} {row['id']:24} {note}"[:120])
+            lines.append(printing.check(row["verdict"], row["id"], row["got"], row["detail"]))
         lines += ["", f"{settings.SITE_URL}/verifications/{run.pk}", ""]
     return "\n".join(lines)
-
-
-def _exit_code(run: Verification) -> int:
-    if run.outcome != Outcome.JUDGED:
-        return _UNUSABLE
-    return {"pass": 0, "warn": 0, "fail": 1}.get(run.overall, _UNUSABLE)
 
 
 def _badness(code: int) -> int:
