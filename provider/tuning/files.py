@@ -44,9 +44,10 @@ class Folders:
         for name in ("dataset", "dataset.part", "dataset.copy", "task.json", "tokens.json"):
             (folder / name).unlink(missing_ok=True)
 
-    def drop_result(self, id_: str) -> None:
-        """The encrypted result goes, the log stays."""
+    def drop_all(self, id_: str) -> None:
+        """Only the log stays."""
         self.result(id_).unlink(missing_ok=True)
+        self.drop_plaintext(id_)
 
     # ---- uploads ---------------------------------------------------------------------------
 

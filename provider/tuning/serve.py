@@ -78,14 +78,23 @@ async def _run(
 
 
 async def _sweep(options: Options, tasks: Tasks, folders: Folders) -> None:
+    since = 0.0
     while True:
+        before = time.time() - options.keep_seconds
         try:
-            before = time.time() - options.keep_seconds
-            for task in await asyncio.to_thread(tasks.ended_before, before):
-                await asyncio.to_thread(folders.drop_result, task.id)
-                # A copy that was being made when the task was cancelled came after the cleaning.
-                await asyncio.to_thread(folders.drop_plaintext, task.id)
-            await asyncio.to_thread(folders.sweep)
+            since = await asyncio.to_thread(clean_up, tasks, folders, since, before)
         except (sqlite3.Error, OSError) as error:
             log.warning("what is old stays: %s", error)
         await asyncio.sleep(SWEEP_SECONDS)
+
+
+def clean_up(tasks: Tasks, folders: Folders, since: float, before: float) -> float:
+    """Drop the files of tasks that ended between two unix times, and uploads that nobody used.
+
+    Returns `before`: what ended until then needs no second look. Blocks. Raises OSError.
+    """
+    for id_ in tasks.ended(since, before):
+        # A copy that was being made when the task was cancelled came after its cleaning.
+        folders.drop_all(id_)
+    folders.sweep()
+    return before

@@ -29,6 +29,8 @@ CREATE INDEX IF NOT EXISTS task_user ON task(user, created);
 CREATE INDEX IF NOT EXISTS task_open ON task(created)
   WHERE progress NOT IN ('Finished', 'Failed');
 """
+#: Of one user. Whoever cancels pays nothing, and each leaves a row and a public log.
+TASKS_PER_DAY = 100
 #: Waiting or at work, not trained yet: what `/v1/task/pending` counts.
 PENDING = (tuning.INIT, tuning.SETTING_UP, tuning.SET_UP, tuning.TRAINING)
 
@@ -105,6 +107,11 @@ class Tasks:
                 return f"invalid nonce: {task.nonce} was used"
             if _count(db, "user = ? AND progress NOT IN ('Finished', 'Failed')", task.user):
                 return "cannot create a new task while there is an unfinished task"
+            if (
+                _count(db, "user = ? AND created > ?", task.user, time.time() - 86_400)
+                >= TASKS_PER_DAY
+            ):
+                return f"too many tasks in a day: at most {TASKS_PER_DAY} of one user"
             pending = _count(db, f"progress IN {_marks(PENDING)}", *PENDING)
             if pending and not task.wait:
                 return "cannot create a new task while there are in-progress tasks"
@@ -146,9 +153,15 @@ class Tasks:
         """Settled tasks whose adapter the inference broker has not got yet."""
         return self._find("progress = 'Finished' AND NOT handed_over ORDER BY created")
 
-    def ended_before(self, moment: float) -> list[Task]:
-        """Tasks that ended before a unix time, whose files may go."""
-        return self._find("progress IN ('Finished', 'Failed') AND updated < ?", moment)
+    def ended(self, since: float, before: float) -> list[str]:
+        """The ids of tasks that ended between two unix times."""
+        rows = self._store.rows(
+            "SELECT id FROM task WHERE progress IN ('Finished', 'Failed') AND updated >= ?"
+            " AND updated < ?",
+            since,
+            before,
+        )
+        return [str(id_) for (id_,) in rows]
 
     def advance(self, id_: str, come_from: tuple[str, ...], to: str, **changes: Any) -> Task | None:
         """Move a task, if it is at one of `come_from`; None where it is not any more.

@@ -10,6 +10,7 @@ import random
 import sqlite3
 import sys
 import threading
+import time
 import zipfile
 from contextlib import closing
 from dataclasses import replace
@@ -32,6 +33,8 @@ from provider.server import background
 from provider.store import Charge, Receipt, Store
 from provider.tee.dev import DevTee
 from provider.tuning import work
+from provider.tuning.files import Folders
+from provider.tuning.serve import clean_up
 from provider.tuning.tasks import Task, Tasks
 
 KEY = "0x" + "11" * 32
@@ -321,17 +324,46 @@ def test_an_older_store_keeps_its_debts(tmp_path: Path) -> None:
     store.close()
 
 
-def test_a_task_sent_twice_is_taken_once_though_it_was_cancelled_meanwhile(tmp_path: Path) -> None:
-    given: dict[str, Any] = {"id": "a", "user": "0x1", "created": 1.0, "updated": 1.0}
+def task(*, nonce: int, created: float) -> Task:
+    given: dict[str, Any] = {"id": "a", "user": "0x1", "created": created, "updated": created}
     given |= dict.fromkeys(("model", "model_hash", "dataset_hash", "parameters", "signature"), "")
-    given |= {"nonce": 10**30, "public_key": b"", "customised": False, "wait": False}
-    first = Task(**given, progress=tuning.INIT)
+    given |= {"nonce": nonce, "public_key": b"", "customised": False, "wait": False}
+    return Task(**given, progress=tuning.INIT)
+
+
+def test_a_task_sent_twice_is_taken_once_though_it_was_cancelled_meanwhile(tmp_path: Path) -> None:
+    first = task(nonce=10**30, created=1.0)
     with closing(Store(tmp_path)) as store:
         tasks = Tasks(store)
         assert tasks.add(first, queue=2) == ""
         assert tasks.advance("a", tuning.CANCELLABLE, tuning.FAILED)
         assert tasks.add(replace(first, id="b"), queue=2).startswith("invalid nonce")
         assert tasks.add(replace(first, id="b", nonce=10**30 + 1), queue=2) == ""
+
+
+def test_a_day_has_room_for_so_many_tasks_of_a_user_and_each_is_cleaned_up_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Cancelled ones cost nothing, and leave a row and a log."""
+    monkeypatch.setattr("provider.tuning.tasks.TASKS_PER_DAY", 2)
+    folders, now = Folders(tmp_path), time.time()
+    with closing(Store(tmp_path)) as store:
+        tasks = Tasks(store)
+        first = task(nonce=1, created=now)
+        for number in (1, 2):
+            assert tasks.add(replace(first, id=str(number), nonce=number), queue=2) == ""
+            assert tasks.advance(str(number), tuning.CANCELLABLE, tuning.FAILED)
+        assert "at most 2" in tasks.add(replace(first, id="3", nonce=3), queue=2)
+        assert tasks.add(replace(first, id="3", nonce=3, user="0x2"), queue=2) == ""
+        left, under_way = folders.result("1"), folders.result("3")
+        for path in (left, under_way):
+            path.parent.mkdir()
+            path.touch()
+        before = clean_up(tasks, folders, 0.0, now + 60)
+        assert not left.exists() and under_way.exists()
+        left.touch()
+        assert clean_up(tasks, folders, before, now + 61) == now + 61
+        assert left.exists(), "what ended long ago is not gone through again"
 
 
 def test_a_newer_store_is_refused_untouched(tmp_path: Path) -> None:
