@@ -2,9 +2,9 @@
 // How much is left is the server's word, which knows the chain's clock: the browser's may be wrong by days
 // and only measures what has passed since.
 const ends = new WeakMap();
-const UNITS = [[86400, "d"], [3600, "h"], [60, "min"], [1, "s"]];
+export const UNITS = [[86400, "d"], [3600, "h"], [60, "min"], [1, "s"]];
 
-function left(seconds) {
+export function left(seconds) {
   let rest = Math.max(0, seconds);
   const parts = UNITS.map(([size, unit]) => {
     const value = Math.floor(rest / size);

@@ -1,5 +1,6 @@
 // The footer asks every ten seconds how old the page's facts are. While nobody answers it says since when; two questions
 // without an answer are worth a banner.
+import { left } from "./countdown.js";
 import { heed } from "./toast.js";
 import { t } from "./words.js";
 
@@ -10,12 +11,6 @@ let failures = 0;
 // The line as the server wrote it last: it names the block that the page is of.
 let said = "";
 
-function ago(seconds) {
-  if (seconds < 60) return t("{n} s", { n: seconds });
-  if (seconds < 3600) return t("{n} min", { n: Math.floor(seconds / 60) });
-  return t("{n} h", { n: Math.floor(seconds / 3600) });
-}
-
 function show() {
   for (const banner of document.querySelectorAll("[data-no-answer]")) banner.hidden = failures < FAILURES;
   heed();
@@ -23,7 +18,7 @@ function show() {
   if (!failures || !line) return;
   if (line.dataset.state !== "unanswered") said = line.textContent;
   line.dataset.state = "unanswered";
-  const since = ago(Math.round((Date.now() - heard) / 1000));
+  const since = left(Math.round((Date.now() - heard) / 1000));
   line.textContent = `${said} · ${t("not refreshed for {since}", { since })}`;
 }
 
@@ -34,9 +29,13 @@ export function startFreshness() {
   });
   document.body.addEventListener("htmx:afterRequest", (event) => {
     // Not detail.elt: an answer has replaced the line by then, and the event is its parent's.
-    if (event.detail.requestConfig?.elt?.id !== "freshness") return;
-    if (event.detail.successful) heard = Date.now();
-    failures = event.detail.successful ? 0 : failures + 1;
+    const { requestConfig, successful, xhr } = event.detail;
+    if (requestConfig?.elt?.id !== "freshness") return;
+    if (successful) {
+      heard = Date.now();
+      import("./ages.js").then(({ grow }) => grow(Date.parse(xhr.getResponseHeader("Date"))), () => {});
+    }
+    failures = successful ? 0 : failures + 1;
     show();
   });
 }

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime as dt
 import re
+from email.utils import format_datetime
 
 import pytest
 from django.utils import timezone
@@ -29,6 +30,11 @@ def test_a_browser_that_is_wrong_by_days_counts_down_right(
     expect(soon).to_have_text(re.compile(r"^(10|\d) min"))
     page.clock.fast_forward(600_000)
     expect(page.locator("[data-countdown]:not([data-done])")).to_have_count(0)
+    # An open page grows older by the clock of the server, with each answer of the footer.
+    date = format_datetime(timezone.now() + dt.timedelta(hours=49), usegmt=True)
+    page.route("**/freshness", lambda route: route.fulfill(body="<p></p>", headers={"Date": date}))
+    page.evaluate("htmx.trigger('#freshness', 'live')")
+    expect(page.locator("main time:not([data-at])").first).to_have_text("5 d ago")
 
 
 def test_after_a_sleep_a_page_listens_anew_and_says_its_failures_once(
