@@ -1,17 +1,17 @@
 """A comparison of some of our final rows with the contracts, cheap enough to be scheduled.
 
 `ledger.audit` compares everything and finds what we never heard of; this one asks only about a
-few hundred rows, half of them the newest, plus what is one number for all: the LedgerManager's
-native balance and the registry.
+few hundred rows, half of them the newest, plus those that differed last time, plus what is one
+number for all: the LedgerManager's native balance and the registry.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from typing import Any
 
 from django.conf import settings
-from django.db.models import QuerySet, Sum
+from django.db.models import Q, QuerySet, Sum
 
 from chain.errors import NodeBehind
 from chain.models import Head
@@ -28,14 +28,15 @@ SIZE = 200
 TRIES = 5
 
 
-def compare(rpc: Rpc, *, size: int = SIZE) -> Report:
-    """Compare about `size` final rows of each kind with views at the final block.
+def compare(rpc: Rpc, again: Collection[str] = ()) -> Report:
+    """Compare about SIZE final rows of each kind, and those of the addresses `again`, with views at
+    the final block.
 
     Raises `NodeBehind` when the rows keep moving while they are read.
     """
     for _ in range(TRIES):
         head = Head.objects.get(chain_id=settings.CHAIN_ID)
-        ours = _some(size)
+        ours = _some(again)
         again = Head.objects.values_list("final_hash", flat=True).get(chain_id=settings.CHAIN_ID)
         if head.final_hash == again:
             break
@@ -47,17 +48,17 @@ def compare(rpc: Rpc, *, size: int = SIZE) -> Report:
     return Report(head.final_block, head.final_hash, sampled.compared, differences)
 
 
-def _some(size: int) -> State:
+def _some(again: Collection[str]) -> State:
     """A state that holds only the chosen rows, but the sum of all available balances."""
     state = State()
     for contract in tables.ServingContract.objects.filter(pending=False):
         serving = rows.serving(contract)
         state.servings.add(serving.address, serving)
-    for row in _chosen(tables.Ledger.objects.filter(pending=False), size):
+    for row in _chosen(tables.Ledger, Q(user__in=again)):
         state.ledgers.add(row.user, rows.ledger(row))
-    for row in _chosen(tables.SubAccount.objects.filter(pending=False), size):
+    for row in _chosen(tables.SubAccount, Q(user__in=again, provider__in=again)):
         state.accounts.add((row.serving, row.user, row.provider), rows.account(row))
-    for row in _chosen(tables.Service.objects.filter(pending=False), size):
+    for row in _chosen(tables.Service, Q(provider__in=again)):
         state.services.add((row.serving, row.provider), rows.service(row))
     sums = tables.Ledger.objects.filter(pending=False).aggregate(total=Sum("available"))
     state.available = int(sums["total"] or 0)
@@ -65,11 +66,13 @@ def _some(size: int) -> State:
     return state
 
 
-def _chosen(rows: QuerySet[Any], size: int) -> list[Any]:
-    """Half the newest, half at random."""
-    newest = list(rows.order_by("-block", "id")[: size // 2])
-    known = [row.pk for row in newest]
-    return newest + list(rows.exclude(pk__in=known).order_by("?")[: size - len(newest)])
+def _chosen(table: type[tables.Layered], again: Q) -> list[Any]:
+    """Half the newest, half at random, and those that are looked at again."""
+    rows: QuerySet[Any] = table.objects.filter(pending=False)
+    newest = list(rows.order_by("-block", "id")[: SIZE // 2])
+    found = newest + list(rows.filter(again).exclude(pk__in=[row.pk for row in newest]))
+    others = rows.exclude(pk__in=[row.pk for row in found])
+    return found + list(others.order_by("?")[: SIZE - len(newest)])
 
 
 class Sample(Audit):

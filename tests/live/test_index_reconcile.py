@@ -12,7 +12,7 @@ from django.db import transaction
 from devnet.anvil import Anvil
 from devnet.deploy import Deployment
 from devnet.scenario import run
-from ledger import reconcile, tasks
+from ledger import reconcile, sample, tasks
 from ledger.models import Ledger, Reconciliation, Service, SubAccount
 from ledger.services import follow
 from tests.live.test_index import contracts, mine, node
@@ -90,6 +90,18 @@ def test_damage_is_found_told_and_kept(
             assert {d["field"] for d in found.differences} == fields, damage.__name__
             assert found.drift == len(fields), damage.__name__
             transaction.set_rollback(True)
+
+    # What differed is looked at until it differs no more, in however large an index.
+    with monkeypatch.context() as few, transaction.atomic():
+        few.setattr(sample, "SIZE", 0)
+        wrong_account()
+        assert tasks.reconcile_sample() == 0
+        with pytest.raises(SystemExit):
+            call_command("check_index", final=True)
+        assert [tasks.reconcile_sample() for _ in range(2)] == [1, 1]
+        wrong_account()
+        assert [tasks.reconcile_sample() for _ in range(2)] == [0, 0]
+        transaction.set_rollback(True)
 
     # Asked for by hand, it is kept as well; old runs go.
     monkeypatch.setattr(reconcile, "HISTORY", 3)
