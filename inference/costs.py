@@ -1,4 +1,4 @@
-"""What a chat answer costs, how sure that is, and what it can cost at most. Pure; neuron."""
+"""What an answer costs, how sure that is, and what it can cost at most. Pure; neuron."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import Literal
 
 from inference import failures
 from inference.failures import Failure
-from protocol import fees
+from protocol import fees, media
 
 Kind = Literal["known", "estimated", "unknown", "none"]
 
@@ -67,3 +67,30 @@ def of_answer(
     if finished:
         return Cost(min(fees.words_fee(tariff.output_price, text), MOST), "estimated")
     return Cost(maximum, "unknown")
+
+
+# --- what is no chat ------------------------------------------------------------------------------
+
+
+def of_pictures(output_price: int, count: int) -> int:
+    """What `count` pictures cost, which is the most that so many can (provider-protocol.md 5.1)."""
+    return min(fees.image_fee(output_price, count), MOST)
+
+
+def most_of_speech(input_price: int, output_price: int, seconds: int) -> int:
+    """The most for so much speech: brokers and the SDK go by different prices (5.1)."""
+    return min(max(seconds, 1) * max(input_price, output_price), MOST)
+
+
+def of_transcript(tariff: fees.Tariff, body: bytes) -> Cost:
+    """Of a whole transcript as it came. Providers round seconds and choose the price by rules of
+    their own (5.1): what they counted and costs the same by each of them is known.
+    """
+    found = media.transcription(body)
+    fee, other = found.fee(tariff, "sdk"), found.fee(tariff, "broker")
+    return Cost(min(fee, MOST), "known" if found.counted and fee == other else "estimated")
+
+
+def of_embeddings(tariff: fees.Tariff, tokens: int) -> Cost:
+    """Of texts of so many tokens. No source has a rule; it is what every price by tokens means."""
+    return Cost(min(fees.chat_fee(tariff, fees.Usage(tokens, 0)), MOST), "estimated")

@@ -114,21 +114,32 @@ def _seconds(hours: str | None, minutes: str, seconds: str) -> Decimal:
     return int(hours or 0) * 3600 + int(minutes) * 60 + Decimal(seconds.replace(",", "."))
 
 
-def transcription_fee(tariff: Tariff, rule: DurationRule, body: bytes) -> int:
-    """Neuron for a whole transcription, whatever its format: by usage, by the end of the last
-    subtitle, else by its words."""
+@dataclass(frozen=True)
+class Transcription:
+    """What a whole transcription is charged by: `usage`, else the words of its `text`. `counted`:
+    its provider said so, else the end of the last subtitle does.
+    """
+
+    usage: SpeechUsage | None
+    text: str
+    counted: bool
+
+    def fee(self, tariff: Tariff, rule: DurationRule) -> int:
+        """Neuron for it."""
+        if self.usage is not None:
+            return self.usage.fee(tariff, rule)
+        return fees.speech_words_fee(tariff.output_price, self.text)
+
+
+def transcription(body: bytes) -> Transcription:
+    """What a whole transcription says of its price, whatever its format."""
     text = body.decode("utf-8", "replace")
     document = None
     if marks(body) <= _MOST_MARKS:
         with suppress(ValueError, RecursionError):
             document = json.loads(text)
     if isinstance(document, dict):
-        usage = speech_usage(document)
-        said = document.get("text")
-        text = said if isinstance(said, str) else ""
-    else:
-        end = subtitle_seconds(text)
-        usage = SpeechUsage(end) if end else None
-    if usage is not None:
-        return usage.fee(tariff, rule)
-    return fees.speech_words_fee(tariff.output_price, text)
+        usage, said = speech_usage(document), document.get("text")
+        return Transcription(usage, said if isinstance(said, str) else "", usage is not None)
+    end = subtitle_seconds(text)
+    return Transcription(SpeechUsage(end) if end else None, text, counted=False)

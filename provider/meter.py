@@ -196,7 +196,7 @@ class SpeechMeter(Meter):
         """By usage, by the end of the last subtitle, else by the words seen; before the first word
         nothing."""
         if self._body is not None:
-            return media.transcription_fee(tariff, self._rule, self._body)
+            return media.transcription(self._body).fee(tariff, self._rule)
         if self._usage is not None:
             return self._usage.fee(tariff, self._rule)
         said = "".join(self._words)

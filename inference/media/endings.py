@@ -12,14 +12,14 @@ from accounts import keys
 from inference import costs, failures, seals, turn_sql
 from inference.errors import NotReady
 from inference.failures import Failure
-from inference.media import forms, pictures, services, transcripts, vectors
+from inference.media import forms, services, transcripts, vectors
 from inference.media.asking import Call, Outcome
 from inference.media.forms import Part
 from inference.media.models import File, Role
 from inference.models import Chat, FeeKind, State, Turn
 from inference.opening import authorization
 from inference.services import ending, storable
-from protocol import fees, media
+from protocol import fees
 
 
 def request_body(turn: Turn) -> bytes:
@@ -119,9 +119,9 @@ def _cost(turn: Turn, outcome: Outcome) -> tuple[int, FeeKind, str]:
     if turn.job.path == vectors.PATH:
         return _cost_of_texts(turn, outcome)
     if outcome.failure is not None:
-        return pictures.most(turn.output_price, turn.job.count), FeeKind.UNKNOWN, ""
+        return costs.of_pictures(turn.output_price, turn.job.count), FeeKind.UNKNOWN, ""
     count = len(outcome.pictures)
-    fee = pictures.most(turn.output_price, min(count, turn.job.count))
+    fee = costs.of_pictures(turn.output_price, min(count, turn.job.count))
     return fee, FeeKind.KNOWN, f"{count} picture{'' if count == 1 else 's'}"
 
 
@@ -130,12 +130,8 @@ def _cost_of_speech(turn: Turn, outcome: Outcome) -> tuple[int, FeeKind, str]:
     if outcome.failure is not None:
         return services.most_of_speech(turn, length), FeeKind.UNKNOWN, ""
     tariff = fees.tariff(turn.input_price, turn.output_price, turn.additional_info)
-    counted = media.speech_usage(orjson.loads(outcome.body))
-    fee, other = (media.transcription_fee(tariff, rule, outcome.body) for rule in ("sdk", "broker"))
-    # Providers round seconds and choose the price by rules of their own (5.1): what costs the same
-    # by each of them is known, all else is told by the settlement.
-    kind = FeeKind.KNOWN if counted and fee == other else FeeKind.ESTIMATED
-    return min(fee, costs.MOST), kind, f"{round(length / 100) / 10:g} s"
+    cost = costs.of_transcript(tariff, outcome.body)
+    return cost.fee, FeeKind(cost.kind), f"{round(length / 100) / 10:g} s"
 
 
 def _cost_of_texts(turn: Turn, outcome: Outcome) -> tuple[int, FeeKind, str]:
@@ -147,9 +143,8 @@ def _cost_of_texts(turn: Turn, outcome: Outcome) -> tuple[int, FeeKind, str]:
         size = max(turn.request_bytes, sum(map(vectors.weight, turn.question.split("\n"))))
         return services.most_of_texts(turn, size, count), FeeKind.UNKNOWN, quantity
     tariff = fees.tariff(turn.input_price, turn.output_price, turn.additional_info)
-    # No source has a rule for these; it is what every price by tokens means.
-    fee = fees.chat_fee(tariff, fees.Usage(tokens, 0))
-    return min(fee, costs.MOST), FeeKind.ESTIMATED, quantity
+    cost = costs.of_embeddings(tariff, tokens)
+    return cost.fee, FeeKind(cost.kind), quantity
 
 
 def interrupted(reason: str) -> Outcome:

@@ -13,7 +13,6 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any, Self
 
-from inference import costs
 from inference.abilities import Abilities
 from inference.errors import BadPrompt
 from inference.media.masks import Mask
@@ -21,7 +20,6 @@ from inference.media.sieve import Sieve
 from inference.options import ticked, whole
 from net.errors import TooLarge
 from net.marks import N_
-from protocol import fees
 
 GENERATIONS, EDITS = "/images/generations", "/images/edits"
 #: Types of services that draw, as providers declare them on chain.
@@ -152,11 +150,6 @@ class Remote:
     state: str
     error: str = ""
     data: Any = None
-
-
-def most(output_price: int, count: int) -> int:
-    """Neuron for `count` pictures (5.1)."""
-    return min(fees.image_fee(output_price, count), costs.MOST)
 
 
 def sent(document: object, sifted: Sieve) -> tuple[Sent, ...]:

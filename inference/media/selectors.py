@@ -19,7 +19,7 @@ from django.utils.translation import gettext as _
 from accounts.pages_parts import Pager, pager
 from attestation import selectors as attestation
 from attestation.selectors import ServiceKey
-from inference import access, choosing, seals, selectors
+from inference import access, choosing, costs, seals, selectors
 from inference.choosing import Chosen
 from inference.errors import ChatError, SignerChanged
 from inference.media import pictures, quota, recordings, services, transcripts, vectors, words
@@ -179,7 +179,7 @@ def works(chats: tuple[Chat, ...]) -> tuple[Work, ...]:
     if newest is not None and newest.state == State.FAILED:
         count = newest.job.count
         others = elsewhere(
-            Medium.IMAGES, newest.provider, lambda x: pictures.most(x.output_price, count)
+            Medium.IMAGES, newest.provider, lambda x: costs.of_pictures(x.output_price, count)
         )
     return tuple(
         _work(

@@ -86,7 +86,7 @@ def usual_fee(listing: Listing, medium: Medium) -> int | None:
     recording, or some sentences. None for a chat.
     """
     if medium == Medium.IMAGES:
-        return pictures.most(listing.output_price, 1)
+        return costs.of_pictures(listing.output_price, 1)
     if medium == Medium.SPEECH:
         return most_of_speech(listing, recordings.PIECE_SECONDS * 1000)
     if medium == Medium.EMBED:
@@ -95,9 +95,8 @@ def usual_fee(listing: Listing, medium: Medium) -> int | None:
 
 
 def most_of_speech(listing: Listing | Turn, length_ms: int) -> int:
-    """Neuron at most: brokers and the SDK round differently and by different prices (5.1)."""
-    seconds = -(-length_ms // 1000)
-    return min(max(1, seconds) * max(listing.input_price, listing.output_price), costs.MOST)
+    """Neuron at most: what rounds seconds, rounds them up."""
+    return costs.most_of_speech(listing.input_price, listing.output_price, -(-length_ms // 1000))
 
 
 def most_of_texts(listing: Listing | Turn, size: int, texts: int) -> int:
@@ -124,7 +123,7 @@ def open_pictures(
     listing = service(ask.provider, Medium.IMAGES)
     if listing and source is not None and not takes.edits:
         raise BadPrompt(_("This service makes pictures from words only. Choose another one."))
-    fee = pictures.most(listing.output_price, wish.count) if listing else 0
+    fee = costs.of_pictures(listing.output_price, wish.count) if listing else 0
     checked = _checked(ask, listing, Medium.IMAGES, fee, verified=wish.verified)
     mask = uploads.drawn(wish.mask, source.width, source.height) if source and wish.mask else None
     files = {Role.SOURCE: source, Role.MASK: mask}

@@ -108,8 +108,7 @@ def _clean(line: str) -> str:
 
 def most(tariff: fees.Tariff, size: int, texts: int) -> int:
     """Neuron at most for `texts` texts of so many bytes together."""
-    usage = fees.Usage(most_tokens(size, texts), 0)
-    return min(fees.most_fee(tariff, usage), costs.MOST)
+    return costs.most(tariff, most_tokens(size, texts), 0)
 
 
 def weight(text: str) -> int:

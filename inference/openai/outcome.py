@@ -141,18 +141,16 @@ def of_embeddings(body: bytes) -> Outcome:
 def most(ask: Ask, tariff: fees.Tariff, max_tokens: int) -> int:
     """The most that `ask` can cost; neuron. `max_tokens` is assumed where it says none."""
     if ask.pictures:
-        fee = fees.image_fee(tariff.output_price, ask.count)
-    elif ask.endpoint == TRANSCRIPTIONS:
+        return costs.of_pictures(tariff.output_price, ask.count)
+    if ask.endpoint == TRANSCRIPTIONS:
         seconds = -(-len(ask.body) // media.SPEECH_BYTES_PER_SECOND)
-        fee = max(tariff.output_price, tariff.input_price) * max(seconds, 1)
-    elif ask.endpoint == EMBEDDINGS:
+        return costs.most_of_speech(tariff.input_price, tariff.output_price, seconds)
+    if ask.endpoint == EMBEDDINGS:
         # A byte may be a token; what comes as numbers of tokens has two bytes for each.
-        fee = fees.most_fee(tariff, fees.Usage(len(ask.body) + ask.beyond, 0))
-    else:
-        answer = (ask.max_tokens or max_tokens) * ask.count
-        seen = ask.drawn // _PICTURE_BYTES_PER_TOKEN
-        return costs.most(tariff, len(ask.body) - ask.drawn, answer, seen)
-    return min(fee, costs.MOST)
+        return costs.most(tariff, len(ask.body) + ask.beyond, 0)
+    answer = (ask.max_tokens or max_tokens) * ask.count
+    seen = ask.drawn // _PICTURE_BYTES_PER_TOKEN
+    return costs.most(tariff, len(ask.body) - ask.drawn, answer, seen)
 
 
 #: Vision models make fewer tokens of a photograph; a guess for the reserve only.
@@ -164,17 +162,13 @@ def cost(ask: Ask, tariff: fees.Tariff, body: bytes, outcome: Outcome, maximum: 
     if ask.pictures:
         found = of_pictures(body)
         count = min(len(found), ask.count) if found else ask.count
-        return costs.Cost(min(fees.image_fee(tariff.output_price, count), costs.MOST), "known")
+        return costs.Cost(costs.of_pictures(tariff.output_price, count), "known")
     if ask.endpoint == TRANSCRIPTIONS:
-        # The sources disagree about seconds (provider-protocol.md 5.1), so this is never certain.
-        fee = media.transcription_fee(tariff, "sdk", body)
-        return costs.Cost(min(fee, costs.MOST), "estimated")
+        return costs.of_transcript(tariff, body)
     if outcome.usage is None and not outcome.readable:
         return costs.Cost(maximum, "unknown")
     if ask.endpoint == EMBEDDINGS and outcome.usage is not None:
-        # No source has a rule for these; it is what every price by tokens means.
-        fee = fees.chat_fee(tariff, outcome.usage)
-        return costs.Cost(min(fee, costs.MOST), "estimated")
+        return costs.of_embeddings(tariff, outcome.usage.prompt_tokens)
     return costs.of_answer(
         tariff,
         usage=outcome.usage,
