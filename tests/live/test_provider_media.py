@@ -15,10 +15,11 @@ from uuid import uuid4
 import pytest
 import requests
 
-from protocol import fees, media, replies
+from protocol import fees, media
 from protocol.fees import Tariff
 from tests.live.media_upstream import TRANSCRIPTS, MediaUpstream, drawn, picture
 from tests.live.provider_lab import MODEL, ONE, Broker, Lab, Person, served
+from tests.live.signed import verdict
 
 PICTURE_PRICE = 3 * 10**15
 SECOND_PRICE, WORD_PRICE = 5 * 10**13, 8 * 10**13
@@ -104,17 +105,6 @@ def ask(
 ) -> requests.Response:
     key = user.provider_key(broker.address)
     return broker.ask(key, body, path=path, headers={"Content-Type": kind})
-
-
-def verdict(broker: Broker, chat_id: str, request: bytes, *response: bytes) -> str:
-    """What a strict client says about an answer."""
-    reply = requests.get(f"{broker.url}/v1/proxy/signature/{chat_id}?model=x", timeout=10)
-    return replies.check(
-        replies.parse_reply(reply.json()),
-        expected_signer=broker.lab.service(broker.address)["teeSignerAddress"],
-        request_sha256=replies.sha256_hex(request),
-        response_sha256=[replies.sha256_hex(part) for part in response],
-    ).verdict
 
 
 # ---- pictures ------------------------------------------------------------------------------

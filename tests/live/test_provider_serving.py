@@ -17,8 +17,9 @@ import openai
 import pytest
 import requests
 
-from protocol import fees, replies
+from protocol import fees
 from protocol.fees import Tariff, Usage
+from tests.live import signed
 from tests.live.provider_lab import (
     INPUT_PRICE,
     MODEL,
@@ -86,16 +87,8 @@ def asking(word: str, **more: Any) -> dict[str, Any]:
     return {"model": MODEL, "messages": [{"role": "user", "content": word}], **more}
 
 
-def check(broker: Broker, response: requests.Response, request: bytes) -> replies.ReplyCheck:
-    """What a strict client finds out about an answer."""
-    chat_id = response.headers["ZG-Res-Key"]
-    reply = requests.get(f"{broker.url}/v1/proxy/signature/{chat_id}?model=x", timeout=10)
-    return replies.check(
-        replies.parse_reply(reply.json()),
-        expected_signer=broker.lab.service(broker.address)["teeSignerAddress"],
-        request_sha256=replies.sha256_hex(request),
-        response_sha256=[replies.sha256_hex(response.content)],
-    )
+def verdict(broker: Broker, response: requests.Response, request: bytes) -> str:
+    return signed.verdict(broker, response.headers["ZG-Res-Key"], request, response.content)
 
 
 # ---- being a provider ----------------------------------------------------------------------
@@ -163,7 +156,7 @@ def test_a_plain_answer_is_untouched_billed_and_signed(
     response = broker.ask(user.provider_key(broker.address), request)
     assert response.status_code == 200 and response.headers["Provider"] == broker.address
     assert upstream[0].bodies[-1] == request
-    assert check(broker, response, request).verdict == "verified"
+    assert verdict(broker, response, request) == "verified"
     assert broker.owes(user) == USAGE_FEE
 
 
@@ -177,7 +170,7 @@ def test_a_stream_is_untouched_billed_and_signed(
     assert response.headers["content-type"].startswith("text/event-stream")
     assert response.content.endswith(b"data: [DONE]\n\n")
     assert upstream[0].bodies[-1] == request
-    assert check(broker, response, request).verdict == "verified"
+    assert verdict(broker, response, request) == "verified"
     assert broker.owes(user) == USAGE_FEE
 
 
@@ -191,8 +184,8 @@ def test_asks_for_usage_where_the_client_did_not(
         **json.loads(request),
         "stream_options": {"include_usage": True},
     }
-    assert check(broker, response, request).verdict == "rewritten"
-    assert check(broker, response, forwarded).verdict == "verified"
+    assert verdict(broker, response, request) == "rewritten"
+    assert verdict(broker, response, forwarded) == "verified"
 
 
 def test_works_with_the_openai_client(broker: Broker, user: Person) -> None:
@@ -262,8 +255,9 @@ def test_a_lying_provider_is_seen_by_whoever_hashes(
     lab.fund(victim, liar.address)
     request = json.dumps(asking("plain")).encode()
     response = liar.ask(victim.provider_key(liar.address), request)
-    found = check(liar, response, request)
-    assert (found.signer_ok, found.request_ok, found.verdict) == (True, True, "altered")
+    chat_id = response.headers["ZG-Res-Key"]
+    found = signed.facts(liar, chat_id, request, response.content)
+    assert (found.signer_ok, found.request_ok, found.response_ok) == (True, True, False)
     liar.stop()
 
 
@@ -482,7 +476,7 @@ def test_without_usable_usage_words_are_billed(broker: Broker, user: Person) -> 
         asked = asking(word, stream=stream, stream_options={"include_usage": True})
         request = json.dumps(asked).encode()
         response = broker.ask(user.provider_key(broker.address), request)
-        assert check(broker, response, request).verdict == "verified", (word, stream)
+        assert verdict(broker, response, request) == "verified", (word, stream)
         assert broker.owes(user) == number * WORDS_FEE, (word, stream)
 
 
@@ -519,7 +513,7 @@ def test_an_upstream_that_lingers_after_the_end_has_ended(broker: Broker, user: 
     options = {"stream": True, "stream_options": {"include_usage": True}}
     request = json.dumps(asking("lingering", **options)).encode()
     response = broker.ask(user.provider_key(broker.address), request)
-    assert check(broker, response, request).verdict == "verified"
+    assert verdict(broker, response, request) == "verified"
     assert broker.owes(user) == USAGE_FEE
 
 

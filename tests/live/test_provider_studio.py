@@ -11,13 +11,14 @@ import openai
 import pytest
 import requests
 
-from protocol import media, replies
+from protocol import media
 from provider.answerer import paint, png, vectors
 from provider.answerer.app import AnswererApp
 from provider.answerer.corpus import load
 from provider.answerer.png import Picture
 from provider.answerer.search import Index
 from tests.live.provider_lab import MODEL, ONE, ROOT, Broker, Lab, Person, served
+from tests.live.signed import verdict
 from tests.pure import signals
 
 PICTURE_PRICE, SECOND_PRICE, TOKEN_PRICE = 10**15, 10**13, 10**11
@@ -68,17 +69,6 @@ def customer(lab: Lab, broker: Broker) -> tuple[Person, openai.OpenAI]:
     return person, openai.OpenAI(api_key=key, base_url=url, max_retries=0, default_headers=headers)
 
 
-def verified(broker: Broker, chat_id: str, request: bytes, *response: bytes) -> bool:
-    reply = requests.get(f"{broker.url}/v1/proxy/signature/{chat_id}", timeout=10)
-    check = replies.check(
-        replies.parse_reply(reply.json()),
-        expected_signer=broker.lab.service(broker.address)["teeSignerAddress"],
-        request_sha256=replies.sha256_hex(request),
-        response_sha256=[replies.sha256_hex(part) for part in response],
-    )
-    return check.verdict == "verified"
-
-
 def test_pictures_by_the_openai_library(lab: Lab, painter: Broker) -> None:
     user, client = customer(lab, painter)
     with client:
@@ -96,7 +86,10 @@ def test_pictures_by_the_openai_library(lab: Lab, painter: Broker) -> None:
     for seed, data in zip((41, 42), pictures, strict=True):
         assert png.decode(data) == paint.paint("a lighthouse at dusk", seed, 256, 256)
         assert b"no AI model" in data and f"seed {seed}".encode() in data
-    assert verified(painter, raw.headers["ZG-Res-Key"], raw.http_request.content, *pictures)
+    assert (
+        verdict(painter, raw.headers["ZG-Res-Key"], raw.http_request.content, *pictures)
+        == "verified"
+    )
     assert painter.owes(user) == 2 * PICTURE_PRICE
 
 
@@ -120,7 +113,7 @@ def test_an_edit_changes_what_the_mask_leaves_open(lab: Lab, painter: Broker) ->
     assert edited.rgb[hole.start : hole.stop] == new.rgb[hole.start : hole.stop]
     assert edited.rgb[: hole.start] == old.rgb[: hole.start]
     assert edited.rgb[hole.stop :] == old.rgb[hole.stop :]
-    assert verified(painter, raw.headers["ZG-Res-Key"], raw.http_request.read(), data)
+    assert verdict(painter, raw.headers["ZG-Res-Key"], raw.http_request.read(), data) == "verified"
     assert painter.owes(user) == PICTURE_PRICE
 
 
@@ -211,7 +204,7 @@ def test_transcripts_by_the_openai_library(lab: Lab, listener: Broker) -> None:
         assert answer.duration == pytest.approx(seconds, abs=0.001)
         assert answer.words and (answer.words[0].word, answer.words[0].start) == ("0G", 0.4)
         request = raw.http_request.read()
-        assert verified(listener, raw.headers["ZG-Res-Key"], request, raw.content)
+        assert verdict(listener, raw.headers["ZG-Res-Key"], request, raw.content) == "verified"
         srt = client.audio.transcriptions.create(
             model=MODEL, file=("sound.wav", sound), response_format="srt"
         )
@@ -257,7 +250,7 @@ def test_embeddings_by_the_openai_library(lab: Lab, embedder: Broker, form: Any)
     ]
     assert json.loads(raw.content)["about"].endswith("no AI model")
     chat_id = raw.headers["ZG-Res-Key"]
-    assert verified(embedder, chat_id, raw.http_request.content, raw.content)
+    assert verdict(embedder, chat_id, raw.http_request.content, raw.content) == "verified"
     # what was refused costs nothing
     assert embedder.owes(user) == found.usage.prompt_tokens * TOKEN_PRICE == 10 * TOKEN_PRICE
 
