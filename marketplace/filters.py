@@ -268,10 +268,7 @@ class Filters:
     def path(self, at: str = "/", **changed: str | int) -> str:
         """A page or twin with these filters, some of them changed; back to page 1 unless that is
         given."""
-        values: dict[str, str | int] = {**self.given, **changed}
-        if values.get("page") == 1:
-            del values["page"]
-        return links.with_query(at, **values)
+        return links.with_query(at, **{**self.given, **changed})
 
     def lifted(self, name: str) -> str:
         return self.path(**{name: ""})
@@ -359,7 +356,7 @@ def label_said(word: str) -> str:
 def number_text(text: str, most: int) -> str:
     """A whole number of 1 to `most` as its digits; empty for anything else."""
     number = _number(text)
-    return str(min(number, most)) if number > 0 else ""
+    return str(number) if 0 < number <= most else ""
 
 
 def _number(text: str) -> int:

@@ -268,6 +268,9 @@ def test_a_workload_that_cannot_be_read_is_kept_and_said(client: Client) -> None
     assert "Tokens in: “a lot” is not counted." in page
     assert 'value="a lot"' in page and 'value="2000"' in page
     assert page.count('data-testid="service-row"') == 3
+    for digits in ("9" * 13, "9" * 20):  # more than anybody's day
+        page = client.get(f"/?tokens_in={digits}").content.decode()
+        assert "up to 1,000,000,000,000." in page and "month-cost" not in page
 
 
 def test_a_price_that_cannot_be_read_is_kept_and_said(client: Client) -> None:
@@ -441,4 +444,7 @@ def test_what_cannot_be_watched_is_refused_in_words(
         )
         assert answer.status_code == 400 and "take one off" in answer.json()["detail"]
         assert list(watched(visitor)) == [one.provider]
+    monkeypatch.setattr("marketplace.views_watch.PER_MINUTE", 0)
+    answer = client.post("/watch", {"unwatch": named(one)})
+    assert answer.status_code == 429 and int(answer["Retry-After"]) > 0
     assert Client(enforce_csrf_checks=True).post("/watch").status_code == 403
