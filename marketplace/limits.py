@@ -50,6 +50,8 @@ SEARCH = Limit("search", per_minute=300, burst=300)
 LIVE = Limit("live", per_minute=120, burst=120)
 #: A preview asks the chain node about ten questions; the node's own limit is shared by everybody.
 PREVIEW_COST = 5
+#: Pages of one transaction, per network address: each asks the node, too, whoever opens it.
+TRANSACTION = Limit("transaction", per_minute=120, burst=120)
 
 
 @dataclass(frozen=True)

@@ -66,7 +66,8 @@ class TransactionPage:
 
 @require_safe
 def transaction(request: HttpRequest, tx_hash: str) -> HttpResponse:
-    """A chain that does not answer is said by the site's own page for that."""
+    """A chain that does not answer is said by the site's own page for that. Raises TooMany."""
+    limits.spend(limits.TRANSACTION, request)
     found = transactions.seen(tx_hash.lower())
     if found is None:
         raise Http404(_("The chain knows no transaction with this hash."))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import uuid
+from typing import Any
 
 import pytest
 from django.db import connection
@@ -14,7 +15,7 @@ from django.utils import timezone
 from accounts import roles
 from accounts.models import User
 from accounts.roles import Role
-from marketplace import links, search
+from marketplace import limits, links, search
 from operators.models import Profile
 from tests import factories
 from tests.db import report_world
@@ -49,6 +50,18 @@ def test_a_number_leads_to_its_page(client: Client) -> None:
     mistyped = PETRA.replace("A", "a", 1)
     assert "mistyped" in client.get("/search", {"q": mistyped}).content.decode()
     assert "has this number" in client.get("/search", {"q": str(uuid.uuid4())}).content.decode()
+
+
+def test_a_transactions_page_asks_the_node_only_so_often(
+    client: Client, monkeypatch: pytest.MonkeyPatch, settings: Any
+) -> None:
+    """Anybody may open it, and the node's own limit is everybody's."""
+    factories.head()
+    settings.CHAIN_RPC_URLS = ("http://127.0.0.1:9",)
+    monkeypatch.setattr(limits, "TRANSACTION", limits.Limit("test-tx", per_minute=1, burst=2))
+    answers = [client.get(f"/tx/{HASH}") for _ in range(3)]
+    assert [answer.status_code for answer in answers] == [503, 503, 429]
+    assert int(answers[-1]["Retry-After"]) > 0
 
 
 def test_providers_are_found_by_what_they_call_themselves(client: Client) -> None:
