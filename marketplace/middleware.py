@@ -12,6 +12,7 @@ from django.conf import settings
 from django.contrib.sessions.middleware import SessionMiddleware
 from django.core.handlers.asgi import ASGIRequest
 from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
+from django.utils.cache import patch_vary_headers
 from django.utils.decorators import sync_only_middleware
 
 from accounts.errors import NodeError, Problem, TooMany
@@ -154,7 +155,9 @@ def _page_of(request: HttpRequest, exception: Exception) -> HttpResponse | None:
     if isinstance(exception, NodeError):
         exception = of_node(exception)
     if isinstance(exception, Problem) and views_errors.for_script(request):
-        return problem(request, exception)
+        answer = problem(request, exception)
+        patch_vary_headers(answer, ["Accept"])
+        return answer
     if isinstance(exception, TooMany):
         page = views_errors.too_many_requests(request, exception.retry_after)
         for name, value in exception.headers.items():

@@ -15,6 +15,7 @@ from django.core.exceptions import RequestDataTooBig
 from django.db import InterfaceError, OperationalError
 from django.http import Http404, HttpRequest, HttpResponse
 from django.template.loader import render_to_string
+from django.utils.cache import patch_vary_headers
 from django.utils.translation import gettext as _
 from django.utils.translation import gettext_noop
 from redis.exceptions import RedisError
@@ -110,21 +111,18 @@ def error(
     usual, explanation = _TEXTS.get(status) or _TEXTS[500 if status >= 500 else 400]
     title, said = title or _(usual), text or _(explanation)
     if for_script(request):
-        answer = problem(
-            request, Problem(problems.code_of(status), f"{title}.", said, status=status)
-        )
-        if retry_seconds is not None:
-            answer["Retry-After"] = str(retry_seconds)
-        return answer
-    # What may pass can be sent again, as it was typed.
-    again = _again(request, "") if status in (429, 503) and own_form(request) else None
-    page = pages.ErrorPage(status, title, said, retry_seconds, again, sign_in, links)
-    body = render_to_string(
-        "marketplace/error.html", {"page": page, "failed": status >= 500}, request
-    )
-    response = HttpResponse(body, status=status)
-    if again is not None:
-        response["Cache-Control"] = "no-store"
+        code = problems.code_of(status)
+        response = problem(request, Problem(code, f"{title}.", said, status=status))
+    else:
+        # What may pass can be sent again, as it was typed.
+        again = _again(request, "") if status in (429, 503) and own_form(request) else None
+        page = pages.ErrorPage(status, title, said, retry_seconds, again, sign_in, links)
+        seen = {"page": page, "failed": status >= 500}
+        body = render_to_string("marketplace/error.html", seen, request)
+        response = HttpResponse(body, status=status)
+        if again is not None:
+            response["Cache-Control"] = "no-store"
+    patch_vary_headers(response, ["Accept"])
     if retry_seconds is not None:
         response["Retry-After"] = str(retry_seconds)
     return response

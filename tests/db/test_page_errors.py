@@ -50,6 +50,11 @@ def test_programs_get_no_page(client: Client) -> None:
     # A page's script shows what it is told.
     response = client.get("/playground/nowhere", headers={"Accept": "application/json"})
     assert (response.status_code, response.json()["code"]) == (404, "not_found")
+    assert "Accept" in response["Vary"].split(", ")
+    # Nor may a cache hand it what it keeps of a page.
+    for path in ("/playground/nowhere", "/changes.atom?kind=nothing"):
+        page = client.get(path, headers={"Accept": "text/html"})
+        assert page.status_code == 404 and "Accept" in page["Vary"].split(", ")
     fields = {"text": "a" * (settings.DATA_UPLOAD_MAX_MEMORY_SIZE + 1)}
     for kind, said in (
         ("application/json", "application/problem+json"),
