@@ -31,48 +31,37 @@ class Ranks:
     @property
     def rules(self) -> tuple[Label, ...]:
         """Those that were given here, with their rules."""
-        given = (
-            (self.price, Label(_("cheapest"), self._cheapest)),
-            (self.speed, Label(_("fastest"), self._fastest)),
-            (self.uptime, Label(_("most reliable"), self._reliable)),
-        )
-        return tuple(label for value, label in given if value is not None)
+        return tuple(label for best, label in self._best if best is not None)
 
     @property
-    def _cheapest(self) -> str:
-        return _(
+    def _best(self) -> tuple[tuple[int | None, Label], ...]:
+        cheapest = _(
             "Lowest price on chain, now, of the %(n)s services that name this model; where tokens "
             "go in and out, the sum of both prices."
-        ) % {"n": f"{self.services:,}"}
-
-    @property
-    def _fastest(self) -> str:
-        return _(
+        )
+        fastest = _(
             "Highest median of tokens per second that we measured in the last 7 days, of services "
             "with at least %(n)s measured answers."
-        ) % {"n": LEAST_SAMPLES}
-
-    @property
-    def _reliable(self) -> str:
-        return _(
+        )
+        reliable = _(
             "Highest share of the last 7 days in which our probes found it up, of services with "
             "at least %(n)s probes."
-        ) % {"n": LEAST_PROBES}
+        )
+        return (
+            (self.price, Label(_("cheapest"), cheapest % {"n": f"{self.services:,}"})),
+            (self.speed, Label(_("fastest"), fastest % {"n": LEAST_SAMPLES})),
+            (self.uptime, Label(_("most reliable"), reliable % {"n": LEAST_PROBES})),
+        )
 
     def of(self, row: ServiceRow) -> tuple[Label, ...]:
-        listing, health = row.listing, row.health
-        price = listed_price(listing)
-        speed = health.tokens.p50 if health.tokens and health.tokens.n >= LEAST_SAMPLES else None
-        up = health.uptime_7d
-        uptime = up.share if up and up.probes >= LEAST_PROBES else None
-        held = (
-            (self.price, None if listing.is_fine_tuning else price, self._cheapest, _("cheapest")),
-            (self.speed, speed, self._fastest, _("fastest")),
-            (self.uptime, uptime, self._reliable, _("most reliable")),
+        listing, speed, up = row.listing, row.health.tokens, row.health.uptime_7d
+        own = (
+            None if listing.is_fine_tuning else listed_price(listing),
+            speed.p50 if speed and speed.n >= LEAST_SAMPLES else None,
+            up.share if up and up.probes >= LEAST_PROBES else None,
         )
-        return tuple(
-            Label(name, rule) for best, own, rule, name in held if best is not None and best == own
-        )
+        pairs = zip(self._best, own, strict=True)
+        return tuple(label for (best, label), one in pairs if best is not None and best == one)
 
 
 def listed_price(listing: records.Listing) -> int:
