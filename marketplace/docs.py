@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 from django.http import Http404, HttpRequest, HttpResponse
 from django.shortcuts import render
+from django.utils.translation import gettext as _
 
 from marketplace import docs_html, docs_search, limits
 from marketplace import docs_library as library
@@ -117,7 +118,7 @@ def image(request: HttpRequest, name: str) -> HttpResponse:
     """`/docs/images/<name>`: a picture of a page."""
     file = library.folder() / "images" / name
     if not re.fullmatch(r"[a-z0-9-]+\.(?:png|svg)", name) or not file.is_file():
-        raise Http404("There is no such picture.")
+        raise Http404(_("There is no such picture."))
     response = HttpResponse(file.read_bytes(), content_type=KINDS[file.suffix])
     response["Cache-Control"] = "public, max-age=3600"
     return response

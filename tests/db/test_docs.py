@@ -115,6 +115,8 @@ def test_a_wrong_address_leads_to_what_was_meant(client: Client) -> None:
     assert client.get("/docs/zzzz").status_code == 404
     for name in ("nothing.png", "..%2fapi.md", "%2e%2e", "home.PNG"):
         assert client.get(f"/docs/images/{name}").status_code == 404
+    german = client.get("/docs/images/nothing", headers={"Accept-Language": "de"})
+    assert german["Content-Language"] == "de" and "no such picture" not in german.content.decode()
 
 
 def test_a_page_can_be_jumped_to_copied_and_read_as_it_was_written(client: Client) -> None:
