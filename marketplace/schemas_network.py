@@ -98,7 +98,9 @@ class SettlementsIn(HistoryIn):
         """All settlements have no order that a place in it could name, and its page may be far."""
         if self.cursor and not (self.provider or self.user):
             raise PydanticCustomError(
-                "cursor_of_all", "only settlements of a provider or a user go on by cursor"
+                "cursor_of_all",
+                "only settlements of a provider or a user go on by cursor",
+                {"field": "cursor"},
             )
         return self
 

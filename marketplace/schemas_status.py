@@ -61,8 +61,9 @@ class ExchangeRateOut(Schema):
 
 class Status(Schema):
     """How far the index is, and how this site is. `lag_seconds` is the time since we last agreed
-    with the node's head; announcements are those of the last 90 days, newest first;
-    `exchange_rate` is null where no source is named or it was silent for a day."""
+    with the node's head; announcements are those of the last 90 days: what is open, then what is
+    planned, then what is over, each newest first; `exchange_rate` is null where no source is named
+    or it was silent for a day."""
 
     network: str
     chain_id: int

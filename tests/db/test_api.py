@@ -326,7 +326,8 @@ def test_settlements_of_all_are_narrowed_as_their_page_is(network: None, client:
     assert last["next"] is None
     # and a cursor is no way past the depth that page numbers reach
     far = client.get("/api/v1/settlements?page=500000&cursor=1.1.1")
-    assert far.status_code == 422
+    (error,) = far.json()["errors"]
+    assert (far.status_code, error["field"], error["code"]) == (422, "cursor", "cursor_of_all")
 
 
 def test_the_network_in_numbers_is_what_its_page_says(network: None, client: Client) -> None:
