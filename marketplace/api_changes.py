@@ -6,7 +6,6 @@ import json
 from collections.abc import Callable, Iterator
 from typing import Any
 
-from django.conf import settings
 from django.http import HttpRequest, HttpResponse
 from django.http.response import HttpResponseBase
 from ninja import Query, Router
@@ -21,7 +20,6 @@ from marketplace.api_lists import (
     revalidated_with_verdicts,
 )
 from marketplace.schemas_changes import ChangesIn, FeedIn, NetworkChange
-from operators import notes
 
 router = Router(tags=["Changes"])
 
@@ -79,11 +77,7 @@ def list_changes(request: HttpRequest, query: Query[ChangesIn]) -> dict[str, Any
 def feed_changes(request: HttpRequest, query: Query[FeedIn]) -> HttpResponse:
     """For feed readers; the same filters as `/changes`, and without `kind` and `change` also what
     providers announced. Also served as `/changes.atom`."""
-    page = history.changes(query.asked, 1, feeds.LENGTH)
-    title = f"Changes on {settings.NETWORK.label}"
-    narrowed = query.change or query.kind
-    said = () if narrowed else notes.of_feed(query.provider or "", feeds.LENGTH)
-    return feeds.answer(feeds.Feed(title, "/changes", request.get_full_path()), page.items, said)
+    return feeds.of_network(query.asked, request.path)
 
 
 @router.get(

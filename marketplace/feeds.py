@@ -16,8 +16,9 @@ from accounts.feeds import xml_text
 from ledger.records import ChangeEntry
 from marketplace import links
 from marketplace.changes import ChangeRow
-from marketplace.history import VerdictEntry
+from marketplace.history import Asked, VerdictEntry, changes
 from marketplace.selectors import service_types
+from operators import notes
 from operators.models import Note
 
 LENGTH = 50
@@ -56,8 +57,20 @@ class Feed:
     path: str
 
 
-def answer(feed: Feed, entries: tuple[ChangeEntry, ...], said: Iterable[Note] = ()) -> HttpResponse:
-    return HttpResponse(atom(feed, entries, said), content_type=atoms.MEDIA)
+def of_network(asked: Asked, at: str) -> HttpResponse:
+    """The newest changes that are `asked` for, as the feed whose path is `at` without its query."""
+    query = links.with_query("", kind=asked.kind, change=asked.change, provider=asked.provider)
+    of = f" of {asked.provider}" if asked.provider else ""
+    title = f"Changes on {settings.NETWORK.label}{of}"
+    return answer(Feed(title, f"/changes{query}", f"{at}{query}"), asked)
+
+
+def answer(feed: Feed, asked: Asked) -> HttpResponse:
+    """The newest changes; where neither a kind nor a sort is asked for, what providers announced is
+    among them (8 queries)."""
+    found = changes(asked, 1, LENGTH)
+    said = () if asked.kind or asked.change else notes.of_feed(asked.provider, LENGTH)
+    return HttpResponse(atom(feed, found.items, said), content_type=atoms.MEDIA)
 
 
 def atom(feed: Feed, entries: tuple[ChangeEntry, ...], said: Iterable[Note] = ()) -> str:

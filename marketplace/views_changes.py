@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from django.conf import settings
 from django.http import Http404, HttpRequest, HttpResponse
 from django.shortcuts import render
 from django.utils import timezone
@@ -26,7 +25,6 @@ from marketplace.schemas_changes import CHANGES, FEED_CHANGES
 from marketplace.twins import twinned
 from marketplace.views import at_address
 from marketplace.views_service import of_service
-from operators import notes
 
 #: How many rows of the history a chart is made of at most.
 READ_STEPS = 500
@@ -116,12 +114,7 @@ def feed(request: HttpRequest) -> HttpResponse:
         raise Http404("There is no such kind or sort of change.")
     if named and provider is None:
         raise Http404("The provider is not an address.")
-    found = history.changes(history.Asked(kind, provider or "", change), 1, feeds.LENGTH)
-    query = links.with_query("", kind=kind, change=change, provider=provider or "")
-    title = f"Changes on {settings.NETWORK.label}" + (f" of {provider}" if provider else "")
-    about = feeds.Feed(title, f"/changes{query}", f"/changes.atom{query}")
-    said = () if change or kind else notes.of_feed(provider or "", feeds.LENGTH)
-    return feeds.answer(about, found.items, said)
+    return feeds.of_network(history.Asked(kind, provider or "", change), "/changes.atom")
 
 
 @require_safe
@@ -129,10 +122,9 @@ def feed(request: HttpRequest) -> HttpResponse:
 @at_address
 def provider_feed(request: HttpRequest, address: str) -> HttpResponse:
     """`/providers/{address}/changes.atom`: one provider over all contracts."""
-    found = history.changes(history.Asked(provider=address), 1, feeds.LENGTH)
     page = links.provider_path(address)
     about = feeds.Feed(f"Changes of provider {address}", page, f"{page}/changes.atom")
-    return feeds.answer(about, found.items, notes.of_feed(address, feeds.LENGTH))
+    return feeds.answer(about, history.Asked(provider=address))
 
 
 _TIMELINE = "/api/v1/services/{kind}/{address}/timeline"
