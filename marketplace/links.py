@@ -36,8 +36,11 @@ def model_path(model: str) -> str:
 
 
 def with_query(path: str, **values: str | int) -> str:
-    """A path, which may have a query, with the non-empty values added to it."""
+    """A path, which may have a query, with the non-empty values added to it. A list's first page is
+    what its address without a page shows."""
     given = {name: value for name, value in values.items() if value not in ("", None)}
+    if given.get("page") == 1:
+        del given["page"]
     return f"{path}{'&' if '?' in path else '?'}{urlencode(given)}" if given else path
 
 

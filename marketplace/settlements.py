@@ -88,8 +88,6 @@ class Asked:
             "by": self.by,
             **changed,
         }
-        if values.get("page") == 1:
-            del values["page"]
         return links.with_query(at, **values)
 
     @property
