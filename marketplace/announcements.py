@@ -232,7 +232,7 @@ def _time(unix: int) -> dt.datetime:
 @require_safe
 def feed(request: HttpRequest) -> HttpResponse:
     """`/status.atom`: an entry for each, with everything that was said about it."""
-    page = f"{settings.SITE_URL}/status"
+    page = f"{settings.SITE_URL}{PAGE}"
     made = atoms.Feed("0G Market: incidents and maintenance", page, f"{page}.atom")
     for row in shown(timezone.now()):
         updates = list(row.updates.all())

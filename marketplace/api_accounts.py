@@ -9,11 +9,12 @@ from django.http.response import HttpResponseBase
 from ninja import Query, Router
 from ninja.decorators import decorate_view
 
+from accounts import csv_files
 from ledger import selectors
 from ledger.models import Kind, Movement
 from ledger.records import MovementEntry, Position
-from marketplace import api_csv, schemas
-from marketplace.api_lists import PROBLEMS, envelope, revalidated
+from marketplace import schemas
+from marketplace.api_lists import CSV, PROBLEMS, envelope, revalidated
 from marketplace.schemas_accounts import AccountOut, MovementOut
 
 router = Router(tags=["Accounts"])
@@ -105,13 +106,13 @@ def list_movements(
     response={200: None, **PROBLEMS},
     operation_id="export_movements",
     summary="The same as CSV, complete",
-    openapi_extra=api_csv.OPENAPI,
+    openapi_extra=CSV,
 )
 @decorate_view(revalidated)
 def export_movements(request: HttpRequest, address: schemas.AddressIn) -> HttpResponseBase:
     """All movements in one file: amounts in neuron, with block and log index."""
     known = selectors.contracts()
-    return api_csv.response(
+    return csv_files.response(
         request,
         f"movements-{address}.csv",
         tuple(MovementOut.model_fields),

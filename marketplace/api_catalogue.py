@@ -11,6 +11,7 @@ from django.views.decorators.http import require_safe
 from ninja import Query, Router
 from ninja.decorators import decorate_view
 
+from accounts import csv_files
 from accounts import feeds as atoms
 from accounts import links as account_links
 from accounts.feeds import xml_text
@@ -18,8 +19,8 @@ from attestation import selectors as attestation
 from attestation.selectors import ServiceKey, StandingView
 from ledger import selectors
 from ledger.records import Listing
-from marketplace import api_csv, cards, feeds, formats, parts, ranking, verdicts
-from marketplace.api_lists import PROBLEMS, envelope, revalidated_as_list
+from marketplace import cards, feeds, formats, parts, ranking, verdicts
+from marketplace.api_lists import CSV, PROBLEMS, envelope, revalidated_as_list
 from marketplace.api_services import bodies
 from marketplace.filters import Filters
 from marketplace.schemas_listings import ServiceList
@@ -70,7 +71,7 @@ COLUMNS = (
     response={200: None, **PROBLEMS},
     operation_id="export_services",
     summary="The same list as CSV, complete",
-    openapi_extra=api_csv.OPENAPI,
+    openapi_extra=CSV,
 )
 def export_services(request: HttpRequest, query: Query[FilteredIn]) -> StreamingHttpResponse:
     """All services that the filters select in one file, in the same order. Prices are neuron per
@@ -93,7 +94,7 @@ def export_services(request: HttpRequest, query: Query[FilteredIn]) -> Streaming
             ]
             number = page.next_number
 
-    return api_csv.streamed(request, "services.csv", COLUMNS, source, lambda line: line)
+    return csv_files.streamed(request, "services.csv", COLUMNS, source, lambda line: line)
 
 
 def _line(
@@ -125,7 +126,7 @@ def _line(
         "uptime_7d_percent": uptime and uptime.percent,
         "probes_7d": uptime and uptime.probes,
         "first_token_ms_p50": health.first_token and health.first_token.p50,
-        "tokens_per_second_p50": speed and f"{speed.p50 // 10}.{speed.p50 % 10}",
+        "tokens_per_second_p50": speed and formats.tenths(speed.p50),
         "example_data": "true" if health.example else None,
         "created_block": listing.created_block,
         "updated_at_unix": listing.updated_at_unix or None,
@@ -152,7 +153,7 @@ def site_feed(request: HttpRequest) -> HttpResponse:
         site + filters.path("/services.atom", sort=""),
     )
     for listing in page.items:
-        at = parts.moment(listing.updated_at_unix) or atoms.NEVER
+        at = formats.of_unix(listing.updated_at_unix) or atoms.NEVER
         place = f"{settings.CHAIN_ID}/{listing.service_name}/{listing.provider}"
         feed.add_item(
             title=xml_text(f"{parts.service_title(listing)} by {listing.provider}"),

@@ -11,13 +11,16 @@ from django.http.response import HttpResponseBase
 from ninja import Query, Router
 from ninja.decorators import decorate_view
 
+from accounts import csv_files
 from ledger.records import ChangeEntry
-from marketplace import api_csv, feeds, history, schemas
+from marketplace import feeds, history, schemas
 from marketplace.api_lists import (
+    CSV,
     PROBLEMS,
     envelope,
     revalidated_as_feed,
     revalidated_with_verdicts,
+    sends,
 )
 from marketplace.schemas_changes import ChangesIn, FeedIn, NetworkChange
 
@@ -64,14 +67,7 @@ def list_changes(request: HttpRequest, query: Query[ChangesIn]) -> dict[str, Any
     response={200: None, **PROBLEMS},
     operation_id="feed_changes",
     summary="The newest changes as an Atom feed",
-    openapi_extra={
-        "responses": {
-            200: {
-                "description": "Atom feed",
-                "content": {"application/atom+xml": {"schema": {"type": "string"}}},
-            }
-        }
-    },
+    openapi_extra=sends("application/atom+xml", "Atom feed"),
 )
 @decorate_view(revalidated_as_feed)
 def feed_changes(request: HttpRequest, query: Query[FeedIn]) -> HttpResponse:
@@ -85,7 +81,7 @@ def feed_changes(request: HttpRequest, query: Query[FeedIn]) -> HttpResponse:
     response={200: None, **PROBLEMS},
     operation_id="export_changes",
     summary="The same as CSV, complete",
-    openapi_extra=api_csv.OPENAPI,
+    openapi_extra=CSV,
 )
 @decorate_view(revalidated_with_verdicts)
 def export_changes(request: HttpRequest, query: Query[FeedIn]) -> HttpResponseBase:
@@ -105,4 +101,4 @@ def changes_csv(
         }
         return {**body, **texts}
 
-    return api_csv.streamed(request, name, tuple(NetworkChange.model_fields), source, line)
+    return csv_files.streamed(request, name, tuple(NetworkChange.model_fields), source, line)

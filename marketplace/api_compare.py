@@ -10,8 +10,9 @@ from django.http.response import HttpResponseBase
 from ninja import Field, Query, Router, Schema
 from ninja.decorators import decorate_view
 
-from marketplace import api_csv, compare, schemas, schemas_listings
-from marketplace.api_lists import PROBLEMS, revalidated_with_health
+from accounts import csv_files
+from marketplace import compare, schemas, schemas_listings
+from marketplace.api_lists import CSV, PROBLEMS, revalidated_with_health
 from marketplace.parts import service_id
 from marketplace.schemas import EMPTY, Address, TextIn
 from marketplace.schemas_services import WorkloadIn
@@ -149,7 +150,7 @@ COLUMNS = (
     response={200: None, **PROBLEMS},
     operation_id="export_comparison",
     summary="The same as CSV",
-    openapi_extra=api_csv.OPENAPI,
+    openapi_extra=CSV,
 )
 @decorate_view(revalidated_with_health)
 def export_comparison(request: HttpRequest, query: Query[CompareIn]) -> HttpResponseBase:
@@ -177,4 +178,4 @@ def export_comparison(request: HttpRequest, query: Query[CompareIn]) -> HttpResp
                 for one, cell in zip(found, row.cells, strict=True)
             ]
 
-    return api_csv.streamed(request, "compare.csv", COLUMNS, source, lambda line: line)
+    return csv_files.streamed(request, "compare.csv", COLUMNS, source, lambda line: line)

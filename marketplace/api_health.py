@@ -8,13 +8,14 @@ from django.http import HttpRequest, HttpResponse
 from ninja import Field, Query, Router, Schema
 from ninja.decorators import decorate_view
 
-from marketplace import api_csv, schemas
-from marketplace.api_lists import PROBLEMS_404, listing_or_404, revalidated_with_health
+from accounts import csv_files
+from marketplace import schemas
+from marketplace.api_lists import CSV, PROBLEMS_404, listing_or_404, revalidated_with_health
+from marketplace.formats import tenths
 from marketplace.schemas_health import HealthHistoryOut
 from probes.fold import percent
 from probes.history import Cell, History, history
 from probes.selectors import HealthView, Spread, Uptime
-from probes.templatetags.health import tenths
 
 router = Router(tags=["Services"])
 
@@ -84,7 +85,7 @@ def get_health(
     response={200: None, **PROBLEMS_404},
     operation_id="get_service_health_csv",
     summary="What our probes measured, as CSV",
-    openapi_extra=api_csv.OPENAPI,
+    openapi_extra=CSV,
 )
 @decorate_view(revalidated_with_health)
 def get_health_csv(
@@ -97,7 +98,7 @@ def get_health_csv(
     found = _history(kind, provider, query)
     rows = [_COLUMNS, *(_line(cell) for cell in found.cells)]
     answer = HttpResponse(
-        api_csv.lines(rows), content_type="text/csv; charset=utf-8; header=present"
+        csv_files.lines(rows), content_type="text/csv; charset=utf-8; header=present"
     )
     name = f"health-{provider}-{query.window}.csv"
     answer["Content-Disposition"] = f'attachment; filename="{name}"'
@@ -165,8 +166,4 @@ def _milliseconds(found: Spread | None) -> dict[str, Any] | None:
 def _tokens(found: Spread | None) -> dict[str, Any] | None:
     if found is None:
         return None
-    return {"p50": _plain(found.p50), "p5": _plain(found.edge), "n": found.n}
-
-
-def _plain(value: int) -> str:
-    return tenths(value).replace(",", "")
+    return {"p50": tenths(found.p50), "p5": tenths(found.edge), "n": found.n}

@@ -11,10 +11,12 @@ from django.http.response import HttpResponseBase
 from ninja import Query, Router, Schema
 from ninja.decorators import decorate_view
 
+from accounts import csv_files
 from ledger import selectors
 from ledger.records import Page
-from marketplace import api_csv, overviews, schemas
-from marketplace.api_lists import PROBLEMS, envelope, revalidated_as_list
+from marketplace import overviews, schemas
+from marketplace.api_lists import CSV, PROBLEMS, envelope, revalidated_as_list
+from marketplace.formats import tenths
 from marketplace.overviews import Asked, ModelLine, ProviderLine
 from marketplace.schemas_overviews import (
     ModelOut,
@@ -24,6 +26,7 @@ from marketplace.schemas_overviews import (
     ProvidersFileIn,
     ProvidersIn,
 )
+from probes.fold import percent
 
 router = Router()
 Line = TypeVar("Line")
@@ -41,8 +44,8 @@ def model_body(line: ModelLine) -> dict[str, Any]:
         "input_price": row.input_price,
         "output_price": row.output_price,
         "first_token_ms": best.first_token,
-        "tokens_per_second": None if best.speed is None else _decimal(best.speed, 1),
-        "uptime_7d_percent": None if best.uptime is None else _decimal(best.uptime, 2),
+        "tokens_per_second": None if best.speed is None else tenths(best.speed),
+        "uptime_7d_percent": None if best.uptime is None else percent(best.uptime),
         "updated_at_unix": row.updated_at_unix or None,
     }
 
@@ -56,17 +59,12 @@ def provider_body(line: ProviderLine) -> dict[str, Any]:
         "services": row.services,
         "acknowledged": row.acknowledged,
         "verified": line.verified,
-        "uptime_7d_percent": None if line.uptime is None else _decimal(line.uptime, 2),
+        "uptime_7d_percent": None if line.uptime is None else percent(line.uptime),
         "stake": row.stake,
         "earned": row.earned,
         "since_block": row.since_block,
         "updated_at_unix": row.updated_at_unix or None,
     }
-
-
-def _decimal(number: int, digits: int) -> str:
-    whole, rest = divmod(number, 10**digits)
-    return f"{whole}.{rest:0{digits}d}"
 
 
 @router.get(
@@ -91,7 +89,7 @@ def list_models(request: HttpRequest, query: Query[ModelsIn]) -> dict[str, Any]:
     response={200: None, **PROBLEMS},
     operation_id="export_models",
     summary="The same as CSV, complete",
-    openapi_extra=api_csv.OPENAPI,
+    openapi_extra=CSV,
     tags=["Services"],
 )
 @decorate_view(revalidated_as_list)
@@ -123,7 +121,7 @@ def list_providers(request: HttpRequest, query: Query[ProvidersIn]) -> dict[str,
     response={200: None, **PROBLEMS},
     operation_id="export_providers",
     summary="The same as CSV, complete",
-    openapi_extra=api_csv.OPENAPI,
+    openapi_extra=CSV,
     tags=["Providers"],
 )
 @decorate_view(revalidated_as_list)
@@ -153,4 +151,4 @@ def _csv(
         values = body(one).items()
         return {key: " ".join(v) if isinstance(v, list) else v for key, v in values}
 
-    return api_csv.streamed(request, name, tuple(shape.model_fields), source, line)
+    return csv_files.streamed(request, name, tuple(shape.model_fields), source, line)

@@ -9,12 +9,14 @@ from django.http.response import HttpResponseBase
 from ninja import Query, Router
 from ninja.decorators import decorate_view
 
+from accounts import csv_files
 from chain import selectors as chain
 from ledger import selectors, statistics
 from ledger.models import Settlement
 from ledger.records import SettlementEntry
-from marketplace import api_csv, schemas, settlements
+from marketplace import schemas, settlements
 from marketplace.api_lists import (
+    CSV,
     PROBLEMS,
     PROBLEMS_404,
     envelope,
@@ -108,13 +110,13 @@ def list_settlements(
     response={200: None, **PROBLEMS},
     operation_id="export_settlements",
     summary="The same as CSV, complete",
-    openapi_extra=api_csv.OPENAPI,
+    openapi_extra=CSV,
 )
 @decorate_view(revalidated)
 def export_settlements(request: HttpRequest, address: schemas.AddressIn) -> HttpResponseBase:
     """All settlement items in one file: amounts in neuron, with block and log index."""
     known = selectors.contracts()
-    return api_csv.response(
+    return csv_files.response(
         request,
         f"settlements-{address}.csv",
         tuple(SettlementOut.model_fields),

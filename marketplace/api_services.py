@@ -10,15 +10,17 @@ from django.http.response import HttpResponseBase
 from ninja import Query, Router
 from ninja.decorators import decorate_view
 
+from accounts import csv_files
 from attestation import selectors as attestation
 from attestation.selectors import ServiceKey, StandingView
 from ledger import selectors
 from ledger.models import ServiceChange
 from ledger.records import ChangeEntry, Listing
-from marketplace import api_csv, schemas
+from marketplace import schemas
 from marketplace.api_changes import change_body, changes_csv
 from marketplace.api_health import health_body
 from marketplace.api_lists import (
+    CSV,
     PROBLEMS_404,
     envelope,
     listing_or_404,
@@ -142,7 +144,7 @@ def get_timeline(
     response={200: None, **PROBLEMS_404},
     operation_id="export_service_timeline",
     summary="The same as CSV, complete",
-    openapi_extra=api_csv.OPENAPI,
+    openapi_extra=CSV,
 )
 @decorate_view(revalidated)
 def export_timeline(
@@ -159,7 +161,7 @@ def export_timeline(
     known = selectors.contracts()
 
     def source() -> Iterator[list[ChangeEntry]]:
-        for batch in api_csv.batches(rows):
+        for batch in csv_files.batches(rows):
             yield [ChangeEntry.of(row, known) for row in batch]
 
     return changes_csv(request, f"timeline-{kind}-{provider}.csv", source)

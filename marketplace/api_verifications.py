@@ -22,17 +22,11 @@ from marketplace.api_lists import (
     known_or_404,
     listing_or_404,
     revalidated_with_verdicts,
+    sends,
 )
 
 router = Router(tags=["Verifications"])
-ZIP: dict[str, Any] = {
-    "responses": {
-        200: {
-            "description": "a zip for `manage.py verify_bundle`",
-            "content": {"application/zip": {"schema": {"type": "string", "format": "binary"}}},
-        }
-    }
-}
+ZIP = sends("application/zip", "a zip for `manage.py verify_bundle`", format="binary")
 _DAY = 86_400
 
 

@@ -13,6 +13,7 @@ from django.http import HttpRequest
 
 from inference.media.recordings import MAX_BYTES as RECORDING
 from inference.media.uploads import MAX_UPLOAD_BYTES as PICTURE
+from inference.openai.reply import Receive, Send
 from marketplace import problems
 from marketplace.middleware import identifier_of
 
@@ -26,9 +27,6 @@ _PATHS = {
     "/playground/audio/transcribe": RECORDING + FRAME,
     "/playground/images/make": PICTURE + FRAME,
 }
-
-Receive = Callable[[], Awaitable[dict[str, Any]]]
-Send = Callable[[dict[str, Any]], Awaitable[None]]
 
 
 def most(path: str) -> int:

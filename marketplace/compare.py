@@ -24,7 +24,7 @@ from marketplace.selectors import listing_named
 from marketplace.tariffs import Workload
 from moderation import selectors as moderation
 from probes.selectors import HealthView, Spread, health_of
-from probes.templatetags.health import seconds
+from probes.templatetags.health import seconds, tenths
 
 MOST = 4
 #: Fewer samples than this decide nothing.
@@ -242,9 +242,9 @@ def _measured(found: Sequence[One]) -> tuple[Row, ...]:
             _("Speed, p50"),
             [
                 Cell(
-                    f"{one.p50 // 10:,}.{one.p50 % 10} tok/s",
+                    f"{tenths(one.p50)} tok/s",
                     _samples(one),
-                    value=f"{one.p50 // 10}.{one.p50 % 10}",
+                    value=formats.tenths(one.p50),
                     unit="tokens / second",
                     samples=one.n,
                 )

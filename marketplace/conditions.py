@@ -191,6 +191,10 @@ def word(now: dt.datetime | None = None) -> Coalesce:
     return Coalesce(Subquery(said[:1]), Value(attestation.NEVER))
 
 
+#: Rows with that column as `word` which pass our check now, by whichever anchors.
+PASSES = Q(word__in=("pass", f"{attestation.DEVELOPMENT}pass"))
+
+
 def health_of_row(column: str, since: dt.datetime, **where: Any) -> Subquery:
     """A column of what our probes measured of each row they looked at since then; NULL without."""
     rows = Health.objects.filter(

@@ -142,6 +142,11 @@ def count(number: int) -> str:
     return f"{tenths // 10:,}.{tenths % 10}{suffix}"
 
 
+def tenths(number: int) -> str:
+    """`42.1` of 421, as programs read it."""
+    return f"{number // 10}.{number % 10}"
+
+
 # --- time ----------------------------------------------------------------------------------------
 
 
@@ -195,6 +200,14 @@ def countdown(seconds: int) -> str:
         if value:
             return " ".join(f"{v} {unit}" for v, unit in parts[index : index + 2] if v)
     return "0 s"
+
+
+def of_unix(seconds: int) -> dt.datetime | None:
+    """The moment of a contract's timestamp; None for 0 and for what no calendar holds."""
+    try:
+        return dt.datetime.fromtimestamp(seconds, dt.UTC) if seconds > 0 else None
+    except (ValueError, OverflowError, OSError):
+        return None
 
 
 def absolute(moment: dt.datetime) -> str:

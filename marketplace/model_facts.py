@@ -6,14 +6,12 @@ from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from django.db.models import Count, Max, Min, Q
+from django.db.models import Count, Max, Min
 
-from attestation.selectors import DEVELOPMENT
 from ledger import selectors
 from ledger.records import Listing
 from marketplace import cards, conditions
 from probes import selectors as probes
-from probes.fold import percent
 
 
 @dataclass(frozen=True)
@@ -26,10 +24,6 @@ class Measured:
     speed: int | None = None
     verified: int = 0
 
-    @property
-    def uptime_text(self) -> str:
-        return "" if self.uptime is None else f"{percent(self.uptime)} %"
-
 
 def measured(models: Iterable[str]) -> dict[str, Measured]:
     """Of each of these models (1 query)."""
@@ -41,9 +35,9 @@ def measured(models: Iterable[str]) -> dict[str, Measured]:
         fast=conditions.health_of_row("tokens_p50", since),
         word=conditions.word(),
     )
-    good = Q(word__in=("pass", f"{DEVELOPMENT}pass"))
+    good = Count("pk", filter=conditions.PASSES)
     found = rows.values("model").annotate(
-        best=Max("up"), least=Min("first"), most=Max("fast"), good=Count("pk", filter=good)
+        best=Max("up"), least=Min("first"), most=Max("fast"), good=good
     )
     return {
         row["model"]: Measured(row["best"], row["least"], row["most"], row["good"])

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import ClassVar, Self
 
-from django.db.models import Count, Min, Q
+from django.db.models import Count, Min
 from django.utils.translation import gettext as _
 from django.utils.translation import gettext_noop
 
@@ -15,10 +15,9 @@ from accounts.http import page_number
 from accounts.pages_parts import Option
 from accounts.pages_transaction import Link
 from attestation import selectors as attestation
-from attestation.selectors import DEVELOPMENT
 from ledger import groups, selectors, statistics
 from ledger.records import Page
-from marketplace import conditions, links, names, parts
+from marketplace import conditions, formats, links, names, parts
 from marketplace.filters import MAX_QUERY
 from marketplace.memo import at_listing
 from marketplace.model_facts import Measured, measured
@@ -194,11 +193,7 @@ class ProviderLine:
 
     @property
     def updated(self) -> dt.datetime | None:
-        return parts.moment(self.row.updated_at_unix)
-
-    @property
-    def uptime_text(self) -> str:
-        return Measured(uptime=self.uptime).uptime_text
+        return formats.of_unix(self.row.updated_at_unix)
 
 
 def providers(
@@ -228,6 +223,6 @@ def _measured(providers: list[str]) -> dict[str, tuple[int, int | None]]:
     since = probes.week_told()
     rows = selectors.matching(selectors.ServiceQuery()).filter(provider__in=providers)
     rows = rows.annotate(up=conditions.health_of_row("uptime_7d", since), word=conditions.word())
-    good = Q(word__in=("pass", f"{DEVELOPMENT}pass"))
-    found = rows.values("provider").annotate(least=Min("up"), good=Count("pk", filter=good))
+    good = Count("pk", filter=conditions.PASSES)
+    found = rows.values("provider").annotate(least=Min("up"), good=good)
     return {row["provider"]: (row["good"], row["least"]) for row in found.order_by()}

@@ -14,7 +14,7 @@ from marketplace import formats, links, tariffs
 from marketplace.filters import Filters
 from marketplace.model_facts import Measured, Said
 from marketplace.overviews import ModelsAsked, ProviderLine, ProvidersAsked
-from marketplace.parts import Chip, Column, Label, ServiceRow, moment, name, type_label
+from marketplace.parts import Chip, Column, Label, ServiceRow, name, type_label
 from moderation.selectors import Decided
 from probes.fold import NO_DATA
 
@@ -104,7 +104,7 @@ class ModelEntry:
             acknowledged=row.acknowledged,
             input=offered.input,
             output=offered.output,
-            updated=moment(row.updated_at_unix),
+            updated=formats.of_unix(row.updated_at_unix),
             measured=measured,
         )
 

@@ -15,7 +15,7 @@ from django.utils.translation import gettext as _
 from django.utils.translation import gettext_noop
 
 from accounts import links as account_links
-from attestation.selectors import NEVER, ServiceKey, StandingView, standings
+from attestation.selectors import DEVELOPMENT, NEVER, ServiceKey, StandingView, standings
 from ledger import records
 from marketplace import formats, links, tariffs
 from marketplace.moves import Move, moved
@@ -124,7 +124,7 @@ def check_fact(standing: StandingView) -> Fact:
     if word == NEVER and standing.judged and not standing.changed:
         word = "dropped"
     text, state = _CHECKED.get(word, ("", "unknown"))
-    if standing.overall.startswith("dev-"):
+    if standing.overall.startswith(DEVELOPMENT):
         text = gettext_noop(
             "We checked development evidence, which proves nothing about real hardware"
         )
@@ -196,7 +196,7 @@ class ServiceRow:
             provider_path=links.provider_path(listing.provider),
             type_label=service_type_label(listing),
             offer=offer_of(listing),
-            updated=moment(listing.updated_at_unix),
+            updated=formats.of_unix(listing.updated_at_unix),
             verdict=standing.overall,
             silent=standing.unreachable_since is not None,
             routed=standing.declared == "centralized",
@@ -255,14 +255,6 @@ def offer_of(listing: records.Listing) -> tariffs.Offer:
 
 def listed_prices(listing: records.Listing) -> tuple[formats.Price, ...]:
     return offer_of(listing).prices
-
-
-def moment(unix: int) -> dt.datetime | None:
-    """A contract's timestamp; None for 0 and for what no calendar holds."""
-    try:
-        return dt.datetime.fromtimestamp(unix, dt.UTC) if unix > 0 else None
-    except (ValueError, OverflowError, OSError):
-        return None
 
 
 def rows(

@@ -9,8 +9,9 @@ from ninja import Field, Schema
 from marketplace.overviews import ModelsAsked, ProvidersAsked
 from marketplace.schemas import EMPTY, Address, KindIn, Neuron, PageIn, TextIn
 
-ModelsSort = Literal["providers", "model", "input", "output", "updated"]
-ProvidersSort = Literal["since", "services", "stake", "earned", "updated"]
+_MODELS, _PROVIDERS = tuple(ModelsAsked.SORTS), tuple(ProvidersAsked.SORTS)
+ModelsSort = Literal[_MODELS]  # type: ignore[valid-type]
+ProvidersSort = Literal[_PROVIDERS]  # type: ignore[valid-type]
 
 
 class ModelsFileIn(Schema):

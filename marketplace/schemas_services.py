@@ -70,11 +70,10 @@ TeeIn = Annotated[
     WithJsonSchema({"type": "string", "pattern": r"^[A-Za-z0-9_.-]{1,40}$"}),
     EMPTY,
 ]
-UptimeIn = Annotated[Literal["99.9", "99", "95"] | None, EMPTY]
+UptimeIn = Annotated[Literal[filters.UPTIMES] | None, EMPTY]  # type: ignore[valid-type]
 YesIn = Annotated[Literal["1"] | None, EMPTY]
-ProvenIn = Annotated[Literal["cpu", "gpu"] | None, EMPTY]
-
-
+_PROVEN = tuple(filters.PROVEN_LABELS)
+ProvenIn = Annotated[Literal[_PROVEN] | None, EMPTY]  # type: ignore[valid-type]
 CountIn = Annotated[int | None, EMPTY]
 
 

@@ -17,8 +17,8 @@ from ledger import listed, selectors
 from ledger.models import Kind, Service
 from marketplace import docs_library, links
 from marketplace.crawlers import PAGES, text
+from marketplace.formats import of_unix
 from marketplace.memo import at_listing
-from marketplace.parts import moment
 
 #: The protocol allows 50,000.
 PER_FILE = 5_000
@@ -44,16 +44,16 @@ def _site() -> list[Entry]:
 
 def _services(start: int, end: int) -> Iterable[Entry]:
     known = selectors.contracts()
-    rows = _listed().order_by("kind", "provider", "serving")
+    rows = listed.rows().order_by("kind", "provider", "serving")
     columns = ("kind", "provider", "serving", "updated_at_unix")
     for kind, provider, serving, updated in rows.values_list(*columns)[start:end]:
         contract = known.get(serving)
         other = account_links.other_name(contract) if contract else ""
-        yield account_links.service_of(kind, provider, service_name=other), moment(updated)
+        yield account_links.service_of(kind, provider, service_name=other), of_unix(updated)
 
 
 def _providers(start: int, end: int) -> Iterable[Entry]:
-    rows = _listed().order_by("provider").values_list("provider", flat=True).distinct()
+    rows = listed.rows().order_by("provider").values_list("provider", flat=True).distinct()
     return ((links.provider_path(provider), None) for provider in rows[start:end])
 
 
@@ -63,18 +63,14 @@ def _models(start: int, end: int) -> Iterable[Entry]:
     return ((path, None) for path in map(links.model_path, names) if path)
 
 
-def _listed() -> QuerySet[Service]:
-    return listed.rows()
-
-
 def _named() -> QuerySet[Service]:
-    return _listed().filter(kind=Kind.INFERENCE).exclude(model="")
+    return listed.rows().filter(kind=Kind.INFERENCE).exclude(model="")
 
 
 SECTIONS = {
     "site": Section(lambda: len(_site()), lambda start, end: _site()[start:end]),
-    "services": Section(lambda: _listed().count(), _services),
-    "providers": Section(lambda: _listed().values("provider").distinct().count(), _providers),
+    "services": Section(lambda: listed.rows().count(), _services),
+    "providers": Section(lambda: listed.rows().values("provider").distinct().count(), _providers),
     "models": Section(lambda: _named().values("model").distinct().count(), _models),
 }
 
@@ -92,13 +88,13 @@ def files() -> dict[str, int]:
 @require_safe
 def index(request: HttpRequest) -> HttpResponse:
     """The list of files."""
-    listed = "".join(
+    maps = "".join(
         f"<sitemap><loc>{settings.SITE_URL}/sitemap-{name}-{number}.xml</loc></sitemap>\n"
         for name, count in files().items()
         for number in range(1, count + 1)
     )
     return text(
-        f'{_HEAD}<sitemapindex xmlns="{_SCHEMA}">\n{listed}</sitemapindex>\n', "application/xml"
+        f'{_HEAD}<sitemapindex xmlns="{_SCHEMA}">\n{maps}</sitemapindex>\n', "application/xml"
     )
 
 
@@ -108,10 +104,10 @@ def file(request: HttpRequest, section: str, number: int) -> HttpResponse:
     if not 1 <= number <= files().get(section, 0):
         raise Http404("The site map has no such file.")
     start = (number - 1) * PER_FILE
-    listed = "".join(
+    urls = "".join(
         f"<url><loc>{escape(settings.SITE_URL + path)}</loc>"
         + (f"<lastmod>{at:%Y-%m-%dT%H:%M:%SZ}</lastmod>" if at else "")
         + "</url>\n"
         for path, at in SECTIONS[section].entries(start, start + PER_FILE)
     )
-    return text(f'{_HEAD}<urlset xmlns="{_SCHEMA}">\n{listed}</urlset>\n', "application/xml")
+    return text(f'{_HEAD}<urlset xmlns="{_SCHEMA}">\n{urls}</urlset>\n', "application/xml")

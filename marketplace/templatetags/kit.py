@@ -29,6 +29,7 @@ register.filter("countdown", formats.countdown)
 register.filter("short_address", short)
 register.filter("short_hash", formats.short_hash)
 register.filter("clip", formats.clip)
+register.filter("from_unix", formats.of_unix)
 register.filter("model_path", links.model_path)
 
 
@@ -46,15 +47,6 @@ def when(moment: dt.datetime) -> str:
 @register.filter
 def seconds_until(target_unix: int) -> int:
     return target_unix - int(timezone.now().timestamp())
-
-
-@register.filter
-def from_unix(seconds: int) -> dt.datetime | None:
-    """The moment of a contract's timestamp; None for what a stranger made unreadable."""
-    try:
-        return dt.datetime.fromtimestamp(seconds, dt.UTC)
-    except (ValueError, OverflowError, OSError):
-        return None
 
 
 @register.filter

@@ -23,11 +23,11 @@ from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
 from ninja import Schema
 
+from accounts import csv_files
 from attestation import selectors as attestation
 from attestation.models import Standing
 from ledger import tags
 from ledger.models import Movement, ServiceChange, ServingContract, Settlement, SubAccount
-from marketplace import api_csv
 from marketplace.api import api
 from moderation.models import Effect
 from operators import notes
@@ -685,7 +685,7 @@ def test_csv_neither_repeats_nor_skips_while_rows_become_final(network: None) ->
         Movement.objects.order_by("-block", "-log_index").values_list("amount", flat=True)
     )
     seen: list[int] = []
-    for batch in api_csv.batches(Movement.objects.filter(user=rows.ALICE), size=7):
+    for batch in csv_files.batches(Movement.objects.filter(user=rows.ALICE), size=7):
         seen += [row.amount for row in batch]
         # What the follower does: pending rows go, final ones come, with new primary keys.
         moving = list(Movement.objects.filter(pending=True).order_by("block", "log_index")[:5])
