@@ -98,14 +98,6 @@ def progress(view: StandingView, asked: int, *, running: bool) -> str:
     return "waiting" if int(timezone.now().timestamp()) - asked < WAIT_SECONDS else "late"
 
 
-_RANKS = ("fail", "not_provided", "not_checked", "never", "expired", "partial", "warn", "pass")
-
-
-def rank(overall: str) -> int:
-    """Worst first: what one word for several services has to say."""
-    return _RANKS.index(overall.removeprefix("dev-"))
-
-
 @dataclass(frozen=True)
 class Badge:
     """A picture of a provider's state, and how others embed it."""

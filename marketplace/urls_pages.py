@@ -43,7 +43,6 @@ urlpatterns: list[URLPattern | URLResolver] = [
     path("verifications/<uuid:id>", views_verification.report, name="verification"),
     path("verifications/<uuid:id>-<str:digest>", views_verification.report, name="permalink"),
     path("verify", views_verify.verify, name="verify"),
-    path("badge/<str:address>.svg", views_verification.badge, name="badge"),
     path("network", views_network.network, name="network"),
     path("network/days.csv", views_network.days, name="network-days"),
     path("network/settlements", views_network.settlements, name="network-settlements"),

@@ -1,4 +1,4 @@
-"""Paths of the search, and of pictures for links."""
+"""Paths of the search, and of pictures for other sites."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ urlpatterns: list[URLPattern] = [
     path("search", views.search, name="search"),
     path("palette", views.palette, name="palette"),
     re_path(r"^tx/(?P<tx_hash>0x[0-9a-fA-F]{64})$", views.transaction, name="tx"),
+    path("badge/<str:address>.svg", social.badge, name="badge"),
     path("og/site.png", social.site, name="og"),
     path("og/services/<str:kind>/<str:address>.png", social.service),
     path("og/providers/<str:address>.png", social.provider),

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import hashlib
 import uuid
 
 from django.conf import settings
 from django.http import Http404, HttpRequest, HttpResponse, HttpResponseRedirect
 from django.shortcuts import render
 from django.utils import timezone
-from django.utils.cache import get_conditional_response
 from django.utils.translation import gettext as _
 from django.views.decorators.http import require_http_methods, require_safe
 
@@ -23,19 +21,14 @@ from attestation.models import Verification
 from attestation.pages import report_page
 from attestation.selectors import ServiceKey
 from inference.signed import newest_signer
-from ledger import listed
 from ledger import selectors as ledger
 from ledger.records import Listing
-from marketplace import badge as badges
 from marketplace import findings, limits, links, pages
 from marketplace import pages_verification as shown
-from marketplace.views import at_address, partial
+from marketplace.views import partial
 from marketplace.views_service import of_service
-from probes.selectors import health_of
 
 SHOWN_HISTORY = 6
-#: How long others may keep a badge.
-BADGE_SECONDS = 300
 #: Checks that one address may ask for; each is kept for ever, and asks strangers and vendors.
 ASKED = limits.Limit("verify-now", per_minute=2, burst=20)
 _STATUS: dict[type[NotVerified], int] = {TooSoon: 429, QueueDown: 503}
@@ -136,39 +129,3 @@ def _tab(request: HttpRequest, listing: Listing, problem: str = "") -> shown.Ver
         progress=shown.progress(standing, since, running=services.is_running(key)),
         problem=problem,
     )
-
-
-@require_safe
-@at_address
-def badge(request: HttpRequest, address: str) -> HttpResponse:
-    """A provider as a picture: the worst word of its services, or with `?show=uptime` the lowest
-    uptime of 7 days; of what moderators hid, that they did (5 queries)."""
-    keys = [ServiceKey.of(listing) for listing in ledger.services_of(address)]
-    hidden = badges.hidden(len(listed.left_out({address})), len(keys))
-    if not keys:
-        body, status = badges.draw(badges.LABEL, "Not listed", ""), 404
-    elif hidden:
-        body, status = badges.draw(badges.LABEL, hidden, "bad"), 200
-    elif request.GET.get("show") == "uptime":
-        body, status = _uptime_badge(keys), 200
-    else:
-        known = selectors.standings(keys).values()
-        worst = min(known, key=lambda view: shown.rank(view.overall))
-        body, status = badges.svg(worst.overall, worst.checked_at), 200
-    response = HttpResponse(body, content_type="image/svg+xml", status=status)
-    response["Cache-Control"] = f"public, max-age={BADGE_SECONDS}"
-    response["ETag"] = f'"{hashlib.sha256(body.encode()).hexdigest()[:20]}"'
-    response["Content-Security-Policy"] = "default-src 'none'"
-    found = get_conditional_response(request, etag=response["ETag"], response=response)
-    return found if found is not None and status == 200 else response
-
-
-def _uptime_badge(keys: list[ServiceKey]) -> str:
-    """Of the services that were measured, the one that was reachable least."""
-    measured = [
-        (found, view) for view in health_of(keys).values() if (found := view.uptime_7d) is not None
-    ]
-    if not measured:
-        return badges.uptime(None, 0, None, False)
-    worst, view = min(measured, key=lambda one: one[0].share)
-    return badges.uptime(worst.share, worst.probes, view.checked_at, view.example)

@@ -64,6 +64,9 @@ def test_every_kind_of_page_has_a_picture_that_is_there(client: Client, settings
         with Image.open(io.BytesIO(picture.content)) as image:
             assert image.size == (1200, 630)
         assert "max-age" in picture["Cache-Control"]
+        kept = {"If-None-Match": picture["ETag"]}
+        again = client.get(head.said["og:image"].removeprefix(SITE), headers=kept)
+        assert (again.status_code, again.content, again["ETag"]) == (304, b"", picture["ETag"])
         assert client.get(head.said["og:image"].removeprefix(SITE)).content == picture.content
     for path in ("/og/services/inference/0x12.png", f"/og/providers/{factories.ALICE}.png",
                  "/og/models/none.png", "/og/services/chess/x.png"):  # fmt: skip
