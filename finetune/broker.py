@@ -33,7 +33,8 @@ _QUICK = Limits(connect=5, first_byte=15, between=10, total=30, max_bytes=4 << 2
 _SENDING = Limits(
     connect=10, first_byte=900, between=60, total=1_800, max_bytes=1 << 20, max_redirects=0
 )
-_FETCHING = Limits(
+#: Of a result, from the provider or from storage.
+FETCHING = Limits(
     connect=10, first_byte=60, between=60, total=1_800, max_bytes=200 << 20, max_redirects=0
 )
 _MOST_MODELS = 50
@@ -183,7 +184,7 @@ class Broker:
         path = f"/v1/user/{user}/task/{id_}/lora"
         headers = {"Content-Type": "application/json", **from_byte(start)}
         async with self._open(
-            "POST", path, body=body, headers=headers, limits=_FETCHING, accept=(200, 206)
+            "POST", path, body=body, headers=headers, limits=FETCHING, accept=(200, 206)
         ) as answer:
             yield answer
 

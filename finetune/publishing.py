@@ -9,7 +9,6 @@ over once is not handed over again.
 from __future__ import annotations
 
 import datetime as dt
-import logging
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -42,8 +41,6 @@ GIVE_UP = dt.timedelta(hours=1)
 UNKNOWN_LOOKS = 24
 #: Until `GIVE_UP` a given-up hash is asked for so often: it may come into a block after all.
 LATE = dt.timedelta(minutes=1)
-
-log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)

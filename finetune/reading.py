@@ -20,8 +20,10 @@ MOST_LINES = 100_000
 #: Steps that the estimate of what is left rests on, and how few are too few.
 BASIS_STEPS, FEWEST_STEPS = 60, 3
 
+#: What a line may be marked with, the least first.
+LEVELS = ("DEBUG", "INFO", "WARNING", "ERROR")
 _LINE = re.compile(
-    r"(\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(?:\.\d+)?Z)?\s*(DEBUG|INFO|WARNING|ERROR)?\s*(.*)"
+    rf"(\d{{4}}-\d\d-\d\dT\d\d:\d\d:\d\d(?:\.\d+)?Z)?\s*({'|'.join(LEVELS)})?\s*(.*)"
 )
 # Possessive: blanks that were passed are never looked through again for another beginning.
 _STEP = re.compile(r"\bstep\s++(\d{1,9})\s*+(?:/|of)\s*+(\d{1,9})\b", re.I)

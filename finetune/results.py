@@ -30,18 +30,12 @@ from ledger.records import Deliverable, Position
 from net import locks
 from net.client import Answer, Client
 from net.errors import NetError
-from net.limits import Limits
 from protocol import model_file, tuning
 
-_FROM_STORAGE = Limits(
-    connect=10, first_byte=60, between=60, total=1_800, max_bytes=200 << 20, max_redirects=0
-)
 Row = TypeVar("Row", bound=Model)
 #: Stages from which there is something to fetch, by the provider's word.
 READY = (tuning.DELIVERED, tuning.USER_ACKNOWLEDGED, tuning.FINISHED)
-
-
-#: A fetch that gives no sign for so long may have no worker any more.
+#: A transfer that gives no sign for so long may have no worker any more.
 LOST_AFTER = dt.timedelta(minutes=3)
 #: Transfers under way with one provider, and with all: some worker is always left for other work,
 #: however slowly a stranger sends or takes.
@@ -277,7 +271,7 @@ async def _fetch_storage(task: Task, start: int) -> StoredFile:
     url = f"{settings.STORAGE_INDEXER_URL}/file?root={named.model_root_hash}"
     # The operator names the indexer, so its address is no stranger's.
     async with (
-        Client(trust.provider_policy(), _FROM_STORAGE) as client,
+        Client(trust.provider_policy(), broker.FETCHING) as client,
         client.open("GET", url, headers=broker.from_byte(start), accept=(200, 206)) as answer,
     ):
         if "json" in answer.header("Content-Type"):

@@ -195,11 +195,10 @@ def _value(text: str) -> Value:
 
 
 def shown_lines(lines: Iterable[reading.Line], level: str) -> tuple[reading.Line, ...]:
-    order = ("DEBUG", "INFO", "WARNING", "ERROR")
+    """Those of a level and above, and those without one; of every level for an unknown one."""
+    order = reading.LEVELS
     least = order.index(level) if level in order else 0
-    return tuple(
-        line for line in lines if line.level not in order or order.index(line.level) >= least
-    )
+    return tuple(line for line in lines if not line.level or order.index(line.level) >= least)
 
 
 def blocked_by(task: Task, held: Position | None) -> Deliverable | None:

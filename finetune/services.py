@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Iterator
-from datetime import datetime, timedelta
+from datetime import datetime
 from typing import Any
 
 import orjson
@@ -23,12 +22,8 @@ from finetune.errors import BrokerError
 from finetune.models import Dataset, DatasetState, Place, PlaceState, StoredFile, Way
 from protocol import datasets, tuning
 
-log = logging.getLogger(__name__)
-
 MOST_DATASETS = 30
 _NAME = 200
-#: A transfer that says nothing for so long may have no worker any more.
-LOST_AFTER = timedelta(minutes=3)
 
 
 def begin(user: User, name: str, size: int) -> Dataset:
@@ -249,7 +244,7 @@ def _failed(place: Place, why: str) -> None:
 def give_up_lost(now: datetime) -> None:
     """Transfers whose worker is gone: to a provider they say so and can be begun again (that takes
     a new signature); to storage they go on by themselves."""
-    lost = Place.objects.filter(state=PlaceState.SENDING, updated_at__lt=now - LOST_AFTER)
+    lost = Place.objects.filter(state=PlaceState.SENDING, updated_at__lt=now - results.LOST_AFTER)
     lost = lost.filter(pk__in=results.unattended(lost, "place"))
     lost.filter(way=Way.STORAGE).update(state=PlaceState.WAITING, updated_at=now)
     lost.filter(way=Way.TEE).update(

@@ -50,7 +50,7 @@ View = Callable[..., HttpResponse]
 @signed_in
 @json_door
 def begin(request: HttpRequest) -> HttpResponse:
-    """`{name, size}` → `{id, piece_bytes, missing}`."""
+    """`{name, size}` → `{id, state, piece_bytes, missing}`."""
     user, body = user_of(request), body_of(request)
     limits.spend("datasets", user.address, limit=60, seconds=600)
     size = body.get("size")
@@ -72,8 +72,6 @@ def _upload(dataset: Dataset) -> dict[str, Any]:
         "state": dataset.state,
         "piece_bytes": files.PIECE_BYTES,
         "missing": rest,
-        "rows": dataset.rows,
-        "problems": dataset.problem_count,
     }
 
 

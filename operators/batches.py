@@ -30,8 +30,8 @@ MOST_ITEMS = 500
 _PAID = Q(status__in=ACCEPTED)
 #: Groups of statuses as a URL names them.
 GROUPS: Mapping[str, tuple[str, Q]] = {
-    "full": (gettext_noop("Paid in full"), _PAID & ~Q(status__in=("partial", "penalty"))),
-    "part": (gettext_noop("Paid in part"), _PAID & Q(status__in=("partial", "penalty"))),
+    "full": (gettext_noop("Paid in full"), _PAID & ~Q(status__in=reasons.PART)),
+    "part": (gettext_noop("Paid in part"), _PAID & Q(status__in=reasons.PART)),
     "refused": (gettext_noop("Refused"), ~_PAID),
 }
 

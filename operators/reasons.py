@@ -11,7 +11,8 @@ from django.utils.translation import gettext_noop
 
 from ledger.models import ACCEPTED
 
-PART = "partial"
+#: Accepted by the contract, for less than was asked.
+PART = ("partial", "penalty")
 
 
 @dataclass(frozen=True)
@@ -137,7 +138,7 @@ def outcome(counts: Iterable[tuple[str, int]]) -> Outcome:
     if len(found) == 1:
         reason = of(next(iter(found)))
         return Outcome(reason.label, reason.tone)
-    part = sum(found.get(status, 0) for status in (PART, "penalty"))
+    part = sum(found.get(status, 0) for status in PART)
     refused = sum(number for status, number in found.items() if status not in ACCEPTED)
     full = sum(found.values()) - part - refused
     words = (
