@@ -22,7 +22,7 @@ from devnet import accounts, owner
 from devnet.anvil import Anvil
 from devnet.deploy import Contracts, connect, deploy
 from protocol import fees, keys, replies
-from tests.live import official_sdk
+from tests.live import official_sdk, signed
 
 G = 10**18  # neuron of 1 0G
 INPUT_PRICE, OUTPUT_PRICE = 3 * 10**9, 7 * 10**9  # neuron per token
@@ -119,7 +119,7 @@ def signed_by_the_chains_signer(peer: Peer, chat_id: str, body: bytes, received:
         request_sha256=replies.sha256_hex(body),
         response_sha256=[replies.sha256_hex(received)],
     )
-    assert check.verdict == "verified", (check, document)
+    assert signed.word(check) == "verified", (check, document)
 
 
 def test_the_official_cli_lives_with_our_contracts_and_broker(peer: Peer) -> None:

@@ -14,9 +14,9 @@ from uuid import UUID
 import pytest
 import requests
 
-from protocol import replies
 from tests.live.media_upstream import MediaUpstream, drawn, picture
 from tests.live.provider_lab import MODEL, ONE, Broker, Lab, Person, served
+from tests.live.signed import verdict
 
 PRICE = 10**17
 GENERATIONS, EDITS, JOBS = (
@@ -102,16 +102,6 @@ def in_state(broker: Broker, user: Person, job: str, *states: str) -> requests.R
 
     answer: requests.Response = until(found)
     return answer
-
-
-def verdict(broker: Broker, chat_id: str, request: bytes, *response: bytes) -> str:
-    reply = requests.get(f"{broker.url}/v1/proxy/signature/{chat_id}", timeout=10)
-    return replies.check(
-        replies.parse_reply(reply.json()),
-        expected_signer=broker.lab.service(broker.address)["teeSignerAddress"],
-        request_sha256=replies.sha256_hex(request),
-        response_sha256=[replies.sha256_hex(part) for part in response],
-    ).verdict
 
 
 def error(response: requests.Response) -> tuple[int, str]:
