@@ -17,7 +17,6 @@ from contextlib import suppress
 from importlib import import_module
 from typing import Any
 
-from asgiref.sync import async_to_sync
 from channels.auth import AuthMiddleware
 from channels.db import database_sync_to_async
 from channels.generic.websocket import AsyncWebsocketConsumer
@@ -26,8 +25,8 @@ from channels.sessions import CookieMiddleware
 from django.conf import settings
 from django.db import DatabaseError
 from django.utils import timezone
-from redis.exceptions import RedisError
 
+from net import layer
 from net.postgres import statements
 
 Event = MutableMapping[str, Any]
@@ -50,13 +49,8 @@ CHECK_EVERY = 60.0
 
 def tell(session_key: str | None) -> None:
     """Close the open sockets of a session; never fails the sign-out itself."""
-    layer = get_channel_layer()
-    if layer is None or not session_key:
-        return
-    try:
-        async_to_sync(layer.group_send)(_group(session_key), {"type": "session.end"})
-    except (OSError, RuntimeError, RedisError) as error:
-        log.warning("open sockets were not told of a sign-out", extra={"error": str(error)})
+    if session_key:
+        layer.tell(_group(session_key), "session.end")
 
 
 def _group(session_key: str) -> str:
@@ -105,14 +99,14 @@ async def _let_go(channel: str, *groups: str) -> None:
     cancelled while it waits: a socket that ends as a message comes would stay subscribed for as
     long as its process lives, and each later message be kept for it.
     """
-    layer = get_channel_layer()
-    here = layer._get_layer()
-    with suppress(OSError, RuntimeError, RedisError):
+    whole = get_channel_layer()
+    here = whole._get_layer()
+    with suppress(*layer.LOST):
         if here.channels.pop(channel, None) is not None:
             await here._get_shard(channel).unsubscribe(channel)
     for group in groups:
-        with suppress(OSError, RuntimeError, RedisError):
-            await layer.group_discard(group, channel)
+        with suppress(*layer.LOST):
+            await whole.group_discard(group, channel)
 
 
 def signed(application: Application) -> Application:
@@ -207,16 +201,16 @@ class _Guard:
             self._over.set_result(None)
 
     async def _listen(self) -> None:
-        layer = get_channel_layer()
+        whole = get_channel_layer()
         group, channel = _group(self._key), ""
         try:
-            channel = await layer.new_channel("session.")
-            await layer.group_add(group, channel)
+            channel = await whole.new_channel("session.")
+            await whole.group_add(group, channel)
             self._listening.set()
             while True:
-                await layer.receive(channel)
+                await whole.receive(channel)
                 self._end()
-        except (OSError, RuntimeError, RedisError) as error:
+        except layer.LOST as error:
             log.warning("a socket does not hear of sign-outs", extra={"error": str(error)})
         finally:
             await _let_go(channel, group)

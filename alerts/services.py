@@ -3,18 +3,14 @@
 from __future__ import annotations
 
 import datetime as dt
-import logging
 import secrets
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
-from asgiref.sync import async_to_sync
-from channels.layers import get_channel_layer
 from django.db import IntegrityError, transaction
 from django.db.models import Count, Q
 from django.utils import timezone
 from django.utils.translation import gettext as _
-from redis.exceptions import RedisError
 
 from accounts import clock
 from accounts.addresses import short
@@ -25,8 +21,7 @@ from alerts.conditions import Found, Hit
 from alerts.kinds import CHANGES, LASTING, SORTS, Kind
 from alerts.models import Channels, Held, Hook, Notification, Rule
 from ledger.models import Projection
-
-log = logging.getLogger(__name__)
+from net import layer
 
 MOST_RULES = 50
 #: A rule tells at most so much in a day: somebody who changes a price every minute floods nobody.
@@ -343,15 +338,9 @@ def group_of(user_id: int) -> str:
 
 
 def _tell(users: list[int]) -> None:
-    """Open pages are told to ask again; nothing depends on it."""
-    layer = get_channel_layer()
-    if layer is None:
-        return
+    """Open pages are told to ask again; where one cannot be told, none can."""
     for user_id in users:
-        try:
-            async_to_sync(layer.group_send)(group_of(user_id), {"type": "inbox.changed"})
-        except (OSError, RuntimeError, RedisError) as error:
-            log.warning("open inboxes were not told", extra={"error": str(error)})
+        if not layer.tell(group_of(user_id), "inbox.changed"):
             return
 
 

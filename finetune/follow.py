@@ -15,13 +15,11 @@ from collections.abc import Coroutine, Iterable, Mapping
 from typing import TypeVar
 
 from asgiref.sync import async_to_sync, sync_to_async
-from channels.layers import get_channel_layer
 from django.conf import settings
 from django.db import transaction
-from django.db.models import Model, QuerySet, Window
+from django.db.models import Model, QuerySet, Sum, Window
 from django.db.models.functions import RowNumber
 from django.utils import timezone
-from redis.exceptions import RedisError
 
 from accounts.models import User
 from attestation import selectors as attestation
@@ -33,6 +31,7 @@ from finetune.models import Draft, LogPart, Passage, Task
 from ledger import selectors as ledger
 from ledger.models import Kind
 from ledger.records import Listing
+from net import layer
 from protocol import tuning
 
 log = logging.getLogger(__name__)
@@ -51,6 +50,9 @@ _NO_LOG = "Its log cannot be read."
 #: something else at every look would have it all written at every look.
 MOST_TAKEN = 3 * broker.MOST_LOG_BYTES
 _TOO_OFTEN = "Its log was rewritten too often: it is not read any more."
+#: What one person's tasks may have here: tasks that are found are no work to invent for a provider.
+MOST_TASKS, MOST_OF_ONE = 1_000, 100 * broker.MOST_LOG_BYTES
+_NO_ROOM = "Its log is not read: the logs of your tasks take all the room that they may."
 #: After the end: how long the log may still grow, and the chain's word may take.
 _AFTERWARDS = dt.timedelta(minutes=2)
 
@@ -129,6 +131,8 @@ async def _ask(task: Task) -> tuple[Said, bytes | None, str]:
         said = await connection.task(user, task.remote_id)
         if task.log_taken >= MOST_TAKEN:
             return said, None, _TOO_OFTEN
+        if await sync_to_async(_kept_logs)(task.user_id) >= MOST_OF_ONE:
+            return said, None, _NO_ROOM
         try:
             return said, await connection.log(user, task.remote_id), ""
         except BrokerRefused as error:
@@ -137,6 +141,11 @@ async def _ask(task: Task) -> tuple[Said, bytes | None, str]:
             return said, None, "" if nothing else f"{_NO_LOG} The provider says: {error}."
         except BrokerError as error:
             return said, None, f"{_NO_LOG} {error}"
+
+
+def _kept_logs(user_id: int) -> int:
+    """Bytes of all logs of a person's tasks (1 query)."""
+    return Task.objects.filter(user=user_id).aggregate(kept=Sum("log_bytes"))["kept"] or 0
 
 
 def _write(task: Task, said: Said, now: dt.datetime) -> bool:
@@ -239,13 +248,18 @@ async def _cancel(task: Task, signature: str) -> None:
 
 
 def adopt(user: User, listing: Listing) -> int:
-    """Take in what the person has made at this provider with other programs; how many tasks."""
+    """Take in what the person has made at this provider with other programs, the newest first, up
+    to `MOST_TASKS` of all theirs; how many tasks."""
     found = async_to_sync(_tasks)(user.address, listing.url)
     told = offers.told([listing]).get((listing.provider, listing.serving))
     names = {model.hash: model.name for model in told.own if model.hash} if told else {}
     names |= {hash_: name for name, hash_ in tuning.MODEL_HASHES.items()}
-    made = 0
+    mine = user.tuning_tasks.filter(provider=listing.provider)
+    known = set(mine.filter(remote_id__in=[said.id for said in found]).values_list("remote_id"))
+    made, room = 0, MOST_TASKS - user.tuning_tasks.count()
     for said in found:
+        if made >= room and (said.id,) not in known:
+            continue
         with transaction.atomic():
             made += _adopted(user, listing, said, names)
     return made
@@ -305,10 +319,4 @@ def group_of(task: Task) -> str:
 
 def tell(task: Task) -> None:
     """Open pages ask again; nothing depends on it."""
-    layer = get_channel_layer()
-    if layer is None:
-        return
-    try:
-        async_to_sync(layer.group_send)(group_of(task), {"type": "task.changed"})
-    except (OSError, RuntimeError, RedisError) as error:
-        log.warning("open pages of a task were not told", extra={"error": str(error)})
+    layer.tell(group_of(task), "task.changed")

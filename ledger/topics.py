@@ -25,19 +25,14 @@ too many (4429: wait).
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Collection
 from typing import Any
 
-from asgiref.sync import async_to_sync
-from channels.layers import get_channel_layer
-from redis.exceptions import RedisError
+from net import layer
 
 GROUP = "live"
 LEDGER = "ledger"
 MAX_ADDRESSES = 200
-
-logger = logging.getLogger(__name__)
 
 
 def ledger_message(
@@ -67,14 +62,5 @@ def publish_ledger(
     listings: Collection[str] = (),
 ) -> None:
     """Tell open pages that rows up to `block` are visible; never fails the follower."""
-    layer = get_channel_layer()
-    if layer is None:
-        return
-    message = {
-        "type": "live.message",
-        **ledger_message(block, final_block, users, providers, listings),
-    }
-    try:
-        async_to_sync(layer.group_send)(GROUP, message)
-    except (OSError, RuntimeError, ValueError, RedisError) as error:  # pages poll as well
-        logger.warning("live message not sent", extra={"error": str(error)})
+    said = ledger_message(block, final_block, users, providers, listings)
+    layer.tell(GROUP, "live.message", **said)
