@@ -34,7 +34,7 @@ _OWN: dict[str, Explanation] = {
     "cut_off": Explanation(N_("The connection ended before the answer did"), _MAY_CHARGE, "retry"),
     "bad_answer": Explanation(
         N_("The provider sent something else than was asked for"),
-        N_("It was thrown away unread. It may charge for this; that is known when it settles."),
+        N_("Nothing of it is shown. It may charge for this; that is known when it settles."),
         "other",
     ),
     "too_large": Explanation(

@@ -19,6 +19,7 @@ from inference.errors import BadPrompt
 from inference.media import endings, selectors, services, studio
 from inference.media.models import File, Role
 from inference.media.transcripts import Wish
+from inference.media.words import failure
 from inference.models import Chat, State, Turn
 from tests import factories
 from tests.db import media_world
@@ -161,6 +162,7 @@ async def test_what_is_no_transcript_is_said(body: bytes, kind: str) -> None:
         (turn,) = await settled(s, 1)
     assert (turn.state, turn.failure, turn.fee_kind) == ("failed", kind, "unknown")
     assert turn.fee == 2 * SECOND_PRICE
+    assert ("thrown away" in failure(kind).text) == (not turn.response_sealed)
 
 
 async def test_a_restart_ends_what_was_being_transcribed_and_never_asks_again() -> None:
