@@ -15,14 +15,13 @@ from django.utils.translation import gettext as _
 from django.utils.translation import ngettext
 
 from attestation import words
-from attestation.engine.verdicts import ANCHOR_ROW
+from attestation.engine.verdicts import ANCHOR_ROW, is_unseen
 from attestation.models import Endpoint, Verification
 
 #: The guest's system: firmware, kernel, and what it starts. It writes the log and names the key.
 _SYSTEM = ("tdx.mr_td", "tdx.rtmr1", "tdx.rtmr2")
 #: Seconds. What was judged longer after its own moment was judged in the past.
 _MOMENT = 3600
-_UNSEEN = ("not_provided", "not_checked")
 _NAMED = 4
 _GPU = re.compile(r"gpu\d+\.parse")
 
@@ -134,7 +133,7 @@ def warnings(run: Verification) -> Iterable[str]:
     if run.overall.removeprefix("dev-") != "warn":
         return
     if run.endpoint != Endpoint.UPLOAD:
-        yield _stopped([row for row in run.rows if row["required"] and row["verdict"] in _UNSEEN])
+        yield _stopped([row for row in run.rows if is_unseen(row)])
     for row in run.rows:
         if row["id"] == "tdx.tcb" and row["verdict"] == "warn":
             yield _behind(run.facts)

@@ -17,7 +17,7 @@ from django.utils.translation import gettext_noop as N_
 from django.utils.translation import ngettext
 
 from attestation import claims, exhibits, fields, published, reproduce, runs, trust, values, words
-from attestation.engine.verdicts import NOTES, QUESTIONS, asks, marked
+from attestation.engine.verdicts import NOTES, QUESTIONS, Question, asks, is_unseen, marked, told
 from attestation.exhibits import Exhibits
 from attestation.fields import FieldGroup, Key
 from attestation.models import Verification
@@ -84,15 +84,13 @@ class Section:
 
 @dataclass(frozen=True)
 class QuestionRow:
-    """`answer` as stored; `chip` is what is shown, `dev-` under development anchors."""
+    """`chip`: the answer as people get it (`verdicts.told`), `dev-` under development anchors."""
 
     name: str
     title: str
-    answer: str
     chip: str
     why: str
     fact: str
-    rows: int
 
 
 @dataclass(frozen=True)
@@ -231,16 +229,17 @@ def _note(note: Any) -> str:
 
 def _questions(run: Verification) -> tuple[QuestionRow, ...]:
     forced = run.questions.get("hardware") == "fail"
-    return tuple(_question(run, name, forced) for name in QUESTIONS)
+    answers = told(run.questions, run.rows)
+    return tuple(
+        _question(run, name, answers.get(name, "not_provided"), forced) for name in QUESTIONS
+    )
 
 
-def _question(run: Verification, name: Any, forced: bool) -> QuestionRow:
-    answer = run.questions.get(name, "not_provided")
+def _question(run: Verification, name: Question, answer: str, forced: bool) -> QuestionRow:
     rows = [row for row in run.rows if asks(name, row["id"])]
     return QuestionRow(
         name=name,
         title=_(TITLES[name]),
-        answer=answer,
         chip=marked(answer, run.development),
         why=_why(
             rows,
@@ -249,7 +248,6 @@ def _question(run: Verification, name: Any, forced: bool) -> QuestionRow:
             unasked=[row["id"] for row in run.rows] == [_LABEL],
         ),
         fact=_fact(run, name),
-        rows=len(rows),
     )
 
 
@@ -262,7 +260,12 @@ def _why(rows: Sequence[Mapping[str, Any]], answer: str, forced: bool, *, unaske
         return _("The provider handed over nothing that answers this.")
     open_rows = sorted(
         (row for row in rows if row["verdict"] != "pass"),
-        key=lambda row: (_WORST.index(row["verdict"]), not row["required"]),
+        # First what makes the answer no better than it is.
+        key=lambda row: (
+            not (answer == "partial" and is_unseen(row)),
+            _WORST.index(row["verdict"]),
+            not row["required"],
+        ),
     )
     if not open_rows:
         if len(rows) == 1:

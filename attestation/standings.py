@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from attestation.engine.verdicts import NOT_CHECKED, NOT_PROVIDED, QUESTIONS, WARN, asks, marked
+from attestation.engine.verdicts import QUESTIONS, marked, told
 from attestation.models import Outcome, Verification
 from attestation.selectors import BASIS, DEVELOPMENT
 from ledger.records import Listing
@@ -63,28 +63,13 @@ def said(run: Verification, basis: Mapping[str, Any]) -> Said:
     """One verdict as `Standing.endpoints` holds it."""
     return {
         "overall": run.overall,
-        "questions": _answers(run),
+        "questions": told(run.questions, run.rows),
         "development": run.development,
         "verification": str(run.pk),
         "checked_at": run.finished_at.isoformat(),
         "basis": dict(basis),
         "error": run.error,
         "silent": False,
-    }
-
-
-def _answers(run: Verification) -> dict[str, str]:
-    """The report's, but a warning does not stand for a required part that was not seen: where a
-    service is chosen or money judged, a warning counts as seen (`StandingView.holds_key`).
-    """
-    unseen = [
-        row["id"]
-        for row in run.rows
-        if row["required"] and row["verdict"] in (NOT_PROVIDED, NOT_CHECKED)
-    ]
-    return {
-        name: "partial" if answer == WARN and any(asks(name, id) for id in unseen) else answer
-        for name, answer in run.questions.items()
     }
 
 

@@ -13,7 +13,7 @@ from accounts import actions, url_words
 from accounts.errors import Problem
 from accounts.models import User
 from attestation import runs, trust
-from attestation.engine.verdicts import marked
+from attestation.engine.verdicts import marked, told
 from attestation.runs import Draft
 from ledger import selectors as ledger
 from net import addresses
@@ -91,8 +91,10 @@ async def _drafts(subject: Subject) -> list[Draft]:
 def _report(draft: Draft) -> dict[str, Any]:
     """A draft as it is shown: the rows, without the evidence."""
     report = draft.report
+    rows = [asdict(row) for row in report.checks]
     answers = {
-        name: marked(answer, report.development) for name, answer in report.questions().items()
+        name: marked(answer, report.development)
+        for name, answer in told(report.questions(), rows).items()
     }
     judged: dict[str, Any] = runs.clean(
         {
@@ -100,7 +102,7 @@ def _report(draft: Draft) -> dict[str, Any]:
             "outcome": draft.outcome.value,
             "overall": draft.overall or (report.overall if report.checks else ""),
             "questions": answers if report.checks else {},
-            "rows": [asdict(row) for row in report.checks],
+            "rows": rows,
             "error": str(draft.columns.get("error", ""))[:400],
         }
     )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import Any, Final, Literal
@@ -177,6 +178,22 @@ class Report:
             "questions": self.questions(),
             "checks": {row.id: row.verdict for row in self.checks},
         }
+
+
+def told(answers: Mapping[Any, str], rows: Iterable[Mapping[str, Any]]) -> dict[str, str]:
+    """Answers as people get them: a warning does not stand for a required part that was not seen.
+    The engine's own words cannot say both (decision 21); `rows`: asdict(Check).
+    """
+    unseen = {name for row in rows if is_unseen(row) for name in _asking(row["id"])}
+    return {
+        name: "partial" if answer == WARN and name in unseen else answer
+        for name, answer in answers.items()
+    }
+
+
+def is_unseen(row: Mapping[str, Any]) -> bool:
+    """Whether a required part was not handed over, or not checked."""
+    return row["required"] and row["verdict"] in (NOT_PROVIDED, NOT_CHECKED)
 
 
 def asks(question: Question, id: str) -> bool:

@@ -318,6 +318,8 @@ def test_the_keys_are_compared_in_words(client: Client) -> None:
     # Without Intel's documents nothing says that the machine is one.
     gap = stored(Evidence("report", lab().body(made)), lab().context(made, collateral=None))
     assert gap.attested_signer and "counts for nothing" in keys(gap)[0][1]
+    chips = attributes(shown(client, path(gap)), "verdict-question", "data-verdict")
+    assert (gap.questions["hardware"], chips[0]) == ("warn", ("dev-partial",))
     assert keys(gap)[1] == ("not_checked", "Not compared: there is no attested key.")
     model = development(made, endpoint=Endpoint.MODEL, declared="separated")
     assert len(keys(model)) == 3, "the model does"
