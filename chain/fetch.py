@@ -115,7 +115,7 @@ class Fetcher:
                 asked = beside.submit(self.raw_blocks, range(first, last + 1))
                 logs = self.logs(first, last, addresses)
                 raws = asked.result()
-            linked(raws)
+            linked(map(facts.header, raws))
             return self.complete(raws, logs, addresses)
         ends: set[int] = set()
         logs = self.logs(first, last, addresses, ends)
@@ -238,13 +238,11 @@ def _matched(block: dict[str, Any], receipts: Any) -> dict[str, Any]:
     return dict(zip(hashes, receipts, strict=True))
 
 
-def linked(raws: RawBlocks) -> list[Header]:
-    """The headers of consecutive blocks; NodeBehind where one is not the parent of the next."""
-    headers = [facts.header(raw) for raw in raws]
+def linked(headers: Iterable[Header]) -> None:
+    """Whether blocks follow each other; NodeBehind where one is not the parent of the next."""
     for parent, child in pairwise(headers):
         if child.parent_hash != parent.hash or child.number != parent.number + 1:
             raise NodeBehind(f"the chain changed at block {child.number} while we read it")
-    return headers
 
 
 class NodeReader:

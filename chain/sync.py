@@ -19,7 +19,6 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
-from itertools import pairwise
 from typing import Any
 
 from django.db import transaction
@@ -29,7 +28,7 @@ from chain import facts, store
 from chain.background import in_background
 from chain.errors import ChainError, NodeBehind
 from chain.facts import Block, Header, Log
-from chain.fetch import Fetcher, NodeReader
+from chain.fetch import Fetcher, NodeReader, linked
 from chain.models import Head
 from chain.observe import Observation, Observer
 from chain.prefetch import Prefetch, Span
@@ -282,7 +281,7 @@ class Follower:
         logs = self.rpc.logs_of([h.hash for h in fresh], sorted(sources)) if fresh else []
         complete = self.fetch.complete(raws, [g for group in logs for g in group], sources)
         chain = sorted([*known, *complete], key=lambda b: b.header.number)
-        _linked(chain)
+        linked(block.header for block in chain)
         if chain and self.row.final_hash and chain[0].header.parent_hash != self.row.final_hash:
             raise NodeBehind("the chain changed while we read it")
         return chain
@@ -375,9 +374,3 @@ def _fitted(chunk: int, logs: int, widest: int) -> int:
     if logs > MANY_LOGS:
         return max(1, chunk * MANY_LOGS // (2 * logs))
     return min(widest, chunk * 2) if logs < MANY_LOGS // 4 else chunk
-
-
-def _linked(chain: Sequence[Block]) -> None:
-    for parent, child in pairwise(chain):
-        if child.header.parent_hash != parent.header.hash:
-            raise NodeBehind(f"the chain changed at block {child.header.number} while we read it")

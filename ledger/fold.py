@@ -241,12 +241,6 @@ def _on_ledger_event(ctx: Context, event: object) -> None:
 
 def _recommend(ctx: Context, kind: str, address: str) -> None:
     """The flag moves inside its type (contracts.md 3.1)."""
-    for known in sorted(s.address for s in ctx.state.servings.values() if s.kind == kind):
-        if (known == address) != _serving(ctx, known).recommended:
-            ctx.serving(known).recommended = known == address
-
-
-def _serving(ctx: Context, address: str) -> Serving:
-    found = ctx.state.servings.get(address)
-    assert found is not None
-    return found
+    for known in [s for s in ctx.state.servings.values() if s.kind == kind]:
+        if (known.address == address) != known.recommended:
+            ctx.serving(known.address).recommended = known.address == address

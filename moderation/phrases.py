@@ -156,7 +156,6 @@ SUBJECTS = {
     "provider": N_("Provider"),
     "model": N_("Model"),
     "user": N_("Wallet"),
-    "report": N_("A user’s report"),
     "share": N_("Shared conversation"),
     "account": N_("Password account"),
     "command": N_("Command"),

@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from django.db.models import Count, Q, QuerySet
+from django.db.models import Count, Q, QuerySet, Sum
 from django.utils.translation import gettext as _
 
 from accounts import links
@@ -318,8 +318,8 @@ def _held(subject: Subject) -> tuple[int, int]:
     rows = SubAccount.current.filter(provider=subject.address, live=True, balance__gt=0)
     if subject.serving:
         rows = rows.filter(serving=subject.serving)
-    balances = rows.values_list("user", "balance")
-    return sum(int(balance) for _, balance in balances), len({user for user, _ in balances})
+    found = rows.aggregate(held=Sum("balance"), holders=Count("user", distinct=True))
+    return int(found["held"] or 0), found["holders"]
 
 
 def _finding(about: Mapping[str, Any]) -> Finding | None:

@@ -47,9 +47,12 @@ PROPOSAL_FOR = dt.timedelta(hours=72)
 UNDO_FOR = dt.timedelta(seconds=60)
 
 
+#: Who decides; auditors read.
+DECIDING = (Role.MODERATOR, Role.ADMIN)
+
+
 def may_decide(user: User) -> bool:
-    """Moderators and admins decide; auditors read."""
-    return not roles.of(user).isdisjoint({Role.MODERATOR, Role.ADMIN})
+    return not roles.of(user).isdisjoint(DECIDING)
 
 
 # --- deciding -------------------------------------------------------------------------------------
@@ -249,7 +252,7 @@ def _require(actor: User) -> User:
     """Them as they are now: the role may have been taken since they were let in. Raises Problem."""
     found = User.objects.filter(pk=actor.pk).first()
     if found is None or not may_decide(found):
-        raise Problem("forbidden", roles.needed(Role.MODERATOR, Role.ADMIN), status=403)
+        raise Problem("forbidden", roles.needed(*DECIDING), status=403)
     return found
 
 

@@ -16,14 +16,13 @@ class SubjectKind(StrEnum):
     PROVIDER = "provider"
     MODEL = "model"
     USER = "user"
-    REPORT = "report"
     SHARE = "share"
 
 
 @dataclass(frozen=True)
 class Subject:
     """`key`: `serving:provider` of a service, the address of a provider or user, the name of a
-    model, the id of a report, the SHA-256 of the secret that a shared conversation's link is."""
+    model, the SHA-256 of the secret that a shared conversation's link is."""
 
     kind: str
     key: str

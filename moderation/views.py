@@ -26,10 +26,10 @@ from accounts.roles import Role
 from moderation import audit, forms, pages, phrases, queue, selectors, services
 from moderation.models import Act, Item, ItemKind
 from moderation.selectors import Said
+from moderation.services import DECIDING
 from moderation.subjects import Subject
 
-STAFF = (Role.MODERATOR, Role.ADMIN, Role.AUDITOR)
-DECIDING = (Role.MODERATOR, Role.ADMIN)
+STAFF = (*DECIDING, Role.AUDITOR)
 HERE = "/moderation"
 TABS = (
     (ItemKind.PROPOSAL, N_("Second person")),

@@ -68,7 +68,7 @@ def of_index(head: Freshness, nodes: tuple[NodeState, ...]) -> Iterator[Alarm]:
             "halted", _("The follower has halted: %(error)s") % {"error": head.error}, grave=True
         )
     elif head.state in ("stale", "never"):
-        text = _("No agreement with the chain for ever.")
+        text = _("The index has never agreed with the chain.")
         if head.lag_seconds:
             age = formats.duration(round(head.lag_seconds))
             text = _("No agreement with the chain for %(age)s.") % {"age": age}

@@ -188,12 +188,16 @@ def all_open(seen: datetime) -> QuerySet[FailedTask]:
     return FailedTask.objects.filter(state=FailureState.OPEN, last_at__lte=seen)
 
 
+def retriable() -> Q:
+    """Of open failures those that `retry_all` takes."""
+    return Q(whole=True, name__in=known_tasks(), handled_at=None)
+
+
 def retry_all(user: User, seen: datetime, record: Callable[[int], object]) -> None:
     """Queue again every one that can be, one by one; `record` is given how many before the first.
     Raises Problem where the queue stops answering: those that it did not take stay open. What broke
     off before may be in the queue, and waits for somebody to decide."""
-    rows = all_open(seen).filter(whole=True, name__in=known_tasks(), handled_at=None)
-    found = list(rows.order_by("last_at", "pk"))
+    found = list(all_open(seen).filter(retriable()).order_by("last_at", "pk"))
     record(len(found))
     for row in found:
         try:

@@ -35,7 +35,7 @@ KEPT_JOBS = 200
 
 @dataclass(frozen=True)
 class Button:
-    """`typed`: the word that has to be typed before it starts; empty: nothing is changed by it.
+    """`typed`: the word that has to be typed before it starts, since it cannot be taken back.
 
     `label` and `text` are translated where they are shown.
     """
@@ -45,7 +45,6 @@ class Button:
     text: str
     command: tuple[str, ...]
     typed: str = ""
-    writes: bool = False
 
     @property
     def line(self) -> str:
@@ -78,7 +77,6 @@ BUTTONS = {
             N_("Probe what is due"),
             N_("Looks at every service whose next look is due."),
             ("probe",),
-            writes=True,
         ),
         Button(
             "prune_dry_run",
@@ -92,7 +90,6 @@ BUTTONS = {
             N_("Measurements, sessions and logs older than they are kept. Cannot be undone."),
             ("prune",),
             typed="prune",
-            writes=True,
         ),
         Button(
             "replay",
@@ -103,7 +100,6 @@ BUTTONS = {
             ),
             ("replay",),
             typed="replay",
-            writes=True,
         ),
     )
 }

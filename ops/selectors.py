@@ -21,7 +21,7 @@ from attestation.models import Finding, Outcome, Standing, Verification
 from ledger.project import VERSION
 from marketplace import presence, releases, traffic
 from marketplace.disk import DiskSpace, space
-from ops.failures import known_tasks
+from ops.failures import retriable
 from ops.models import FailedTask, FailureState, Job
 from probes import exchange
 from probes import selectors as probes
@@ -211,8 +211,7 @@ def failures() -> tuple[tuple[FailedTask, ...], int, int]:
     """(the newest open failures, how many are open, how many of them `retry_all` takes). SQL: two
     queries."""
     rows = FailedTask.objects.filter(state=FailureState.OPEN).order_by("-last_at", "-pk")
-    again = Q(whole=True, name__in=known_tasks(), handled_at=None)
-    counts = rows.aggregate(all=Count("pk"), whole=Count("pk", filter=again))
+    counts = rows.aggregate(all=Count("pk"), whole=Count("pk", filter=retriable()))
     return tuple(rows[:FAILURES_SHOWN]), counts["all"], counts["whole"]
 
 

@@ -8,6 +8,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from datetime import UTC, datetime
 
+from django.core.exceptions import PermissionDenied
 from django.db import transaction
 from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
 from django.shortcuts import get_object_or_404, render
@@ -18,7 +19,7 @@ from django.views.decorators.http import require_GET, require_POST
 
 from accounts import limits, roles, sessions
 from accounts.errors import Problem
-from accounts.http import unless_fresh
+from accounts.http import unless_fresh, user_of
 from accounts.models import User
 from accounts.roles import Role
 from moderation import audit
@@ -42,9 +43,8 @@ def ops(request: HttpRequest) -> HttpResponse:
 @roles.require(Role.ADMIN)
 def start(request: HttpRequest) -> HttpResponse:
     """`name`, `typed`: start a command. Every press is recorded, the refused ones too."""
-    user = _user(request)
+    user = presses(request)
     name = request.POST.get("name", "")[:40]
-    limits.spend("ops", user.address, limit=30, seconds=60)
     typed = request.POST.get("typed", "")[:40]
     asked = unless_fresh(request, _("Operations"), "/ops") if jobs.destroys(name, typed) else None
     if asked is not None:
@@ -76,8 +76,7 @@ def job(request: HttpRequest, job_id: uuid.UUID) -> HttpResponse:
 @roles.require(Role.ADMIN)
 def failure(request: HttpRequest, failure_id: int) -> HttpResponse:
     """`act`: `retry` or `dismiss`."""
-    user = _user(request)
-    limits.spend("ops", user.address, limit=30, seconds=60)
+    user = presses(request)
     row = get_object_or_404(FailedTask, pk=failure_id)
     act, about = request.POST.get("act", ""), {"failure": row.pk, "times": row.times}
 
@@ -100,8 +99,7 @@ def failure(request: HttpRequest, failure_id: int) -> HttpResponse:
 @roles.require(Role.ADMIN)
 def all_failures(request: HttpRequest) -> HttpResponse:
     """`act`: `retry` or `dismiss` every failure that was open at `seen`, to the microsecond."""
-    user = _user(request)
-    limits.spend("ops", user.address, limit=30, seconds=60)
+    user = presses(request)
     act, given = request.POST.get("act", ""), request.POST.get("seen", "")
     seen = re.fullmatch(r"([0-9]{1,10})\.([0-9]{6})", given)
     if act not in ("retry", "dismiss") or seen is None:
@@ -131,12 +129,17 @@ def _refusals(request: HttpRequest, task: str) -> Iterator[None]:
         raise
 
 
-def _user(request: HttpRequest) -> User:
-    assert isinstance(request.user, User)  # `roles.require` stands before
-    return request.user
+def presses(request: HttpRequest) -> User:
+    """Who presses a button, at most so often. Raises TooMany, PermissionDenied for who may only
+    look."""
+    user = request.user
+    if Role.ADMIN not in roles.of(user) or not isinstance(user, User):
+        raise PermissionDenied(roles.needed(Role.ADMIN))
+    limits.spend("ops", user.address, limit=30, seconds=60)
+    return user
 
 
 def _record(
     request: HttpRequest, action: str, subject: tuple[str, str], after: Mapping[str, str | int]
 ) -> None:
-    audit.record(_user(request), action, subject, area="ops", after=after, request=request)
+    audit.record(user_of(request), action, subject, area="ops", after=after, request=request)

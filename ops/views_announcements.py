@@ -5,7 +5,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from django.core.exceptions import PermissionDenied
 from django.db import transaction
 from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
 from django.shortcuts import get_object_or_404, render
@@ -14,16 +13,16 @@ from django.utils.translation import gettext as _
 from django.views.decorators.cache import never_cache
 from django.views.decorators.http import require_http_methods, require_POST
 
-from accounts import limits, roles
+from accounts import roles
 from accounts.models import User
 from accounts.roles import Role
 from marketplace import announcements
 from marketplace.models import Announcement, AnnouncementKind
 from marketplace.status import Announced
 from moderation import audit
+from ops.views import LOOK, presses
 
 PAGE = "/ops/announcements"
-LOOK = (Role.ADMIN, Role.AUDITOR)
 _FIELDS = ("kind", "title", "text", "starts_at", "ends_at")
 _MOST = 4_000
 
@@ -52,7 +51,7 @@ def page(request: HttpRequest) -> HttpResponse:
     """A POST announces; what is wrong is said at its field."""
     if request.method != "POST":
         return _page(request, {}, {})
-    user = _admin(request)
+    user = presses(request)
     now = timezone.now()
     typed = {name: request.POST.get(name, "")[:_MOST] for name in _FIELDS}
     written, errors = announcements.parse(typed, now)
@@ -68,7 +67,7 @@ def page(request: HttpRequest) -> HttpResponse:
 @roles.require(Role.ADMIN)
 def update(request: HttpRequest, announcement_id: int) -> HttpResponse:
     """`text`, and `act`: `say` or `end`."""
-    user = _admin(request)
+    user = presses(request)
     row = get_object_or_404(Announcement, pk=announcement_id)
     end = request.POST.get("act") == "end"
     text = request.POST.get("text", "")[:_MOST]
@@ -76,15 +75,6 @@ def update(request: HttpRequest, announcement_id: int) -> HttpResponse:
         announcements.add(row, text, end=end, now=timezone.now())
         _record(request, user, "announcement_ended" if end else "announcement_updated", row, {})
     return HttpResponseRedirect(PAGE)
-
-
-def _admin(request: HttpRequest) -> User:
-    """Raises PermissionDenied for who may only look."""
-    user = request.user
-    if Role.ADMIN not in roles.of(user) or not isinstance(user, User):
-        raise PermissionDenied(roles.needed(Role.ADMIN))
-    limits.spend("ops", user.address, limit=30, seconds=60)
-    return user
 
 
 def _page(
