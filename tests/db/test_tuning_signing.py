@@ -15,7 +15,7 @@ from django.utils import timezone
 from accounts import money
 from accounts.models import User
 from devnet import accounts as cast
-from finetune import wizard
+from finetune import follow, selectors, wizard
 from finetune.errors import BrokerRefused
 from finetune.models import Draft, Task
 from ledger import selectors as ledger
@@ -216,3 +216,33 @@ def test_tasks_are_found_at_a_provider_that_the_list_leaves_out(
     server.told = b"no list"
     assert client.post("/fine-tuning/adopt", adopt)["Location"] == "/fine-tuning?found=no"
     assert client.post("/fine-tuning/adopt", {"provider": factories.ALICE}).status_code == 404
+
+
+@pytest.mark.django_db(transaction=True)
+def test_what_a_provider_invents_for_somebody_is_bounded(
+    alice: User, answering: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Tasks and logs cost a hostile provider nothing, and us room."""
+    server, url = answering(_Logging)
+    factories.service(kind="fine-tuning", serving=factories.FINE_TUNING, url=url)
+    listing = ledger.service("fine-tuning", factories.PETRA)
+    assert listing is not None
+    monkeypatch.setattr(follow, "MOST_TASKS", 2)
+    told = [{"id": str(uuid4()), "progress": tuning.TRAINING, "nonce": str(n)} for n in (7, 8, 9)]
+    server.told = json.dumps(told[1:]).encode()
+    assert follow.adopt(alice, listing) == 2
+    # What is known already is found all the same, and ends its draft.
+    draft = wizard.begin(alice)
+    Draft.objects.update(provider=listing.provider, pending={"nonce": "9"})
+    server.told = json.dumps(told).encode()
+    assert follow.adopt(alice, listing) == 0 and alice.tuning_tasks.count() == 2
+    assert not Draft.objects.filter(pk=draft.pk).exists()
+    monkeypatch.setattr(follow, "MOST_OF_ONE", 12)
+    for task, said in zip(alice.tuning_tasks.order_by("nonce"), told[1:], strict=True):
+        server.told, server.log = json.dumps(said).encode(), b"twelve bytes"
+        follow.look(task)
+    assert [len(selectors.log_text(task)) for task in alice.tuning_tasks.order_by("nonce")] == [
+        12,
+        0,
+    ]
+    assert "take all the room" in alice.tuning_tasks.get(nonce=9).error
