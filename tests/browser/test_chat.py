@@ -9,18 +9,17 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
-from django.test import Client
 from django.utils import timezone
 from playwright.sync_api import Page, expect
 
-from accounts.models import ProviderKey, User
+from accounts.models import ProviderKey
 from inference.models import Chat, Turn
 from ledger.models import Service, SubAccount
 from probes.models import ExchangeRate
 from tests import factories
 from tests.browser import pagecheck
+from tests.browser.session import enter
 from tests.db.chat_world import world
-from tests.db.personal_world import sign_in as prove_fresh
 from tests.live.chat_upstream import Asked, Reply, ThreadedUpstream, Upstream
 
 ANSWER = "A **ledger** holds your money.\n\n- deposit\n- transfer\n"
@@ -68,15 +67,8 @@ def chat(asgi_server: str, upstream: Upstream) -> Chat:
 @pytest.fixture
 def alice(asgi_server: str, chat: Chat, page: Page) -> Page:
     """Alice's browser, signed in; every console error or CSP report fails the test."""
-    sign_in(page, asgi_server, chat.owner)
+    enter(page.context, asgi_server, chat.owner)
     return page
-
-
-def sign_in(page: Page, url: str, user: User) -> None:
-    client = Client()
-    prove_fresh(client, user)
-    cookie = client.cookies["sessionid"]
-    page.context.add_cookies([{"name": "sessionid", "value": cookie.value, "url": url}])
 
 
 @pytest.fixture(autouse=True)
@@ -323,7 +315,7 @@ def test_what_to_do_first(page: Page, asgi_server: str, chat: Chat) -> None:
     ask(page, "Hello")  # which opens what is missing, and stays written
     expect(page.get_by_role("dialog", name="Connect a wallet")).to_be_visible()
     expect(page.get_by_test_id("chat-input")).to_have_value("Hello")
-    sign_in(page, asgi_server, chat.owner)
+    enter(page.context, asgi_server, chat.owner)
     SubAccount.objects.update(balance=factories.ONE)
     page.set_viewport_size({"width": 360, "height": 500})
     page.goto(f"{asgi_server}/playground/chat?provider={factories.PETRA}")
@@ -373,7 +365,7 @@ def test_a_changed_signing_key_is_asked_about(alice: Page, asgi_server: str, cha
 def test_history_and_asking_without_javascript(
     browser: Any, asgi_server: str, chat: Chat, page: Page
 ) -> None:
-    sign_in(page, asgi_server, chat.owner)
+    enter(page.context, asgi_server, chat.owner)
     context = browser.new_context(
         java_script_enabled=False, storage_state=page.context.storage_state()
     )

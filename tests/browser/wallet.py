@@ -202,16 +202,10 @@ def known(page: Page, url: str, wallet: Wallet) -> None:
     """From the next page on, the browser of somebody who has signed in with this wallet a moment
     ago. Signing in has tests of its own (test_wallet.py)."""
     # Here, because scripts.screenshots has the wallet without Django's apps.
-    from django.conf import settings
-    from django.test import Client
-
     from accounts.models import User
-    from tests.db.personal_world import sign_in as prove_fresh
+    from tests.browser.session import enter
 
-    client = Client()
-    prove_fresh(client, User.objects.for_address(wallet.account.address))
-    name = settings.SESSION_COOKIE_NAME
-    page.context.add_cookies([{"name": name, "value": client.cookies[name].value, "url": url}])
+    enter(page.context, url, User.objects.for_address(wallet.account.address))
     page.context.add_init_script(
         f"if (location.origin === '{url}') localStorage.wallet ??= '\"{wallet.id}\"';"
     )
