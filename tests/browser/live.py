@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from playwright.sync_api import Page, Route, WebSocket
+from playwright.sync_api import Page, WebSocket
 
 
 @contextmanager
@@ -37,20 +36,3 @@ def listening(page: Page) -> Iterator[list[WebSocket]]:
     page.remove_listener("websocket", watch)
     page.remove_listener("framenavigated", left)
     assert greeted, "the page opened no live socket"
-
-
-@contextmanager
-def before_script(page: Page, name: str, url: str) -> Iterator[None]:
-    """Inside, `url` is open and its script `name` is still on its way; at the end it comes."""
-    held, pattern = list[Route](), re.compile(rf"/js/{name}\.[^/]*$")
-
-    def hold(route: Route) -> None:
-        held.append(route)
-
-    page.route(pattern, hold)
-    page.goto(url, wait_until="commit")
-    yield
-    for route in held:
-        route.continue_()
-    page.wait_for_load_state("load")
-    page.unroute(pattern, hold)

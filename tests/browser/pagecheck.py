@@ -6,7 +6,8 @@ calls `sound(page, url)` from its own test.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+import re
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from typing import Any, Protocol
@@ -180,11 +181,11 @@ class Watch:
 
 
 @contextmanager
-def before(page: Page, url: str, script: str) -> Iterator[None]:
-    """The page as it is before one of its scripts has come, which does at the end."""
+def before_script(page: Page, name: str, url: str) -> Iterator[None]:
+    """Inside, `url` is open and its script `name` is still on its way; at the end it comes."""
     held: list[Route] = []
     free = False
-    where = f"**/js/{script}*"
+    where = re.compile(rf"/js/{name}\.[^/]*$")
 
     def hold(route: Route) -> None:
         if free:
@@ -199,6 +200,7 @@ def before(page: Page, url: str, script: str) -> Iterator[None]:
     free = True
     for route in held:
         route.continue_()
+    page.wait_for_load_state("load")
 
 
 @contextmanager
@@ -286,6 +288,18 @@ def sound(
     faults += [f"asked a third party: {target}" for target in watch.strangers]
     faults += [f"opened a dialog: {text}" for text in watch.dialogs]
     assert not faults, f"{url}\n  " + "\n  ".join(faults)
+
+
+def all_sound(page: Page, urls: Iterable[str], **options: Any) -> None:
+    """`sound` of each; what is wrong with any of them is told in the end."""
+    faults = []
+    for url in urls:
+        try:
+            sound(page, url, **options)
+        except AssertionError as fault:
+            faults.append(str(fault))
+    page.set_viewport_size({"width": 1280, "height": 900})  # to look at the last of them
+    assert not faults, "\n".join(faults)
 
 
 def hearing(page: Page) -> None:

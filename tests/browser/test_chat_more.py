@@ -4,11 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import json
-import os
 import re
 import threading
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -19,13 +17,13 @@ from inference.models import Chat, Turn
 from ledger.models import Service, SubAccount
 from tests import factories
 from tests.browser import pagecheck
-from tests.browser.test_chat import answers, ask, sign_in
+from tests.browser.session import enter
+from tests.browser.test_chat import answers, ask
 from tests.db.chat_world import make_key, world
 from tests.db.test_chat_tools import calling
 from tests.live.chat_upstream import SIGNER, Asked, Reply, ThreadedUpstream, Upstream
 
 #: Pictures for people to look at, where a folder is named.
-PICTURES = os.environ.get("CHAT_PICTURES", "")
 
 RICH = """## How a refund works
 
@@ -116,23 +114,12 @@ def chat(asgi_server: str, upstream: Upstream) -> Chat:
 
 @pytest.fixture
 def alice(asgi_server: str, chat: Chat, page: Page) -> Iterator[Page]:
-    sign_in(page, asgi_server, chat.owner)
+    enter(page.context, asgi_server, chat.owner)
     errors: list[str] = []
     page.on("pageerror", lambda error: errors.append(str(error)))
     page.on("console", lambda m: errors.append(m.text) if m.type == "error" else None)
     yield page
     assert [text for text in errors if "status of 400" not in text] == []
-
-
-def picture(page: Page, name: str) -> None:
-    if not PICTURES:
-        return
-    for width in (390, 1440):
-        for scheme in ("light", "dark"):
-            page.set_viewport_size({"width": width, "height": 1000})
-            page.emulate_media(color_scheme=scheme)
-            page.screenshot(path=Path(PICTURES) / f"{name}-{width}-{scheme}.png", full_page=True)
-    page.set_viewport_size({"width": 1280, "height": 720})
 
 
 def second_provider(chat: Chat, **more: Any) -> None:
@@ -156,7 +143,6 @@ def test_closed_blocks_appear_while_the_answer_streams(
     live = re.compile(r"First token after \d+\.\d s, about \d+ tok/s")
     expect(streaming.locator("[data-pace]")).to_have_text(live)
     expect(streaming.locator("[data-blocks] ol li")).to_have_count(2, timeout=15_000)
-    picture(alice, "streaming")
     # another window sees the same, from the stream
     alice.reload()
     expect(alice.locator("[data-blocks] ol li")).to_have_count(2)
@@ -211,7 +197,6 @@ def test_closed_blocks_appear_while_the_answer_streams(
     expect(alice.locator("[data-status]")).to_have_text("Answer complete, 7 tokens.")
     code = answer.locator(".codeblock .copy")
     assert "return tokens * price" in (code.get_attribute("data-copy") or "")
-    picture(alice, "answer")
 
 
 def test_an_answer_is_read_on_a_window_of_any_size(
@@ -270,36 +255,30 @@ def test_edit_regenerate_go_back_rename_search_and_delete(
     request = Turn.objects.select_related("chat").latest("pk").request
     assert json.loads(request)["temperature"] == 0.3
     expect(answers(alice)).to_have_count(1)
-    picture(alice, "versions")
     alice.get_by_role("button", name="Version before").click()
     expect(alice.get_by_test_id("chat-version")).to_have_text("2/3")
     alice.get_by_role("button", name="Version before").click()
     expect(alice.locator(".question")).to_have_text("First question")
     assert Turn.objects.count() == 3
     alice.locator(".delete > summary").click()  # without a reload
-    picture(alice, "menu")
     alice.get_by_label("Name", exact=True).fill("About walruses")
     alice.get_by_role("button", name="Rename").click()
     expect(alice.locator("#chat-title")).to_have_text("About walruses")
     alice.get_by_label("Search your conversations").fill("REFUND")
     alice.get_by_label("Search your conversations").press("Enter")
     expect(alice.locator(".conversations")).to_contain_text("found in 3 answers")
-    picture(alice, "search")
     pagecheck.sound(alice, alice.url)
     alice.goto(f"{asgi_server}/playground/chat/{chat.pk}")
     alice.get_by_role("link", name="Inspect").first.click()
     expect(alice.locator("h1")).to_have_text("Request")
-    picture(alice, "inspect")
     pagecheck.sound(alice, alice.url)
     alice.goto(f"{asgi_server}/playground/requests")
     expect(alice.get_by_test_id("request-row")).to_have_count(3)
-    picture(alice, "requests")
     pagecheck.sound(alice, alice.url)
     alice.goto(f"{asgi_server}/playground/chat/{chat.pk}")
     alice.locator(".delete > summary").click()
     alice.get_by_role("button", name="Delete conversation").click()
     expect(alice.get_by_test_id("undo")).to_be_visible()
-    picture(alice, "deleted")
     alice.get_by_role("button", name="Undo").click()
     expect(alice.locator("#chat-title")).to_have_text("About walruses")
 
@@ -323,7 +302,6 @@ def test_settings_estimate_and_two_columns(alice: Page, asgi_server: str, chat: 
     expect(alice.get_by_test_id("chat-provider")).to_contain_text("not checked yet")
     alice.get_by_label("System prompt").fill("Be brief. " * 100)  # what is being set counts
     expect(alice.get_by_test_id("chat-estimate")).to_contain_text(re.compile("About 26. tokens"))
-    picture(alice, "settings")
     pagecheck.sound(alice, alice.url)
     alice.locator(".settings").evaluate("e => { e.open = true }")
     alice.get_by_test_id("chat-also").select_option(factories.CHARLIE)
@@ -335,7 +313,6 @@ def test_settings_estimate_and_two_columns(alice: Page, asgi_server: str, chat: 
     expect(alice.get_by_test_id("chat-send")).to_be_visible()
     alice.reload()
     expect(alice.locator("[data-columns] > section")).to_have_count(2)
-    picture(alice, "columns")
     alice.get_by_role("button", name="Go on with this answer").last.click()
     expect(alice.locator("[data-columns] > section")).to_have_count(2)
     assert Chat.objects.get(pk=chat.pk).leaf_id == Turn.objects.get(provider=factories.CHARLIE).pk
@@ -355,7 +332,6 @@ def test_failures_offer_the_next_step(alice: Page, asgi_server: str, chat: Chat)
     expect(ending.get_by_role("button", name="Ask again in ")).to_be_disabled()
     alice.clock.run_for(10_000)
     expect(ending.get_by_role("button", name="Ask again", exact=True)).to_be_enabled()
-    picture(alice, "failed")
     # what is set now holds for whoever is asked instead, who then stands chosen
     held: list[Route] = []  # what the gate says of the one before is still on its way
     alice.route("**/playground/chat/side*", lambda route: held.append(route), times=1)
@@ -381,13 +357,11 @@ def test_failures_offer_the_next_step(alice: Page, asgi_server: str, chat: Chat)
     expect(alice.get_by_test_id("chat-send")).to_be_visible()
     ask(alice, "overlong")
     expect(alice.locator('[data-failure="too_long"]')).to_contain_text("What is a ledger?")
-    picture(alice, "too-long")
     alice.get_by_role("button", name="Remove them").click()
     expect(alice.locator("#turns")).to_contain_text("not sent any more")
     alice.wait_for_load_state()  # another page: before its script runs, the button is a plain form
     alice.locator('[data-failure="too_long"]').get_by_role("button", name="Ask again").click()
     expect(alice.get_by_test_id("message-verdict")).to_have_count(2)
-    picture(alice, "cut")
 
 
 def test_without_a_websocket_the_event_stream_carries_the_answer(

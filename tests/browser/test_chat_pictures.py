@@ -16,7 +16,6 @@ from tests import factories
 from tests.browser import pagecheck
 from tests.browser.test_chat_more import alice as alice
 from tests.browser.test_chat_more import chat as chat
-from tests.browser.test_chat_more import picture
 from tests.browser.test_chat_more import upstream as upstream
 
 
@@ -37,7 +36,7 @@ def test_pictures_in_a_question(alice: Page, asgi_server: str, chat: Chat, tmp_p
     alice.goto(f"{asgi_server}/playground/chat?provider={factories.PETRA}")
     expect(alice.locator("[data-attach]")).to_be_visible()
     chosen = alice.locator(".attach .pictures img")
-    with pagecheck.before(alice, alice.url, "chat.js"):
+    with pagecheck.before_script(alice, "chat", alice.url):
         alice.get_by_test_id("chat-pictures").set_input_files(picture_file(tmp_path))
     expect(chosen).to_have_count(1, timeout=15_000)
     bad = tmp_path / "bad.png"
@@ -80,7 +79,6 @@ def test_pictures_in_a_question(alice: Page, asgi_server: str, chat: Chat, tmp_p
     expect(alice.locator("[data-error]")).to_contain_text("What was dropped is no picture.")
     alice.get_by_test_id("chat-input").fill("What do you see?")
     expect(alice.get_by_test_id("chat-estimate")).to_contain_text("2 pictures included")
-    picture(alice, "attached")
     # Safari says of the Enter that ends a composition only that an input method had it.
     assert alice.get_by_test_id("chat-input").evaluate(
         """e => e.dispatchEvent(new KeyboardEvent("keydown",
@@ -104,7 +102,6 @@ def test_pictures_in_a_question(alice: Page, asgi_server: str, chat: Chat, tmp_p
     assert b"SECRET" not in base64.b64decode(sent["image_url"]["url"].partition(",")[2])
     alice.reload()
     expect(shown).to_have_count(1)
-    picture(alice, "seen")
     pagecheck.sound(alice, alice.url)
     alice.get_by_role("button", name="Regenerate").click()
     expect(alice.get_by_test_id("chat-version")).to_have_text("2/2")
@@ -112,7 +109,6 @@ def test_pictures_in_a_question(alice: Page, asgi_server: str, chat: Chat, tmp_p
     # an edited question shows what goes along again, and takes it away
     alice.get_by_role("link", name="Edit", exact=True).click()
     expect(chosen).to_have_count(1)
-    picture(alice, "edited")
     alice.get_by_role("button", name=re.compile("Remove Picture .* of the first version")).click()
     expect(chosen).to_have_count(0)
     alice.get_by_test_id("chat-send").click()

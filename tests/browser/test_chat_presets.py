@@ -12,7 +12,6 @@ from tests.browser import pagecheck
 from tests.browser.test_chat import answers, ask
 from tests.browser.test_chat_more import alice as alice
 from tests.browser.test_chat_more import chat as chat
-from tests.browser.test_chat_more import picture
 from tests.browser.test_chat_more import upstream as upstream
 from tests.pure.test_tools import WEATHER
 
@@ -57,7 +56,6 @@ def test_presets_and_how_answers_are_read(alice: Page, asgi_server: str, chat: C
     # the page of presets: change, delete, bring back
     alice.get_by_role("link", name="Edit your presets").click()
     pagecheck.sound(alice, alice.url)
-    picture(alice, "presets")
     card = alice.get_by_test_id("preset")
     card.get_by_text("Edit", exact=True).click()
     card.get_by_label("Name").fill("Kind")
@@ -93,7 +91,6 @@ def test_presets_and_how_answers_are_read(alice: Page, asgi_server: str, chat: C
     expect(field).to_have_value("Say hello $& to {{whom}}, hello $&!")
     alice.get_by_label("whom").fill("{{what}}")
     expect(field).to_have_value("Say hello $& to {{what}}, hello $&!")
-    picture(alice, "fill")
     pagecheck.sound(alice, alice.url)
     alice.locator(".settings").evaluate("e => { e.open = true }")
     alice.get_by_role("link", name="Kind").click()  # again from the start
@@ -142,7 +139,6 @@ def test_functions_are_offered_called_and_answered(
         "The answer calls 2 functions: give their results, or ask on in words."
     )
     alice.locator(".settings").evaluate("e => { e.open = false }")
-    picture(alice, "calls")
     pagecheck.sound(alice, path)
     # in place of what was asked instead, which stays as another version
     ask(alice, "Never mind")
@@ -165,7 +161,6 @@ def test_functions_are_offered_called_and_answered(
     assert [x["role"] for x in json.loads(newest.request)["messages"]] == [
         "user", "assistant", "tool", "tool",
     ]  # fmt: skip
-    picture(alice, "results")
     pagecheck.sound(alice, path)
     alice.locator(".settings").evaluate("e => { e.open = true }")
     expect(alice.get_by_test_id("chat-tool-choice")).to_have_value("get_weather")  # as kept

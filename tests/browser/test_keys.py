@@ -12,9 +12,8 @@ from playwright.sync_api import Page, expect
 from accounts.models import ProviderKey
 from devnet.deploy import Contracts
 from protocol import keys as wire
-from tests.browser.live import before_script
 from tests.browser.money import NEURON, caught_up, funded, held
-from tests.browser.pagecheck import inaccessible, sound
+from tests.browser.pagecheck import before_script, inaccessible, sound
 from tests.browser.wallet import Wallet, known, sign_in, to_final
 
 

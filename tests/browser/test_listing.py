@@ -14,7 +14,6 @@ from operators import tasks
 from operators.models import Note, SetupRun
 from tests.browser.money import caught_up
 from tests.browser.pagecheck import sound
-from tests.browser.test_operator import SHOTS, shots
 from tests.browser.threads import in_thread
 from tests.browser.wallet import Wallet, known, to_final
 from tests.db.probe_world import peer
@@ -89,8 +88,6 @@ def test_an_operator_registers_changes_and_says_something(
         expect(page.locator('[data-effect="signer_acknowledged"]')).to_be_visible()
         page.get_by_role("button", name="Review", exact=True).click()
         expect(page.get_by_test_id("listing-diff")).to_be_in_viewport(ratio=1)
-        if SHOTS:
-            page.screenshot(path=f"{SHOTS}/review.png", full_page=True)
         to_final(page)
         expect(now).to_have_attribute("data-acknowledged", "no")
 
@@ -150,9 +147,6 @@ def test_an_operator_registers_changes_and_says_something(
     for path in ("/operator/listing", "/operator/profile", "/operator/selftest"):
         sound(page, asgi_server + path, schemes=("light",))
 
-    if SHOTS:
-        paths = ("listing", "listing/inference/edit", "setup", "selftest", "notes", "profile")
-        shots(page, asgi_server, tuple(f"/operator/{path}" for path in paths))
     page.goto(f"{asgi_server}/operator/listing")
     page.get_by_role("link", name="Remove").click()
     expect(page.get_by_test_id("consequences")).to_contain_text("Your stake of 100 0G returns")

@@ -176,7 +176,7 @@ def test_pictures_from_a_service_to_a_verified_file(
     assert Turn.objects.count() == earlier + 2
     # what was chosen before the script came can be marked, too
     early = FilePayload(name="early.png", mimeType="image/png", buffer=data)
-    with pagecheck.before(page, f"{asgi_server}/playground/images", "images.js"):
+    with pagecheck.before_script(page, "images", f"{asgi_server}/playground/images"):
         page.locator("[data-editing] summary").click()
         page.get_by_test_id("image-upload").set_input_files(early)
     expect(page.get_by_test_id("mask-canvas")).to_be_visible()
@@ -312,7 +312,7 @@ def test_speech_from_a_file_and_from_the_microphone(
     # what is no sound is named before anything is sent
     bad = tmp_path / "notes.txt"
     bad.write_text("no sound")
-    with pagecheck.before(page, f"{asgi_server}/playground/audio", "speech.js"):
+    with pagecheck.before_script(page, "speech", f"{asgi_server}/playground/audio"):
         page.get_by_test_id("audio-file").set_input_files(bad)
     expect(page.locator("[data-listen-says]")).to_contain_text("notes.txt is not a sound")
     pagecheck.sound(page, f"{asgi_server}/playground/audio")

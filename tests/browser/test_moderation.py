@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import datetime as dt
 
-from django.conf import settings
-from django.test import Client
 from django.utils import timezone
 from playwright.sync_api import Browser, BrowserContext, Page, expect
 
@@ -18,6 +16,7 @@ from moderation import looking
 from moderation.models import Effect
 from tests.browser.money import NEURON, caught_up, funded, held
 from tests.browser.pagecheck import drawn, sound
+from tests.browser.session import enter
 from tests.browser.threads import in_thread
 from tests.browser.wallet import Wallet, known, to_final
 
@@ -26,20 +25,11 @@ SAID = "The endpoint returned other people’s text."
 
 def desk(browser: Browser, url: str, number: int, kept: list[BrowserContext]) -> Page:
     """A moderator's own browser, signed in."""
-    session: dict[str, str] = {}
-
-    def enter() -> None:
-        user = User.objects.for_address(cast.user(number).address)
-        roles.give(user, Role.MODERATOR)
-        client = Client()
-        client.force_login(user)
-        session["key"] = client.cookies[settings.SESSION_COOKIE_NAME].value
-
-    in_thread(enter)
+    user = User.objects.for_address(cast.user(number).address)
+    in_thread(lambda: roles.give(user, Role.MODERATOR))
     context = browser.new_context(reduced_motion="reduce")
     kept.append(context)
-    cookie = {"name": settings.SESSION_COOKIE_NAME, "value": session["key"], "url": url}
-    context.add_cookies([cookie])  # type: ignore[list-item]
+    enter(context, url, user)
     return context.new_page()
 
 

@@ -3,13 +3,10 @@
 from __future__ import annotations
 
 import datetime as dt
-import os
 from typing import Any
 
 import pytest
-from django.conf import settings
 from django.core.cache import cache
-from django.test import Client
 from django.utils import timezone
 from playwright.sync_api import BrowserContext, Page, expect
 
@@ -19,19 +16,11 @@ from operators.models import BatchGas, Debt
 from probes import examples
 from tests import factories
 from tests.browser.pagecheck import sound
+from tests.browser.session import enter
 from tests.db.operator_world import World
 from tests.factories import ALICE, BOB, CHARLIE, FINE_TUNING, INFERENCE, ONE, PETRA
 
 pytestmark = pytest.mark.django_db(transaction=True)
-SHOTS = os.environ.get("SHOTS", "")
-
-
-def signed_in(context: BrowserContext, url: str, address: str) -> None:
-    """A session of this wallet, without the wallet's dialog: that has tests of its own."""
-    client = Client()
-    client.force_login(User.objects.for_address(address))
-    name = settings.SESSION_COOKIE_NAME
-    context.add_cookies([{"name": name, "value": client.cookies[name].value, "url": url}])
 
 
 @pytest.fixture
@@ -82,7 +71,7 @@ def test_the_pages_are_sound_and_read_by_keyboard(
     earning: str, page: Page, context: BrowserContext, errors: list[str]
 ) -> None:
     sound(page, f"{earning}/operator", schemes=())  # nobody signed in
-    signed_in(context, earning, PETRA)
+    enter(context, earning, User.objects.for_address(PETRA))
     batch = page.request.get(f"{earning}/operator/settlements.json?period=all").json()["items"][0]
     paths = (
         "/operator?period=all",
@@ -95,8 +84,6 @@ def test_the_pages_are_sound_and_read_by_keyboard(
         # The overview has every colour of the others.
         both = ("light", "dark") if path.startswith("/operator?") else ("dark",)
         sound(page, earning + path, schemes=both)
-    if SHOTS:
-        shots(page, earning, paths)
 
     # From the overview to one user's line of one transaction, without a mouse.
     page.set_viewport_size({"width": 1440, "height": 900})
@@ -135,7 +122,7 @@ def test_a_wallet_without_a_service_learns_how_to_begin(
     world, earning = World(at=timezone.now()), asgi_server
     world.name("a-model")
     world.settle(ALICE, "success", ONE)
-    signed_in(context, earning, factories.address("nobody"))
+    enter(context, earning, User.objects.for_address(factories.address("nobody")))
     sound(page, f"{earning}/operator")
     expect(page.get_by_role("link", name="How to become a provider")).to_be_visible()
     # Its account has no entry for operators; a provider's has one, also without scripts.
@@ -143,7 +130,7 @@ def test_a_wallet_without_a_service_learns_how_to_begin(
     tabs = page.get_by_role("navigation", name="Account", exact=True)
     expect(tabs.get_by_role("link", name="Operator")).to_have_count(0)
     plain = browser.new_context(java_script_enabled=False)
-    signed_in(plain, earning, PETRA)
+    enter(plain, earning, User.objects.for_address(PETRA))
     other = plain.new_page()
     other.goto(f"{earning}/account/refunds")
     other.get_by_role("navigation", name="Account", exact=True).get_by_text("Operator").click()
@@ -152,15 +139,3 @@ def test_a_wallet_without_a_service_learns_how_to_begin(
     other.locator("#by-day-chart summary").click()
     expect(other.locator("#by-day-chart tbody tr").first).to_be_visible()
     plain.close()
-
-
-def shots(page: Page, site: str, paths: tuple[str, ...]) -> None:
-    """SHOTS=folder: pictures to look at."""
-    for scheme in ("light", "dark"):
-        page.emulate_media(color_scheme=scheme, reduced_motion="reduce")
-        for width in (320, 390, 768, 1440):
-            page.set_viewport_size({"width": width, "height": 900})
-            for path in paths:
-                page.goto(site + path)
-                name = path.split("?")[0].strip("/").replace("/", "-")[:30]
-                page.screenshot(path=f"{SHOTS}/{name}-{width}-{scheme}.png", full_page=True)

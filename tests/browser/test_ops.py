@@ -3,19 +3,15 @@ factor is enrolled, and `/admin/` works under its own policy."""
 
 from __future__ import annotations
 
-import os
 import re
 import threading
-import time
 from base64 import b32decode
 from datetime import timedelta
-from pathlib import Path
 from typing import Any
 
 import pytest
 from django.conf import settings as site
 from django.core.cache import cache
-from django.test import Client
 from django.utils import timezone
 from django_otp.oath import TOTP
 from playwright.sync_api import BrowserContext, Page, expect
@@ -30,36 +26,9 @@ from ops import failures, jobs, staff
 from ops.models import Job
 from tests import factories
 from tests.browser.pagecheck import sound, watching
+from tests.browser.session import enter
 
-SHOTS = os.environ.get("SHOTS", "")
 PASSWORD = "correct horse battery staple"
-
-
-def shot(page: Page, name: str) -> None:
-    if SHOTS:
-        page.screenshot(path=Path(SHOTS) / f"{name}.png", full_page=True)
-
-
-def looks(page: Page, name: str) -> None:
-    if not SHOTS:
-        return
-    for scheme in ("light", "dark"):
-        page.emulate_media(color_scheme=scheme)
-        for width in (320, 390, 768, 1440):
-            page.set_viewport_size({"width": width, "height": 900})
-            shot(page, f"{name}-{width}-{scheme}")
-    page.emulate_media(color_scheme="light")
-
-
-def enter(context: BrowserContext, url: str, user: User) -> None:
-    """The session that a wallet's signature would have opened."""
-    client = Client()
-    client.force_login(user)
-    session = client.session
-    session["proved_at"] = int(time.time())
-    session.save()
-    name = site.SESSION_COOKIE_NAME
-    context.add_cookies([{"name": name, "value": client.cookies[name].value, "url": url}])
 
 
 @pytest.fixture
@@ -128,11 +97,8 @@ def test_operations(page: Page, context: BrowserContext, rows: str) -> None:
         kind="maintenance", title="A new disk", starts_at=now - timedelta(9), ends_at=now
     )
     sound(page, f"{rows}/ops/announcements")
-    looks(page, "announcements")
     sound(page, f"{rows}/status")
-    looks(page, "status")
     sound(page, f"{rows}/ops")
-    looks(page, "ops")
     page.set_viewport_size({"width": 1280, "height": 900})
     expect(page.locator("[data-alarm=drift]")).to_contain_text("2 values differ")
     expect(page.get_by_test_id("failure-row")).to_have_count(2)
@@ -159,7 +125,6 @@ def test_operations(page: Page, context: BrowserContext, rows: str) -> None:
         expect(job).to_have_attribute("data-state", "ended", timeout=30_000)
         expect(job).to_contain_text("would go")
         sound(page, page.url, schemes=())
-        looks(page, "job")
     finally:
         stop.set()
         worker.join(20)
@@ -170,7 +135,6 @@ def test_a_password_account_enrols_and_looks_at_rows(
 ) -> None:
     user = staff.create("rosa", PASSWORD, Role.ADMIN)
     sound(page, f"{rows}/ops/sign-in?next=/admin/", schemes=("light",))
-    looks(page, "sign-in")
     page.set_viewport_size({"width": 1280, "height": 900})
     with watching(page, rows) as watch:
         form = page.get_by_test_id("staff-password")
@@ -179,20 +143,15 @@ def test_a_password_account_enrols_and_looks_at_rows(
         form.get_by_role("button").click()
         secret = page.get_by_test_id("staff-secret").inner_text()
         assert page.locator(".qr").evaluate("image => image.naturalWidth") > 100
-        looks(page, "enrol")
         code = TOTP(b32decode(secret.replace(" ", ""))).token()
         page.get_by_label("Code").fill(f"{code:06d}")
         page.get_by_role("button", name="Sign in").click()
         expect(page.get_by_test_id("recovery-codes").locator("li")).to_have_count(10)
-        looks(page, "codes")
         page.get_by_role("link", name="I have kept them").click()
         expect(page).to_have_url(re.compile("/admin/$"))
-        shot(page, "admin")
         page.goto(f"{rows}/admin/accounts/user/{user.pk}/change/")
         expect(page.get_by_label("Reason")).to_be_visible()
-        shot(page, "admin-user")
         page.goto(f"{rows}/admin/ledger/service/")
         expect(page.locator("#result_list tbody tr")).not_to_have_count(0)
-        shot(page, "admin-services")
         assert page.evaluate("window.violations") == []
     assert watch.messages == [] and watch.strangers == []

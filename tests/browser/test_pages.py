@@ -22,25 +22,10 @@ from tests.browser.axe import ENHANCED
 from tests.browser.live import listening
 
 
-def all_sound(page: Page, server: str, paths: list[str], **options: object) -> None:
-    faults = []
-    for path in paths:
-        try:
-            pagecheck.sound(page, server + path, **options)  # type: ignore[arg-type]
-        except AssertionError as fault:
-            faults.append(str(fault))
-    page.set_viewport_size({"width": 1280, "height": 900})  # to look at the last of them
-    assert not faults, "\n".join(faults)
-
-
-def existing() -> list[str]:
-    return [path() for path in pagecheck.PATHS if links.exists(path().split("?")[0])]
-
-
 def test_every_page_is_sound(asgi_server: str, page: Page) -> None:
     factories.market(27)  # two pages
     factories.verdict_change(factories.address(0))
-    all_sound(page, asgi_server, existing())
+    pagecheck.all_sound(page, (asgi_server + path() for path in pagecheck.PATHS))
 
 
 def test_the_check_itself_finds_what_is_wrong(page: Page) -> None:
@@ -77,12 +62,13 @@ def test_every_list_is_sound_when_nothing_is_there(asgi_server: str, page: Page)
     factories.head()
     factories.contract()
     paths = ["/models", "/providers", "/changes", "/network", "/status", "/"]
-    all_sound(page, asgi_server, paths, schemes=("dark",))
+    pagecheck.all_sound(page, (asgi_server + path for path in paths), schemes=("dark",))
     expect(page.get_by_role("heading", name="No services on this network")).to_be_visible()
 
 
 def test_an_index_that_never_ran_says_so(asgi_server: str, page: Page) -> None:
-    all_sound(page, asgi_server, ["/status", "/network", "/"], schemes=("light",))
+    paths = ("/status", "/network", "/")
+    pagecheck.all_sound(page, (asgi_server + path for path in paths), schemes=("light",))
     expect(page.get_by_test_id("freshness")).to_contain_text("not indexed yet")
     expect(page.get_by_role("heading", name="Not indexed yet")).to_be_visible()
 
@@ -90,7 +76,8 @@ def test_an_index_that_never_ran_says_so(asgi_server: str, page: Page) -> None:
 def test_a_chain_out_of_reach_keeps_the_list_and_dates_it(asgi_server: str, page: Page) -> None:
     factories.market(3)
     factories.head(checked_at=timezone.now() - dt.timedelta(minutes=7), error="connection refused")
-    all_sound(page, asgi_server, [f"/providers/{factories.address(0)}", "/status", "/"])
+    paths = (f"/providers/{factories.address(0)}", "/status", "/")
+    pagecheck.all_sound(page, (asgi_server + path for path in paths))
     expect(page.get_by_test_id("service-row")).to_have_count(3)
     expect(page.get_by_role("main").get_by_text("as of block 4,512,331, 7 min ago")).to_be_visible()
     expect(page.get_by_test_id("freshness")).to_have_attribute("data-state", "unreachable")

@@ -148,16 +148,11 @@ def test_search_needs_no_script(asgi_server: str, browser: Browser) -> None:
 def test_pages_about_change_are_sound(asgi_server: str, page: Page) -> None:
     factories.market(6)
     provider = factories.address(0)
-    faults = []
-    for path in (
+    paths = (
         "/search?q=qwen",
         "/search?q=zzzz",
         f"/changes?change=price&kind=inference&provider={provider}",
         "/changes?provider=0x12",
         f"/services/inference/{provider}/changes?change=staked",
-    ):
-        try:
-            pagecheck.sound(page, asgi_server + path)
-        except AssertionError as fault:
-            faults.append(str(fault))
-    assert not faults, "\n".join(faults)
+    )
+    pagecheck.all_sound(page, (asgi_server + path for path in paths))

@@ -2,28 +2,25 @@
 
 from __future__ import annotations
 
-import os
 import re
-from pathlib import Path
 
 import pytest
 from django.utils import timezone
 from playwright.sync_api import BrowserContext, Page
 
+from accounts.models import User
 from finetune.models import LogPart, Task
 from inference.models import Chat
 from operators.models import BatchGas
 from tests import factories
 from tests.browser import pdf
+from tests.browser.session import enter
 from tests.browser.test_operator import earning as earning  # a fixture
-from tests.browser.test_operator import signed_in
 from tests.db import report_world
 from tests.db.personal_world import person
 from tests.db.report_world import development, machine
 
 pytestmark = pytest.mark.django_db(transaction=True)
-#: A folder for pictures of what was printed.
-SHOTS = os.environ.get("SHOTS", "")
 #: Width of what is printed of an A4 sheet, CSS pixels.
 SHEET = 703
 
@@ -34,10 +31,6 @@ def printed(page: Page, url: str, scheme: str = "dark") -> tuple[str, bytes]:
     page.goto(url)
     page.wait_for_load_state("networkidle")
     data = page.pdf(prefer_css_page_size=True, print_background=True)
-    if SHOTS:
-        name = url.split("?")[0].rsplit("/", 1)[-1]
-        (Path(SHOTS) / f"{name}.txt").write_text(pdf.text(data))
-        (Path(SHOTS) / f"{name}.pdf").write_bytes(data)
     return pdf.text(data), data
 
 
@@ -102,14 +95,6 @@ def folded(page: Page) -> list[str]:
     return found
 
 
-def keep(page: Page, name: str) -> None:
-    if SHOTS:
-        page.emulate_media(media="print")
-        page.set_viewport_size({"width": SHEET, "height": 1000})
-        page.screenshot(path=Path(SHOTS) / f"print-{name}.png", full_page=True)
-        page.emulate_media(media="screen")
-
-
 def test_reports_and_statements_are_printed_whole(
     earning: str, page: Page, context: BrowserContext
 ) -> None:
@@ -120,7 +105,7 @@ def test_reports_and_statements_are_printed_whole(
     task = Task.objects.get(user=alice)
     LogPart.objects.create(task=task, offset=100, text="\n" + "long-line-" * 60 + "\nthe end")
     chat = Chat.objects.filter(owner=alice, medium="chat").exclude(key_sealed="").get()
-    signed_in(context, site, petra)
+    enter(context, site, User.objects.for_address(petra))
     folds = 0
     wanted = {
         "report": (report_world.path(run), (petra, run.onchain_signer, str(run.content_hash)), 22),
@@ -138,7 +123,6 @@ def test_reports_and_statements_are_printed_whole(
         assert f"{site}{path.split('?')[0]}" in said, f"{name} does not say where it is from"
         assert re.search(rf"block\d+·{day}", said), name
         assert "Skiptocontent" not in said and "Connect" not in said
-        keep(page, name)
         on_white(page)
     assert folds > 20, "reports fold most of what they say"
     # Heads stand on every sheet of a long table.
@@ -148,7 +132,7 @@ def test_reports_and_statements_are_printed_whole(
     assert said.count(head) >= pdf.pages(data) - 1
 
     context.clear_cookies()
-    signed_in(context, site, alice.address)
+    enter(context, site, alice)
     for name, path, words in (
         ("statement", "/account/statement", ("Statement",)),
         (
@@ -162,5 +146,4 @@ def test_reports_and_statements_are_printed_whole(
         for word in words:
             assert word in said, f"{name}: {word[:60]}"
         assert f"{site}{path}" in said and pdf.pages(data) <= 4, name
-        keep(page, name)
         on_white(page)

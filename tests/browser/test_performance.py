@@ -3,7 +3,6 @@ say the same as their tables."""
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -17,7 +16,6 @@ from tests import factories
 from tests.browser.pagecheck import sound
 
 pytestmark = pytest.mark.django_db(transaction=True)
-SHOTS = os.environ.get("SHOTS", "")
 
 
 @pytest.fixture
@@ -115,8 +113,6 @@ def test_charts_say_what_their_tables_say(measured: str, page: Page, errors: lis
     lines = Path(download.value.path()).read_text().splitlines()
     assert len(lines) == 85 and lines[0].startswith("start,state,uptime_percent,probes")
     assert lines[1].endswith(",true")
-    if SHOTS:
-        shots(page, measured)
 
 
 def test_it_reads_without_javascript(measured: str, browser: Any) -> None:
@@ -128,16 +124,3 @@ def test_it_reads_without_javascript(measured: str, browser: Any) -> None:
     page.locator("#first-token summary").click()
     expect(page.locator("#first-token tbody tr").first).to_be_visible()
     context.close()
-
-
-def shots(page: Page, site: str) -> None:
-    """SHOTS=folder: pictures to look at."""
-    for scheme in ("light", "dark"):
-        page.emulate_media(color_scheme=scheme)
-        for width in (320, 768, 1440):
-            page.set_viewport_size({"width": width, "height": 900})
-            for window in ("24h", "90d"):
-                address = f"{site}/services/inference/{factories.PETRA}/performance"
-                page.goto(f"{address}?window={window}")
-                name = f"performance-{window}-{width}-{scheme}.png"
-                page.screenshot(path=f"{SHOTS}/{name}", full_page=True)

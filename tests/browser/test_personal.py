@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from django.test import Client
 from django.utils import timezone
 from playwright.sync_api import Browser, Page, expect
 
@@ -20,7 +19,8 @@ from probes.dollars import Price
 from probes.models import ExchangeRate
 from tests import factories
 from tests.browser import pagecheck
-from tests.db.personal_world import person, sign_in
+from tests.browser.session import enter
+from tests.db.personal_world import person
 
 pytestmark = pytest.mark.django_db(transaction=True)
 ROOT = Path(__file__).resolve().parent.parent.parent
@@ -32,12 +32,10 @@ def test_what_is_kept_can_be_taken_away_and_erased(
     factories.head()
     factories.contract()
     factories.service(url="http://127.0.0.1:9")
-    alice, client = person("alice"), Client()
-    sign_in(client, alice)
+    alice = person("alice")
     Export.objects.filter(user=alice).delete()
     here = f"{asgi_server}/account/data"
-    cookie = client.cookies["sessionid"].value
-    page.context.add_cookies([{"name": "sessionid", "value": cookie, "url": asgi_server}])
+    enter(page.context, asgi_server, alice)
     pagecheck.sound(page, here)
     page.set_viewport_size({"width": 1280, "height": 900})
 

@@ -9,7 +9,6 @@ from tests.browser import pagecheck
 from tests.browser.test_chat import ask
 from tests.browser.test_chat_more import alice as alice
 from tests.browser.test_chat_more import chat as chat
-from tests.browser.test_chat_more import picture
 from tests.browser.test_chat_more import upstream as upstream
 
 
@@ -26,11 +25,9 @@ def test_a_shared_conversation_is_read_by_a_stranger(
     alice.get_by_test_id("share-create").click()
     expect(alice.get_by_test_id("share-link")).to_contain_text("1 answer")
     pagecheck.sound(alice, alice.url)
-    picture(alice, "share")
     link = alice.get_by_role("link", name="See what others see").get_attribute("href")
     with browser.new_page() as stranger:
         pagecheck.sound(stranger, f"{asgi_server}{link}")
-        picture(stranger, "shared")
         expect(stranger.locator(".prose")).to_contain_text("How a refund works")
         expect(stranger.get_by_test_id("message-verdict")).to_have_attribute(
             "data-verdict", "verified"

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-
 import pytest
 from playwright.sync_api import Page, expect
 
@@ -12,13 +10,11 @@ from finetune import follow
 from finetune.models import LogPart
 from tests import factories
 from tests.browser import pagecheck
-from tests.browser.test_chat import sign_in
+from tests.browser.session import enter
 from tests.browser.threads import in_thread
 from tests.db.test_tuning_compare import losses, run
 
 pytestmark = pytest.mark.django_db(transaction=True)
-#: A folder for pictures of the page.
-SHOTS = os.environ.get("SHOTS", "")
 
 
 def test_runs_are_chosen_and_their_losses_drawn(page: Page, asgi_server: str) -> None:
@@ -26,7 +22,7 @@ def test_runs_are_chosen_and_their_losses_drawn(page: Page, asgi_server: str) ->
     alice = User.objects.for_address(factories.ALICE)
     run(alice, losses("2.5", "1.5", "1.25"))
     run(alice, losses("2.5", "1.75"), epochs=2, minutes=3)
-    sign_in(page, asgi_server, alice)
+    enter(page.context, asgi_server, alice)
     page.goto(f"{asgi_server}/fine-tuning")
     page.get_by_test_id("tuning-compare").click()
     boxes = page.locator("main").get_by_role("checkbox")
@@ -37,16 +33,13 @@ def test_runs_are_chosen_and_their_losses_drawn(page: Page, asgi_server: str) ->
     expect(page.get_by_test_id("compare-runs")).to_contain_text("lowest")
     expect(page.locator("tr[data-differs]").filter(has_text="Epochs")).to_have_count(1)
     pagecheck.sound(page, page.url)
-    if SHOTS:
-        page.set_viewport_size({"width": 1200, "height": 1000})
-        page.screenshot(path=f"{SHOTS}/compare.png", full_page=True)
 
 
 def test_the_chart_of_a_training_grows_with_its_log(page: Page, asgi_server: str) -> None:
     factories.head()
     alice = User.objects.for_address(factories.ALICE)
     task = run(alice, "step 1/9 loss: 2.5\nstep 2/9 loss: 1.5\n", progress="Training")
-    sign_in(page, asgi_server, alice)
+    enter(page.context, asgi_server, alice)
     page.goto(f"{asgi_server}/fine-tuning/tasks/{task.pk}")
     title = page.get_by_test_id("loss-chart").get_by_role("heading")
     expect(title).to_have_text("Loss 2.5 → 1.5")

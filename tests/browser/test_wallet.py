@@ -10,9 +10,16 @@ from playwright.sync_api import BrowserContext, Page, Route, expect
 from accounts.models import Intent, ProviderKey, State
 from devnet import accounts as cast
 from devnet.deploy import Contracts
-from tests.browser.live import before_script, listening
+from tests.browser.live import listening
 from tests.browser.money import funded
-from tests.browser.pagecheck import hearing, hears, inaccessible, sound
+from tests.browser.pagecheck import (
+    all_sound,
+    before_script,
+    hearing,
+    hears,
+    inaccessible,
+    sound,
+)
 from tests.browser.wallet import Wallet, neuron, shows, sign_in, to_final
 
 NEURON = 10**18
@@ -336,8 +343,7 @@ def test_deposit_transfer_and_retrieve_until_the_numbers_equal_the_contracts(
     expect(page.get_by_test_id("tx-row")).to_have_count(3)
     expect(page.locator('[data-testid="movement-row"][data-kind="deposit"]')).to_have_count(1)
 
-    faults = []
-    for path in (
+    paths = (
         "/account",
         f"/account?action=transfer&provider={petra}&amount=2",
         "/account?action=withdraw&amount=0.5",
@@ -354,12 +360,8 @@ def test_deposit_transfer_and_retrieve_until_the_numbers_equal_the_contracts(
         "/account/keys",
         f"/accounts/{ALICE.address}",
         f"/accounts/{BOB.address}",
-    ):
-        try:
-            sound(page, asgi_server + path)
-        except AssertionError as fault:
-            faults.append(str(fault))
-    assert not faults, "\n".join(faults)
+    )
+    all_sound(page, (asgi_server + path for path in paths))
     page.get_by_test_id("wallet-address").click()
     assert inaccessible(page) == []
 

@@ -10,14 +10,13 @@ from dataclasses import asdict
 import pytest
 from django.conf import settings
 from django.core.cache import cache
-from django.test import Client
 
 from accounts.models import User
 from inference import abilities
 from ledger import selectors as ledger
 from tests import factories
 from tests.browser import pagecheck, webkit
-from tests.browser.test_pages import existing
+from tests.browser.session import session_of
 from tests.browser.webkit import WebKit
 
 pytestmark = pytest.mark.skipif(
@@ -51,7 +50,7 @@ def test_pages_fit_and_presses_reach_what_lies_there(asgi_server: str, safari: W
     factories.market(27)
     faults = []
     safari.size(390, 900)
-    for path in existing():
+    for path in (path() for path in pagecheck.PATHS):
         safari.goto(asgi_server + path)
         width = safari.evaluate("() => innerWidth")
         assert width < 480, "beyond the last breakpoint"
@@ -63,10 +62,8 @@ def test_pages_fit_and_presses_reach_what_lies_there(asgi_server: str, safari: W
     assert listing is not None
     seeing = abilities.Abilities(pictures=True, said=True)
     cache.set(abilities._name(listing), asdict(seeing))
-    client = Client()
-    client.force_login(User.objects.for_address(factories.ALICE))
-    name = settings.SESSION_COOKIE_NAME
-    safari.cookie(name, client.cookies[name].value)
+    alice = User.objects.for_address(factories.ALICE)
+    safari.cookie(settings.SESSION_COOKIE_NAME, session_of(alice))
     for width in (390, 1280):
         safari.size(width, 900)
         for path, field, button in (
