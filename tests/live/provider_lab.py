@@ -285,13 +285,6 @@ def buy(broker: Broker, user: Person, answers: int) -> int:
     return answers * FEE
 
 
-def until(condition: Callable[[], bool], seconds: float = START_SECONDS) -> None:
-    deadline = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < deadline, "it did not happen in time"
-        time.sleep(0.05)
-
-
 def transactions(broker: Broker) -> int:
     count = broker.lab.contracts.chain.rpc.call("eth_getTransactionCount", broker.address, "latest")
     return int(count, 16)

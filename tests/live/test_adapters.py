@@ -27,7 +27,8 @@ from provider.tuning.handover import PATH, bearer, private_key
 from runner.processes import free_port
 from tests.live import official_sdk
 from tests.live.provider_lab import Person
-from tests.live.tuning_lab import Broker, TuningLab, eventually
+from tests.live.tuning_lab import Broker, TuningLab
+from tests.waiting import eventually
 
 SECRET, KEY = "shared", b"\x07" * 32
 _TASK = "%08x-0000-4000-8000-000000000000"

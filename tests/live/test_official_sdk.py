@@ -7,7 +7,7 @@ import base64
 import json
 import re
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -23,6 +23,7 @@ from devnet.anvil import Anvil
 from devnet.deploy import Contracts, connect, deploy
 from protocol import fees, keys, replies
 from tests.live import official_sdk, signed
+from tests.waiting import eventually
 
 G = 10**18  # neuron of 1 0G
 INPUT_PRICE, OUTPUT_PRICE = 3 * 10**9, 7 * 10**9  # neuron per token
@@ -98,15 +99,6 @@ def peer(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Peer]:
             home = folder / "home"
             cli = official_sdk.Cli.of(entry, home, node.url, "0x" + bytes(user.key).hex())
             yield Peer(cli, contracts, user.address, provider.address, broker[2], folder)
-
-
-def eventually(what: Callable[[], Any], seconds: float = 20) -> Any:
-    """The first truthy answer; fails with the last one."""
-    deadline = time.monotonic() + seconds
-    while not (answer := what()):
-        assert time.monotonic() < deadline, f"still {answer!r} after {seconds} s"
-        time.sleep(0.1)
-    return answer
 
 
 def signed_by_the_chains_signer(peer: Peer, chat_id: str, body: bytes, received: bytes) -> None:

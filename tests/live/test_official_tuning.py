@@ -8,12 +8,10 @@ import json
 import re
 import shutil
 import sys
-import time
 import zipfile
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import pytest
 import requests
@@ -27,6 +25,7 @@ from protocol.storage import hash_file
 from provider.smallmodel import MODEL_NAME, model_hash
 from runner.processes import free_port
 from tests.live import official_sdk
+from tests.waiting import eventually
 
 TASK = re.compile(r"Created Task ID: ([0-9a-f-]{36})")
 SECRET = "between two brokers"
@@ -72,15 +71,6 @@ class Peer:
             lambda: (p := requests.get(path, timeout=9).json()["progress"]) in stages and p
         )
         return found
-
-
-def eventually(what: Callable[[], Any], seconds: float = 90) -> Any:
-    """The first truthy answer; fails with the last one."""
-    deadline = time.monotonic() + seconds
-    while not (answer := what()):
-        assert time.monotonic() < deadline, f"still {answer!r} after {seconds} s"
-        time.sleep(0.2)
-    return answer
 
 
 def shimmed(entry: Path, folder: Path, storage: str, rpc: str) -> Path:

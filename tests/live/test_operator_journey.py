@@ -23,7 +23,8 @@ from operators.models import BatchGas, Debt
 from operators.tasks import refresh
 from protocol import events
 from tests.db.test_keys_lasting import sign_again
-from tests.live.provider_lab import ONE, SERVICE, Broker, Lab, Person, Upstream, served, until
+from tests.live.provider_lab import ONE, SERVICE, Broker, Lab, Person, Upstream, served
+from tests.waiting import eventually
 
 pytestmark = pytest.mark.django_db(transaction=True)
 ASKED = [{"role": "user", "content": "plain"}]
@@ -125,8 +126,8 @@ def test_register_earn_settle_in_part_and_see_why(lab: Lab, broker: Broker) -> N
     before = lab.contracts.chain.balance(broker.address)
     broker.set("settlement", interval_seconds=0.3)
     broker.start()
-    until(lambda: broker.owes(alice) == 0, 60)
-    until(lambda: lab.account(bob, broker.address)["balance"] == 0, 60)
+    eventually(lambda: broker.owes(alice) == 0, 60)
+    eventually(lambda: lab.account(bob, broker.address)["balance"] == 0, 60)
     broker.stop()
     earned = lab.contracts.chain.balance(broker.address)
 

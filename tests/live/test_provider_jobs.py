@@ -6,7 +6,7 @@ import json
 import signal
 import sqlite3
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import closing
 from typing import Any
 from uuid import UUID
@@ -17,6 +17,7 @@ import requests
 from tests.live.media_upstream import MediaUpstream, drawn, picture
 from tests.live.provider_lab import MODEL, ONE, Broker, Lab, Person, served
 from tests.live.signed import verdict
+from tests.waiting import eventually
 
 PRICE = 10**17
 GENERATIONS, EDITS, JOBS = (
@@ -64,14 +65,6 @@ def customer(lab: Lab, broker: Broker, amount: int = 5 * ONE) -> Person:
     return person
 
 
-def until(condition: Callable[[], Any], seconds: float = 10) -> Any:
-    deadline = time.monotonic() + seconds
-    while not (found := condition()):
-        assert time.monotonic() < deadline, "it did not happen in time"
-        time.sleep(0.05)
-    return found
-
-
 def wish(prompt: str = "cat", **more: Any) -> bytes:
     return json.dumps({"model": MODEL, "prompt": prompt, **more}).encode()
 
@@ -100,7 +93,7 @@ def in_state(broker: Broker, user: Person, job: str, *states: str) -> requests.R
         assert answer.status_code == 200, answer.text
         return answer if answer.json()["status"] in states else None
 
-    answer: requests.Response = until(found)
+    answer: requests.Response = eventually(found)
     return answer
 
 
@@ -281,8 +274,8 @@ def test_the_queue_has_an_end_and_shares(lab: Lab, upstream: MediaUpstream) -> N
     late = customer(lab, made)
     assert error(submit(made, late, wish())) == full
     upstream.held = False
-    until(lambda: made.owes(greedy) == 2 * PRICE)
-    until(lambda: submit(made, late, wish()).status_code == 202)
+    eventually(lambda: made.owes(greedy) == 2 * PRICE)
+    eventually(lambda: submit(made, late, wish()).status_code == 202)
     made.stop()
 
 

@@ -23,8 +23,8 @@ from tests.live.provider_lab import (
     buy,
     customer,
     served,
-    until,
 )
+from tests.waiting import eventually
 
 
 @pytest.fixture(scope="module")
@@ -101,13 +101,13 @@ def test_the_numbers_follow_what_happens(lab: Lab, broker: Broker, door: Door) -
     assert door.metric("in_flight") == 0
     assert door.metric("unsettled_neuron") == 2 * FEE
     assert door.metric("debtors") == 1
-    until(lambda: door.metric("wallet_neuron") > 0)
-    until(lambda: door.metric("upstream_up") == 1)
+    eventually(lambda: door.metric("wallet_neuron") > 0)
+    eventually(lambda: door.metric("upstream_up") == 1)
     assert door.metric("node_up") == 1
     # Settled by order of the operator: the sums move from one series to the other.
     spent = door.metric("gas_spent_neuron_total")
     assert door.post("/settle").status_code == 200
-    until(lambda: door.metric("unsettled_neuron") == 0)
+    eventually(lambda: door.metric("unsettled_neuron") == 0)
     assert door.metric("settled_neuron_total") >= 2 * FEE
     assert door.metric("gas_spent_neuron_total") > spent
     assert door.metric("settlement_items_total", outcome="paid") >= 1
@@ -127,11 +127,11 @@ def test_one_press_settles_all_and_an_empty_wallet_and_a_removal_are_told(
     revoke = "revokeTEESignerAcknowledgement"
     lab.contracts.inference.send(accounts.owner(), revoke, broker.address)
     door.post("/settle")
-    until(lambda: "would answer status 3, no signer" in broker.log)
+    eventually(lambda: "would answer status 3, no signer" in broker.log)
     lab.acknowledge(broker.address)
-    until(lambda: broker.ask(user.provider_key(broker.address)).status_code == 200)
+    eventually(lambda: broker.ask(user.provider_key(broker.address)).status_code == 200)
     door.post("/settle")
-    until(lambda: door.metric("unsettled_neuron") == 0)
+    eventually(lambda: door.metric("unsettled_neuron") == 0)
     buy(broker, user, 1)
     door.browser.post(f"{door.url}/login", {"token": door.token}, timeout=10)
 
@@ -141,13 +141,15 @@ def test_one_press_settles_all_and_an_empty_wallet_and_a_removal_are_told(
     full = chain.balance(broker.address)
     chain.rpc.call("anvil_setBalance", broker.address, hex(10**9))
     door.post("/settle")
-    until(lambda: "the wallet cannot pay its gas: send it 0G" in broker.log)
-    until(lambda: told("The gas wallet holds 0.000000001 0G: a settlement of fifty users needs"))
+    eventually(lambda: "the wallet cannot pay its gas: send it 0G" in broker.log)
+    eventually(
+        lambda: told("The gas wallet holds 0.000000001 0G: a settlement of fifty users needs")
+    )
     chain.rpc.call("anvil_setBalance", broker.address, hex(full))
-    until(lambda: door.metric("unsettled_neuron") == 0)
+    eventually(lambda: door.metric("unsettled_neuron") == 0)
     assert not told("The gas wallet holds") and not told("not on chain any more")
     lab.contracts.inference.send(broker.owner.wallet, "removeService")
-    until(lambda: told("The service is not on chain any more"))
+    eventually(lambda: told("The service is not on chain any more"))
     assert not told("has not acknowledged the signer")
     broker.stop()
     broker.start()  # registers again
@@ -236,7 +238,7 @@ def test_sums_are_shared_signed(lab: Lab, broker: Broker) -> None:
             contract=lab.contracts.inference.address,
         )
 
-    until(lambda: said().fee >= FEE)
+    eventually(lambda: said().fee >= FEE)
     assert said().users >= 1 and said().at_risk_fee == 0
 
 
@@ -248,8 +250,8 @@ def test_money_at_risk_is_seen_and_settled_without_being_asked(
     debt = buy(broker, user, 1)
     assert lab.account(user, broker.address)["nonce"] == 0
     lab.contracts.ledger.send(user.wallet, "retrieveFund", [broker.address], SERVICE)
-    until(lambda: lab.account(user, broker.address)["balance"] == 3 * ONE - debt)
-    until(lambda: door.metric("users_at_risk") == 0)
+    eventually(lambda: lab.account(user, broker.address)["balance"] == 3 * ONE - debt)
+    eventually(lambda: door.metric("users_at_risk") == 0)
 
 
 def test_the_log_is_one_object_per_line(broker: Broker) -> None:

@@ -43,8 +43,8 @@ from tests.live.provider_lab import (
     served,
     settling,
     transactions,
-    until,
 )
+from tests.waiting import eventually
 
 SOON = {"interval_seconds": 0.3}
 NEVER = {"interval_seconds": 3600}
@@ -97,7 +97,7 @@ def test_every_user_pays_exactly_what_was_answered(lab: Lab, broker: Broker) -> 
     before = lab.contracts.chain.balance(broker.address)
     sent = transactions(broker)
     settle_now(broker)
-    until(lambda: broker.owes(alice) == broker.owes(bob) == 0)
+    eventually(lambda: broker.owes(alice) == broker.owes(bob) == 0)
     a, b = lab.account(alice, broker.address), lab.account(bob, broker.address)
     assert a["balance"] == 2 * ONE - owed[alice.address]
     assert b["balance"] == 3 * ONE - owed[bob.address]
@@ -110,7 +110,7 @@ def test_every_user_pays_exactly_what_was_answered(lab: Lab, broker: Broker) -> 
     time.sleep(1)
     assert transactions(broker) == sent + 1
     assert buy(broker, alice, 1) == FEE
-    until(lambda: broker.owes(alice) == 0)
+    eventually(lambda: broker.owes(alice) == 0)
     assert lab.account(alice, broker.address)["balance"] == 2 * ONE - owed[alice.address] - FEE
     broker.stop()
     # The contract was told which requests it settled.
@@ -124,14 +124,14 @@ def test_no_nonce_is_signed_twice_even_if_the_clock_is_set_back(lab: Lab, broker
     user = customer(lab, broker)
     debt = buy(broker, user, 1)
     settle_now(broker)
-    until(lambda: broker.owes(user) == 0)
+    eventually(lambda: broker.owes(user) == 0)
     broker.stop()
     future = int(time.time() * 1000) + 86_400_000
     with closing(sqlite3.connect(broker.state / "broker.sqlite3")) as db, db:
         db.execute("UPDATE item SET nonce = ?", (str(future),))
     broker.start()
     debt += buy(broker, user, 1)
-    until(lambda: lab.account(user, broker.address)["nonce"] == future + 1)
+    eventually(lambda: lab.account(user, broker.address)["nonce"] == future + 1)
     assert lab.account(user, broker.address)["balance"] == 2 * ONE - debt
 
 
@@ -144,7 +144,7 @@ def test_a_pair_that_can_never_be_settled_again_blocks_nobody(lab: Lab, broker: 
     assert send_by_hand(broker, item_by_hand(broker, stuck, 0, 2**256 - 1)).ok
     broker.set("settlement", **SOON)
     broker.start()
-    until(lambda: broker.owes(other) == 0)
+    eventually(lambda: broker.owes(other) == 0)
     assert broker.owes(stuck) == debt
     assert lab.account(stuck, broker.address)["balance"] == 2 * ONE
     assert "Traceback" not in broker.log
@@ -313,7 +313,7 @@ def test_power_cut_around_the_sending_charges_once(lab: Lab, broker: Broker, whe
     assert transactions(broker) == sent + (when == "after")
     broker.set("chain", rpc=lab.rpc)
     broker.start()
-    until(lambda: broker.owes(user) == 0)
+    eventually(lambda: broker.owes(user) == 0)
     broker.stop()
     account = lab.account(user, broker.address)
     assert account["balance"] == 2 * ONE - debt
@@ -419,7 +419,7 @@ def test_power_cut_before_the_transaction_is_written(lab: Lab, broker: Broker) -
     port = free_port()
     broker.set("admin", port=port)
     broker.start()
-    until(lambda: broker.owes(later) == broker.owes(paid) == broker.owes(lost) == 0)
+    eventually(lambda: broker.owes(later) == broker.owes(paid) == broker.owes(lost) == 0)
     account = lab.account(later, broker.address)
     assert account["balance"] == 2 * ONE - debts[later.address]
     assert account["nonce"] == items[later.address]["nonce"]  # the very item, not a new one
@@ -433,7 +433,7 @@ def test_power_cut_before_the_transaction_is_written(lab: Lab, broker: Broker) -
     assert (float(counted["written_off"]), float(counted["settled"])) == (2 * FEE, 3 * FEE)
     # New debts take nonces above the rival's and are paid.
     buy(broker, lost, 1)
-    until(lambda: broker.owes(lost) == 0)
+    eventually(lambda: broker.owes(lost) == 0)
     account = lab.account(lost, broker.address)
     assert (account["balance"], account["nonce"]) == (2 * ONE - FEE, rival["nonce"] + 1)
     assert transactions(broker) == sent + 2
@@ -459,19 +459,19 @@ def test_an_old_copy_of_the_state_asks_for_nothing_twice(lab: Lab, broker: Broke
     broker.start()
     debt += buy(broker, paid, 1)
     settle_now(broker)
-    until(lambda: broker.owes(paid) == 0)
+    eventually(lambda: broker.owes(paid) == 0)
     broker.stop()
     final(lab)
     shutil.rmtree(broker.state)
     copy.rename(broker.state)
     broker.start()
-    until(lambda: broker.owes(paid) == 0)
+    eventually(lambda: broker.owes(paid) == 0)
     assert "from before it written off" in broker.log
     assert lab.account(paid, broker.address)["balance"] == 2 * ONE - debt
     # What is new is paid as ever, by whom it is known and by whom not.
     debt += buy(broker, paid, 1)
     buy(broker, later, 1)
-    until(lambda: broker.owes(paid) == broker.owes(later) == 0)
+    eventually(lambda: broker.owes(paid) == broker.owes(later) == 0)
     assert lab.account(paid, broker.address)["balance"] == 2 * ONE - debt
     assert lab.account(later, broker.address)["balance"] == 2 * ONE - FEE
 
@@ -503,13 +503,13 @@ def test_what_a_small_balance_cannot_pay_stays_owed(lab: Lab, upstream: str) -> 
     sent = transactions(broker)
     broker.set("settlement", **SOON)
     broker.start()
-    until(lambda: broker.owes(user) == 11 * 10**17)
+    eventually(lambda: broker.owes(user) == 11 * 10**17)
     assert lab.account(user, broker.address)["balance"] == 0
     time.sleep(1)
     assert transactions(broker) == sent + 1  # an empty account is not worth more gas
     lab.fund(user, broker.address, 5 * ONE)
     final(lab)  # the remainder waits for its block
-    until(lambda: broker.owes(user) == 0)
+    eventually(lambda: broker.owes(user) == 0)
     assert lab.account(user, broker.address)["balance"] == 39 * 10**17
     broker.stop()
 
@@ -521,10 +521,10 @@ def test_waits_while_the_owner_does_not_trust_the_signer(lab: Lab, broker: Broke
     lab.contracts.inference.send(accounts.owner(), revoke, broker.address)
     sent = transactions(broker)
     settle_now(broker)
-    until(lambda: "would answer status 3" in broker.log)
+    eventually(lambda: "would answer status 3" in broker.log)
     assert (broker.owes(user), transactions(broker)) == (debt, sent)
     lab.acknowledge(broker.address)
-    until(lambda: broker.owes(user) == 0)
+    eventually(lambda: broker.owes(user) == 0)
     assert lab.account(user, broker.address)["balance"] == 2 * ONE - debt
 
 
@@ -533,7 +533,7 @@ def test_more_than_fifty_users_take_two_transactions(lab: Lab, broker: Broker) -
     assert sum(buy(broker, user, 1) for user in users) == 51 * FEE
     sent = transactions(broker)
     settle_now(broker)
-    until(lambda: all(broker.owes(user) == 0 for user in users), 40)
+    eventually(lambda: all(broker.owes(user) == 0 for user in users), 40)
     assert transactions(broker) == sent + 2
     assert {lab.account(user, broker.address)["balance"] for user in users} == {2 * ONE - FEE}
 
@@ -547,7 +547,7 @@ def test_a_low_balance_settles_early_and_stopping_settles_where_asked_to(
     broker.start()
     for _ in range(2):
         buy(broker, low, 1)  # below the margin of 0.1 0G from the start
-    until(lambda: lab.account(low, broker.address)["nonce"] > 0)
+    eventually(lambda: lab.account(low, broker.address)["nonce"] > 0)
     debt = buy(broker, other, 1)
     broker.stop()
     assert lab.account(other, broker.address)["balance"] == 2 * ONE - debt
@@ -577,18 +577,18 @@ def test_a_node_that_fails_or_talks_nonsense_only_delays(lab: Lab, broker: Broke
         broker.set("chain", rpc=url)
         broker.set("settlement", **SOON)
         broker.start()
-        until(lambda: chaos.calls.count("eth_sendRawTransaction") >= 2)
+        eventually(lambda: chaos.calls.count("eth_sendRawTransaction") >= 2)
         assert broker.owes(user) == debt
         failing.clear()
-        until(lambda: broker.owes(user) == 0)
+        eventually(lambda: broker.owes(user) == 0)
         for name, lies in LIES.items():
             (method,) = lies
             chaos.lies = lies
             debt += buy(broker, user, 1)
             heard = chaos.calls.count(method)
-            until(lambda m=method, h=heard: chaos.calls.count(m) >= h + 2)  # type: ignore[misc]
+            eventually(lambda m=method, h=heard: chaos.calls.count(m) >= h + 2)  # type: ignore[misc]
             chaos.lies = {}
-            until(lambda: broker.owes(user) == 0)
+            eventually(lambda: broker.owes(user) == 0)
             assert lab.account(user, broker.address)["balance"] == 2 * ONE - debt, name
         broker.stop()
     # Each debt is one item, however often it was tried.
@@ -604,7 +604,7 @@ def test_a_new_signer_takes_over_what_the_old_one_signed(lab: Lab, broker: Broke
     (broker.state / "development-signer.key").unlink()
     broker.start()
     lab.acknowledge(broker.address)
-    until(lambda: broker.owes(user) == 0)
+    eventually(lambda: broker.owes(user) == 0)
     account = lab.account(user, broker.address)
     assert (account["balance"], account["nonce"]) == (2 * ONE - debt, item["nonce"])
 
@@ -614,11 +614,11 @@ def test_small_debts_wait_for_the_minimum_but_not_for_ever(lab: Lab, broker: Bro
     buy(broker, small, 1)
     buy(broker, big, 2)
     settle_now(broker, minimum=2 * FEE)
-    until(lambda: broker.owes(big) == 0)
+    eventually(lambda: broker.owes(big) == 0)
     time.sleep(1)
     assert broker.owes(small) == FEE
     buy(broker, small, 1)
-    until(lambda: broker.owes(small) == 0)
+    eventually(lambda: broker.owes(small) == 0)
 
 
 def test_a_state_folder_is_one_brokers_and_one_chains(

@@ -26,9 +26,9 @@ from tests.live.provider_lab import (
     served,
     settling,
     transactions,
-    until,
 )
 from tests.live.test_provider_settlement import signed_by_hand
+from tests.waiting import eventually
 
 GWEI = 10**9
 
@@ -306,11 +306,11 @@ def test_a_running_broker_finds_a_lost_block_by_itself(lab: Lab, broker: Broker)
     broker.stop()
     broker.set("settlement", interval_seconds=0.3)
     broker.start()
-    until(lambda: broker.owes(user) == 0)
+    eventually(lambda: broker.owes(user) == 0)
     reorganise(lab, 1)
-    until(lambda: "took back block" in broker.log)
-    until(lambda: lab.account(user, broker.address)["balance"] == 2 * ONE - debt)
-    until(lambda: broker.owes(user) == 0)
+    eventually(lambda: "took back block" in broker.log)
+    eventually(lambda: lab.account(user, broker.address)["balance"] == 2 * ONE - debt)
+    eventually(lambda: broker.owes(user) == 0)
 
 
 async def test_an_urgent_debt_takes_no_small_ones_along_unless_all_are_asked_for(

@@ -32,12 +32,12 @@ from tests.live.tuning_lab import (
     create,
     dataset,
     download,
-    eventually,
     post,
     signed,
     task_body,
     upload,
 )
+from tests.waiting import eventually
 
 FEE = 5000 * 2 * PRICE + STORAGE_FEE  # five rows of 1000 tokens, two epochs
 

@@ -25,7 +25,8 @@ from tests.live.test_adapters import _TASK, World
 from tests.live.test_adapters import good as good
 from tests.live.test_adapters import world as world
 from tests.live.test_tuning_site import Browser, indexed
-from tests.live.tuning_lab import SERVICE, eventually
+from tests.live.tuning_lab import SERVICE
+from tests.waiting import eventually
 
 pytestmark = pytest.mark.django_db(transaction=True)
 NUMBER = 77

@@ -24,7 +24,8 @@ from protocol.storage import SEGMENT_BYTES, hash_file
 from tests.live.provider_lab import ONE
 from tests.live.test_tuning_site import Browser, indexed, until
 from tests.live.test_tuning_site import lab as lab
-from tests.live.tuning_lab import MODEL, MODEL_HASH, STORAGE_FEE, TuningLab, eventually
+from tests.live.tuning_lab import MODEL, MODEL_HASH, STORAGE_FEE, TuningLab
+from tests.waiting import eventually
 
 pytestmark = pytest.mark.django_db(transaction=True)
 LONG_AGO = dt.timedelta(minutes=5)

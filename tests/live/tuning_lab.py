@@ -10,7 +10,6 @@ import signal
 import sys
 import time
 import zipfile
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -26,6 +25,7 @@ from protocol.digests import personal_digest, sign
 from protocol.storage import SEGMENT_BYTES, hash_file
 from tests.forks import Forked
 from tests.live.provider_lab import ONE, Person, ready, spawned
+from tests.waiting import eventually
 
 MODEL, MODEL_HASH = "lab-model", "0x" + "5a" * 32
 PRICE, STORAGE_FEE = 5 * 10**11, 10**16
@@ -247,12 +247,3 @@ def download(broker: Broker, user: Person, id_: str, *, at: int = 0) -> requests
     at = at or int(time.time())
     body = {"signature": signed(user, tuning.download_hash(id_, at)), "timestamp": at}
     return post(broker, user, f"task/{id_}/lora", body)
-
-
-def eventually(what: Callable[[], Any], seconds: float = 30) -> Any:
-    """The first truthy answer; fails with the last one."""
-    deadline = time.monotonic() + seconds
-    while not (answer := what()):
-        assert time.monotonic() < deadline, f"still {answer!r} after {seconds} s"
-        time.sleep(0.05)
-    return answer
