@@ -77,9 +77,9 @@ class ServiceOption:
 
 #: Of what is asked for by hand: its page, what a provider of it offers, the type of its services.
 MEDIA = {
-    Medium.CHAT: ("/playground/chat", N_("chat"), "chatbot"),
-    Medium.IMAGES: ("/playground/images", N_("pictures"), "text-to-image"),
-    Medium.SPEECH: ("/playground/audio", N_("transcripts"), "speech-to-text"),
+    Medium.CHAT: ("/playground/chat", N_("chat"), fees.CHAT),
+    Medium.IMAGES: ("/playground/images", N_("pictures"), fees.IMAGES[0]),
+    Medium.SPEECH: ("/playground/audio", N_("transcripts"), fees.SPEECH),
     Medium.EMBED: ("/playground/embeddings", N_("embeddings"), fees.EMBEDDING),
 }
 

@@ -50,7 +50,6 @@ SHOWN_CONVERSATIONS = 50
 #: second.
 SHOWN_TURNS, SHOWN_BYTES = 100, 200_000
 SHOWN_OTHERS, LOOKED_AT_OTHERS = 2, 6
-CHAT_TYPE = "chatbot"
 
 
 @dataclass(frozen=True)
@@ -374,7 +373,7 @@ def _readiness(
     return readiness.check(user, service, fee=fee, has=has)
 
 
-def chat_listings(service_type: str = CHAT_TYPE, also: str = "") -> list[Listing]:
+def chat_listings(service_type: str = fees.CHAT, also: str = "") -> list[Listing]:
     """Chat services (or those of another type) one can choose, accepted signers first, then by
     price; one per provider. `also`: a provider that somebody named, even if moderators hid it.
     """

@@ -17,8 +17,8 @@ NEURON_PER_0G = 10**18
 MINIMUM_RESERVE = NEURON_PER_0G
 MAX_COUNT = 2**53
 MAX_TIERS = 32
-#: Service types that are billed by the picture, and by the second.
-IMAGES, SPEECH = ("text-to-image", "image-editing"), "speech-to-text"
+#: Service types that are billed by the token, by the picture, and by the second.
+CHAT, IMAGES, SPEECH = "chatbot", ("text-to-image", "image-editing"), "speech-to-text"
 #: And the one that is asked with tokens and answers with none.
 EMBEDDING = "embedding"
 DEFAULT_SPEECH_UNITS = 100

@@ -20,11 +20,11 @@ from inference.media.sieve import Sieve
 from inference.options import ticked, whole
 from net.errors import TooLarge
 from net.marks import N_
+from protocol import fees
 
 GENERATIONS, EDITS = "/images/generations", "/images/edits"
-#: Types of services that draw, as providers declare them on chain.
-EDITING = "image-editing"
-SERVICE_TYPES = ("text-to-image", EDITING)
+#: The type of services that change pictures.
+_EDITING = fees.IMAGES[1]
 #: What may be left to the provider, by the names of the protocol.
 OPTIONS = ("size", "seed", "num_inference_steps", "output_format")
 _PICTURE_WORDS = frozenset({*OPTIONS, "prompt", "quality"} - {"seed"})
@@ -59,7 +59,7 @@ class Takes:
         listed = frozenset(said.parameters or ())
         # Some list what chat models take, for every model.
         options = listed & frozenset(OPTIONS) if listed & _PICTURE_WORDS else frozenset(OPTIONS)
-        edits = said.pictures if said.inputs else service_type == EDITING
+        edits = said.pictures if said.inputs else service_type == _EDITING
         return cls(options, edits)
 
 

@@ -40,7 +40,7 @@ MAX_OPEN = 6
 REQUESTS_PER_MINUTE = 20
 #: The services that can be asked for a medium, by their types on chain.
 TYPES = {
-    Medium.IMAGES: pictures.SERVICE_TYPES,
+    Medium.IMAGES: fees.IMAGES,
     Medium.SPEECH: (fees.SPEECH,),
     Medium.EMBED: (fees.EMBEDDING,),
 }

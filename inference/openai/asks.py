@@ -19,8 +19,8 @@ from inference.openai.errors import ApiError
 from net import strictjson
 from net.errors import BadAnswer
 from net.limits import JsonLimits
+from protocol import fees
 from protocol.addresses import is_address
-from protocol.fees import EMBEDDING
 
 CHAT = "chat/completions"
 GENERATIONS = "images/generations"
@@ -31,11 +31,11 @@ EMBEDDINGS = "embeddings"
 ENDPOINTS = (CHAT, GENERATIONS, EDITS, TRANSCRIPTIONS, EMBEDDINGS)
 #: Types of services (provider-protocol.md 1.1) that answer each.
 TYPES = {
-    CHAT: ("chatbot",),
-    GENERATIONS: ("text-to-image", "image-editing"),
-    EDITS: ("image-editing", "text-to-image"),
-    TRANSCRIPTIONS: ("speech-to-text",),
-    EMBEDDINGS: (EMBEDDING,),
+    CHAT: (fees.CHAT,),
+    GENERATIONS: fees.IMAGES,
+    EDITS: fees.IMAGES,
+    TRANSCRIPTIONS: (fees.SPEECH,),
+    EMBEDDINGS: (fees.EMBEDDING,),
 }
 JSON_BYTES = 8 << 20
 #: What providers take (provider-protocol.md 1.2).

@@ -58,9 +58,8 @@ _WHY = {
 
 #: Where a person's wallet makes a key for a provider of this type, if not in the chat.
 _PLAYGROUNDS = {
-    "text-to-image": "images",
-    "image-editing": "images",
-    "speech-to-text": "audio",
+    **dict.fromkeys(fees.IMAGES, "images"),
+    fees.SPEECH: "audio",
     fees.EMBEDDING: "embeddings",
 }
 
