@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import count
 from typing import Any
+from urllib.parse import urlsplit
 
 import aiohttp
 import orjson
@@ -57,19 +58,24 @@ class Node:
         wallet_key: bytes,
     ) -> None:
         self._session = session
-        self.url = url
+        self._url = url
         self._key = wallet_key
         self._ids = count(1)
         self.kind = kind
         self.contract = contract
         self.provider = address_of_key(wallet_key)
 
+    @property
+    def host(self) -> str:
+        """Where the node is, for messages: the rest of such addresses often is a key."""
+        return urlsplit(self._url).netloc.rpartition("@")[2]
+
     async def rpc(self, method: str, *params: Any) -> Any:
         """One JSON-RPC call. Raises Reverted or ChainError."""
         body = {"jsonrpc": "2.0", "id": next(self._ids), "method": method, "params": params}
         try:
             async with self._session.post(
-                self.url,
+                self._url,
                 data=orjson.dumps(body),
                 headers={"Content-Type": "application/json"},
                 timeout=aiohttp.ClientTimeout(total=CALL_SECONDS),

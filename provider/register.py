@@ -27,9 +27,9 @@ async def check_network(node: Node, wanted: int | None, *, setting: str) -> int:
         chain_id = await node.number("eth_chainId")
         code = await node.rpc("eth_getCode", node.contract, "latest")
     except ChainError as error:
-        raise ConfigError(f"chain.rpc: no node answers at {node.url} ({error})") from error
+        raise ConfigError(f"chain.rpc: no node answers at {node.host} ({error})") from error
     if wanted is not None and chain_id != wanted:
-        raise ConfigError(f"chain.chain_id: {node.url} is chain {chain_id}, not {wanted}")
+        raise ConfigError(f"chain.chain_id: {node.host} is chain {chain_id}, not {wanted}")
     if code in ("0x", None):
         raise ConfigError(f"{setting}: there is no contract at {node.contract}")
     try:

@@ -16,7 +16,7 @@ from provider.answerer.app import AnswererApp
 from provider.answerer.corpus import load
 from provider.answerer.search import Index
 from provider.errors import ConfigError
-from provider.server import listen, serve_app
+from provider.server import listen, serve_app, url_of
 
 MODEL = "project-docs-extractive"
 RATE = 45.0
@@ -46,7 +46,7 @@ def main() -> int:
     app = AnswererApp(
         Index(passages), model=arguments.model, rate=arguments.rate, key=arguments.key
     )
-    url = f"http://{arguments.host}:{sock.getsockname()[1]}"
+    url = url_of(*sock.getsockname()[:2])
     with contextlib.suppress(KeyboardInterrupt):
         asyncio.run(serve_app(app, sock, f"answerer READY {url} {len(passages)} passages"))
     return 0

@@ -6,7 +6,6 @@ import datetime as dt
 import time
 from email.utils import parsedate_to_datetime
 from typing import Any
-from urllib.parse import urlsplit
 
 import aiohttp
 
@@ -59,9 +58,7 @@ async def look(subject: Subject, session: aiohttp.ClientSession) -> list[Finding
         found += _registration(subject, service)
     except ChainError as error:
         fix = "see whether the node runs, or mend chain.rpc"
-        # The host alone: paths of nodes hold keys, and people show others what this prints.
-        host = urlsplit(subject.rpc).netloc.rpartition("@")[2]
-        found.append(Finding("node", "fail", f"{host}: {error}", fix))
+        found.append(Finding("node", "fail", f"{node.host}: {error}", fix))
     return found
 
 

@@ -159,7 +159,7 @@ class Endpoints:
     async def cancel(self, user: str, id_: str, request: Request, answer: Answer) -> None:
         """POST a cancellation: allowed until training starts."""
         body = strict_object(await request.body(MAX_BODY_BYTES, "the request is too large"))
-        task = await self._own(user, id_)
+        task = await self._task_of(user, id_, another=403)
         _check(user, tuning.cancel_hash(task.id), _text(body, "signature"), status=401)
         moved = await asyncio.to_thread(
             self._tasks.advance, task.id, tuning.CANCELLABLE, tuning.FAILED
@@ -171,26 +171,21 @@ class Endpoints:
         await asyncio.to_thread(self._folders.drop_plaintext, task.id)
         await answer.whole(200, f"task {task.id} cancelled".encode(), "text/plain")
 
-    async def _own(self, user: str, id_: str) -> Task:
-        """A task of this user. Raises Refused 403, 404."""
-        task = await self.find(id_)
-        if task.user.lower() != user.lower():
-            raise Refused(403, "you are not the owner of this task")
-        return task
-
-    async def find(self, id_: str) -> Task:
-        """A task by its id. Raises Refused 404."""
+    async def _task_of(self, user: str, id_: str, *, another: int = 404) -> Task:
+        """A task of this user. Raises Refused 404; of another user with the status `another`."""
         try:
             found = await asyncio.to_thread(self._tasks.get, str(UUID(id_)))
         except ValueError:
             found = None
-        if found is None:
+        if found is None or (found.user != user and another == 404):
             raise Refused(404, "task not found")
+        if found.user != user:
+            raise Refused(another, "you are not the owner of this task")
         return found
 
     async def show(self, user: str, id_: str, answer: Answer) -> None:
         """GET one task."""
-        await answer.json(200, (await self._owned(user, id_)).document())
+        await answer.json(200, (await self._task_of(user, id_)).document())
 
     async def list_(self, user: str, request: Request, answer: Answer) -> None:
         """GET a user's tasks, newest first unless `order=asc`; with `latest=true` only one."""
@@ -205,15 +200,9 @@ class Endpoints:
 
     async def log(self, user: str, id_: str, answer: Answer) -> None:
         """GET a task's log."""
-        task = await self._owned(user, id_)
+        task = await self._task_of(user, id_)
         raw = await asyncio.to_thread(self._folders.log(task.id).read)
         await answer.whole(200, raw, "text/plain; charset=utf-8", {"cache-control": "no-store"})
-
-    async def _owned(self, user: str, id_: str) -> Task:
-        task = await self.find(id_)
-        if task.user.lower() != user.lower():
-            raise Refused(404, "task not found")
-        return task
 
     # ---- files -----------------------------------------------------------------------------
 
@@ -241,7 +230,7 @@ class Endpoints:
     async def download(self, user: str, id_: str, request: Request, answer: Answer) -> None:
         """POST for the encrypted result."""
         body = strict_object(await request.body(MAX_BODY_BYTES, "the request is too large"))
-        task = await self._own(user, id_)
+        task = await self._task_of(user, id_, another=403)
         timestamp = _timestamp(body.get("timestamp"))
         _check(user, tuning.download_hash(task.id, timestamp), _text(body, "signature"), status=403)
         if task.progress not in DOWNLOADABLE:
