@@ -78,7 +78,7 @@ class RequestOut(Schema):
     completion_tokens: int | None
     fee: Neuron = Field(description="neuron; of `unknown` the most it can be")
     fee_kind: Annotated[str, words(*FeeKind.values)]
-    first_token_ms: int | None = Field(description="null: none came")
+    first_token_ms: int | None = Field(description="null: none came, or it was no stream")
     total_ms: int
     verdict: Annotated[str, words(*Verdict.values)]
     verdict_reason: str
