@@ -11,7 +11,7 @@ import logging
 
 from django.contrib.auth.models import Group
 from django.db import transaction
-from django.db.models import Q
+from django.db.models import Q, QuerySet
 from django.utils import timezone
 from django.utils.translation import gettext as _
 
@@ -56,19 +56,18 @@ def undo(user: User) -> bool:
     return bool(Erasure.objects.filter(user=user, began_at=None).delete()[0])
 
 
-def due(now: dt.datetime) -> list[str]:
-    """Ids of what has come, and of what a worker left (1 query)."""
+def due(now: dt.datetime) -> QuerySet[Erasure]:
+    """What has come, and what a worker left."""
     idle = Q(beat_at=None) | Q(beat_at__lt=now - SILENT)
-    rows = Erasure.objects.filter(idle, due_at__lte=now, done_at=None)
-    return [str(pk) for pk in rows.values_list("pk", flat=True)[:50]]
+    return Erasure.objects.filter(idle, due_at__lte=now, done_at=None)
 
 
 def run(erasure_id: str, now: dt.datetime | None = None) -> bool:
     """Erase here and now what is due; whether everything is gone. Goes on where it was left."""
     now = now or timezone.now()
     with transaction.atomic():
-        row = Erasure.objects.select_for_update().filter(pk=erasure_id, done_at=None).first()
-        if row is None or str(row.pk) not in due(now):
+        row = due(now).select_for_update().filter(pk=erasure_id).first()
+        if row is None:
             return False
         user = row.user
         if row.began_at is None and user is not None:

@@ -87,20 +87,19 @@ def _open(user: User) -> Export | None:
     return Export.objects.filter(user=user, state__in=OPEN).first()
 
 
-def due(now: dt.datetime) -> list[str]:
-    """Ids of what waits, and of what a worker left (1 query)."""
+def due(now: dt.datetime) -> QuerySet[Export]:
+    """What waits, and what a worker left."""
     left = Q(state=ExportState.RUNNING, beat_at__lt=now - SILENT)
-    rows = Export.objects.filter(Q(state=ExportState.WAITING) | left)
-    return [str(pk) for pk in rows.values_list("pk", flat=True)[:50]]
+    return Export.objects.filter(Q(state=ExportState.WAITING) | left)
 
 
 def make(export_id: str) -> ExportState | None:
     """Make the file here and now; None where it is not due, or somebody else's."""
     now = timezone.now()
-    if export_id not in due(now):
+    before = due(now).filter(pk=export_id).first()
+    if before is None:
         return None
     # Compare and set: of two workers one has it.
-    before = Export.objects.get(pk=export_id)
     mine = Export.objects.filter(pk=export_id, state=before.state, beat_at=before.beat_at)
     if not mine.update(state=ExportState.RUNNING, beat_at=now, tries=F("tries") + 1):
         return None

@@ -16,6 +16,8 @@ def follow_intents() -> None:
     follow.look_at_all()
 
 
+#: Persons whose files or wishes are put into the queue in one go.
+AT_ONCE = 50
 #: Reading or deleting the years of one person takes a while (seconds).
 LONGEST = 3600
 
@@ -36,7 +38,7 @@ def erase_person(erasure_id: str) -> None:
 def sweep_personal() -> None:
     """By beat: what waits, what is due, and what a dead worker left."""
     now = timezone.now()
-    for export_id in personal_export.due(now):
-        export_person.delay(export_id)
-    for erasure_id in personal_erase.due(now):
-        erase_person.delay(erasure_id)
+    for export in personal_export.due(now).order_by("created_at")[:AT_ONCE]:
+        export_person.delay(str(export.pk))
+    for erasure in personal_erase.due(now).order_by("due_at")[:AT_ONCE]:
+        erase_person.delay(str(erasure.pk))
