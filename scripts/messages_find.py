@@ -52,7 +52,7 @@ def _call(node: ast.Call, roles: tuple[str, ...]) -> Iterator[Found]:
 
 
 #: `templatize` writes everything else as letters and keeps each call on its line.
-_CALL = re.compile(r"(?<![\w.])(n?p?gettext|np?gettext|_)\(")
+_CALL = re.compile(r"(?<![\w.])(n?p?gettext|_)\(")
 
 
 def in_template(source: str) -> Iterator[Found]:
