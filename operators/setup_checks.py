@@ -27,6 +27,7 @@ from net.errors import BadAnswer, BadUrl, Refused
 from net.limits import JsonLimits
 from operators import setup_evidence, words
 from operators.listing import compared, price_texts, unit_of
+from operators.market import MOST, rank
 from operators.setup_results import Result, State, Subject
 from probes import asking, seen
 from probes.asking import Found
@@ -159,7 +160,7 @@ def rivals(listing: Listing) -> tuple[int, ...]:
     rows = rows.exclude(provider=listing.provider)
     if not listing.is_fine_tuning:
         rows = rows.filter(model=listing.model, service_type=listing.service_type)
-    return tuple(rows.values_list(compared(listing), flat=True)[:2_000])
+    return tuple(rows.values_list(compared(listing), flat=True)[:MOST])
 
 
 def price(listing: Listing, others: Sequence[int]) -> Result:
@@ -172,9 +173,7 @@ def price(listing: Listing, others: Sequence[int]) -> Result:
             "not_checked",
             gettext_noop("Nobody else offers this model, so nothing compares."),
         )
-    ordered = sorted(others)
-    # The upper one of two in the middle: a whole neuron.
-    median = ordered[len(ordered) // 2]
+    median = rank(sorted(others), 50)
     sentence = words.AMONG if len(others) > 1 else words.AMONG_ONE
     unit = unit_of(field, listing.service_type)
     (mine, middle), named = price_texts((own, median), unit)
