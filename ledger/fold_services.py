@@ -139,6 +139,23 @@ def record(ctx: Context, service: Service, found: Fields) -> None:
             )
 
 
+def complete(ctx: Context, service: Service, found: Fields) -> None:
+    """What a view adds to the logs of its block: to a registration there, else it has changed."""
+    rows, registered = ctx.state.changes, (service.serving, service.provider, "registered")
+    for index in range(len(rows) - 1, -1, -1):
+        row = rows[index]
+        if row.place.block != ctx.header.number:
+            break
+        if (row.serving, row.provider, row.change) == registered:
+            told = _differences(service, found)
+            for name in told:
+                setattr(service, name, found[name])
+            more = {name: value for name, value in snapshot(service).items() if name in told}
+            rows[index] = row._replace(after={**row.after, **more})
+            return
+    record(ctx, service, found)
+
+
 def acknowledge(ctx: Context, service: Service, value: bool, *, again: bool = False) -> None:
     """The owner's acknowledgement of the signer, with its timeline row when it changes, or when the
     owner gives it `again`: to a new URL, which does not withdraw it (contracts.md 6.6)."""

@@ -189,5 +189,5 @@ def set_service(ctx: Context, serving: Serving, provider: str, value: Value | No
     if value is None or known is None or known.removed:
         return
     service = ctx.service(serving, provider)
-    fold_services.record(ctx, service, service_fields(serving.kind, value))
+    fold_services.complete(ctx, service, service_fields(serving.kind, value))
     fold_services.acknowledge(ctx, service, value["teeSignerAcknowledged"])

@@ -105,6 +105,9 @@ def test_contract_wallets_are_followed_exactly(node: Anvil, contracts: Deploymen
     provider.does(inference, "addOrUpdateService", SERVICE, value=stake)
     follower.step()
     assert projector.touched == (set(), {provider.address}, {provider.address})
+    made = {row.change: row.after for row in ServiceChange.objects.all()}
+    assert set(made) == {"staked", "registered"}, "what logs leave out has not changed since"
+    assert made["registered"]["tee_signer"] == SERVICE["teeSignerAddress"]
     after(lambda: inference.send(accounts.owner(), "acknowledgeTEESignerByOwner", provider.address))
     user.does(ledger, "transferFund", provider.address, NAME, 2 * ONE)
     follower.step()
