@@ -35,7 +35,7 @@ def proven(run: Verification) -> Iterable[str]:
     ours = run.endpoint != Endpoint.UPLOAD
     if genuine(run):
         yield _genuine(facts.get("tcb_status"))
-        if _names_key(answers, rows):
+        if _names_key(run, rows):
             yield _key(run.attested_signer, named=ours)
         if "pass" in (rows.get("dstack.compose"), rows.get("ccel.compose")):
             if _published(rows):
@@ -60,9 +60,20 @@ def genuine(run: Verification) -> bool:
     return signed and run.questions.get("hardware") in ("pass", "warn", "partial")
 
 
-def _names_key(answers: Mapping[str, str], rows: Mapping[str, str]) -> bool:
+def _names_key(run: Verification, rows: Mapping[str, str]) -> bool:
     """Whether it names the key that the chain names; worth what the machine is."""
-    return answers.get("key") in ("pass", "warn") and rows.get("bind.onchain") == "pass"
+    said = run.questions.get("key") in ("pass", "warn") and rows.get("bind.onchain") == "pass"
+    return said and not may_be_lent(run)
+
+
+def may_be_lent(run: Verification) -> bool:
+    """Whether somebody else's machine may have been asked for this quote: a proxy that signs with
+    ed25519 puts the asker's nonce where layout v1 has the key (attestation.md 8). No asker writes
+    the log.
+    """
+    rows = _verdicts(run)
+    logged = rows.get("bind.ledger") == rows.get("dstack.rtmr3") == "pass"
+    return run.facts.get("report_data_layout") == "0g-v1" and not logged
 
 
 def _published(rows: Mapping[str, str]) -> bool:
@@ -97,8 +108,13 @@ def unproven(run: Verification) -> Iterable[str]:
         yield from _brought(run, rows)
     if not genuine(run):
         yield _("That there is a trusted machine at all.")
-    if not (genuine(run) and _names_key(answers, rows)):
+    if not (genuine(run) and _names_key(run, rows)):
         yield _("That the key which signs answers lives in this machine.")
+    if genuine(run) and may_be_lent(run):
+        yield _(
+            "That this machine chose this key: other machines put a stranger’s bytes where "
+            "this form of evidence has it, and no entry of the log names it."
+        )
     if genuine(run) and not _published(rows):
         yield _(
             "That the log is true and the key stays inside: both rest on the machine’s system, "

@@ -124,19 +124,23 @@ def keys(run: Verification, answered: str | None) -> tuple[Key, ...]:
     checked here (`answered`: "" where there is none, None where no answer could be compared).
     """
     claimed = str(run.facts.get("signer") or "")
-    attested = run.attested_signer if claims.genuine(run) else ""
+    lent = claims.genuine(run) and claims.may_be_lent(run)
+    attested = run.attested_signer if claims.genuine(run) and not lent else ""
     if not (attested or claimed or run.onchain_signer):
         return ()
-    found = [_attested(attested, claimed), _chain(run, attested)]
+    found = [_attested(attested, claimed, lent=lent), _chain(run, attested)]
     if answered is not None:
         found.append(_answers(attested, answered))
     return tuple(found)
 
 
-def _attested(attested: str, claimed: str) -> Key:
+def _attested(attested: str, claimed: str, *, lent: bool) -> Key:
     title = _("Attested: the key in the quote")
     if attested:
         return Key(title, attested, "", _("The machine named it when it made this evidence."))
+    if lent:
+        said = _("Whoever asked for this quote may have chosen it: no entry of the log names it.")
+        return Key(title, claimed, "", said)
     if claimed:
         said = _("Named by a quote that is not proven genuine: it counts for nothing.")
         return Key(title, claimed, "", said)

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from attestation import claims, services
+from attestation import claims, fields, services
 from attestation.engine.evidence import Evidence
 from attestation.services import Upload
 from provider.tee.development.report import Machine
@@ -82,3 +82,20 @@ def test_the_gpus_of_a_report_are_told_by_their_own_rows() -> None:
     stored.gpu_serials = []
     assert not any("genuine" in text for text in claims.proven(stored))
     assert any("Which GPU ran the model: nothing" in text for text in claims.unproven(stored))
+
+
+def test_a_key_in_bytes_that_a_stranger_may_have_chosen_is_not_said_to_be_the_machines() -> None:
+    """A proxy that signs with ed25519 puts the asker's nonce where this layout has the key."""
+    key = bytes.fromhex("07" * 32)
+    entry = f"broker@sha256:{'ab' * 32} {ADDRESS} {key.hex()}"
+    named, chose = "That machine named the key", "machine chose this key"
+    for events, known in (((), False), ((("zg-image-update", entry.encode().hex()),), True)):
+        machine = Machine(ADDRESS, encryption_key=key, gpus=0, events=events)
+        given = Upload(body=evidence(machine), onchain_signer=ADDRESS, acknowledged=True)
+        stored = services.judge_upload(given)
+        stored.development = False  # the sentences of a real report
+        assert stored.facts["report_data_layout"] == "0g-v1"
+        assert any(named in text for text in claims.proven(stored)) is known
+        assert any(chose in text for text in claims.unproven(stored)) is not known
+        attested, chain = fields.keys(stored, None)
+        assert attested.address == ADDRESS and chain.equal == ("same" if known else "")
