@@ -76,11 +76,16 @@ def load(choice: TeeChoice, state: Path) -> Tee:
 
 
 def signer_so_far(choice: TeeChoice, state: Path) -> str:
-    """The signer's address without making anything: "" before the first start has made a key."""
+    """The signer's address without making anything: "" before the first start has made a key.
+
+    Raises ConfigError.
+    """
     if choice.key is not None:
         return address_of_key(choice.key)
-    path = state / KEPT_KEY
-    return address_of_key(_kept_key(state)) if path.exists() else ""
+    try:
+        return address_of_key(_kept_key(state)) if (state / KEPT_KEY).exists() else ""
+    except OSError as error:
+        raise ConfigError(f"state: {state} cannot be read ({error.strerror})", "state") from error
 
 
 def _kept_key(state: Path) -> bytes:

@@ -22,7 +22,7 @@ import yaml
 from eth_account import Account
 
 from protocol import tuning
-from provider import adapters, config, keyfiles, logs, schema
+from provider import adapters, checks, config, keyfiles, logs, schema
 from provider.amounts import in_0g
 from provider.config import MachineChoice
 from provider.debts import Debts
@@ -364,6 +364,14 @@ def test_a_day_has_room_for_so_many_tasks_of_a_user_and_each_is_cleaned_up_once(
         left.touch()
         assert clean_up(tasks, folders, before, now + 61) == now + 61
         assert left.exists(), "what ended long ago is not gone through again"
+
+
+async def test_a_state_folder_that_cannot_be_looked_into_is_a_finding(tmp_path: Path) -> None:
+    """As somebody else's is, of a broker that runs as a user of its own."""
+    path = tmp_path / "provider.yaml"
+    path.write_text(FILE.replace("state: state", f"state: {'x' * 300}"))
+    (found,) = await checks.look(path)
+    assert found.state == "fail" and "state" in found.said and "File name too long" in found.said
 
 
 def test_a_newer_store_is_refused_untouched(tmp_path: Path) -> None:
