@@ -266,6 +266,8 @@ def test_a_log_that_is_another_one_at_every_look_is_written_a_few_times(
     assert task.failures == 0 and task.look_next is not None
     page = signed_in().get(f"/fine-tuning/tasks/{task.pk}", headers={"accept-language": "de"})
     assert "Das Protokoll wurde zu oft umgeschrieben" in page.content.decode()
+    # The whole of a line without an end is in the download alone.
+    assert len(page.content) < 10**5 and "x…" in page.content.decode()
 
 
 class _Meeting(_Logging):
