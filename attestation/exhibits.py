@@ -283,7 +283,7 @@ def _readable(payload: str) -> str:
 
 
 def _compose(text: str) -> Compose:
-    images = composefile.images(json.dumps({"docker_compose_file": text}))
+    images = composefile.named(text).images
     marks = {str(image["ref"]): "pinned" if image["digest"] else "mutable" for image in images}
     lines = text.splitlines()
     return Compose(

@@ -252,7 +252,7 @@ def _compose(compose: str, apps: list[dict[str, str]], context: Context, report:
         source="compose_content and RTMR3 start_app",
     )
     reviewed.compose("ccel", GROUP, calculated, right, context, report)
-    images, read, started = composefile.listed(json.dumps({"docker_compose_file": compose}))
+    images, read, started = composefile.named(compose)
     reviewed.images("ccel", GROUP, images, read, right, context, report)
     measured = composefile.digests(started) if right else None
     whole = all(image["digest"] for image in images)

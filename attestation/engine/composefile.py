@@ -37,21 +37,16 @@ _NUMBERS = ("tag:yaml.org,2002:int", "tag:yaml.org,2002:float")
 
 
 class Compose(NamedTuple):
-    """`images`: every image it names, by line and by YAML, so that neither flow style nor a broken
-    document hides one; `read`: these are all, so none was cut, the YAML could be read, and nothing
-    is built or taken from another file;
-    `started`: the references of its services, by YAML alone, since a line that looks like one may
-    stand in a text that starts nothing.
+    """`images`: every image it names as `{"ref", "digest"}`, by line and by YAML, so that neither
+    flow style nor a broken document hides one; `read`: these are all, so none was cut, the YAML
+    could be read, and nothing is built or taken from another file; `started`: the references of
+    its services, by YAML alone, since a line that looks like one may stand in a text that starts
+    nothing.
     """
 
     images: list[dict[str, str | None]]
     read: bool = False
     started: tuple[str, ...] = ()
-
-
-def images(app_compose: str) -> list[dict[str, str | None]]:
-    """The images of a dstack app-compose as `{"ref", "digest"}`; [] where none can be read."""
-    return listed(app_compose).images
 
 
 def listed(app_compose: str) -> Compose:
@@ -61,8 +56,11 @@ def listed(app_compose: str) -> Compose:
     except (Unreadable, UnicodeEncodeError):
         return Compose([])
     text = outer.get("docker_compose_file") if isinstance(outer, dict) else None
-    if not isinstance(text, str):
-        return Compose([])
+    return named(text) if isinstance(text, str) else Compose([])
+
+
+def named(text: str) -> Compose:
+    """What a compose file names and starts."""
     found, read = list(_IMAGE_LINE.findall(text)), False
     started: tuple[str, ...] = ()
     with suppress(ValueError):
@@ -71,13 +69,12 @@ def listed(app_compose: str) -> Compose:
         services = _services(inner)
         read = isinstance(inner, dict) and "include" not in inner
         read = read and not any(service.keys() & _ELSEWHERE for service in services)
-        named = [image for s in services if isinstance(image := s.get("image"), str)]
-        started = tuple(named[:_MAX_IMAGES])
+        started = tuple(image for s in services if isinstance(image := s.get("image"), str))
     images: list[dict[str, str | None]] = [
         {"ref": ref, "digest": match[1] if (match := _DIGEST.search(ref)) else None}
         for ref in found[:_MAX_IMAGES]
     ]
-    return Compose(images, read and len(found) <= _MAX_IMAGES, started)
+    return Compose(images, read and len(found) <= _MAX_IMAGES, started[:_MAX_IMAGES])
 
 
 def _services(inner: Any) -> list[dict[Any, Any]]:

@@ -129,12 +129,12 @@ def test_hostile_yaml_is_refused_by_name(text: str) -> None:
     with pytest.raises(ValueError):
         composefile.tapp_hash(text)
     app = json.dumps({"docker_compose_file": text + "\nimage: mysql:8.0\n"})
-    assert composefile.images(app) in ([], [{"ref": "mysql:8.0", "digest": None}])
+    assert composefile.listed(app).images in ([], [{"ref": "mysql:8.0", "digest": None}])
 
 
 def test_a_megabyte_of_white_space_takes_no_time() -> None:
     app = json.dumps({"docker_compose_file": " \n" * 500_000})
-    assert composefile.images(app) == []
+    assert composefile.listed(app).images == []
 
 
 def test_texts_of_rows_are_cut() -> None:
