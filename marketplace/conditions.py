@@ -172,19 +172,19 @@ class Proven:
         return Q(proven(self.part))
 
 
-def proven(part: str, now: dt.datetime | None = None) -> Exists:
+def proven(part: str) -> Exists:
     """A key of `PROVEN` as a condition on a `Service` row. A GPU too only beside genuine hardware:
     its evidence is tied to a machine by the quote alone, and anybody can show another's."""
     good = ("pass", "warn")
     answer = {f"questions__{PROVEN[part]}__in": good, "questions__hardware__in": good}
-    since = (now or timezone.now()) - attestation.EXPIRED_AFTER
+    since = timezone.now() - attestation.EXPIRED_AFTER
     return Exists(attestation.judged_since(since).filter(**answer))
 
 
-def word(now: dt.datetime | None = None) -> Coalesce:
+def word() -> Coalesce:
     """What `verified=` calls each row, as a column: our word (with its `dev-`), `expired` or
     `never` (`attestation.selectors.verified_filter`)."""
-    now = now or timezone.now()
+    now = timezone.now()
     expired = When(checked_at__lte=now - attestation.EXPIRED_AFTER, then=Value(attestation.EXPIRED))
     rows = attestation.judged_since(now - attestation.DROPPED_AFTER)
     said = rows.values(said=Case(expired, default="overall"))

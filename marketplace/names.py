@@ -52,7 +52,7 @@ _COUNTED: dict[str, Any] = {
 _kept = Memo()
 
 
-def _all(version: str | None) -> dict[str, Named]:
+def _all(version: str | None = None) -> dict[str, Named]:
     """Every name that is heard (1 query; 1 more without the listings' `version`, and 1 where
     something changed): every list shows some of them, so they are read together."""
     found = state()
@@ -78,13 +78,13 @@ def names_of(providers: Iterable[str], version: str | None = None) -> dict[str, 
     return {provider: known[provider] for provider in wanted if provider in known}
 
 
-def known_as(q: str, version: str | None = None) -> tuple[tuple[str, ...], ...]:
+def known_as(q: str) -> tuple[tuple[str, ...], ...]:
     """For each word of a question the providers whose name has it (`ServiceQuery.known_as`); empty
     where no name has any."""
     words = [word.lower() for word in q.replace("\x00", "").split()[:WORDS]]
     if not words:
         return ()
-    names = [(address, said.name.lower()) for address, said in _all(version).items()]
+    names = [(address, said.name.lower()) for address, said in _all().items()]
     found = tuple(
         tuple(sorted(address for address, name in names if word in name)[:MOST]) for word in words
     )

@@ -68,12 +68,10 @@ def steps(changes: Iterable[ChangeEntry], service_type: str) -> tuple[Step, ...]
 
 @dataclass(frozen=True)
 class Delta:
-    """How one price moved in a window: `direction` is up, down or none."""
+    """How one price moved in a window, in words."""
 
     label: str
-    direction: str
     text: str
-    title: str
 
 
 def deltas(found: Sequence[Step], now: dt.datetime, days: int = 30) -> tuple[Delta, ...]:
@@ -89,17 +87,15 @@ def deltas(found: Sequence[Step], now: dt.datetime, days: int = 30) -> tuple[Del
         if old is None or old.unit != new.unit:
             continue
         if old.neuron == new.neuron:
-            said.append(Delta(new.label, "none", _unchanged(days if earlier else None), ""))
+            said.append(Delta(new.label, _unchanged(days if earlier else None)))
             continue
         change = percent(old.neuron, new.neuron)
-        title = f"{formats.exact(old.neuron)} → {formats.exact(new.neuron)} 0G / {new.unit}"
-        direction = "up" if new.neuron > old.neuron else "down"
-        said.append(Delta(new.label, direction, _since(change, days if earlier else None), title))
+        said.append(Delta(new.label, _since(change, days if earlier else None)))
     # What had a price of its own and has none costs what its neighbour does.
     present = {new.label for _, new in pairs}
     if any(old is not None and old.unit == new.unit for old, new in pairs):
         gone = (old.label for old in first.prices if old.label not in present)
-        said += [Delta(label, "none", _("no longer of its own"), "") for label in gone]
+        said += [Delta(label, _("no longer of its own")) for label in gone]
     return tuple(said)
 
 

@@ -94,13 +94,11 @@ def hash(hash: str, explorer: str | None = None) -> SafeString:
 
 
 @register.simple_tag
-def amount(
-    neuron: int, testid: str = "", signed: object = False, state: str = "", id: str = ""
-) -> SafeString:
+def amount(neuron: int, testid: str = "", signed: object = False, state: str = "") -> SafeString:
     """An amount in 0G; the exact one is in `data-neuron` and the title."""
     extra = "".join(
         f' {name}="{escape(value)}"'
-        for name, value in (("id", id), ("data-testid", testid), ("data-state", state))
+        for name, value in (("data-testid", testid), ("data-state", state))
         if value
     )
     text = formats.signed(neuron) if signed else formats.amount(neuron)

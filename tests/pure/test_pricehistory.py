@@ -45,8 +45,8 @@ def test_steps_hold_until_the_next_and_say_what_moved() -> None:
         [500, 1000], [440, 1000], [], [400, 1200], [400, 1250],
     ]  # fmt: skip
     assert [step.moved for step in found] == [("", ""), ("−12 %", ""), (), ("", ""), ("", "+4.1 %")]
-    said = [(delta.label, delta.direction, delta.text) for delta in deltas(found, NOW)]
-    assert said == [("Input", "down", "−9 % in 30 d"), ("Output", "up", "+25 % in 30 d")]
+    said = [(delta.label, delta.text) for delta in deltas(found, NOW)]
+    assert said == [("Input", "−9 % in 30 d"), ("Output", "+25 % in 30 d")]
     assert [d.text for d in deltas(found, NOW, 15)] == ["unchanged in 15 d", "+4.1 % in 15 d"]
     assert deltas(found[:3], NOW) == ()
     assert deltas(found[3:], NOW)[1].text == "+4.1 % since it was listed"
