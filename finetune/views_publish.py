@@ -18,7 +18,6 @@ from accounts import limits
 from accounts import pages_transaction as shown
 from accounts.errors import NodeError, Problem
 from accounts.http import signed_out, uuid_of
-from accounts.models import User
 from accounts.problems import answer, body_of, of_node, text_of
 from finetune import drafts, pages, publishing, tasks
 from finetune.models import Dataset, PlaceState
@@ -48,7 +47,7 @@ def publish(request: HttpRequest, dataset_id: UUID) -> HttpResponse:
 def _render(
     request: HttpRequest, dataset: Dataset, problem: Problem | None, status: int = 200
 ) -> HttpResponse:
-    page = _page(dataset, dataset.user, problem)
+    page = _page(dataset, problem)
     draft = uuid_of(request.GET.get("draft", ""))
     owned = draft is not None and drafts.of(dataset.user).filter(pk=draft).exists()
     context = {"page": page, "back": f"/fine-tuning/new/{draft}/sign" if owned else ""}
@@ -56,7 +55,7 @@ def _render(
     return render(request, f"finetune/publish.html{part}", context, status=status)
 
 
-def _page(dataset: Dataset, user: User, problem: Problem | None) -> pages.PublishPage:
+def _page(dataset: Dataset, problem: Problem | None) -> pages.PublishPage:
     place = publishing.place_of(dataset)
     state = place.state if place else ""
     page = pages.PublishPage(dataset, place)
@@ -69,7 +68,7 @@ def _page(dataset: Dataset, user: User, problem: Problem | None) -> pages.Publis
             if place is not None and publishing.given_up(place):
                 place.error = ""  # which says that it has not come
             return pages.PublishPage(dataset, place, known=True)
-        found = publishing.announcement(dataset, user.address)
+        found = publishing.announcement(dataset, dataset.user.address)
     except Problem as error:
         return pages.PublishPage(dataset, place, problem=error.said)
     except NodeError as error:

@@ -101,7 +101,7 @@ def listing_of(contract: Contract, provider: str, values: Mapping[str, Any]) -> 
 def wanted(user: User, kind: str, service_name: str, *, draft: bool) -> tuple[Contract, Values]:
     """The contract and the values that a run is about. Raises Problem where there is nothing."""
     contract = listing_state.contract_of(kind, user.address, service_name)
-    if contract is None or kind not in listing.KINDS or contract.kind != kind:
+    if contract is None or kind not in listing.KINDS:
         raise Problem("unknown_service", _("This network has no contract for such services."))
     now = listing_state.published(contract, user.address)
     if not draft:

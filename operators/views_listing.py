@@ -148,7 +148,7 @@ def edit(request: HttpRequest, kind: str) -> HttpResponse:
 def _published(request: HttpRequest, kind: str, user: User) -> Published:
     name = request.GET.get("service_name", "").replace("\0", "")[:200]
     contract = listing_state.contract_of(kind, user.address, name)
-    if contract is None or contract.kind != kind:
+    if contract is None:
         raise Http404(_("This network has no contract for such services."))
     return listing_state.published(contract, user.address)
 

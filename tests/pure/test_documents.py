@@ -96,6 +96,7 @@ SAID: dict[str, tuple[str, ...]] = {
     "fine-tuning": (
         "Of a log the first {finetune.broker.MOST_LOG_BYTES:MiB} MB are kept",
         "{finetune.follow.MOST_TAKEN:MiB} MB in all",
+        "{finetune.wizard.MOST_DRAFTS} drafts are kept",
         "Of one person {finetune.follow.MOST_TASKS} tasks are taken in",
         "and {finetune.follow.MOST_OF_ONE:MiB} MB of logs kept",
         "up to {finetune.files.MAX_BYTES:MiB} MB can be kept",
