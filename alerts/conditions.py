@@ -14,16 +14,13 @@ from typing import Any, TypeVar
 
 from django.db.models import Exists, QuerySet
 
-from accounts import links, money, trust
+from accounts import clock, links, money, trust
 from accounts.addresses import short
-from accounts.http import uuid_of
 from accounts.models import AccessToken, Watch
 from alerts import words
 from alerts.models import Held, Rule
 from attestation.models import Fact, Finding
 from attestation.selectors import listed
-from finetune import selectors as finetune
-from finetune.models import Passage, Task
 from ledger import selectors as ledger
 from ledger.models import Ledger, ServingContract, SubAccount
 from ledger.records import Position
@@ -106,10 +103,15 @@ def scopes(rules: Sequence[Rule]) -> dict[int, set[str]]:
     }
 
 
+def providers_of(about: Mapping[int, set[str]]) -> set[str]:
+    """The providers that some rule is about."""
+    return {provider for scope in about.values() for provider in scope}
+
+
 # --- conditions that hold for a while -------------------------------------------------------------
 
 
-def low_balance(rules: Sequence[Rule], now: dt.datetime, now_unix: int) -> Found:
+def low_balance(rules: Sequence[Rule], now: dt.datetime) -> Found:
     held = positions(rules)
     return {
         rule.pk: [
@@ -141,7 +143,7 @@ def low_at(p: Position, spendable: int, rule: Rule, at: dt.datetime) -> Hit:
     )
 
 
-def low_available(rules: Sequence[Rule], now: dt.datetime, now_unix: int) -> Found:
+def low_available(rules: Sequence[Rule], now: dt.datetime) -> Found:
     purses = Ledger.current.filter(user__in={rule.user.address for rule in rules}, exists=True)
     available = dict(purses.values_list("user", "available"))
     return {
@@ -163,10 +165,11 @@ def low_purse(available: int, rule: Rule, at: dt.datetime) -> Hit:
     )
 
 
-def provider_down(rules: Sequence[Rule], now: dt.datetime, now_unix: int) -> Found:
+def provider_down(rules: Sequence[Rule], now: dt.datetime) -> Found:
     about = scopes(rules)
-    named = {provider for scope in about.values() for provider in scope}
-    failing = probed(named).filter(state=Seen.DOWN, failures__gte=FAILURES, since__isnull=False)
+    failing = probed(providers_of(about)).filter(
+        state=Seen.DOWN, failures__gte=FAILURES, since__isnull=False
+    )
     down: dict[str, dt.datetime] = {}
     seen_now = set()
     for row in failing.order_by("-since"):
@@ -216,8 +219,8 @@ def answering(providers: Iterable[str], now: dt.datetime) -> set[str]:
 # --- moments --------------------------------------------------------------------------------------
 
 
-def refund_unlocked(rules: Sequence[Rule], now: dt.datetime, now_unix: int) -> Found:
-    held = positions(rules)
+def refund_unlocked(rules: Sequence[Rule], now: dt.datetime) -> Found:
+    held, now_unix = positions(rules), clock.now_unix()
     return {
         rule.pk: [
             hit
@@ -251,7 +254,7 @@ def unlocked(serving: str, provider: str, asked_at_unix: int, amount: int) -> Hi
     )
 
 
-def lock_time(rules: Sequence[Rule], now: dt.datetime, now_unix: int) -> Found:
+def lock_time(rules: Sequence[Rule], now: dt.datetime) -> Found:
     """Every contract's value, whether it changed or not: the sweep compares."""
     contracts = list(ServingContract.current.filter(pending=False).order_by("service_name"))
     hits = [
@@ -283,20 +286,26 @@ def since_made(rule: Rule, hits: Iterable[Hit]) -> list[Hit]:
     return [hit for hit in hits if hit.at is not None and hit.at > rule.created_at]
 
 
-def verification(rules: Sequence[Rule], now: dt.datetime, now_unix: int) -> Found:
+def verification(rules: Sequence[Rule], now: dt.datetime) -> Found:
     about = scopes(rules)
-    named = {provider for scope in about.values() for provider in scope}
     rows = Finding.objects.filter(
-        provider__in=named, kind__in=words.FINDINGS, opened_at__gt=oldest(rules, now)
+        provider__in=providers_of(about),
+        kind__in=words.FINDINGS,
+        opened_at__gt=oldest(rules, now),
     ).order_by("-opened_at")
-    by_provider: dict[str, list[Hit]] = defaultdict(list)
-    for row in newest(rows, len(rules)):
-        by_provider[row.provider].append(finding_hit(row))
+    return by_provider(rules, about, map(finding_hit, newest(rows, len(rules))))
+
+
+def by_provider(rules: Iterable[Rule], about: Mapping[int, set[str]], hits: Iterable[Hit]) -> Found:
+    """Of these hits those that each rule is `about` (`scopes`), since it was made."""
+    found: dict[str, list[Hit]] = defaultdict(list)
+    for hit in hits:
+        found[hit.provider].append(hit)
     return {
         rule.pk: [
             hit
             for provider in sorted(about[rule.pk])
-            for hit in since_made(rule, by_provider.get(provider, ()))
+            for hit in since_made(rule, found.get(provider, ()))
         ]
         for rule in rules
     }
@@ -322,88 +331,13 @@ def finding_hit(row: Finding) -> Hit:
     )
 
 
-# --- fine-tuning ----------------------------------------------------------------------------------
-
-#: Hours before the end at which somebody is reminded.
-REMINDERS = (24, 6, 1)
-
-
-def task(rules: Sequence[Rule], now: dt.datetime, now_unix: int) -> Found:
-    """Stages that matter, as far as they were heard of since the rule was made (1 query)."""
-    found = tasks_since({rule.user_id for rule in rules}, oldest(rules, now))
-    return {rule.pk: since_made(rule, found.get(rule.user_id, ())) for rule in rules}
-
-
-def tasks_since(users: Iterable[int], since: dt.datetime) -> Mapping[int, list[Hit]]:
-    """The same by user, newest first (1 query). Raises Crowded."""
-    owners = set(users)
-    rows = Passage.objects.filter(
-        task__user__in=owners, stage__in=words.TASKS, at__gt=since
-    ).select_related("task")
-    found: dict[int, list[Hit]] = defaultdict(list)
-    for row in newest(rows.order_by("-at"), len(owners)):
-        found[row.task.user_id].append(
-            Hit(
-                subject=f"{row.task_id}:{row.stage}",
-                occurrence=f"{row.task_id}:{row.stage}",
-                title=words.TASKS[row.stage].format(model=row.task.model[:60]),
-                text="",
-                path=f"/fine-tuning/tasks/{row.task_id}",
-                provider=row.task.provider,
-                at=row.at,
-            )
-        )
-    return found
-
-
-def deadline(rules: Sequence[Rule], now: dt.datetime, now_unix: int) -> Found:
-    """The latest reminder that is due for each result that waits by the chain's word, whatever its
-    provider says of the task (5 queries)."""
-    users = {rule.user_id for rule in rules}
-    named = {
-        (held.user, held.provider, held.serving, one.id): one
-        for those in positions(rules).values()
-        for held in those
-        for one in held.deliverables
-        if one.waits
-    }
-    ids = filter(None, (uuid_of(id_) for *_, id_ in named))
-    waiting = Task.objects.filter(user__in=users, remote_id__in=list(ids)).select_related("user")
-    tasks = newest(waiting.order_by("-created_at"), len(users))
-    ends = finetune.deadlines(
-        (row, named.get((row.user.address, row.provider, row.serving, str(row.remote_id))))
-        for row in tasks
-    )
-    by_user: dict[int, list[Hit]] = defaultdict(list)
-    for row in tasks:
-        if row.pk not in ends:
-            continue
-        hours = (ends[row.pk].unix - now_unix) / 3600
-        due = [mark for mark in REMINDERS if 0 < hours <= mark]
-        if due:
-            by_user[row.user_id].append(_reminder(row, min(due)))
-    return {rule.pk: by_user.get(rule.user_id, []) for rule in rules}
-
-
-def _reminder(row: Task, hours: int) -> Hit:
-    left = words.LAST_HOUR if hours == 1 else words.HOURS_LEFT
-    return Hit(
-        subject=f"{row.pk}:{hours}",
-        occurrence=f"{row.pk}:{hours}",
-        title=left.format(hours=hours, model=row.model[:60]),
-        text=words.FORFEIT,
-        path=f"/fine-tuning/tasks/{row.pk}",
-        provider=row.provider,
-    )
-
-
 # --- access tokens ------------------------------------------------------------------------------
 
 #: Days before its end at which somebody is told, and percent of its limit.
 TOKEN_DAYS, TOKEN_PERCENTS = (7, 1), (90, 100)
 
 
-def token(rules: Sequence[Rule], now: dt.datetime, now_unix: int) -> Found:
+def token(rules: Sequence[Rule], now: dt.datetime) -> Found:
     """The latest mark that each living token has passed, of its time and of its limit (1 query)."""
     users = {rule.user_id for rule in rules}
     rows = AccessToken.objects.filter(user__in=users, revoked_at=None, expires_at__gt=now)

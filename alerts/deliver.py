@@ -63,9 +63,9 @@ class Outcome:
     wait: int = 0
 
 
-def send_due(now: dt.datetime | None = None) -> int:
+def send_due() -> int:
     """Try everything that is due, once; the number of tries."""
-    return _send_hooks(now or timezone.now()) + _send_mails(now or timezone.now())
+    return _send_hooks(timezone.now()) + _send_mails(timezone.now())
 
 
 def _claim(now: dt.datetime, *, hooks: bool) -> list[Delivery]:

@@ -8,7 +8,7 @@ from urllib.parse import urlencode
 
 from accounts.addresses import short
 from alerts import words
-from alerts.conditions import MOST_CHANGES, Found, Hit, scopes
+from alerts.conditions import MOST_CHANGES, Found, Hit, providers_of, scopes
 from alerts.kinds import CHANGES, PRICES, Kind, moved
 from alerts.models import Rule
 from ledger.models import Service, ServiceChange
@@ -27,12 +27,11 @@ def changes(kind: Kind, rules: Sequence[Rule], after: int, upto: int) -> tuple[F
     is after the last is told by the page that the hit links to.
     """
     about = scopes(rules)
-    named = {provider for scope in about.values() for provider in scope}
     rows = list(
         ServiceChange.objects.filter(
             pending=False,
             change__in=CHANGES[kind],
-            provider__in=named,
+            provider__in=providers_of(about),
             block__gt=after,
             block__lte=upto,
         ).order_by("block", "sequence", "pk")[:MOST_CHANGES]

@@ -13,7 +13,16 @@ from django.db.models import Q
 
 from accounts.addresses import short
 from alerts import words
-from alerts.conditions import Found, Hit, newest, oldest, scopes, since_made
+from alerts.conditions import (
+    Found,
+    Hit,
+    by_provider,
+    newest,
+    oldest,
+    providers_of,
+    scopes,
+    since_made,
+)
 from alerts.models import Rule
 from inference import shared_links
 from ledger import selectors as ledger
@@ -31,7 +40,7 @@ from operators.models_listing import NoteKind
 # --- reports ------------------------------------------------------------------------------------
 
 
-def report(rules: Sequence[Rule], now: dt.datetime, now_unix: int) -> Found:
+def report(rules: Sequence[Rule], now: dt.datetime) -> Found:
     """Reports that moderators answered since the rule was made (1 query)."""
     found = reports_since({rule.user_id for rule in rules}, oldest(rules, now))
     return {rule.pk: since_made(rule, found.get(rule.user_id, ())) for rule in rules}
@@ -60,7 +69,7 @@ def reports_since(users: Iterable[int], since: dt.datetime) -> Mapping[int, list
 # --- decisions about what is one's own ------------------------------------------------------------
 
 
-def decided(rules: Sequence[Rule], now: dt.datetime, now_unix: int) -> Found:
+def decided(rules: Sequence[Rule], now: dt.datetime) -> Found:
     """Decisions since the rule was made whose author can no longer take them back (3 queries)."""
     owners = {rule.user.address for rule in rules}
     found = decided_since(owners, oldest(rules, now), now)
@@ -133,21 +142,11 @@ def _decided(act: Act, about: Subject, known: Mapping[str, Contract]) -> Hit:
 # --- what providers announce ----------------------------------------------------------------------
 
 
-def note(rules: Sequence[Rule], now: dt.datetime, now_unix: int) -> Found:
+def note(rules: Sequence[Rule], now: dt.datetime) -> Found:
     """Notes that were published since the rule was made (4 queries)."""
     about = scopes(rules)
-    named = {provider for scope in about.values() for provider in scope}
-    found: dict[str, list[Hit]] = defaultdict(list)
-    for hit in announced_since(named, oldest(rules, now), len(rules)):
-        found[hit.provider].append(hit)
-    return {
-        rule.pk: [
-            hit
-            for provider in sorted(about[rule.pk])
-            for hit in since_made(rule, found.get(provider, ()))
-        ]
-        for rule in rules
-    }
+    hits = announced_since(providers_of(about), oldest(rules, now), len(rules))
+    return by_provider(rules, about, hits)
 
 
 def announced_since(providers: Iterable[str], since: dt.datetime, sharers: int = 1) -> list[Hit]:

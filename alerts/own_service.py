@@ -43,7 +43,7 @@ def offers(address: str) -> bool:
     return Service.current.filter(provider=address, removed=False).exists()
 
 
-def certificate(rules: Sequence[Rule], now: dt.datetime, now_unix: int) -> Found:
+def certificate(rules: Sequence[Rule], now: dt.datetime) -> Found:
     """Certificates of listed services that end soon, as our probes saw them (2 queries)."""
     owners = {rule.user.address for rule in rules}
     rows = probed(owners).filter(tls_days__lte=DAYS, checked_at__gt=now - _SEEN_LATELY)
@@ -73,7 +73,7 @@ def _certificate(row: Health, contract: Contract, days: int, now: dt.datetime) -
     )
 
 
-def unpaid(rules: Sequence[Rule], now: dt.datetime, now_unix: int) -> Found:
+def unpaid(rules: Sequence[Rule], now: dt.datetime) -> Found:
     """Final settlements since a rule was made that did not pay all that was asked (1 query)."""
     found = unpaid_since({rule.user.address for rule in rules}, oldest(rules, now))
     return {rule.pk: since_made(rule, found.get(rule.user.address, ())) for rule in rules}
@@ -104,7 +104,7 @@ def unpaid_since(providers: Iterable[str], since: dt.datetime) -> Mapping[str, l
     return found
 
 
-def low_gas(rules: Sequence[Rule], now: dt.datetime, now_unix: int) -> Found:
+def low_gas(rules: Sequence[Rule], now: dt.datetime) -> Found:
     """Wallets that hold less than their rule says, by the node's word (1 query, 1 call)."""
     balances = _balances({rule.user.address for rule in rules})
     before = _as_told(rules)
@@ -144,7 +144,7 @@ def _balances(addresses: set[str]) -> dict[str, int]:
     return {**found, **new}
 
 
-def unsettled(rules: Sequence[Rule], now: dt.datetime, now_unix: int) -> Found:
+def unsettled(rules: Sequence[Rule], now: dt.datetime) -> Found:
     """Brokers that count more than their rule says, by their own word (3 queries)."""
     owners = {rule.user.address for rule in rules}
     listed = Service.current.filter(provider__in=owners, removed=False)

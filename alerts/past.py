@@ -55,7 +55,7 @@ def _found(rule: Rule, since: dt.datetime, now: dt.datetime) -> Iterable[Hit] | 
         case Kind.REFUND_UNLOCKED:
             return _unlocked(rule, since, now)
         case Kind.TASK:
-            return conditions.tasks_since([user.pk], since).get(user.pk, [])
+            return works.tasks_since([user.pk], since).get(user.pk, [])
         case Kind.WORK:
             return works.works_since([user.pk], since).get(user.pk, [])
         case Kind.REPORT:

@@ -12,7 +12,6 @@ from django.db.models import Count, Q
 from django.utils import timezone
 from django.utils.translation import gettext as _
 
-from accounts import clock
 from accounts.addresses import short
 from accounts.errors import Problem
 from accounts.models import User
@@ -31,7 +30,7 @@ BATCH = 200
 UNDO_FOR = dt.timedelta(minutes=10)
 _DAY = dt.timedelta(days=1)
 
-Reader = Callable[[Sequence[Rule], dt.datetime, int], Found]
+Reader = Callable[[Sequence[Rule], dt.datetime], Found]
 READERS: dict[Kind, Reader] = {
     Kind.LOW_BALANCE: conditions.low_balance,
     Kind.LOW_AVAILABLE: conditions.low_available,
@@ -39,8 +38,8 @@ READERS: dict[Kind, Reader] = {
     Kind.PROVIDER_DOWN: conditions.provider_down,
     Kind.VERIFICATION: conditions.verification,
     Kind.LOCK_TIME: conditions.lock_time,
-    Kind.TASK: conditions.task,
-    Kind.DEADLINE: conditions.deadline,
+    Kind.TASK: works.task,
+    Kind.DEADLINE: works.deadline,
     Kind.WORK: works.work,
     Kind.REPORT: others.report,
     Kind.DECIDED: others.decided,
@@ -163,13 +162,13 @@ def sweep(now: dt.datetime | None = None) -> int:
     rule holds.
     """
     now = now or timezone.now()
-    now_unix, final = clock.now_unix(), _final_block()
+    final = _final_block()
     _forget_deleted(now)
     told = 0
     asked = set(Rule.objects.order_by().values_list("kind", flat=True).distinct())
     for kind in Kind:
         for rules in _batches(kind) if kind in asked else ():
-            told += _look(kind, rules, now, now_unix, final)
+            told += _look(kind, rules, now, final)
     return told
 
 
@@ -193,7 +192,7 @@ def _batches(kind: Kind) -> Iterator[list[Rule]]:
         last = batch[-1].pk
 
 
-def _look(kind: Kind, batch: list[Rule], now: dt.datetime, now_unix: int, final: int) -> int:
+def _look(kind: Kind, batch: list[Rule], now: dt.datetime, final: int) -> int:
     quiet = [rule for rule in batch if rule.snoozed_until and rule.snoozed_until > now]
     awake = [rule for rule in batch if rule not in quiet]
     if kind in CHANGES:
@@ -204,18 +203,18 @@ def _look(kind: Kind, batch: list[Rule], now: dt.datetime, now_unix: int, final:
         return _tell_changes(kind, awake, now, final)
     if not awake:
         return 0
-    found = _found(kind, awake, now, now_unix)
+    found = _found(kind, awake, now)
     with transaction.atomic():
         hits = _newly_held(kind, awake, found, now) if _holds(kind) else found
         return _notify(awake, hits, now)
 
 
-def _found(kind: Kind, rules: Sequence[Rule], now: dt.datetime, now_unix: int) -> Found:
+def _found(kind: Kind, rules: Sequence[Rule], now: dt.datetime) -> Found:
     try:
-        return READERS[kind](rules, now, now_unix)
+        return READERS[kind](rules, now)
     except conditions.Crowded:
         half = len(rules) // 2
-        parts = (_found(kind, part, now, now_unix) for part in (rules[:half], rules[half:]))
+        parts = (_found(kind, part, now) for part in (rules[:half], rules[half:]))
         return {rule: hits for part in parts for rule, hits in part.items()}
 
 

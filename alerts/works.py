@@ -1,4 +1,6 @@
-"""What was made for somebody while they looked elsewhere. Reads only, as in `conditions`."""
+"""What was made for somebody while they looked elsewhere: pictures, transcripts, embeddings, and
+fine-tuned models, which have to be acknowledged in time. Reads only, as in `conditions`.
+"""
 
 from __future__ import annotations
 
@@ -8,10 +10,14 @@ from collections.abc import Iterable, Mapping, Sequence
 
 from django.db.models import Exists, F, OuterRef, Subquery
 
+from accounts import clock
 from accounts.addresses import short
+from accounts.http import uuid_of
 from alerts import words
-from alerts.conditions import Found, Hit, newest, oldest, since_made
+from alerts.conditions import Found, Hit, newest, oldest, positions, since_made
 from alerts.models import Rule
+from finetune import selectors as finetune
+from finetune.models import Passage, Task
 from inference.media.models import File, Role
 from inference.models import Medium, State, Turn
 
@@ -19,7 +25,7 @@ from inference.models import Medium, State, Turn
 LONG_WORK = dt.timedelta(minutes=1)
 
 
-def work(rules: Sequence[Rule], now: dt.datetime, now_unix: int) -> Found:
+def work(rules: Sequence[Rule], now: dt.datetime) -> Found:
     """Long works that ended since the rule was made, of the last day: each is told at once, and
     found again it is told no more (1 query)."""
     since = max(oldest(rules, now), now - dt.timedelta(days=1))
@@ -71,3 +77,79 @@ _PLACES = {
     Medium.SPEECH: "/playground/audio",
     Medium.EMBED: "/playground/embeddings",
 }
+
+
+# --- fine-tuning ----------------------------------------------------------------------------------
+
+#: Hours before the end at which somebody is reminded.
+REMINDERS = (24, 6, 1)
+
+
+def task(rules: Sequence[Rule], now: dt.datetime) -> Found:
+    """Stages that matter, as far as they were heard of since the rule was made (1 query)."""
+    found = tasks_since({rule.user_id for rule in rules}, oldest(rules, now))
+    return {rule.pk: since_made(rule, found.get(rule.user_id, ())) for rule in rules}
+
+
+def tasks_since(users: Iterable[int], since: dt.datetime) -> Mapping[int, list[Hit]]:
+    """The same by user, newest first (1 query). Raises Crowded."""
+    owners = set(users)
+    rows = Passage.objects.filter(
+        task__user__in=owners, stage__in=words.TASKS, at__gt=since
+    ).select_related("task")
+    found: dict[int, list[Hit]] = defaultdict(list)
+    for row in newest(rows.order_by("-at"), len(owners)):
+        found[row.task.user_id].append(
+            Hit(
+                subject=f"{row.task_id}:{row.stage}",
+                occurrence=f"{row.task_id}:{row.stage}",
+                title=words.TASKS[row.stage].format(model=row.task.model[:60]),
+                text="",
+                path=f"/fine-tuning/tasks/{row.task_id}",
+                provider=row.task.provider,
+                at=row.at,
+            )
+        )
+    return found
+
+
+def deadline(rules: Sequence[Rule], now: dt.datetime) -> Found:
+    """The latest reminder that is due for each result that waits by the chain's word, whatever its
+    provider says of the task (5 queries)."""
+    users = {rule.user_id for rule in rules}
+    named = {
+        (held.user, held.provider, held.serving, one.id): one
+        for those in positions(rules).values()
+        for held in those
+        for one in held.deliverables
+        if one.waits
+    }
+    ids = filter(None, (uuid_of(id_) for *_, id_ in named))
+    waiting = Task.objects.filter(user__in=users, remote_id__in=list(ids)).select_related("user")
+    tasks = newest(waiting.order_by("-created_at"), len(users))
+    ends = finetune.deadlines(
+        (row, named.get((row.user.address, row.provider, row.serving, str(row.remote_id))))
+        for row in tasks
+    )
+    by_user: dict[int, list[Hit]] = defaultdict(list)
+    now_unix = clock.now_unix()
+    for row in tasks:
+        if row.pk not in ends:
+            continue
+        hours = (ends[row.pk].unix - now_unix) / 3600
+        due = [mark for mark in REMINDERS if 0 < hours <= mark]
+        if due:
+            by_user[row.user_id].append(_reminder(row, min(due)))
+    return {rule.pk: by_user.get(rule.user_id, []) for rule in rules}
+
+
+def _reminder(row: Task, hours: int) -> Hit:
+    left = words.LAST_HOUR if hours == 1 else words.HOURS_LEFT
+    return Hit(
+        subject=f"{row.pk}:{hours}",
+        occurrence=f"{row.pk}:{hours}",
+        title=left.format(hours=hours, model=row.model[:60]),
+        text=words.FORFEIT,
+        path=f"/fine-tuning/tasks/{row.pk}",
+        provider=row.provider,
+    )
