@@ -35,11 +35,14 @@ from inference import (
     signatures,
     turnlog,
 )
+from inference.abilities import Abilities
 from inference.errors import ChatError, Closing, Unavailable
 from inference.failures import Failure
 from inference.models import Chat, Medium, State, Turn, Verdict
 from inference.prompts import Prompt
+from inference.queues import Queues
 from inference.relay import Call, Calling, Delta, Failed, Finished, Record
+from ledger.records import Listing
 from net.client import Client
 
 log = logging.getLogger(__name__)
@@ -80,6 +83,7 @@ class Hub:
         self._storing: set[int] = set()
         #: Open turns that nobody was writing at the last look, and what was being asked then.
         self._unwritten: tuple[set[int], set[asyncio.Task[Any]]] = (set(), set())
+        self._queues = Queues()
         self._starting = asyncio.Lock()
         self._ending = asyncio.Lock()
 
@@ -119,13 +123,20 @@ class Hub:
             opened = await open_turn(chat, text, process=self.process, look=True, **given)
         except abilities.Unknown as unknown:
             # Where pictures may be sent, know what the provider's model takes.
-            await abilities.look(self.client, unknown.listing)
+            await self.look(unknown.listing)
             opened = await open_turn(chat, text, process=self.process, **given)
         if opened.call is not None:
             # Also when the process was told to end meanwhile: the turn is open, and this is the
             # only process that has what it takes to answer it.
             self.launch(opened.turn, opened.call)
         return opened
+
+    async def look(self, listing: Listing) -> Abilities:
+        """What a service says of its model (`abilities.look`). Of many who want to know, one asks:
+        a provider that is silent holds no more connections of this process.
+        """
+        async with self._queues.turn(listing.provider):
+            return await abilities.look(self.client, listing)
 
     async def ask_all(
         self, chat: Chat, prompt: Prompt, session: str | None = None

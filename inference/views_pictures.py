@@ -37,7 +37,7 @@ async def able(request: HttpRequest) -> JsonResponse:
     elif user is None:
         found = await sync_to_async(abilities.known)(listing)
     else:
-        found = await abilities.look(hub().client, listing)
+        found = await hub().look(listing)
     return JsonResponse(
         {
             "pictures": found.pictures,

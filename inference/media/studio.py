@@ -17,8 +17,8 @@ from typing import Any
 from channels.db import database_sync_to_async
 from django.db import DataError, IntegrityError
 
-from inference import abilities, signatures, turnlog
 from inference import hub as hubs
+from inference import signatures, turnlog
 from inference.errors import ChatError
 from inference.hub import Hub
 from inference.media import asking, endings, pictures, services, transcripts, vectors
@@ -28,7 +28,6 @@ from inference.media.recordings import Piece
 from inference.media.services import Ask, Opened
 from inference.media.uploads import Picture
 from inference.models import Chat, Medium, State, Turn
-from net.client import Client
 
 log = logging.getLogger(__name__)
 
@@ -43,19 +42,19 @@ async def draw(own: Hub, ask: Ask, wish: pictures.Wish, source: Picture | None) 
 async def _draw(own: Hub, ask: Ask, wish: pictures.Wish, source: Picture | None) -> Opened:
     takes = pictures.ANYTHING
     if source is not None or wish.options:
-        takes = await taken(own.client, ask.provider)
+        takes = await taken(own, ask.provider)
     opened: Opened = await _in_db(services.open_pictures)(ask, wish, source, takes)
     if opened.call is not None:
         own.work(opened.turn, _pictures(own, opened.turn, opened.call))
     return opened
 
 
-async def taken(client: Client, provider: str) -> pictures.Takes:
+async def taken(own: Hub, provider: str) -> pictures.Takes:
     """What a service that draws takes, by its own word."""
     listing = await _in_db(services.service)(provider, Medium.IMAGES)
     if listing is None:
         return pictures.ANYTHING
-    return pictures.Takes.of(listing.service_type, await abilities.look(client, listing))
+    return pictures.Takes.of(listing.service_type, await own.look(listing))
 
 
 async def transcribe(

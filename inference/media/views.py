@@ -93,7 +93,7 @@ async def able(request: HttpRequest) -> JsonResponse:
     takes = pictures.ANYTHING
     provider = ledger.address_of(request.GET.get("provider", "")) or ""
     if provider and await sync_to_async(user_of)(request) is not None:
-        takes = await studio.taken(hub().client, provider)
+        takes = await studio.taken(hub(), provider)
     return JsonResponse({"options": sorted(takes.options), "edits": takes.edits})
 
 

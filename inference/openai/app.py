@@ -12,8 +12,7 @@ import logging
 import secrets
 import time
 from collections import Counter
-from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
@@ -38,6 +37,7 @@ from inference.openai.errors import ApiError
 from inference.openai.forward import Forwarder, verification
 from inference.openai.reply import Receive, Reply, Scope, Send
 from inference.openai.room import Room, full
+from inference.queues import Queues
 from net import callers
 
 log = logging.getLogger(__name__)
@@ -91,7 +91,7 @@ class Relay:
 
     grants: Grants = field(default_factory=Grants)
     _bearers: dict[str, _Bearer] = field(default_factory=dict)
-    _locks: dict[str, asyncio.Lock] = field(default_factory=dict)
+    _queues: Queues = field(default_factory=Queues)
     _open: Counter[int] = field(default_factory=Counter)
     _room: Room = field(default_factory=Room)
 
@@ -159,7 +159,7 @@ class Relay:
         digest = tokens.digest_of(secret)
         known = self._bearer_of(digest)
         if known is None:
-            async with self._one_at_a_time(digest):
+            async with self._queues.turn(digest):
                 known = self._bearer_of(digest)
                 if known is None:
                     # Whoever tries secrets is slowed down before the database is asked.
@@ -174,17 +174,6 @@ class Relay:
     def _bearer_of(self, digest: str) -> _Bearer | None:
         known = self._bearers.get(digest)
         return known if known is not None and known.until > time.monotonic() else None
-
-    @asynccontextmanager
-    async def _one_at_a_time(self, digest: str) -> AsyncIterator[None]:
-        """Of many requests of one program that come together, the first one reads for all."""
-        lock = self._locks.setdefault(digest, asyncio.Lock())
-        try:
-            async with lock:
-                yield
-        finally:
-            if not lock.locked():
-                self._locks.pop(digest, None)
 
     async def _reader(self, visit: _Visit) -> AccessToken:
         bearer = await self._bearer(visit)
@@ -223,7 +212,7 @@ class Relay:
                 if len(body) < LONG_BYTES:
                     ask = read()
                 else:  # beside everybody's answers, and one of a person at a time
-                    async with self._one_at_a_time(f"person {token.user_id}"):
+                    async with self._queues.turn(f"person {token.user_id}"):
                         ask = await asyncio.to_thread(read)
                 await self._carry(visit, own, bearer, ask)
         finally:
@@ -234,7 +223,7 @@ class Relay:
     async def _carry(self, visit: _Visit, own: Hub, bearer: _Bearer, ask: Ask) -> None:
         grant = self.grants.known(bearer.digest, ask)
         if grant is None:
-            async with self._one_at_a_time(bearer.digest):
+            async with self._queues.turn(bearer.digest):
                 grant = self.grants.known(bearer.digest, ask)
                 if grant is None:
                     grant = await database_sync_to_async(self.grants.find)(

@@ -4,6 +4,7 @@ say they look at pictures, billed for what they can be.
 
 from __future__ import annotations
 
+import asyncio
 import base64
 import hashlib
 import io
@@ -306,7 +307,15 @@ async def test_the_provider_is_asked_what_its_model_takes() -> None:
         opened = await s.hub.ask(s.chat, text, pictures=(file.pk,))
         return await s.ended(opened.turn)
 
-    async with stage(sees, model=MODEL) as s:
+    async def slowly(reply: Reply, asked: Asked) -> None:
+        await asyncio.sleep(0.3 if asked.path == "/v1/models" else 0)
+        await sees(reply, asked)
+
+    async with stage(slowly, model=MODEL) as s:
+        # of many at once, each of which would hold a connection, one asks for all
+        listing = await in_db(ledger.service)("inference", factories.PETRA)
+        able = await asyncio.gather(*(s.hub.look(listing) for _ in range(5)))
+        assert [each.pictures for each in able] == [True] * 5
         turn = await ask(s, "What is this?")
         assert turn.answer == "A picture." and turn.verdict == "verified"
         await ask(s, "And this?")
