@@ -97,12 +97,7 @@ def get_health_csv(
     """One line per cell, oldest first; empty where nothing was measured."""
     found = _history(kind, provider, query)
     rows = [_COLUMNS, *(_line(cell) for cell in found.cells)]
-    answer = HttpResponse(
-        csv_files.lines(rows), content_type="text/csv; charset=utf-8; header=present"
-    )
-    name = f"health-{provider}-{query.window}.csv"
-    answer["Content-Disposition"] = f'attachment; filename="{name}"'
-    return answer
+    return csv_files.few(f"health-{provider}-{query.window}.csv", rows)
 
 
 def _history(kind: str, provider: str, query: HealthIn) -> History:

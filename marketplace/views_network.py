@@ -7,7 +7,7 @@ from django.shortcuts import render
 from django.utils import timezone
 from django.views.decorators.http import require_safe
 
-from accounts.csv_files import lines
+from accounts.csv_files import few
 from accounts.http import number_of
 from ledger import selectors
 from marketplace import network as numbers
@@ -33,10 +33,7 @@ def days(request: HttpRequest) -> HttpResponse:
         (day.date.isoformat(), day.paid, day.items, day.users)
         for day in numbers.whole_days(found, numbers.DAYS[window], today)
     ]
-    header = ("date", "paid", "settlements", "users")
-    response = HttpResponse(lines([header, *rows]), content_type="text/csv; charset=utf-8")
-    response["Content-Disposition"] = f'attachment; filename="network-{window}.csv"'
-    return response
+    return few(f"network-{window}.csv", [("date", "paid", "settlements", "users"), *rows])
 
 
 @require_safe

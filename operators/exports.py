@@ -112,9 +112,7 @@ def earnings_csv(provider: str, found: Earnings, by: str, period: Period) -> Htt
         (part.id, part.sums.earned, part.sums.missed, part.sums.items, part.sums.paid)
         for part in found.by(by)
     )
-    text = csv_files.lines([CUT_COLUMNS, *rows])
-    response = HttpResponse(text, content_type="text/csv; charset=utf-8; header=present")
     name = f"earnings-by-{by}-{period.file_part}-{provider}.csv"
-    response["Content-Disposition"] = f'attachment; filename="{name}"'
+    response = csv_files.few(name, [CUT_COLUMNS, *rows])
     response["Cache-Control"] = "no-store"
     return response
