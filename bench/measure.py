@@ -31,11 +31,11 @@ class Result:
         return self.ours / self.theirs
 
 
-def rate(work: Callable[[], int], *, seconds: float = 1.0) -> float:
-    """Items per second of `work` (returns how many items it did), repeated for about `seconds`."""
+def rate(work: Callable[[], int]) -> float:
+    """Items per second of `work` (returns how many items it did), repeated for about a second."""
     work()
     done, started = 0, time.perf_counter()
-    while (passed := time.perf_counter() - started) < seconds:
+    while (passed := time.perf_counter() - started) < 1:
         done += work()
     return done / passed
 

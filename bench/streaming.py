@@ -33,7 +33,8 @@ from runner.processes import free_port
 
 ROOT = Path(__file__).resolve().parent.parent
 LITELLM = ROOT / ".data" / "bench-litellm"
-PACKAGE = "litellm[proxy]==1.106.2"
+VERSION = "1.106.2"
+PACKAGE = f"litellm[proxy]=={VERSION}"
 PARTS = ("speed", "waits", "memory")
 STREAMS = (1, 50, 200)
 #: Long answers, so that opening and ending them counts little; that is measured apart.
@@ -268,7 +269,7 @@ def _speeds(paths: dict[str, Path_], repeats: int) -> list[Result]:
             )  # fmt: skip
             if "litellm" in speed:
                 results.append(
-                    Result(f"{what}, {name}", "LiteLLM proxy 1.106.2", "/s", ours,
+                    Result(f"{what}, {name}", f"LiteLLM proxy {VERSION}", "/s", ours,
                            speed["litellm"], ">= 20", ours / speed["litellm"] >= 20)
                 )  # fmt: skip
         _say(results)

@@ -114,9 +114,9 @@ class Writer:
 class Market:
     """Providers and users with open accounts, and what they do."""
 
-    def __init__(self, url: str, seed: int) -> None:
+    def __init__(self, url: str) -> None:
         self.writer = Writer(url)
-        self.random = random.Random(seed)
+        self.random = random.Random(1)
         self.deployment = deploy(url)
         self.chain_id = self.deployment.chain_id
         self.signer_key = keccak(b"bench signer")
@@ -218,11 +218,11 @@ class Market:
         return abi.encode_call(INFERENCE_SERVING, "addOrUpdateService", params)
 
 
-def make(node: Anvil, events: int, *, seed: int = 1, log: bool = True) -> History:
+def make(node: Anvil, events: int, *, log: bool = True) -> History:
     """About `events` logs on `node` (started with `ANVIL_ARGS`); the last is final."""
     started = time.perf_counter()
     node.rpc.call("evm_setAutomine", True)  # deploying waits for its receipts
-    market = Market(node.url, seed)
+    market = Market(node.url)
     node.rpc.call("evm_setAutomine", False)
     market.open()
     told = started

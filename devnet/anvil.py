@@ -19,6 +19,7 @@ from devnet.rpc import Rpc, RpcError
 from runner.processes import die_with_parent
 
 CHAIN_ID = 31337
+START_SECONDS = 15
 ROOT = Path(__file__).resolve().parent.parent
 BINARY = ROOT / "node_modules" / "@foundry-rs" / "anvil-linux-amd64" / "bin" / "anvil"
 # A block per second even when idle, at once when there is a transaction, final two blocks later.
@@ -50,14 +51,11 @@ class Anvil:
         *,
         port: int | None = None,
         args: Sequence[str] = DEVNET_ARGS,
-        accounts: int = 20,
         chain_id: int = CHAIN_ID,
-        timeout: float = 15.0,
     ) -> None:
         self.chain_id = chain_id
-        self.timeout = timeout
         self._port = port
-        self._options = ("--accounts", str(accounts), "--chain-id", str(chain_id), *args)
+        self._options = ("--accounts", "20", "--chain-id", str(chain_id), *args)
         self._process: subprocess.Popen[bytes] | None = None
         self._folder: Path | None = None
         self.url = ""
@@ -131,18 +129,18 @@ class Anvil:
         if code is not None:
             raise AnvilError(f"anvil ended with code {code}: {self._log()[-400:].strip()}")
         if time.monotonic() > deadline:
-            raise AnvilError(f"anvil did not start within {self.timeout:.0f} s")
+            raise AnvilError(f"anvil did not start within {START_SECONDS} s")
 
     def _wait_for_port(self) -> int:
         """From the log: asking for port 0 and reading the answer leaves no gap for a rival."""
-        deadline = time.monotonic() + self.timeout
+        deadline = time.monotonic() + START_SECONDS
         while not (match := _LISTENING.search(self._log())):
             self._check_alive(deadline)
             time.sleep(0.005)
         return int(match[1])
 
     def _wait_for_answer(self) -> None:
-        deadline = time.monotonic() + self.timeout
+        deadline = time.monotonic() + START_SECONDS
         rpc = Rpc(self.url, timeout=2)
         while True:
             try:

@@ -16,7 +16,7 @@ from typing import Any, TextIO
 import psutil
 import yaml
 
-from devnet import accounts, history, owner
+from devnet import accounts, attestation, history, owner
 from devnet.anvil import DEVNET_ARGS, Anvil, AnvilError
 from devnet.deploy import Deployment, connect, deploy
 from provider.smallmodel import MODEL_NAME, model_hash
@@ -332,9 +332,7 @@ def seed_tuning(tree: Tree) -> None:
 def attestation_environment(tree: Tree, url: str) -> None:
     """The site believes this demo's own roots, and asks the fleet instead of the vendors."""
     tree.env.update(
-        ATTESTATION_ANCHORS=str(tree.data / "anchors.json"),
-        OCSP_URL=f"{url}/ocsp",
-        **dict.fromkeys(("PCS_URL", "RIM_URL", "NRAS_URL"), url),
+        attestation.environment(url), ATTESTATION_ANCHORS=str(tree.data / "anchors.json")
     )
 
 

@@ -14,10 +14,11 @@ from pathlib import Path
 from runner.tree import ROOT, Stop
 
 
-def dotenv(path: Path = ROOT / ".env") -> dict[str, str]:
-    """`NAME=value` lines of a file; quotes around a value are taken off, `#` starts a comment
-    line."""
+def dotenv() -> dict[str, str]:
+    """`NAME=value` lines of `.env`; quotes around a value are taken off, `#` starts a comment
+    line. Raises Stop for other lines."""
     values: dict[str, str] = {}
+    path = ROOT / ".env"
     if not path.exists():
         return values
     for number, raw in enumerate(path.read_text().splitlines(), 1):

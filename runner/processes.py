@@ -91,11 +91,9 @@ class Child:
         log: Path,
         env: Mapping[str, str],
         cwd: Path,
-        stop_signal: signal.Signals = signal.SIGTERM,
     ) -> None:
         self.name = name
         self.log = log
-        self.stop_signal = stop_signal
         log.parent.mkdir(parents=True, exist_ok=True)
         with log.open("wb") as output:
             self.process = subprocess.Popen(
@@ -106,7 +104,7 @@ class Child:
                 env=dict(env),
                 cwd=cwd,
                 start_new_session=True,
-                preexec_fn=die_with_parent(stop_signal),
+                preexec_fn=die_with_parent(),
             )
 
     @property
@@ -122,7 +120,7 @@ class Child:
 
     def terminate(self) -> None:
         if self.process.poll() is None:
-            self.process.send_signal(self.stop_signal)
+            self.process.terminate()
 
     def finish(self, deadline: float) -> None:
         """Wait until `deadline` (monotonic seconds), then kill the whole session."""

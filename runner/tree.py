@@ -87,7 +87,6 @@ class Tree:
         name: str,
         *command: str | Path,
         env: Mapping[str, str] | None = None,
-        stop_signal: signal.Signals = signal.SIGTERM,
     ) -> Child:
         logs = self.data / "logs"
         logs.mkdir(parents=True, exist_ok=True)
@@ -98,7 +97,6 @@ class Tree:
             log=logs / f"{name}.log",
             env={**self.env, **(env or {})},
             cwd=ROOT,
-            stop_signal=stop_signal,
         )
         self.children.append(child)
         return child

@@ -7,7 +7,8 @@ import time
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Self
 
-from devnet.attestation.services import OCSP_PATH, Reply, Services
+from devnet.attestation import environment
+from devnet.attestation.services import Reply, Services
 
 _MAX_BODY_BYTES = 4 << 20
 _IDLE_SECONDS = 30
@@ -66,10 +67,7 @@ class Server(ThreadingHTTPServer):
     @property
     def environment(self) -> dict[str, str]:
         """The site's variables that lead here."""
-        return {
-            **dict.fromkeys(("PCS_URL", "RIM_URL", "NRAS_URL"), self.url),
-            "OCSP_URL": self.url + OCSP_PATH,
-        }
+        return environment(self.url)
 
     def __enter__(self) -> Self:
         self._thread = threading.Thread(target=self.serve_forever, args=(0.02,), daemon=True)

@@ -18,11 +18,11 @@ from cryptography.hazmat.primitives.asymmetric.utils import encode_dss_signature
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 from cryptography.x509 import ocsp
 
-from devnet.attestation.vendors import ISSUER, IntelServices, NvidiaServices, Tcb
+from devnet.attestation import OCSP_PATH
+from devnet.attestation.vendors import ISSUER, IntelServices, NvidiaServices
 from provider.tee.development import nvidia, pki
 from provider.tee.development.intel import FMSPC
 
-OCSP_PATH = "/ocsp"
 _SIGNATURE_BYTES = 96
 _FIRST_BLOCK = 45  # of a measurement record: behind the request and the response's header
 _BLOCK_HEAD, _BLOCK_BYTES = 7, 55
@@ -49,11 +49,10 @@ def anchors_document(intel: IntelServices, nvidia: NvidiaServices) -> dict[str, 
 
 
 class Services:
-    """All four services of one seed. `tcb`: what Intel says of a platform that is up to date."""
+    """All four services of one seed."""
 
-    def __init__(self, seed: bytes, tcb: Tcb | None = None) -> None:
+    def __init__(self, seed: bytes) -> None:
         self.intel, self.nvidia = IntelServices(seed), NvidiaServices(seed)
-        self._tcb = tcb
         self._manifests = self.nvidia.manifests()
 
     def anchors(self) -> dict[str, str]:
@@ -78,7 +77,7 @@ class Services:
 
     def _collateral(self, path: str, query: Mapping[str, str], now: int) -> Reply:
         """PCS v4: bodies with their issuer chains, URL-encoded, in headers (attestation.md 5)."""
-        given = self.intel.collateral(now, self._tcb)
+        given = self.intel.collateral(now)
         if path == "/tdx/certification/v4/tcb":
             if query.get("fmspc", "").upper() != FMSPC.hex().upper():
                 return _problem(404, "no TCB information for this FMSPC")

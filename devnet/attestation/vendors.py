@@ -66,7 +66,6 @@ class Tcb:
     advisories: Sequence[str] = ()
     revoke_pck: bool = False
     fmspc: bytes = FMSPC
-    evaluation: int = 20
 
 
 class IntelServices(Intel):
@@ -81,7 +80,7 @@ class IntelServices(Intel):
         """The document that dcap-qvl reads, issued a day before `now` for thirty days."""
         tcb = tcb or Tcb()
         info, identity = (
-            json.dumps({**document, **_window(now, tcb)}, separators=(",", ":"))
+            json.dumps({**document, **_window(now)}, separators=(",", ":"))
             for document in (_tcb_info(tcb), _qe_identity())
         )
         signers = pki.pem(self.tcb_signer, self.root).decode()
@@ -258,13 +257,13 @@ class NvidiaServices(Nvidia):
         )
 
 
-def _window(now: int, tcb: Tcb) -> dict[str, Any]:
+def _window(now: int) -> dict[str, Any]:
     at = datetime.fromtimestamp(now, UTC)
     issued, until = (f"{at + timedelta(days=days):%Y-%m-%dT%H:%M:%SZ}" for days in (-1, 29))
     return {
         "issueDate": issued,
         "nextUpdate": until,
-        "tcbEvaluationDataNumber": tcb.evaluation,
+        "tcbEvaluationDataNumber": 20,
     }
 
 

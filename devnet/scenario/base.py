@@ -15,7 +15,7 @@ from devnet.deploy import Contracts
 
 ONE = 10**18  # neuron in one 0G
 HOUR = 3600
-# Users 1-4 and four funded accounts without a role; the second half pairs with few providers.
+# Users 1-4, and four funded accounts that have a role in the demo alone.
 USER_INDEXES = (1, 2, 3, 4, 10, 11, 12, 13)
 NAMES = {"inference": "inference-v1.0", "fine_tuning": "fine-tuning-v1.0"}
 MODELS = ("alpha-7b", "beta-70b", "gamma-vl", "größe-α", "")

@@ -11,8 +11,9 @@ from urllib.parse import urlsplit
 
 from attestation.engine.anchors import Anchors
 from attestation.sources.records import Answer, Source, Sources
+from devnet.attestation import OCSP_PATH
 from devnet.attestation.server import Server
-from devnet.attestation.services import OCSP_PATH, Reply, Services
+from devnet.attestation.services import Reply, Services
 from net.addresses import Policy
 
 Fault = Callable[[Reply], Reply]
