@@ -118,7 +118,8 @@ async def _challenged(
     signs = endpoint == "model" or target.declared.word != "separated"
     if nonce is None or nonce.verdict != WARN or not signs:
         return draft
-    if draft.report.questions()["hardware"] == FAIL:
+    genuine = draft.report.passed("tdx.pck_chain")
+    if not genuine or draft.report.questions()["hardware"] == FAIL:
         return draft  # nothing is proven about this key: no money for it
     exchange = await challenge(client, target.payable, draft.trigger)
     context = replace(draft.context, challenge=exchange)

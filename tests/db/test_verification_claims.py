@@ -4,13 +4,19 @@ from __future__ import annotations
 
 import base64
 import json
-from typing import Any
+from typing import Any, cast
 
 import pytest
+from asgiref.sync import async_to_sync
+from django.utils import timezone
 
-from attestation import claims, fields, services
+from attestation import claims, declared, evaluate, fields, services
 from attestation.engine.evidence import Evidence
+from attestation.models import Endpoint, Outcome, Trigger
+from attestation.runs import Draft
+from attestation.selectors import ServiceKey
 from attestation.services import Upload
+from net.client import Client
 from provider.tee.development.report import Machine
 from tests.db.report_world import stored as keep
 from tests.db.verification_world import LAB, evidence, words
@@ -99,3 +105,16 @@ def test_a_key_in_bytes_that_a_stranger_may_have_chosen_is_not_said_to_be_the_ma
         assert any(chose in text for text in claims.unproven(stored)) is not known
         attested, chain = fields.keys(stored, None)
         assert attested.address == ADDRESS and chain.equal == ("same" if known else "")
+
+
+def test_a_key_of_unproven_hardware_is_paid_for_nothing() -> None:
+    """Not even asked: its row would name what the site's wallet lacks."""
+    machine = Machine(ADDRESS)
+    context = LAB.context(machine, collateral=None)
+    report, now = LAB.judge(machine, collateral=None), timezone.now()
+    asked = (Endpoint.BROKER, Trigger.SCHEDULE, now, now, Outcome.JUDGED, context, report)
+    draft = Draft(*asked, evidence=Evidence("report", LAB.body(machine)))
+    key, tee = ServiceKey("inference", ADDRESS, ""), declared.of("TeeML", "")
+    target = evaluate.Target(key, 1, "https://p.example", "m", "TeeML", "", ADDRESS, True, tee, {})
+    judged = async_to_sync(evaluate._challenged)(cast(Client, None), target, "broker", draft)
+    assert judged.report.find("bind.challenge") is None
