@@ -17,9 +17,17 @@ from chain.errors import NodeBehind
 from chain.facts import Call
 from chain.models import Head
 from chain.rpc import Rpc
-from ledger import fold_views, reads, rows
+from ledger import reads, rows
+from ledger.compared import (
+    chain_account,
+    chain_ledger,
+    chain_service,
+    fields,
+    our_account,
+    our_ledger,
+)
 from ledger.models import Projection
-from ledger.state import Account, Ledger, Refund, Serving, State
+from ledger.state import Serving, State
 from protocol import abi
 
 #: What a call answers where there is no contract yet: nothing exists there.
@@ -142,7 +150,7 @@ class Audit:
             for entry in self._ask(abi.LEDGER_MANAGER, call) or ()
         }
         names = ("kind", "version", "service_name", "recommended")
-        ours = {s.address: _of(s, names) for s in self.ours.servings.values()}
+        ours = {s.address: fields(s, names) for s in self.ours.servings.values()}
         self._count("serving contracts", len(chain))
         yield from mappings("serving contract", ours, chain)
 
@@ -160,7 +168,7 @@ class Audit:
             "owner": abi.checksum(f"0x{owner:040x}") if owner is not None else "",
             "penalty_percentage": penalty,
         }
-        yield from _fields("serving contract", serving.address, _of(serving, chain), chain)
+        yield from _fields("serving contract", serving.address, fields(serving, chain), chain)
 
     def _services(self, serving: Serving) -> Iterator[Difference]:
         contract = reads.CONTRACT_OF[serving.kind]
@@ -168,8 +176,7 @@ class Audit:
         chain: dict[str, dict[str, Any]] = {}
         for position, entry in enumerate(listed):
             chain[entry["provider"]] = {
-                **fold_views.service_fields(serving.kind, entry),
-                "tee_signer_acknowledged": entry["teeSignerAcknowledged"],
+                **chain_service(serving.kind, entry),
                 "position": position,
             }
         self._count(f"{serving.kind} services", len(chain))
@@ -179,7 +186,7 @@ class Audit:
         """Ours of a contract beside the chain's, by provider, in the fields that these have."""
         mine = [s for s in self.ours.services.values() if s.serving == serving.address]
         names = next(iter(chain.values()), {}).keys()
-        ours = {s.provider: _of(s, names) for s in mine if not s.removed}
+        ours = {s.provider: fields(s, names) for s in mine if not s.removed}
         yield from mappings(f"{serving.kind} service", ours, chain)
         yield from self._stakes(serving, {s.provider: s.stake for s in mine}, chain)
 
@@ -223,52 +230,6 @@ class Audit:
             for pair, call, answer in zip(pairs, calls, answers, strict=True)
             if answer != reads.WORDLESS
         }
-
-
-def chain_ledger(value: dict[str, Any]) -> dict[str, Any]:
-    return {
-        "available": value["availableBalance"],
-        "total": value["totalBalance"],
-        "additional_info": value["additionalInfo"],
-    }
-
-
-def our_ledger(ledger: Ledger) -> dict[str, Any]:
-    return _of(ledger, ("available", "total", "additional_info"))
-
-
-def chain_account(value: dict[str, Any]) -> dict[str, Any]:
-    """An account as a view has it: whole, or as its summary in a list."""
-    fields = {
-        "balance": value["balance"],
-        "pending_refund": value["pendingRefund"],
-        "nonce": value["nonce"],
-        "acknowledged": value["acknowledged"],
-        "additional_info": value["additionalInfo"],
-    }
-    if "refunds" not in value:
-        return fields
-    valid = value["refunds"][: value["validRefundsLength"]]
-    fields["refunds"] = [Refund(r["amount"], r["createdAt"]) for r in valid]
-    if "deliverables" in value:
-        return {**fields, "deliverables": list(fold_views.deliverables(value))}
-    return {
-        **fields,
-        "generation": value["generation"],
-        "revoked_bitmap": value["revokedBitmap"],
-    }
-
-
-def our_account(account: Account, kind: str) -> dict[str, Any]:
-    names = ("balance", "pending_refund", "nonce", "acknowledged", "additional_info")
-    found = {**_of(account, names), "refunds": list(account.refunds)}
-    if kind == "fine-tuning":
-        return {**found, "deliverables": list(account.deliverables)}
-    return {**found, **_of(account, ("generation", "revoked_bitmap"))}
-
-
-def _of(entity: object, names: Iterable[str]) -> dict[str, Any]:
-    return {name: getattr(entity, name) for name in names}
 
 
 def mappings(

@@ -9,9 +9,7 @@ from __future__ import annotations
 from bisect import bisect_right
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
-from functools import partial
 from itertools import accumulate
-from typing import Any
 
 from chain.errors import NoState
 from chain.facts import Block, Call, Header
@@ -84,41 +82,6 @@ def pending(address: str, blocks: Sequence[Block], sums: Sums, read: Reader) -> 
         for block, difference, previous in zip(blocks, differences, before, strict=False)
         if difference != previous
     ]
-
-
-def unlike(address: str, state: State, header: Header, read: Reader) -> list[Call]:
-    """Questions for what no log, no transaction of ours and no sum shows, at the end of a block:
-    ledgers that contracts filled from others, and penalties. [] while older code may run, which
-    answers in other shapes."""
-    if not any(serving.audited for serving in state.servings.values()):
-        return []
-    asked = reads.penalties(state)
-    known = {serving.address: serving.penalty_percentage for serving in state.servings.values()}
-    said = zip(asked, read.views(header, asked) if asked else [], strict=True)
-    penalties = [call for call, answer in said if reads.number(answer) != known[call.to]]
-    return [*unlike_ledgers(address, state, header, read), *penalties]
-
-
-def unlike_ledgers(address: str, state: State, header: Header, read: Reader) -> list[Call]:
-    """Questions for those ledgers that are not as `state` has them. Only their answers become
-    facts: what a stranger moves in silence costs no copy of everybody's."""
-
-    def ask(call: Call) -> Any:
-        return reads.value("ledger", call, read.views(header, [call])[0])
-
-    listed, total = reads.whole_list(partial(reads.all_ledgers, address), ask, reads.LEDGER_PAGE)
-    theirs = {
-        entry["user"]: (entry["availableBalance"], entry["totalBalance"], entry["additionalInfo"])
-        for entry in listed
-    }
-    ours = {
-        ledger.user: (ledger.available, ledger.total, ledger.additional_info)
-        for ledger in state.ledgers.values()
-        if ledger.exists
-    }
-    users = theirs.keys() | ours.keys() if len(listed) == total else theirs.keys()
-    strange = sorted(user for user in users if theirs.get(user) != ours.get(user))
-    return [reads.ledger(address, user) for user in strange]
 
 
 class Unshown:

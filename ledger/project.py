@@ -16,7 +16,7 @@ from chain import bulk, store
 from chain.errors import Drift, Halt, NodeBehind, NotOurContract, Unavailable
 from chain.facts import Block, Call, Header, Log
 from chain.projection import Reader
-from ledger import detect, fold, opening, reads, rows
+from ledger import detect, fold, opening, reads, rows, unlike
 from ledger.models import Projection
 from ledger.state import State
 from protocol.abi import AbiError
@@ -139,10 +139,10 @@ class Projector:
         self.final, blocks = self._complete(self.state, first, blocks, read, last, sparse=sparse)
         self.unread |= sparse
         seen = blocks[-1]
-        if end and self.unread:
-            seen = self._answer(seen, reads.everything(self.final), read)
         if end and (self.unread or first // LOOK_BLOCKS != (last + 1) // LOOK_BLOCKS):
-            strange = detect.unlike(self.ledger_address, self.final, seen.header, read)
+            strange = unlike.any_of(
+                self.ledger_address, self.final, seen.header, read, whole=self.unread
+            )
             seen = self._answer(seen, strange, read)
         if seen is not blocks[-1]:
             self.final, blocks = self._complete(self.state, first, [*blocks[:-1], seen], read, last)
@@ -258,7 +258,7 @@ class Projector:
         wants += fold.fold_logs(layer, self.ledger_address, block)
         block = self._answer(block, wants, read)
         if silent and read is not None:
-            strange = detect.unlike_ledgers(self.ledger_address, layer, block.header, read)
+            strange = unlike.ledgers(self.ledger_address, layer, block.header, read)
             block = self._answer(block, [reads.balance(self.ledger_address), *strange], read)
         fold.fold_views_of(layer, self.ledger_address, block)
         return block

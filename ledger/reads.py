@@ -10,7 +10,6 @@ from collections.abc import Callable
 from typing import Any
 
 from chain.facts import Call
-from ledger.state import State
 from protocol import abi
 from protocol.abi import FINE_TUNING_SERVING, INFERENCE_SERVING, LEDGER_MANAGER
 from protocol.events import Emitter
@@ -117,30 +116,6 @@ def registration(contract: str, serving: str) -> list[Call]:
         lock_time(serving),
         owner(serving),
         penalty(serving),
-    ]
-
-
-def penalties(state: State) -> list[Call]:
-    """The penalty percentage of every fine-tuning contract."""
-    kinds = sorted((s.address, s.kind) for s in state.servings.values())
-    return [penalty(address) for address, kind in kinds if kind == "fine-tuning"]
-
-
-def everything(state: State) -> list[Call]:
-    """Every live account and service and what owners set: what logs and calldata that nobody read
-    may have changed."""
-    kinds = {
-        s.address: s.kind
-        for s in state.servings.values()
-        if s.kind in CONTRACT_OF and s.audited  # older code answers in other shapes
-    }
-    accounts = sorted((a.serving, a.user, a.provider) for a in state.accounts.values() if a.live)
-    services = sorted((s.serving, s.provider) for s in state.services.values() if not s.removed)
-    return [
-        *(account(s, kinds[s], user, provider) for s, user, provider in accounts if s in kinds),
-        *(service(s, kinds[s], provider) for s, provider in services if s in kinds),
-        *(view(s) for s in sorted(kinds) for view in (lock_time, owner)),
-        *penalties(state),
     ]
 
 

@@ -16,7 +16,7 @@ from django.db.models import Q, QuerySet, Sum
 from chain.errors import NodeBehind
 from chain.models import Head
 from chain.rpc import Rpc
-from ledger import audit, fold_views, reads, rows
+from ledger import audit, compared, reads, rows
 from ledger import models as tables
 from ledger.audit import Audit, Difference, Report
 from ledger.models import Projection
@@ -84,9 +84,9 @@ class Sample(Audit):
             abi.LEDGER_MANAGER, [reads.ledger(self.ledger_address, x.user) for x in ours]
         )
         self._count("ledgers", len(ours))
-        mine = {x.user: audit.our_ledger(x) for x in ours if x.exists}
+        mine = {x.user: compared.our_ledger(x) for x in ours if x.exists}
         chain = {
-            x.user: audit.chain_ledger(value)
+            x.user: compared.chain_ledger(value)
             for x, value in zip(ours, found, strict=True)
             if value is not None
         }
@@ -99,10 +99,7 @@ class Sample(Audit):
         found = self._all(reads.CONTRACT_OF[serving.kind], calls)
         self._count(f"{serving.kind} services", len(mine))
         chain = {
-            s.provider: {
-                **fold_views.service_fields(serving.kind, value),
-                "tee_signer_acknowledged": value["teeSignerAcknowledged"],
-            }
+            s.provider: compared.chain_service(serving.kind, value)
             for s, value in zip(mine, found, strict=True)
             if value is not None
         }
@@ -112,9 +109,9 @@ class Sample(Audit):
         mine = [a for a in self.ours.accounts.values() if a.serving == serving.address]
         found = self._read(serving, [(a.user, a.provider) for a in mine])
         self._count(f"{serving.kind} accounts", len(found))
-        chain = {pair: audit.chain_account(value) for pair, value in found.items() if value}
+        chain = {pair: compared.chain_account(value) for pair, value in found.items() if value}
         ours = {
-            (a.user, a.provider): audit.our_account(a, serving.kind)
+            (a.user, a.provider): compared.our_account(a, serving.kind)
             for a in mine
             if a.live and (a.user, a.provider) in found
         }

@@ -332,7 +332,12 @@ def test_blocks_that_no_list_of_logs_shows(
     contracts, owner = connect(node.url, world), accounts.owner()
     contracts.inference.send(owner, "updateLockTime", 7200)
     contracts.ledger.send(owner, "addLedger", "before", value=5 * 10**18)
+    provider = contracts.inference.view("getAllServices", 0, 50)[0][0]["provider"]
+    contracts.ledger.send(owner, "transferFund", provider, "inference-v1.0", 10**18)
+    contracts.inference.send(owner, "acknowledgeTEESignerByOwner", provider)
     quiet = [
+        contracts.inference.send(owner, "revokeToken", provider, 7).block,
+        contracts.inference.send(owner, "revokeTEESignerAcknowledgement", provider).block,
         contracts.inference.send(owner, "updateLockTime", 7201).block,
         contracts.inference.send(owner, "transferOwnership", accounts.user(3).address).block,
         contracts.ledger.send(owner, "updateAdditionalInfo", "after").block,
