@@ -17,6 +17,7 @@ const status = document.querySelector('[data-status]');
 const thread = new Thread();
 const owed = new Map(); // prompt key → {message, element}: asked, not yet confirmed
 let preparing = false;
+let stopping = false; // pressed, and maybe not heard: there was no connection, or no answer yet
 
 const ended = (state, tokens, calls) => {
   if (state !== 'answered') return t('The answer ended early.');
@@ -34,6 +35,7 @@ const socket = new ChatSocket(root.dataset.socket, {
     lost(false);
     for (const [turn, after] of thread.open()) socket.send({ type: 'resume', turn, after });
     for (const { message } of owed.values()) socket.send(message); // the same key is the same turn
+    if (stopping) stop();
   },
   onLost() { lost(writing()); },
   onEnd(sentence) { lost(false); fail(sentence); },
@@ -46,6 +48,7 @@ const handlers = {
     if (!entry) return; // asked twice over a line that broke, and answered twice
     owed.delete(key);
     thread.begun(entry.element, turns);
+    if (stopping) stop();
     fail(refused ? t('The second provider was not asked: {why}', { why: refused }) : '');
     if ('untitled' in title.dataset) {
       delete title.dataset.untitled;
@@ -66,6 +69,7 @@ const handlers = {
     await thread.refresh(turn);
     update();
     if (writing()) return; // the other column announces the end
+    stopping = false;
     status.textContent = ended(state, tokens, calls);
     refresh();
     estimate();
@@ -137,6 +141,7 @@ async function ask({ text, again = null, called = null, results = [], at = provi
   if (signInFirst()) return;
   fail('');
   preparing = true;
+  stopping = false;
   update();
   try {
     if (at !== provider.value) await choose(at);
@@ -171,7 +176,10 @@ async function ask({ text, again = null, called = null, results = [], at = provi
   }
 }
 
-function stop() { for (const [turn] of thread.open()) socket.send({ type: 'stop', turn }); }
+function stop() {
+  stopping = writing();
+  for (const [turn] of thread.open()) socket.send({ type: 'stop', turn });
+}
 
 function editTurn(turn) {
   if (!turn || writing()) return;

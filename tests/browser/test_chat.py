@@ -13,7 +13,7 @@ from django.utils import timezone
 from playwright.sync_api import Page, expect
 
 from accounts.models import ProviderKey
-from inference.models import Chat, Turn
+from inference.models import Chat, State, Turn
 from ledger.models import Service, SubAccount
 from probes.models import ExchangeRate
 from tests import factories
@@ -221,9 +221,14 @@ def test_a_lost_connection_resumes_without_gap_or_duplicate(
     expect(answers(alice)).to_contain_text("word60 ")
     seen = answers(alice).locator("[data-text]").inner_text().split()
     assert seen == [f"word{i}" for i in range(len(seen))]
+    # What is stopped while nobody hears it is stopped as soon as somebody does.
+    down[0] = True
+    sockets[-1].close()
+    expect(alice.locator("[data-offline]")).to_be_visible()
     alice.keyboard.press("Escape")
+    down[0] = False
     expect(alice.locator(".ending")).to_be_visible()
-    assert Turn.objects.count() == 1
+    assert Turn.objects.get().state == State.STOPPED
     # A server that takes each connection and closes it at once is asked ever less.
     waits, ended = alice.evaluate(
         """async () => {
