@@ -57,7 +57,8 @@ def steps(changes: Iterable[ChangeEntry], service_type: str) -> tuple[Step, ...]
             known |= _prices(before) if not known else {}
             known |= _prices(after)
             prices = _in_units(kind, known, info)
-            if found and prices == found[-1].prices:
+            # Without any, the change is older than the first price that is known here.
+            if not prices or (found and prices == found[-1].prices):
                 continue
         last = found[-1].prices if found else ()
         found.append(

@@ -89,6 +89,10 @@ def test_a_change_of_type_changes_the_unit_and_compares_nothing() -> None:
     # Where the beginning is not shown, the first change's `before` is the price until then.
     late = steps([change(5, "price", prices(7, 9), prices(7, 12))], "chatbot")
     assert [price.each for price in late[0].prices] == [7, 12]
+    # A change that says no price, before any that does, does not say that it was not listed.
+    info = change(9, "additional_info", {"additional_info": "{}"}, {"additional_info": "{ }"})
+    told = [info, change(5, "price", prices(7, 9), prices(7, 12))]
+    assert [len(step.prices) for step in steps(told, "chatbot")] == [2]
 
 
 def test_cached_input_and_long_requests_are_prices_too() -> None:
