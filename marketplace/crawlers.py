@@ -16,9 +16,11 @@ from django.views.decorators.http import require_safe
 from marketplace import docs_library, links
 from marketplace.api import api
 
-#: Pages for one visitor, or without words of their own.
+#: Pages for one visitor or about one wallet (`/accounts/` begins as `/account` does), without words
+#: of their own, or for which the chain node is asked.
 NOT_FOR_ROBOTS = (
     "/account",
+    "/tx/",
     "/playground/",
     "/shared/",
     "/search",

@@ -21,6 +21,7 @@ from marketplace import announcements, components, context, releases
 from marketplace.disk import space
 from marketplace.freshness import Shown, judge
 from marketplace.models import Announcement, AnnouncementKind, Update
+from marketplace.twins import twinned
 
 EXPLANATIONS = {
     "ok": gettext_noop("The index agrees with the chain."),
@@ -138,6 +139,7 @@ class StatusPage:
 
 
 @require_safe
+@twinned(json="/api/v1/status")
 def status(request: HttpRequest) -> HttpResponse:
     return render(
         request, "marketplace/status.html", {"page": status_page(context.head_of(request))}

@@ -14,9 +14,11 @@ from marketplace import network as numbers
 from marketplace import settled
 from marketplace.context import head_of
 from marketplace.settlements import Asked
+from marketplace.twins import twinned
 
 
 @require_safe
+@twinned(json="/api/v1/network")
 def network(request: HttpRequest) -> HttpResponse:
     window = request.GET.get("window", "")
     page = numbers.page(head_of(request), window if window in numbers.DAYS else "30d")
@@ -37,6 +39,7 @@ def days(request: HttpRequest) -> HttpResponse:
 
 
 @require_safe
+@twinned(json="/api/v1/settlements")
 def settlements(request: HttpRequest) -> HttpResponse:
     table = settled.table(Asked.parse(request.GET.dict()), numbers.SETTLEMENTS)
     return render(request, "marketplace/network_settlements.html", {"page": table})

@@ -120,6 +120,9 @@ def test_twins_of_pages_lead_to_what_answers(client: Client) -> None:
         (f"/providers/{PETRA}", "application/json", f"/api/v1/providers/{PETRA}"),
         (service, "application/json", f"/api/v1{service}"),
         (f"{service}/performance", "text/csv", f"/api/v1{service}/health.csv"),
+        ("/network?window=90d", "application/json", "/api/v1/network?window=90d"),
+        ("/network/settlements", "application/json", "/api/v1/settlements"),
+        ("/status", "application/json", "/api/v1/status"),
     ):
         assert client.get(path, headers={"Accept": accept})["Location"] == target
         for browser in ("*/*", "text/html,application/xhtml+xml,application/xml;q=0.9,*/*;q=0.8"):

@@ -55,6 +55,7 @@ def test_the_map_names_every_page_once_and_each_answers(
     for page in pages:
         assert client.get(page).status_code == 200, page
     kept_out = re.findall(r"Disallow: (\S+)", robots)
+    assert "/tx/" in kept_out
     assert not [page for page in pages if page.startswith(tuple(kept_out))]
     for beyond in ("services-0", "services-99", "nothing-1"):
         assert client.get(f"/sitemap-{beyond}.xml").status_code == 404
