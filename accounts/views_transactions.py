@@ -83,7 +83,7 @@ def rejected(request: HttpRequest, identifier: UUID) -> HttpResponse:
 
 @require_POST
 def discard(request: HttpRequest, identifier: UUID) -> HttpResponse:
-    """The same by a plain form, from the list."""
+    """The person gives it up, by a plain form."""
     intents.give_up(intents.of(user_of(request), identifier))
     return redirect("accounts:transactions")
 

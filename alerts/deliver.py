@@ -19,7 +19,7 @@ from asgiref.sync import async_to_sync
 from django.conf import settings
 from django.core.mail import EmailMessage
 from django.db import transaction
-from django.db.models import F, Window
+from django.db.models import F, Min, Window
 from django.db.models.functions import RowNumber
 from django.utils import timezone, translation
 from django.utils.translation import gettext as _
@@ -34,7 +34,7 @@ from net.limits import Limits
 
 log = logging.getLogger(__name__)
 
-#: Sent at once; the rest follows in the next round.
+#: Webhooks that are called, and persons who are mailed, in one round.
 BATCH = 50
 #: A webhook that did nothing but fail for so long is switched off.
 PATIENCE = dt.timedelta(days=5)
@@ -80,8 +80,10 @@ def _claim(now: dt.datetime, *, hooks: bool) -> list[Delivery]:
             turns = due.annotate(own=own).order_by("own", "due_at").values_list("pk", flat=True)
             wanted = due.filter(pk__in=list(turns[:BATCH]))
         else:
-            readers = due.order_by("due_at", "user_id").values_list("user_id", flat=True)
-            wanted = due.filter(user__in=set(readers[:BATCH]))
+            readers = (
+                due.values("user_id").annotate(since=Min("due_at")).order_by("since", "user_id")
+            )
+            wanted = due.filter(user__in=[row["user_id"] for row in readers[:BATCH]])
         rows = list(wanted.order_by("due_at").select_for_update(skip_locked=True))
         Delivery.objects.filter(pk__in=[row.pk for row in rows]).update(due_at=now + CLAIM)
     ids = [row.pk for row in rows]
