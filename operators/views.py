@@ -238,7 +238,7 @@ def settlements_csv(request: HttpRequest, address: str) -> HttpResponseBase:
 @file_for_owner
 def settlements_json(request: HttpRequest, address: str) -> HttpResponseBase:
     """`/operator/settlements.json`: the same in pages of 200, with the books of the period."""
-    limits.spend("exports", address, limit=60, seconds=60)
+    limits.spend("exports:json", address, limit=60, seconds=60)
     asked = Asked.parse(_given(request), timezone.now().date())
     books = _books(address, asked)
     return exports.settlements_json(address, asked, ledger.contracts(), number_of(request), books)
