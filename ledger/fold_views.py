@@ -97,6 +97,9 @@ def _from_serving(ctx: Context, serving: Serving, call: Call, result: str) -> No
         set_service(ctx, serving, arguments["provider"], value)
     elif function == "getAllServices" and ctx.opening and value is not None:
         _list_services(ctx, serving, value if serving.kind == "fine-tuning" else value[0])
+    elif function == "getAllAccounts" and ctx.opening and value is not None:
+        for entry in value[0]:  # the money, also of what is too long to be read whole
+            set_account(ctx, serving, entry["user"], entry["provider"], entry)
     elif function == "getAccount" and result != reads.WORDLESS:  # else logs have the last word
         set_account(ctx, serving, arguments["user"], arguments["provider"], value)
     elif function in _SET and value not in (None, getattr(serving, _SET[function])):
@@ -129,7 +132,8 @@ def _stakes(ctx: Context, block: Block) -> None:
 def set_account(
     ctx: Context, serving: Serving, user: str, provider: str, value: Value | None
 ) -> None:
-    """Make a sub-account what the view says; None means the pair does not exist."""
+    """Make a sub-account what the view says, as far as it does (a list of fine-tuning's has neither
+    refunds nor deliverables); None means the pair does not exist."""
     account = ctx.account(serving, user, provider)
     balance = value["balance"] if value else 0
     pending = value["pendingRefund"] if value else 0
@@ -141,7 +145,7 @@ def set_account(
         account.acknowledged, account.additional_info, account.revoked_bitmap = False, "", 0
         account.refunds, account.deliverables = (), ()
         return
-    valid = value["refunds"][: value["validRefundsLength"]]
+    valid = value.get("refunds", ())[: value["validRefundsLength"]]
     account.refunds = tuple(Refund(r["amount"], r["createdAt"]) for r in valid)
     account.nonce = value["nonce"]
     account.acknowledged = value["acknowledged"]

@@ -26,6 +26,7 @@ from ledger.models import (
     SubAccount,
 )
 from protocol.abi import CODEC
+from tests.live.chaos import demands
 from tests.live.test_index import (
     ask,
     assert_movements_add_up,
@@ -105,7 +106,7 @@ def test_contract_wallets_are_followed_exactly(node: Anvil, contracts: Deploymen
     provider.does(inference, "addOrUpdateService", SERVICE, value=stake)
     follower.step()
     assert projector.touched == (set(), {provider.address}, {provider.address})
-    made = {row.change: row.after for row in ServiceChange.objects.all()}
+    made: dict[str, Any] = {row.change: row.after for row in ServiceChange.objects.all()}
     assert set(made) == {"staked", "registered"}, "what logs leave out has not changed since"
     assert made["registered"]["tee_signer"] == SERVICE["teeSignerAddress"]
     after(lambda: inference.send(accounts.owner(), "acknowledgeTEESignerByOwner", provider.address))
@@ -270,7 +271,7 @@ def test_numbers_of_256_bits_are_followed(node: Anvil, contracts: Deployment) ->
 
 
 def test_a_sub_account_that_costs_too_much_to_read_keeps_what_its_logs_said(
-    node: Anvil, contracts: Deployment
+    node: Anvil, contracts: Deployment, settings: Any
 ) -> None:
     """A provider's deliverables, or the texts of many users, may be so long that no node has the
     gas to read them: the proxy reverts without a word, which does not say that nothing is there.
@@ -296,8 +297,16 @@ def test_a_sub_account_that_costs_too_much_to_read_keeps_what_its_logs_said(
     assert at_provider is not None and at_provider.free == 2 * ONE  # its owner can still retrieve
     assert differences() == []
     assert sample.compare(Rpc([node.url], 31337)).differences == []
+    settings.START_BLOCK = world.chain.block_number() + 1
     ask(node, "evm_setBlockGasLimit", hex(30_000_000))
     mine(node, 1)
     services.follow(once=True)
     assert differences() == []
+    assert_movements_add_up()
+
+    demands.empty_index()  # and where the index begins after all that
+    mine(node, 4)
+    services.follow(once=True)
+    account = SubAccount.current.get(user=user.address)
+    assert (account.live, account.balance) == (True, 2 * ONE)
     assert_movements_add_up()
