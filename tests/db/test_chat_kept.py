@@ -11,7 +11,7 @@ import sys
 import zlib
 from datetime import timedelta
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 from uuid import uuid4
 
 import pytest
@@ -324,7 +324,7 @@ async def test_an_export_proves_itself_without_us_however_long(tmp_path: Path) -
         answer = await in_db(alice.get)(f"/playground/chat/{chat.pk}.json")
         # a thousand answers of ten megabytes are nowhere whole: one at a time is read and sent
         assert isinstance(answer, StreamingHttpResponse)
-        pieces = await in_db(list)(answer.streaming_content)
+        pieces: list[bytes] = await in_db(list)(cast(Any, answer.streaming_content))
         assert [piece.count(b'"request_packed": ') for piece in pieces] == [0, *[1] * 6, 0]
         content = b"".join(pieces)
         text = (await in_db(alice.get)(f"/playground/chat/{chat.pk}.md")).getvalue().decode()

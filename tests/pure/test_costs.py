@@ -36,7 +36,7 @@ def test_up_to_holds_for_a_tokenizer_that_knows_no_character(texts: list[str], a
     ],
 )  # fmt: skip
 def test_what_costs_the_same_by_every_rule_and_was_counted_is_known(
-    body: bytes, prices: tuple[int, int], cost: tuple[int, str]
+    body: bytes, prices: tuple[int, int], cost: tuple[int, costs.Kind]
 ) -> None:
     ask = asks.Ask(asks.TRANSCRIPTIONS, "", b"", "m")
     found = outcome.cost(ask, Tariff(*prices), body, outcome.Outcome(), 99)
