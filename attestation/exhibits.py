@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import base64
 import datetime as dt
-import hashlib
 import json
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -67,7 +66,6 @@ class EventLog:
 class ComposeLine:
     """A line of the compose file; `mark`: pinned, mutable, or "" where it names no image."""
 
-    number: int
     text: str
     mark: str
 
@@ -104,7 +102,6 @@ class Raw:
 
     title: str
     size: int
-    sha256: str
     head: str
     tail: str
     text: str
@@ -287,10 +284,7 @@ def _compose(text: str) -> Compose:
     marks = {str(image["ref"]): "pinned" if image["digest"] else "mutable" for image in images}
     lines = text.splitlines()
     return Compose(
-        lines=tuple(
-            ComposeLine(number, _cut(line), _mark(line, marks))
-            for number, line in enumerate(lines[:SHOWN_LINES], 1)
-        ),
+        lines=tuple(ComposeLine(_cut(line), _mark(line, marks)) for line in lines[:SHOWN_LINES]),
         pinned=sum(mark == "pinned" for mark in marks.values()),
         mutable=sum(mark == "mutable" for mark in marks.values()),
         total=len(lines),
@@ -361,5 +355,4 @@ def _raw(evidence: Evidence, report: _Report) -> Iterator[Raw]:
 def _bytes(title: str, value: bytes) -> Raw:
     whole = value.hex()
     text = whole if len(value) <= SHOWN_BYTES else ""
-    digest = hashlib.sha256(value).hexdigest()
-    return Raw(title, len(value), digest, whole[:32], whole[-16:], text)
+    return Raw(title, len(value), whole[:32], whole[-16:], text)

@@ -116,7 +116,6 @@ class ReportPage:
     overall: str
     shown: str
     development: bool
-    judged: bool
     about: str
     why: str
     declared: str
@@ -175,7 +174,6 @@ def report_page(
         overall=run.overall,
         shown=(EXPIRED if old else run.overall) or "never",
         development=run.development,
-        judged=run.outcome == "judged",
         about=words.endpoint(run.endpoint),
         why=words.trigger(run.trigger),
         declared=words.declared(run.declared),

@@ -23,7 +23,6 @@ class Image:
     """An image that is named by its digest. `page`: at its registry, "" for others than we know."""
 
     reference: str
-    digest: str
     page: str
     sigstore: str
 
@@ -36,7 +35,6 @@ def image(reference: str) -> Image | None:
     digest = found["digest"]
     return Image(
         reference=reference,
-        digest=digest,
         page=_page(found["host"], found["path"], digest),
         # Whoever signed this digest in public stands there; we do not check these signatures.
         sigstore=f"https://search.sigstore.dev/?hash=sha256:{digest}",
