@@ -21,9 +21,9 @@ from devnet.anvil import DEVNET_ARGS, Anvil, AnvilError
 from devnet.deploy import Deployment, connect, deploy
 from provider.smallmodel import MODEL_NAME, model_hash
 from runner import past
-from runner.environment import port_of
+from runner.environment import port_of, variables
 from runner.processes import Child, free_port, hold_port
-from runner.serve import PASSED_ON, site_processes, stopped
+from runner.serve import site_processes, stopped
 from runner.tree import DATA, ROOT, Stop, Tree
 
 SITE_PORT, CHAIN_PORT = 8000, 8545
@@ -138,7 +138,7 @@ def start(tree: Tree, history_services: int = 0) -> Anvil:
     held = hold_port(port_of(tree.env, SITE_PORT))
     port = held.getsockname()[1]
     site = f"http://127.0.0.1:{port}"
-    demo_environment(tree, site)
+    demo_environment(tree.env, site)
     clock = history.args(past.DAYS) if history_services else DEVNET_ARGS
     chain = start_chain(clock)
     try:
@@ -183,7 +183,7 @@ def start(tree: Tree, history_services: int = 0) -> Anvil:
                 "rpc": chain.url,
                 "contracts": contracts(deployment),
             },
-            PASSED_ON,
+            variables(),
         )
         tree.finished(seed, "seeding the history")
         tree.say("history seeded and indexed")
@@ -205,16 +205,15 @@ def start_chain(args: Sequence[str]) -> Anvil:
         return Anvil(port=0, args=args).start()
 
 
-def demo_environment(tree: Tree, site: str) -> None:
-    """The demo ignores settings meant for a real network."""
-    for name in (*PASSED_ON, "SITE_WALLET_KEY"):
-        tree.env.pop(name, None)
-    tree.env.update(
-        NETWORK="devnet", SITE_URL=site, ALLOW_PRIVATE_PROVIDERS="1", DATABASE_POOL_SIZE="4"
-    )
+def demo_environment(env: dict[str, str], site: str) -> None:
+    """The demo ignores settings meant for a real network, but for how to log."""
+    for name in variables():
+        if not name.startswith("LOG_"):
+            env.pop(name, None)
+    env.update(NETWORK="devnet", SITE_URL=site, ALLOW_PRIVATE_PROVIDERS="1", DATABASE_POOL_SIZE="4")
     # A demo should show measurements within a minute. Its wallet pays for tiny answers.
     chats = [n for n, o in enumerate(OFFERS, 1) if o.type == "chatbot" and not o.tuned]
-    tree.env.update(
+    env.update(
         PROBE_INTERVAL_SECONDS=str(PROBE_SECONDS),
         SITE_WALLET_KEY="0x" + bytes(accounts.role("site").key).hex(),
         SITE_WALLET_PROVIDERS=",".join(accounts.provider(n).address for n in chats),

@@ -15,14 +15,6 @@ from runner.processes import free_port
 from runner.tree import DATA, ROOT, Stop, Tree, read_run_file
 
 NETWORKS = ("devnet", "galileo", "aristotle", "custom")
-#: What `./run exec` takes over from a running demo; from a running serve it is all `variables()`.
-PASSED_ON = (
-    *("NETWORK", "CHAIN_RPC_URLS", "CHAIN_ID", "LEDGER_ADDRESS", "START_BLOCK", "CONFIRMATIONS"),
-    *("DATABASE_URL", "REDIS_URL", "SECRET_KEY", "FIELD_KEYS", "SITE_URL", "ALLOWED_HOSTS"),
-    *("ALLOW_PRIVATE_PROVIDERS", "DATABASE_POOL_SIZE", "STATIC_ROOT", "ATTESTATION_ANCHORS"),
-    *("PCS_URL", "RIM_URL", "OCSP_URL", "NRAS_URL", "ATTESTATION_NONCE_ENDPOINTS"),
-    *("STORAGE_INDEXER_URL", "ATTESTATION_REFERENCES"),
-)
 
 
 def site_processes(tree: Tree, port: int) -> None:

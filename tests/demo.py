@@ -17,9 +17,9 @@ ROOT = Path(__file__).resolve().parent.parent
 
 def clean_environment(**extra: str) -> dict[str, str]:
     """The caller's environment without what the tests set for themselves."""
-    from runner.serve import PASSED_ON
+    from runner.environment import variables
 
-    names = {*PASSED_ON, "DJANGO_SETTINGS_MODULE", "DJANGO_ALLOW_ASYNC_UNSAFE"}
+    names = {*variables(), "DJANGO_SETTINGS_MODULE", "DJANGO_ALLOW_ASYNC_UNSAFE"}
     return {k: v for k, v in os.environ.items() if k not in names} | extra
 
 

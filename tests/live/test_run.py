@@ -15,6 +15,7 @@ from django.db import connection, transaction
 
 from accounts.models import User
 from runner.__main__ import shared_out
+from runner.demo import demo_environment
 from runner.environment import secrets_of
 from runner.postgres import find_binaries
 from runner.tree import Stop
@@ -230,6 +231,16 @@ def test_whoever_has_read_enough_gets_no_traceback(command: tuple[str, ...]) -> 
     )
     os.close(writes)
     assert said.stderr == "" and said.returncode in (141, -signal.SIGPIPE)
+
+
+def test_a_demo_ignores_what_is_meant_for_a_real_network() -> None:
+    real = {"DATABASE_REPLICA_URL": "postgresql://standby/market", "EMAIL_URL": "smtp://mail"}
+    real |= {"SECRET_KEY_FILE": "/run/secrets/secret_key", "CHAIN_ID": "16661"}
+    kept = {"PATH": "/bin", "LOG_LEVEL": "DEBUG"}
+    env = {**real, **kept}
+    demo_environment(env, "http://127.0.0.1:8000")
+    assert not real.keys() & env.keys() and kept.items() <= env.items()
+    assert env["NETWORK"] == "devnet" and env["SITE_URL"] == "http://127.0.0.1:8000"
 
 
 def test_without_npm_the_set_up_says_what_to_install(tmp_path: Path) -> None:
