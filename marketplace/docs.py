@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from django.http import Http404, HttpRequest, HttpResponse
 from django.shortcuts import render
 from django.utils.translation import gettext as _
+from django.views.decorators.http import require_safe
 
 from marketplace import docs_html, docs_search, limits
 from marketplace import docs_library as library
@@ -66,6 +67,7 @@ class DocsPage:
     after: Document | None
 
 
+@require_safe
 def index(request: HttpRequest) -> HttpResponse:
     """`/docs`: the pages by audience and section; with `?q=` the passages that answer it."""
     q = request.GET.get("q", "").replace("\x00", "").strip()[: docs_search.LENGTH]
@@ -77,6 +79,7 @@ def index(request: HttpRequest) -> HttpResponse:
     )
 
 
+@require_safe
 def page(request: HttpRequest, slug: str) -> HttpResponse:
     """`/docs/<slug>`; an address that does not exist leads to those that may have been meant."""
     documents = library.documents()
@@ -103,6 +106,7 @@ def page(request: HttpRequest, slug: str) -> HttpResponse:
     return render(request, "docs/page.html", {"page": shown})
 
 
+@require_safe
 def markdown(request: HttpRequest, slug: str) -> HttpResponse:
     """`/docs/<slug>.md`: the page as it was written."""
     document = library.documents().get(slug)
@@ -114,6 +118,7 @@ def markdown(request: HttpRequest, slug: str) -> HttpResponse:
     return response
 
 
+@require_safe
 def image(request: HttpRequest, name: str) -> HttpResponse:
     """`/docs/images/<name>`: a picture of a page."""
     file = library.folder() / "images" / name

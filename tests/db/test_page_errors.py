@@ -32,7 +32,9 @@ from tests import factories
 pytestmark = pytest.mark.django_db
 
 
-@pytest.mark.parametrize("path", ["/", "/providers", "/status", "/account", "/search", "/models"])
+@pytest.mark.parametrize(
+    "path", ["/", "/providers", "/status", "/account", "/search", "/models", "/docs/api"]
+)
 @pytest.mark.parametrize("method", ["post", "put", "delete"])
 def test_a_page_that_does_not_take_a_method_says_so(client: Client, method: str, path: str) -> None:
     response = getattr(client, method)(path)
