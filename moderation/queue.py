@@ -270,7 +270,7 @@ def evidence(subject: Subject, item: Item | None, now: dt.datetime) -> Evidence:
         held=held,
         holders=holders,
         changes=tuple(Changed.of(one, reported) for one in changes.items) if changes else (),
-        acts=tuple(acts_of(subject)[:SHOWN_ACTS]),
+        acts=tuple(state.acts_of(subject).reverse()[:SHOWN_ACTS]),
         force=tuple(
             (one, names[one.about] if one.about != subject else "")
             for one in force
@@ -347,12 +347,6 @@ def _reports(subject: Subject, item: Item | None) -> QuerySet[Report]:
 
 
 # --- acts -----------------------------------------------------------------------------------------
-
-
-def acts_of(subject: Subject) -> QuerySet[Act]:
-    """What was done about a subject, newest first, private words and all."""
-    rows = Act.objects.filter(area=state.AREA, subject_kind=subject.kind, subject=subject.key)
-    return rows.order_by("-number")
 
 
 def record(area: str = "", actor: str = "") -> QuerySet[Act]:

@@ -16,9 +16,8 @@ from django.utils.translation import gettext_noop as N_
 from moderation.models import ItemKind
 
 ONE = 10**18
-PROPOSAL = 90
 POINTS: dict[str, tuple[int, str]] = {
-    ItemKind.PROPOSAL: (PROPOSAL, N_("a colleague proposed it")),
+    ItemKind.PROPOSAL: (90, N_("a colleague proposed it")),
     ItemKind.APPEAL: (70, N_("its owner appeals")),
     ItemKind.URL: (60, N_("it moved, and its acknowledgement is of before")),
     ItemKind.SIGNER: (55, N_("another key signs its answers")),

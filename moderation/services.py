@@ -398,6 +398,7 @@ def _after(
 
 
 def _propose(act: Act, subject: Subject, now: dt.datetime) -> None:
+    urgent = risk.of(ItemKind.PROPOSAL, held=0)
     Item.objects.create(
         kind=ItemKind.PROPOSAL,
         subject_kind=subject.kind,
@@ -405,8 +406,8 @@ def _propose(act: Act, subject: Subject, now: dt.datetime) -> None:
         occurrence=f"proposal:{act.number}",
         about={"act": act.number, "action": act.action, "by": act.actor},
         opened_at=now,
-        risk=risk.PROPOSAL,
-        why=[f"{risk.PROPOSAL}: a colleague proposed it"],
+        risk=urgent.points,
+        why=list(urgent.why),
     )
 
 

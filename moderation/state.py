@@ -5,6 +5,8 @@ from __future__ import annotations
 import datetime as dt
 from collections.abc import Iterable, Iterator
 
+from django.db.models import QuerySet
+
 from moderation import fold
 from moderation.fold import Done, Held
 from moderation.models import Act, Effect
@@ -43,9 +45,10 @@ def done(acts: Iterable[Act]) -> Iterator[Done]:
         )
 
 
-def acts_of(subject: Subject) -> list[Act]:
+def acts_of(subject: Subject) -> QuerySet[Act]:
+    """What was done about a subject, oldest first, private words and all."""
     rows = Act.objects.filter(area=AREA, subject_kind=subject.kind, subject=subject.key)
-    return list(rows.order_by("number"))
+    return rows.order_by("number")
 
 
 def refold(subject: Subject) -> None:

@@ -166,7 +166,7 @@ def _preview(fields: Mapping[str, str], who: object) -> Said:
 
 def _on(given: Mapping[str, str], act: Act, *, stay: bool) -> HttpResponse:
     """To the next of the list, with the undo of what was just done."""
-    query = {name: given[name] for name in _KEPT if given.get(name)} | {"done": str(act.number)}
+    query = _kept(given) | {"done": str(act.number)}
     if stay:
         query |= {"about": act.subject_kind, "key": act.subject}
     return HttpResponseRedirect(f"{HERE}?{urlencode(query)}")
@@ -209,5 +209,5 @@ def claim(request: HttpRequest, item_id: int) -> HttpResponse:
     """Say that one looks at it, or no longer does."""
     item = get_object_or_404(Item, pk=item_id)
     services.claim(user_of(request), item, release=request.POST.get("act") == "release")
-    query = {name: str(request.POST[name]) for name in _KEPT if request.POST.get(name)}
-    return HttpResponseRedirect(f"{HERE}?{urlencode({**query, 'item': str(item.pk)})}")
+    query = _kept(request.POST.dict()) | {"item": str(item.pk)}
+    return HttpResponseRedirect(f"{HERE}?{urlencode(query)}")
