@@ -248,10 +248,7 @@ def _choices(
 ) -> tuple[pages.ProviderChoice, ...]:
     """Sub-accounts first, then (for a transfer) the listed services one has no account with yet."""
     chosen, provider = query.get("account", ""), _parsed(":" + query.get("provider", ""))
-    offered: dict[str, str] = {}
-    if action == "transfer":
-        for listing in ledger.services(ledger.ServiceQuery(), page_size=_MAX_CHOICES).items:
-            offered[links.pair(listing)] = (listing.model or listing.kind)[:60]
+    offered = _offered(_parsed(chosen) or provider) if action == "transfer" else {}
     found: dict[str, str] = {}
     for position in account.positions:
         value = links.pair(position)
@@ -278,6 +275,17 @@ def _choices(
         )
         found[chosen] = said % {"provider": short(unlisted[1])}
     return tuple(pages.ProviderChoice(v, label, v == chosen) for v, label in found.items())
+
+
+def _offered(asked: tuple[str, str] | None) -> dict[str, str]:
+    """Listed services by the name of the pair, with what they offer: some, and all of the provider
+    that is asked for."""
+    queries = [ledger.ServiceQuery(), *([ledger.ServiceQuery(q=asked[1])] if asked else [])]
+    return {
+        links.pair(listing): (listing.model or listing.kind)[:60]
+        for wanted in queries
+        for listing in ledger.services(wanted, page_size=_MAX_CHOICES).items
+    }
 
 
 def _parsed(choice: str) -> tuple[str, str] | None:

@@ -15,7 +15,7 @@ import pytest
 from django.test import Client
 from django.utils import timezone
 
-from accounts import node, pages
+from accounts import forms, node, pages
 from accounts.models import User
 from chain.models import Head
 from devnet import accounts as cast
@@ -122,6 +122,17 @@ def test_a_refund_shows_when_it_unlocks_by_todays_lock_time(
     assert 'data-unlocks-at="2023-11-21T22:13:20Z"' in (
         alice.get("/account/refunds").content.decode()
     )
+
+
+def test_a_provider_that_is_asked_for_is_offered_however_many_there_are(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    factories.market(6)
+    monkeypatch.setattr(forms, "_MAX_CHOICES", 1)
+    query = {"action": "transfer", "provider": factories.address(0)}
+    choices = forms.build(query, account(ALICE.address), None, {}).choices
+    (chosen,) = (choice for choice in choices if choice.selected)
+    assert chosen.value.startswith("inference") and "qwen" in chosen.label
 
 
 @pytest.mark.parametrize("path", PAGES)
