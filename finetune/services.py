@@ -126,15 +126,14 @@ def preview(dataset: Dataset) -> list[tuple[str, str]]:
     return [(str(given), str(said)) for given, said in rows]
 
 
-def drop(dataset: Dataset) -> None:
+def drop(dataset: Dataset, *, forget: bool = False) -> None:
     """Delete its bytes here; where it was sent they stay. Of one that is published, what was found
-    and its root stay usable until it is dropped once more."""
+    and its root stay usable until they are to be forgotten too: a second click is no such wish."""
     published = dataset.places.filter(way=Way.STORAGE, state=PlaceState.THERE).exists()
     with transaction.atomic():
-        had_bytes = dataset.file is not None
         if dataset.file is not None:
             StoredFile.objects.filter(pk=dataset.file.pk).delete()
-        if not (published and had_bytes):
+        if forget or not published:
             dataset.delete()
         else:
             # The first rows are its content too.

@@ -107,7 +107,14 @@ def finish(request: HttpRequest, dataset_id: UUID) -> HttpResponse:
 
 @require_POST
 def drop(request: HttpRequest, dataset_id: UUID) -> HttpResponse:
-    services.drop(dataset_of(request, dataset_id))
+    """Away with its bytes, or (`forget`) with what is known of a published one; the second of two
+    clicks finds nothing and does nothing."""
+    user = user_of(request)
+    if Dataset.objects.filter(pk=dataset_id).exclude(user=user).exists():
+        raise Http404("somebody else's")
+    found = user.datasets.select_related("file").filter(pk=dataset_id).first()
+    if found is not None:
+        services.drop(found, forget="forget" in request.POST)
     return HttpResponseRedirect("/fine-tuning#datasets")
 
 

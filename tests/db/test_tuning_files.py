@@ -27,7 +27,7 @@ from attestation.models import Verification
 from devnet import accounts as cast
 from finetune import drafts, files, follow, pricing, results, selectors, services, views, wizard
 from finetune.broker import Said
-from finetune.models import Dataset, Draft, Piece, Task
+from finetune.models import Dataset, Draft, Piece, Place, PlaceState, Task, Way
 from net.cache import keep
 from protocol import tuning
 from protocol.storage import hash_file
@@ -134,8 +134,17 @@ def test_doors_belong_to_their_owner_and_go_on_where_they_were_cut(alice: User) 
     preview = Dataset.objects.get().preview_sealed
     assert "row 0" not in preview and services.preview(Dataset.objects.get())[0][1] == "row 0"
     assert other.post(f"{here}/delete").status_code == 404
-    mine.post(f"{here}/delete")
-    assert not Dataset.objects.exists() and not Piece.objects.exists()
+    # One click may be two: what is published stays known by its root until that is forgotten.
+    there = Place.objects.create(dataset=dataset, way=Way.STORAGE, state=PlaceState.THERE)
+    for _ in range(2):
+        assert mine.post(f"{here}/delete")["Location"] == "/fine-tuning#datasets"
+    assert Dataset.objects.get().file is None and not Piece.objects.exists()
+    asked = mine.get("/fine-tuning").content.decode().partition('data-testid="dataset-drop"')[2]
+    assert 'name="forget"' in asked and "0G storage keeps the file" in asked
+    there.delete()
+    for _ in range(2):
+        assert mine.post(f"{here}/delete", {"forget": "1"})["Location"] == "/fine-tuning#datasets"
+    assert not Dataset.objects.exists()
 
 
 def test_what_a_worker_is_at_is_not_lost_however_slow_it_is(alice: User) -> None:

@@ -137,7 +137,7 @@ def test_a_dataset_is_published_found_by_its_root_and_needed_here_no_more(lab: T
     for door in ("publish", "confirm", "submitted", "rejected"):
         answer = bob.client.post(f"{here}/{door}", "{}", content_type="application/json")
         assert answer.status_code == 404
-    alice.client.post(f"{here}/delete")
+    alice.client.post(f"{here}/delete", {"forget": "1"})
     assert not Dataset.objects.filter(pk=dataset.pk).exists()
 
 
