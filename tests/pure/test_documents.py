@@ -102,7 +102,10 @@ SAID: dict[str, tuple[str, ...]] = {
         "up to {finetune.files.MAX_BYTES:MiB} MB can be kept",
         "{finetune.services.MOST_DATASETS} files, {finetune.files.QUOTA_BYTES:MiB} MB together",
     ),
-    "how-the-index-works": ("at most {chain.sync.DENSE} final blocks",),
+    "how-the-index-works": (
+        "at most {chain.sync.DENSE} final blocks",
+        "comparing lists every {ledger.project.LOOK_BLOCKS} blocks",
+    ),
     "how-we-measure": (
         "At most {probes.stream.MAX_TOKENS} tokens",
         "fewer than {probes.stream.LEAST_PIECES} pieces",
