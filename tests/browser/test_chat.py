@@ -309,7 +309,6 @@ def test_lies_refusals_cuts_and_attacks_are_told_in_words(
     SubAccount.objects.all().delete()
     pagecheck.sound(alice, f"{asgi_server}/playground/chat?provider={factories.PETRA}")
     alice.context.clear_cookies()
-    pagecheck.sound(alice, f"{asgi_server}/playground/chat?provider={factories.PETRA}")
     Service.objects.all().delete()
     pagecheck.sound(alice, f"{asgi_server}/playground/chat", schemes=("light",))
 

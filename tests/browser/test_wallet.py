@@ -18,7 +18,6 @@ from tests.browser.pagecheck import (
     hearing,
     hears,
     inaccessible,
-    sound,
 )
 from tests.browser.wallet import Wallet, neuron, shows, sign_in, to_final
 
@@ -281,7 +280,6 @@ def test_deposit_transfer_and_retrieve_until_the_numbers_equal_the_contracts(
     errors: list[str],
 ) -> None:
     """Then every page of an account is held to the rules of all pages."""
-    sound(page, f"{asgi_server}/account")  # nobody signed in
     page.set_viewport_size({"width": 1280, "height": 900})
     sign_in(page, asgi_server)
     expect(page.get_by_text("No compute account yet")).to_be_visible()
