@@ -150,11 +150,12 @@ def publish(request: HttpRequest, user: User, signature: str) -> Note:
 
 
 def withdraw(user: User, identifier: uuid.UUID) -> None:
-    """Take back one of the user's own notes; it stays stored. Http404 for anybody else's."""
-    own = Note.objects.filter(pk=identifier, provider=user.address, withdrawn_at=None)
-    if not own.update(withdrawn_at=timezone.now()):
+    """Take back one of the user's own notes, once; it stays stored. Http404 for anybody else's."""
+    own = Note.objects.filter(pk=identifier, provider=user.address)
+    if own.filter(withdrawn_at=None).update(withdrawn_at=timezone.now()):
+        looking.withdrawn(user.address, f"{WHAT}:{identifier}")
+    elif not own.exists():
         raise Http404("no such note")
-    looking.withdrawn(user.address, f"{WHAT}:{identifier}")
 
 
 def heard(now: tags.Moment | None = None) -> Q:

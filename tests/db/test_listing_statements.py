@@ -98,7 +98,8 @@ def test_a_note_says_what_is_signed_and_is_good_once(operator: Client) -> None:
     # Somebody else's note is not theirs to take back.
     mallory = signed_in(MALLORY)
     assert mallory.post(f"{NOTES}/{row.pk}/withdraw").status_code == 404
-    operator.post(f"{NOTES}/{row.pk}/withdraw")
+    for _ in range(2):  # one click may be two
+        assert operator.post(f"{NOTES}/{row.pk}/withdraw")["Location"] == NOTES
     assert "New disks" not in Client().get(at[0]).content.decode()
 
 
