@@ -70,7 +70,7 @@ def reports_since(users: Iterable[int], since: dt.datetime) -> Mapping[int, list
 
 
 def decided(rules: Sequence[Rule], now: dt.datetime) -> Found:
-    """Decisions since the rule was made whose author can no longer take them back (3 queries)."""
+    """Decisions since the rule was made whose author can no longer take them back (4 queries)."""
     owners = {rule.user.address for rule in rules}
     found = decided_since(owners, oldest(rules, now), now)
     return {rule.pk: since_made(rule, found.get(rule.user.address, ())) for rule in rules}

@@ -115,7 +115,7 @@ def wrong_signature(address: str) -> Problem:
     """What `address` has not signed; why, where it is a contract, whose signatures providers cannot
     check."""
     try:
-        contract = node.signs_with_code(node.call("eth_getCode", address, "latest"))
+        contract = node.is_contract(address)
     except NodeError:
         contract = False
     if contract:
