@@ -343,10 +343,11 @@ def history(
     found = ledger.paginate(rows, page, page_size, lambda run: run)
     if not found.items:
         return Page((), found.count, found.number, found.size)
-    # What the oldest shown verdicts changed from stands on the next page.
-    older = list(rows.filter(started_at__lt=found.items[-1].started_at).exclude(overall="")[:4])
+    # What the oldest shown verdict of each machine changed from stands on a later page.
+    older = rows.filter(started_at__lt=found.items[-1].started_at).exclude(overall="")
+    newest = older.order_by("endpoint", "-started_at", "-pk").distinct("endpoint")
     entries: list[HistoryEntry] = []
-    before: dict[str, Verification] = {run.endpoint: run for run in reversed(older)}
+    before: dict[str, Verification] = {run.endpoint: run for run in newest}
     for run in reversed(found.items):
         previous = before.get(run.endpoint)
         entries.append(_entry(run, previous))

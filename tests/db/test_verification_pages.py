@@ -24,13 +24,14 @@ from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
 
 from accounts.models import User
-from attestation import services
+from attestation import selectors, services
 from attestation.engine.evidence import Evidence
 from attestation.models import Endpoint, Finding, Outcome, Request, Standing, Verification
 from attestation.selectors import ServiceKey
 from inference.models import Chat, Turn
 from marketplace import badge as badges
 from marketplace.views_verify import MAX_REQUEST_BYTES
+from provider.tee.development.intel import DEBUG_ATTRIBUTES
 from tests import factories
 from tests.db import report_world as world
 from tests.db.report_world import KEY, development, machine, path, stored, unreachable
@@ -251,6 +252,17 @@ def test_a_page_costs_the_same_for_many_gpus_and_a_long_history(client: Client) 
     cost("/")  # what is counted once per verdict, too
     assert (cost(path(last)), cost(TAB), cost("/")) == few
     assert max(few) <= 20
+
+
+def test_what_a_verdict_changed_from_is_found_behind_many_of_the_other_machine() -> None:
+    good, bad = machine(), machine(fields={"td_attributes": DEBUG_ATTRIBUTES})
+    development(good, endpoint=Endpoint.MODEL, age=9 * HOUR)
+    for hours in range(3, 8):
+        development(good, age=hours * HOUR)
+    development(bad, endpoint=Endpoint.MODEL, age=HOUR)
+    (newest,) = selectors.history(KEY, page_size=1).items
+    assert (newest.before, newest.overall) == ("dev-pass", "fail")
+    assert "hardware" in newest.changed
 
 
 def test_the_address_with_the_hash_leads_to_nothing_else(client: Client) -> None:
