@@ -161,27 +161,14 @@ def _ways_out(filters: Filters, version: str) -> tuple[Link, ...]:
     return tuple(sorted(ways, key=lambda way: -(way.count or 0)))
 
 
-def _labels() -> dict[str, str]:
-    return {
-        "provider": _("Provider"),
-        "input": _("Input"),
-        "output": _("Output"),
-        "ttft": _("First token"),
-        "speed": _("Speed"),
-        "uptime": _("Uptime 7 d"),
-        "verification": _("Verification"),
-        "updated": _("Changed"),
-    }
-
-
 def chooser(filters: Filters) -> tuple[Option, ...]:
     """The columns that can be left out."""
-    labels, shown = _labels(), filters.shown or COLUMNS
-    return tuple(Option(name, labels[name], name in shown) for name in COLUMNS)
+    shown = filters.shown or COLUMNS
+    return tuple(Option(name, _(label), name in shown) for name, label in COLUMNS.items())
 
 
 def columns(filters: Filters) -> tuple[Column, ...]:
-    labels = _labels()
+    labels = {name: _(label) for name, label in COLUMNS.items()}
 
     def sortable(label: str, key: str, number: bool = False, first: str = "") -> Column:
         up, down = key, f"-{key}"

@@ -40,7 +40,16 @@ PROVEN_LABELS = {
 NO_TEE = "none"
 VIEWS = ("table", "cards")
 #: Columns that can be left out: all but the model, and the month that a workload costs.
-COLUMNS = ("provider", "input", "output", "ttft", "speed", "uptime", "verification", "updated")
+COLUMNS = {
+    "provider": gettext_noop("Provider"),
+    "input": gettext_noop("Input"),
+    "output": gettext_noop("Output"),
+    "ttft": gettext_noop("First token"),
+    "speed": gettext_noop("Speed"),
+    "uptime": gettext_noop("Uptime 7 d"),
+    "verification": gettext_noop("Verification"),
+    "updated": gettext_noop("Changed"),
+}
 #: How the same list is shown: nothing for programs.
 SHOWING = ("view", "exact", "columns", "rows")
 
@@ -144,18 +153,10 @@ class Filters:
             rows="compact" if text("rows") == "compact" else "",
             page=page_number(given.get("page", "")),
             mine=mine,
-            unread=(
-                *(
-                    (name, text(name))
-                    for name in PRICES
-                    if text(name) and not price_text(text(name))
-                ),
-                *(
-                    (name, text(name))
-                    for name in WORKLOAD
-                    # Nought is a number, more than anybody's workload is not.
-                    if text(name) and not 0 <= _number(text(name)) <= MOST_PER_DAY
-                ),
+            unread=tuple(
+                (name, text(name))
+                for name in PRICES + WORKLOAD
+                if text(name) and not _readable(name, text(name))
             ),
         )
         sort = text("sort")
@@ -357,6 +358,11 @@ def number_text(text: str, most: int) -> str:
     """A whole number of 1 to `most` as its digits; empty for anything else."""
     number = _number(text)
     return str(number) if 0 < number <= most else ""
+
+
+def _readable(name: str, text: str) -> bool:
+    """Whether it is a price, or a number of a day: nought is one, more than anybody has is not."""
+    return bool(price_text(text)) if name in PRICES else 0 <= _number(text) <= MOST_PER_DAY
 
 
 def _number(text: str) -> int:

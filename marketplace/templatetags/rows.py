@@ -20,6 +20,7 @@ from accounts import watching
 from ledger.records import Listing
 from marketplace import formats
 from marketplace.changes import ChangeRow
+from marketplace.filters import COLUMNS
 from marketplace.names import Named
 from marketplace.parts import ServiceRow
 from marketplace.templatetags.moments import moment
@@ -85,8 +86,7 @@ def _said(words: tuple[str, str, str]) -> SafeString:
 
 def _nothing(why: str, classes: str = "") -> str:
     """The dash of a cell without a value, and why there is none."""
-    given = f' class="{classes}"' if classes else ""
-    return f'<span{given} title="{why}">–</span>'
+    return f'<span{_classed(classes)} title="{why}">–</span>'
 
 
 @register.simple_tag
@@ -128,26 +128,45 @@ def service_row(
     )
 
 
+#: Columns of a row behind its name, in their order, with the classes of their cells.
+_CELLS = {
+    "provider": "",
+    "input": "number",
+    "output": "number",
+    "month": "number",
+    "ttft": "number",
+    "speed": "number",
+    "uptime": "number measured",
+    "verification": "wide",
+    "updated": "number muted",
+}
+_LABELS = {**COLUMNS, "month": gettext_noop("Your month")}
+
+
 @kept_by_language
 def _openings() -> Mapping[str, str]:
     """What stands before what a cell says: its own tag, and the end of the cell before it."""
     return {
-        name: f'</td><td role="cell"{classes} data-label="{label}">'
-        for name, label, classes in (
-            ("provider", _("Provider"), ""),
-            ("input", _("Input"), _NUMBER),
-            ("output", _("Output"), _NUMBER),
-            ("month", _("Your month"), _NUMBER),
-            ("ttft", _("First token"), _NUMBER),
-            ("speed", _("Speed"), _NUMBER),
-            ("uptime", _("Uptime 7 d"), ' class="number measured"'),
-            ("verification", _("Verification"), ' class="wide"'),
-            ("updated", _("Changed"), ' class="number muted"'),
-        )
+        name: f'</td><td role="cell"{_classed(classes)} data-label="{_(_LABELS[name])}">'
+        for name, classes in _CELLS.items()
     }
 
 
-_NUMBER = ' class="number"'
+def _classed(classes: str) -> str:
+    return f' class="{classes}"' if classes else ""
+
+
+@register.simple_tag
+def service_heads(provider: object = False, cost: object = False) -> SafeString:
+    """The heads of the columns of `service_row`, where rows are in one order."""
+    left_out = {"provider": not provider, "month": not cost}
+    heads = "".join(
+        f'<th role="columnheader" scope="col"{_classed("number" * ("number" in classes))}>'
+        f"{_(_LABELS[name])}</th>"
+        for name, classes in _CELLS.items()
+        if not left_out.get(name)
+    )
+    return SafeString(heads)
 
 
 @register.simple_tag
