@@ -159,39 +159,35 @@ def on_settlement_result(ctx: Context, serving: Serving, e: events.TEESettlement
     if fee is None or not (isinstance(before, events.BalanceUpdated) and before.user == e.user):
         before, fee = None, 0
     accepted = e.status in (0, 1)
-    possible: list[str] = []
     # The contract also reads calldata that we do not: whoever called it itself is who sent it.
     if ctx.tx is not None and (ctx.call is not None or ctx.tx.to == serving.address):
-        provider = ctx.tx.sender
+        callers = [ctx.tx.sender]
     elif before is not None:
-        provider = before.provider
+        callers = [before.provider]
     else:
-        provider = _caller_of(ctx)
-        possible = _could_settle(ctx, serving, e.user) if accepted else []
-        if possible and provider not in possible:
-            provider = possible[0]
+        callers = _callers(ctx, serving, e.user, accepted=accepted)
     status = STATUSES[e.status] if e.status < len(STATUSES) else f"status_{e.status}"
-    ctx.settle(serving, provider, e.user, status, fee, e.unsettled_amount)
+    ctx.settle(serving, callers[0], e.user, status, fee, e.unsettled_amount)
     if accepted and item is not None:
-        ctx.account(serving, e.user, provider).nonce = item["nonce"]
+        ctx.account(serving, e.user, callers[0]).nonce = item["nonce"]
     elif accepted:  # of one of them the nonce has changed
-        for one in possible or (provider,):
-            ctx.want_account(serving, e.user, one)
+        for caller in callers:
+            ctx.want_account(serving, e.user, caller)
 
 
-def _caller_of(ctx: Context) -> str:
-    """Who settled through a contract, when no charge names the provider: the called contract."""
+def _callers(ctx: Context, serving: Serving, user: str, *, accepted: bool) -> list[str]:
+    """Who may have settled through a contract, when no charge names the provider, the likeliest
+    first: the called contract; or, where its item could not have been accepted, everybody whose
+    could, who is listed and has a sub-account of the user (contracts.md 6.4)."""
+    tx = ctx.tx
+    called = (tx.to or tx.sender) if tx is not None else ""
     for row in reversed(ctx.state.settlements):
-        if ctx.tx is not None and row.place.tx_hash == ctx.tx.hash:
-            return row.provider
-    return (ctx.tx.to or ctx.tx.sender) if ctx.tx is not None else ""
-
-
-def _could_settle(ctx: Context, serving: Serving, user: str) -> list[str]:
-    """Whose items about a user are accepted: who is listed and has a sub-account of the user
-    (contracts.md 6.4)."""
+        if tx is not None and row.place.tx_hash == tx.hash:
+            called = row.provider
+            break
     held = ((p, ctx.state.accounts.get((serving.address, user, p))) for p in serving.providers)
-    return [provider for provider, account in held if account is not None and account.live]
+    possible = [provider for provider, account in held if account is not None and account.live]
+    return possible if accepted and possible and called not in possible else [called]
 
 
 def on_fees_settled(ctx: Context, serving: Serving, e: events.FeesSettled) -> None:

@@ -300,22 +300,29 @@ def test_a_transfer_is_no_charge_of_the_result_behind_it() -> None:
     ]
 
 
-def test_an_item_without_a_charge_is_of_somebody_whose_items_are_accepted() -> None:
-    """A provider that is a contract, called by another one, takes nothing from a user: no log says
-    whose nonce that was, so everybody's who could is asked for."""
-    user, router = PEOPLE[0], abi.checksum("0x" + "c2" * 20)
-    world = play([("transfer", user, provider, 80) for provider in PROVIDERS])
+@pytest.mark.parametrize(
+    ("called", "asked"),
+    [(abi.checksum("0x" + "c2" * 20), PROVIDERS[:2]), (PROVIDERS[1], PROVIDERS[1:2])],
+    ids=["a router", "itself"],
+)
+def test_an_item_without_a_charge_is_of_somebody_whose_items_are_accepted(
+    called: str, asked: list[str]
+) -> None:
+    """A provider that is a contract takes nothing from a user. Where another one called it no log
+    says whose nonce that was, so everybody's who could is asked for."""
+    user, unlisted = PEOPLE[0], PEOPLE[1]
+    held = [("transfer", user, provider, 80) for provider in (*PROVIDERS, unlisted)]
+    world = play(held)
     for status in (0, 4):
         world._log(SERVING, events.TEESettlementResult(user, status, 0))
-    world._mine(user, router, abi.LEDGER_MANAGER, "depositFund")
+    world._mine(user, called, abi.LEDGER_MANAGER, "depositFund")
     state = new_state()
     serving = state.servings.get(SERVING)
     assert serving is not None
-    serving.providers = [PEOPLE[2], PROVIDERS[1]]
-    wants = fold_all(state, world.blocks)
-    assert reads.account(SERVING, "inference", user, PROVIDERS[1]) in wants
-    assert reads.account(SERVING, "inference", user, PROVIDERS[0]) not in wants, "not listed"
-    assert [row.provider for row in state.settlements] == [PROVIDERS[1]] * 2
+    serving.providers = [PEOPLE[2], *PROVIDERS]
+    wants = [call for call in fold_all(state, world.blocks) if call.to == SERVING]
+    assert wants == [reads.account(SERVING, "inference", user, provider) for provider in asked]
+    assert [row.provider for row in state.settlements] == [asked[0]] * 2
 
 
 def test_movements_of_a_block_have_numbers_of_their_own() -> None:
