@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import shutil
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -13,6 +14,8 @@ from protocol.tuning import MAX_TEE_UPLOAD_BYTES
 from provider.errors import Refused
 from provider.forms import MAX_PART_HEADER_BYTES, bad_form, boundary_of, read_part
 from provider.http import Request
+
+log = logging.getLogger("provider.tuning.uploads")
 
 #: Room for the other fields and the form's own text.
 _FRAME_BYTES = 16 * 1024
@@ -87,7 +90,8 @@ async def receive(request: Request, target: Path) -> tuple[str, dict[str, str]]:
     503 where the disk is nearly full.
     """
     if shutil.disk_usage(target.parent).free < LEAST_FREE:
-        raise Refused(503, f"no room for uploads at {target.parent}", {"Retry-After": "3600"})
+        log.warning("no upload is taken: less than 2 GiB are free at %s", target.parent)
+        raise Refused(503, "no room for uploads: the disk is nearly full", {"Retry-After": "3600"})
     boundary = b"--" + boundary_of(request.headers.get("content-type", ""))
     limit = MAX_TEE_UPLOAD_BYTES + _FRAME_BYTES
     source = _Source(request.pieces(limit, TOO_LARGE, UPLOAD_SECONDS))
