@@ -3,18 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping
-from datetime import timedelta
+from datetime import datetime, timedelta
 from types import MappingProxyType
+from typing import Any
+from uuid import uuid4
 
 import orjson
 from django.conf import settings
+from django.contrib.sessions.models import Session
 from django.db import transaction
+from django.db.models import Exists, OuterRef, Q
 from django.db.models.functions import Length
 from django.utils import timezone
 from django.utils.translation import gettext as _
 
 from accounts.models import User
-from inference import seals, sessions, turnlog
+from inference import seals, turnlog
 from inference.branches import Tree
 from inference.errors import BadPrompt, Busy
 from inference.models import Chat, Medium, State, Turn
@@ -139,8 +143,8 @@ def bring_back(chat: Chat) -> None:
 
 def purge() -> int:
     """Delete for good: what was deleted a while ago, unkept conversations whose session or key is
-    gone, and old ones in which nothing was ever asked. Returns how many were due; those with an
-    open answer wait for its end.
+    gone, and old ones in which nothing was ever asked; BATCH of each. Returns how many were due;
+    those with an open answer wait for its end.
     """
     now = timezone.now()
     gone = [*Chat.objects.filter(deleted_at__lt=now - UNDO_FOR)[:BATCH]]
@@ -148,16 +152,26 @@ def purge() -> int:
     before = now - timedelta(seconds=settings.SESSION_COOKIE_AGE)
     empty = Chat.objects.filter(medium=Medium.CHAT, asked=False, updated_at__lt=before, turns=None)
     gone += empty[:BATCH]
-    unkept = list(Chat.objects.filter(key_sealed="", created_at__lt=now - UNDO_FOR))
+    unkept = _unkept(now)
     keys = seals.lent([chat.pk for chat in unkept])
-    living = sessions.living({chat.session_key for chat in unkept})
-    gone += [chat for chat in unkept if chat.pk not in keys or chat.session_key not in living]
+    gone += [chat for chat in unkept if chat.pk not in keys or not chat.living]
     said = list(Turn.objects.filter(chat__in=gone).values_list("pk", flat=True))
     for chat in gone:
         _purge(chat)
     left = set(Turn.objects.filter(pk__in=said).values_list("pk", flat=True))
     turnlog.forget(turn for turn in said if turn not in left)
     return len(gone)
+
+
+def _unkept(now: datetime) -> list[Any]:
+    """Some of the conversations that are not kept, and whether their session is `living`: first
+    those whose is not, then others from a place that differs each time, for Redis may have lost
+    their keys (1 query). Anybody can begin as many as they like.
+    """
+    session = Session.objects.filter(session_key=OuterRef("session_key"), expire_date__gt=now)
+    rows = Chat.objects.filter(key_sealed="", created_at__lt=now - UNDO_FOR)
+    rows = rows.annotate(living=Exists(session), before=Q(pk__lt=uuid4()))
+    return list(rows.order_by("living", "before", "pk")[:BATCH])
 
 
 def _purge(chat: Chat) -> None:

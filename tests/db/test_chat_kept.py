@@ -12,7 +12,7 @@ import zlib
 from datetime import timedelta
 from pathlib import Path
 from typing import Any, cast
-from uuid import uuid4
+from uuid import UUID, uuid4
 
 import pytest
 from cryptography.fernet import Fernet
@@ -30,7 +30,7 @@ from accounts import crypto
 from accounts.models import ProviderKey, User
 from alerts import works
 from attestation import verify
-from inference import answers, conversations, opening, seals, search, services, sessions, spend
+from inference import answers, conversations, opening, seals, search, services, spend
 from inference.failures import Failure
 from inference.models import Chat, State, Turn
 from inference.openai.choose import relay_chat
@@ -257,17 +257,27 @@ def test_a_conversation_that_is_not_kept_lives_in_its_session_alone(chat: Chat) 
 
 @pytest.mark.django_db
 def test_signing_out_ends_what_is_not_kept(
-    chat: Chat, django_assert_num_queries: DjangoAssertNumQueries
+    chat: Chat,
+    django_assert_num_queries: DjangoAssertNumQueries,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     alice = signed_in(chat.owner)
     for _ in range(2):
         alice.post("/playground/chat/start", {"provider": factories.PETRA, "keep": "no"})
     private = [one.pk for one in Chat.objects.exclude(pk=chat.pk)]
     Chat.objects.update(created_at=timezone.now() - timedelta(minutes=2))
-    with django_assert_num_queries(4):  # one for all sessions
+    with django_assert_num_queries(3):  # one for all sessions
         assert conversations.purge() == 0
+    # However many there are, some are looked at each time: first those whose session has ended.
+    monkeypatch.setattr(conversations, "BATCH", 1)
+    elsewhere = signed_in(chat.owner)
+    elsewhere.post("/playground/chat/start", {"provider": factories.PETRA, "keep": "no"})
+    living = Chat.objects.exclude(pk__in=[chat.pk, *private]).get()
+    Chat.objects.update(created_at=timezone.now() - timedelta(minutes=2))
     alice.logout()
-    assert conversations.purge() == 2
+    assert [conversations.purge() for _ in range(3)] == [1, 1, 0]
+    seals.forget_key(living.pk)
+    assert conversations.purge() == 1
     assert list(Chat.objects.all()) == [chat]
     assert seals.lent(private) == set()
 
@@ -398,11 +408,11 @@ def test_what_is_brought_back_while_it_is_purged_stays(
     conversations.delete_chat(chat)
     Chat.objects.update(deleted_at=timezone.now() - 2 * conversations.UNDO_FOR)
 
-    def meanwhile(keys: set[str]) -> set[str]:
+    def meanwhile(chats: list[UUID]) -> set[UUID]:
         conversations.bring_back(chat)
-        return keys
+        return set(chats)
 
-    monkeypatch.setattr(sessions, "living", meanwhile)
+    monkeypatch.setattr(seals, "lent", meanwhile)
     conversations.purge()
     assert Chat.objects.get().turns.exists()
 
