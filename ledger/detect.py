@@ -26,7 +26,7 @@ def final(address: str, base: State, first: int, last: int, sums: Sums, read: Re
     """Final blocks in `first`..`last` at which the balance left our sum; [] when none did.
 
     A few batched balance reads per silent movement. Movements that cancel out within the range
-    stay unseen here.
+    stay unseen here (`ledger.unlike`).
     """
     numbers = [number for number, _ in sums]
 

@@ -42,7 +42,7 @@ def _said_by_a_node() -> Iterator[None]:
 
 
 class Projector:
-    """Folds blocks and writes rows; `chain.sync.Projection` for the 0G contracts."""
+    """Folds blocks and writes rows; `chain.projection.Projection` for the 0G contracts."""
 
     def __init__(self, network: Network, *, opens: bool = False) -> None:
         """`opens`: the contracts may be older than `network.start_block` (ledger.opening)."""

@@ -39,7 +39,8 @@ def all_ledgers(contract: str, offset: int, limit: int) -> Call:
 
 
 def active_services(contract: str) -> Call:
-    """Every registered serving contract; asked only about the block before our first one."""
+    """Every registered serving contract; a fact only of the block before our first one, which it
+    marks as an opening."""
     return Call(contract, abi.encode_call(LEDGER_MANAGER, "getAllActiveServices"))
 
 
