@@ -67,7 +67,7 @@ def of_network(asked: Asked, at: str) -> HttpResponse:
 
 def answer(feed: Feed, asked: Asked) -> HttpResponse:
     """The newest changes; where neither a kind nor a sort is asked for, what providers announced is
-    among them (8 queries)."""
+    among them (7 queries)."""
     found = changes(asked, 1, LENGTH)
     said = () if asked.kind or asked.change else notes.of_feed(asked.provider, LENGTH)
     return HttpResponse(atom(feed, found.items, said), content_type=atoms.MEDIA)

@@ -11,7 +11,7 @@ from accounts import pages
 from accounts.pages_parts import Option, Pager
 from accounts.pages_transaction import Link, Step
 from ledger.records import Account, Purse
-from marketplace import formats
+from marketplace import formats, verdicts
 from marketplace.changes import ChangeRow
 from marketplace.parts import Chip, Column, Fact
 from marketplace.specimens_charts import ChartSpecimens, specimens
@@ -19,20 +19,9 @@ from marketplace.specimens_charts import ChartSpecimens, specimens
 EXAMPLE = "0x8ba1f109551bD432803012645Ac136ddd64DBA72"
 OTHER = "0x71C7656EC7ab88b098defB751B7401B5f6d8976F"
 
-#: Every verdict of interfaces.md 3 and 4, services first, answers after.
-VERDICTS = (
-    "pass",
-    "warn",
-    "partial",
-    "fail",
-    "not_provided",
-    "expired",
-    "never",
-    "dev-pass",
-    "dev-warn",
-    "dev-partial",
-)
+#: Every verdict of interfaces.md 3 and 4, of answers and of services.
 ANSWERS = ("pending", "verified", "rewritten", "altered", "not_comparable", "failed", "unavailable")
+VERDICTS = tuple(word for word in verdicts.WORDS if word not in ANSWERS)
 
 
 @dataclass(frozen=True)
