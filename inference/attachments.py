@@ -162,7 +162,7 @@ def purge() -> int:
     """Delete pictures that were chosen and never sent."""
     before = timezone.now() - UNSENT_FOR
     rows = File.objects.filter(role=Role.ASKED, turn=None, made_at__lt=before)
-    return int(rows.delete()[0])
+    return int(rows.only("pk").delete()[0])
 
 
 def _of(chat: Chat) -> models.QuerySet[File]:

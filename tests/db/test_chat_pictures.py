@@ -17,7 +17,9 @@ from uuid import UUID, uuid4
 import pytest
 from django.core.cache import cache
 from django.core.files.uploadedfile import SimpleUploadedFile
+from django.db import connection
 from django.test import Client
+from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
 from PIL import Image
 
@@ -282,7 +284,9 @@ def test_limits_and_strangers(chat: Chat, client: Client) -> None:
         Prompt.of({"key": str(mine[0]), "text": "x", "pictures": ["1"] * 5})
     assert attachments.purge() == 0
     File.objects.update(made_at=timezone.now() - timedelta(hours=2))
-    assert attachments.purge() == 16
+    with CaptureQueriesContext(connection) as asked:
+        assert attachments.purge() == 16
+    assert not [x for x in asked if '"sealed"' in x["sql"]], "their bytes are not read once more"
     estimated = client.get(
         f"/playground/chat/estimate?provider={factories.PETRA}&chat={chat.pk}&bytes=4&pictures=x"
     )
