@@ -56,6 +56,10 @@ class Place:
         return self.deployment is not None and self.deployment.state == adapters.ACTIVE
 
     @property
+    def path(self) -> str:
+        return links.service(self.listing)
+
+    @property
     def top_up(self) -> str:
         """The form that transfers money to it, for inference."""
         return links.form("transfer", self.listing)

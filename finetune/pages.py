@@ -11,6 +11,7 @@ from uuid import UUID
 from django.utils.translation import gettext as _
 from django.utils.translation import gettext_noop as N_
 
+from accounts import links
 from accounts.pages_parts import Option
 from accounts.pages_transaction import EffectRow, Link, Review, Transaction
 from attestation.selectors import StandingView
@@ -37,6 +38,11 @@ class OfferRow:
     standing: StandingView
     told: Told | None = None
     decided: Decided = NOTHING
+
+    @property
+    def path(self) -> str:
+        """The page of the very listing: of two contracts an address alone means one."""
+        return links.service(self.listing)
 
     @property
     def models(self) -> tuple[str, ...]:
@@ -206,6 +212,11 @@ class WizardPage:
     decided: Decided = NOTHING
 
     @property
+    def evidence(self) -> str:
+        """The verification of the very listing."""
+        return links.service(self.listing, "verification") if self.listing else ""
+
+    @property
     def next_path(self) -> str:
         names = [name for name, _label in STEPS]
         at = names.index(self.step)
@@ -283,6 +294,12 @@ class TaskPage:
     replaced: bool = False
     #: What was verified of the key of now, where it sealed the result and is not the noted one.
     now: StandingView | None = None
+
+    @property
+    def service(self) -> str:
+        """The page of its listing, in the contract where the task is."""
+        known = self.listing
+        return links.service(known) if known else f"/services/fine-tuning/{self.task.provider}"
 
     @property
     def fetch_first(self) -> bool:

@@ -26,7 +26,7 @@ from protocol import tuning
 from protocol.digests import personal_digest, sign
 from tests import factories
 from tests.db.test_keys_lasting import signed_in
-from tests.db.test_tuning_states import HASH, JSON, _Logging
+from tests.db.test_tuning_states import HASH, JSON, _Logging, made
 from tests.db.test_tuning_states import alice as alice
 from tests.db.test_tuning_states import answering as answering
 from tests.db.test_tuning_states import chain as chain
@@ -246,3 +246,26 @@ def test_what_a_provider_invents_for_somebody_is_bounded(
         0,
     ]
     assert "take all the room" in alice.tuning_tasks.get(nonce=9).error
+
+
+def test_links_lead_to_the_listing_of_the_contract_that_is_meant(alice: User) -> None:
+    """The testnet has two fine-tuning contracts, and an address alone means the recommended one."""
+    older = factories.contract(
+        kind="fine-tuning", address=factories.address("older"), service_name="fine-tuning-v0.9",
+        version="v0.9", recommended=False,
+    )  # fmt: skip
+    for serving in (older.address, factories.FINE_TUNING):
+        factories.service(kind="fine-tuning", serving=serving)
+    task = made(alice, serving=older.address, service_name=older.service_name, named=False)
+    draft = wizard.begin(alice)
+    wizard.choose_model(draft, factories.PETRA, older.service_name, "m")
+    wizard.choose_dataset(draft, None, HASH)
+    client, service = signed_in(cast.user(1)), f"/services/fine-tuning/{factories.PETRA}"
+    named = f"?service_name={older.service_name}"
+    for path, href in (
+        (f"/fine-tuning/tasks/{task.pk}", f"{service}{named}"),
+        ("/fine-tuning", f"{service}{named}"),
+        (f"/fine-tuning/new/{draft.pk}/model", f"{service}{named}"),
+        (f"/fine-tuning/new/{draft.pk}/sign", f"{service}/verification{named}"),
+    ):
+        assert f'href="{href}"' in client.get(path).content.decode(), path
