@@ -22,6 +22,7 @@ UNITS: dict[str, Any] = {
     "million": 1_000_000,
     "MiB": 1 << 20,
     "minutes": 60,
+    "whole seconds": dt.timedelta(seconds=1),
     "whole minutes": dt.timedelta(minutes=1),
     "hours of seconds": 3_600,
     "days of seconds": 86_400,
@@ -41,6 +42,8 @@ SAID: dict[str, tuple[str, ...]] = {
         "incoming webhook there); {alerts.hooks.MOST} in all",
         "{alerts.deliver.PATIENCE:days} days of nothing but failures",
         "once a day at {alerts.schedule.DIGEST_HOUR}:00 UTC",
+        "signs as well for {alerts.hooks.OVERLAP:hours} hours",
+        "or that comes within {alerts.models.CLAIM:whole seconds} seconds",
     ),
     "api": (
         "{marketplace.limits.API.per_minute} requests per minute",
