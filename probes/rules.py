@@ -6,6 +6,7 @@ all of them out.
 
 from __future__ import annotations
 
+from typing import Any
 from urllib.robotparser import RobotFileParser
 
 #: Our product token, as a group has to name it.
@@ -15,7 +16,11 @@ MAX_BYTES = 64 << 10
 
 def forbids(text: bytes, path: str) -> bool:
     """Whether the file asks us by name to leave `path` alone."""
-    parser = RobotFileParser()
+    parser: Any = RobotFileParser()
     parser.parse(text[:MAX_BYTES].decode("utf-8", "replace").splitlines())
-    parser.default_entry = None  # type: ignore[attr-defined]
+    parser.default_entry = None
+    # The parser takes any part of a name for the name, and an empty one for everybody's.
+    parser.entries = [
+        entry for entry in parser.entries if AGENT in map(str.lower, entry.useragents)
+    ]
     return not parser.can_fetch(AGENT, path)

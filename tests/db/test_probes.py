@@ -145,8 +145,9 @@ def test_the_certificate_is_read_from_a_real_handshake(
 
 
 def test_robots_txt_keeps_us_out_only_by_name(peer: Peer, settings: Any) -> None:
-    peer.manners.robots = b"User-agent: *\nDisallow: /\n"
-    assert look().state == "up"
+    others = b"User-agent: *\nDisallow: /\n\nUser-agent: probe\nUser-agent:\nDisallow: /\n"
+    peer.manners.robots = others
+    assert not look().failure and not health().opted_out
     peer.manners.robots = b"User-agent: 0g-market-probe\nDisallow: /v1/\n"
     Health.objects.update(rules_at=timezone.now() - dt.timedelta(hours=25))
     peer.asked.clear()
