@@ -107,13 +107,17 @@ def table(asked: Asked, at: str) -> SettledTable:
         entries = settlements.items(asked)
         rows = tuple(SettlementRow.of(entry) for entry in entries.items)
         pager = _pager(entries, asked, at, _("settlements"))
+    # Sums are of what was paid: of refused items there are none.
+    summed = "" if asked.status == "refused" else asked.status
     return SettledTable(
         asked=asked,
         rows=rows,
         groups=groups,
         pager=pager,
         views=tuple(
-            Link(label, asked.path(at, by=by), asked.by == by)
+            Link(
+                label, asked.path(at, by=by, status=summed if by else asked.status), asked.by == by
+            )
             for by, label in (("", _("Items")), ("payer", _("By payer")), ("day", _("By day")))
         ),
         statuses=(
@@ -125,6 +129,7 @@ def table(asked: Asked, at: str) -> SettledTable:
             *(
                 Link(_(group[0]), asked.path(at, status=key), asked.status == key)
                 for key, group in GROUPS.items()
+                if not (asked.by and key == "refused")
             ),
         ),
         windows=(

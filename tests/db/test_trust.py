@@ -315,6 +315,10 @@ def test_a_payers_number_leads_to_the_rows_that_it_counts(client: Client) -> Non
     # A window may begin within a day: its row counts what lies in both.
     table = settled.table(Asked(status="paid", window="24h", by="day"), at)
     assert "window=24h" in table.groups[0].path
+    # Sums are of what was paid: refused items have none, and neither leads to the other.
+    refused = settled.table(Asked(status="refused", provider=factories.PETRA), at)
+    assert len(refused.rows) == 1 and "status=" not in refused.views[1].path + refused.views[2].path
+    assert not [link for link in table.statuses if "refused" in link.path]
     # The network's payers are those of the window that the number leads to: not of whole days.
     today = dt.datetime.now(dt.UTC).replace(hour=0, minute=0, second=0)
     before = today - dt.timedelta(days=29, seconds=1)  # the day before the charts begin
