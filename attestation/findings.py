@@ -130,7 +130,7 @@ def _newest_known(run: Verification) -> Verification | None:
     if severity(run.overall, run.rows) is not None:
         return run
     older = _runs(run).exclude(overall="").filter(started_at__lt=run.started_at)
-    newest = older.order_by("-started_at")[:MAX_GAPS]
+    newest = older.only("overall", "rows").order_by("-started_at")[:MAX_GAPS]
     return next((row for row in newest if severity(row.overall, row.rows) is not None), None)
 
 
