@@ -145,11 +145,13 @@ def adopt(request: HttpRequest) -> HttpResponse:
 
 
 def _listing(given: QueryDict, *, include_removed: bool = False) -> Listing | None:
-    """What the named provider offers for fine-tuning."""
+    """What the named provider offers for fine-tuning, in the contract of `service_name` if that is
+    given."""
     provider = ledger.address_of(given.get("provider", ""))
     if provider is None:
         return None
-    return ledger.service(Kind.FINE_TUNING, provider, include_removed=include_removed)
+    name = given.get("service_name", "").replace("\0", "")[:200]
+    return ledger.service(Kind.FINE_TUNING, provider, name, include_removed=include_removed)
 
 
 def task_of(request: HttpRequest, task_id: UUID) -> Task:
@@ -418,8 +420,8 @@ def _model(task: Task | None) -> str:
 
 @require_GET
 def usage(request: HttpRequest) -> HttpResponse:
-    """`/fine-tuning/usage?provider=&model=`: the zip in which a provider explains a model of its
-    own. A stranger's file: bounded, never opened here, and only ever saved."""
+    """`/fine-tuning/usage?provider=&service_name=&model=`: the zip in which a provider explains a
+    model of its own. A stranger's file: bounded, never opened here, and only ever saved."""
     user = user_of(request)
     limits.spend("tuning-usage", user.address, limit=20, seconds=300)
     listing = _listing(request.GET)

@@ -10,12 +10,13 @@ from uuid import uuid4
 
 import pytest
 from asgiref.sync import async_to_sync
+from django.http import QueryDict
 from django.utils import timezone
 
 from accounts import money
 from accounts.models import User
 from devnet import accounts as cast
-from finetune import follow, selectors, wizard
+from finetune import follow, selectors, views, wizard
 from finetune.errors import BrokerRefused
 from finetune.models import Draft, Task
 from ledger import selectors as ledger
@@ -269,3 +270,9 @@ def test_links_lead_to_the_listing_of_the_contract_that_is_meant(alice: User) ->
         (f"/fine-tuning/new/{draft.pk}/sign", f"{service}/verification{named}"),
     ):
         assert f'href="{href}"' in client.get(path).content.decode(), path
+    # And what is asked of the provider is asked of that listing.
+    offered = client.get("/fine-tuning").content.decode()
+    for name in (older.service_name, "fine-tuning-v1.0"):
+        assert f'name="service_name" value="{name}"' in offered
+        given = QueryDict(f"provider={factories.PETRA}&service_name={name}")
+        assert getattr(views._listing(given), "service_name", "") == name
