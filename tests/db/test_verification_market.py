@@ -497,8 +497,8 @@ def test_a_warning_does_not_stand_for_a_required_part_that_was_not_seen() -> Non
     found = standings.together({"broker": standings.said(unseen, {})}).questions
     assert [found[name] for name in warned] == ["partial", "warn", "partial"]
     model = said("partial", questions={"hardware": "partial"})
-    found = standings.together({"broker": said("warn", questions=warned), "model": model})
-    assert found.questions["hardware"] == "partial"
+    both = standings.together({"broker": said("warn", questions=warned), "model": model})
+    assert both.questions["hardware"] == "partial"
 
 
 def test_clean_keeps_what_a_database_can_hold() -> None:
