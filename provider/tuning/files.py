@@ -9,9 +9,10 @@ import shutil
 import time
 from pathlib import Path
 
-from provider.tuning.executor import OUTPUT, TaskLog
+from provider.tuning.executor import TaskLog
 
 DATASET_SECONDS = 86_400
+_LOG, _RESULT = "progress.log", "result.enc"
 
 
 class Folders:
@@ -31,18 +32,20 @@ class Folders:
 
     def log(self, id_: str) -> TaskLog:
         """A task's log."""
-        return TaskLog(self._tasks / id_ / "progress.log")
+        return TaskLog(self._tasks / id_ / _LOG)
 
     def result(self, id_: str) -> Path:
         """The encrypted result."""
-        return self._tasks / id_ / "result.enc"
+        return self._tasks / id_ / _RESULT
 
     def drop_plaintext(self, id_: str) -> None:
-        """Only log and encrypted result stay."""
+        """Only log and encrypted result stay, whatever the executor left beside its output."""
         folder = self._tasks / id_
-        shutil.rmtree(folder / OUTPUT, ignore_errors=True)
-        for name in ("dataset", "dataset.part", "dataset.copy", "task.json", "tokens.json"):
-            (folder / name).unlink(missing_ok=True)
+        for path in folder.iterdir() if folder.is_dir() else ():
+            if path.is_dir() and not path.is_symlink():
+                shutil.rmtree(path, ignore_errors=True)
+            elif path.name not in (_LOG, _RESULT):
+                path.unlink(missing_ok=True)
 
     def drop_all(self, id_: str) -> None:
         """Only the log stays."""

@@ -366,6 +366,22 @@ def test_a_day_has_room_for_so_many_tasks_of_a_user_and_each_is_cleaned_up_once(
         assert left.exists(), "what ended long ago is not gone through again"
 
 
+def test_of_an_ended_task_nothing_readable_stays_but_its_log(tmp_path: Path) -> None:
+    """Programs that train leave caches and checkpoints wherever they like."""
+    folders = Folders(tmp_path)
+    folder = folders.task("a")
+    for name in ("dataset", "result.zip", "cache/tokens", "output_model/weights"):
+        (folder / name).parent.mkdir(exist_ok=True)
+        (folder / name).touch()
+    (folder / "latest").symlink_to(tmp_path)
+    folders.log("a").info("trained")
+    folders.result("a").touch()
+    folders.drop_plaintext("a")
+    assert {path.name for path in folder.iterdir()} == {"progress.log", "result.enc"}
+    assert tmp_path.is_dir()
+    folders.drop_plaintext("never made")
+
+
 async def test_a_state_folder_that_cannot_be_looked_into_is_a_finding(tmp_path: Path) -> None:
     """As somebody else's is, of a broker that runs as a user of its own."""
     path = tmp_path / "provider.yaml"
