@@ -7,7 +7,6 @@ from __future__ import annotations
 import datetime as dt
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
-from urllib.parse import urlencode
 
 from django.db.models import Q
 
@@ -121,7 +120,6 @@ _APPEALED = (Action.FLAG, Action.HIDE, Action.END, Action.END_BY_HOST)
 
 def _decided(act: Act, about: Subject, known: Mapping[str, Contract]) -> Hit:
     """`about`: what its owner can appeal for."""
-    appeal = "/moderation/report?" + urlencode({"about": about.kind, "key": about.key})
     contract = known.get(about.serving)
     name = contract.service_name[:60] if contract else about.serving
     what = words.YOUR_SERVICE.format(service=name) if about.serving else words.YOUR_SERVICES
@@ -133,7 +131,7 @@ def _decided(act: Act, about: Subject, known: Mapping[str, Contract]) -> Hit:
         occurrence=f"act:{act.number}",
         title=sentence.format(what=what, label=str(act.said.get("label", ""))[:60]),
         text=act.public_text,
-        path=appeal if act.action in _APPEALED else "/moderation/log",
+        path=about.report_path if act.action in _APPEALED else "/moderation/log",
         provider=about.address,
         at=act.at,
     )

@@ -9,7 +9,6 @@ import re
 from functools import cache
 from itertools import chain
 from pathlib import Path
-from urllib.parse import urlencode
 from uuid import UUID
 
 from django.conf import settings
@@ -56,6 +55,7 @@ from finetune.models import Task
 from ledger import selectors as ledger
 from ledger.models import Kind
 from ledger.records import Listing, Position
+from moderation.subjects import Subject
 from protocol import tuning
 
 LEVELS = (
@@ -246,10 +246,7 @@ def _blocked_by(task: Task, held: Position | None) -> pages.Blocked | None:
 
 
 def _report(listing: Listing | None) -> str:
-    if listing is None:
-        return ""
-    key = f"{listing.serving}:{listing.provider}"
-    return "/moderation/report?" + urlencode({"about": "service", "key": key})
+    return Subject.service(listing.serving, listing.provider).report_path if listing else ""
 
 
 def _is_older(task: Task) -> bool:

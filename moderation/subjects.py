@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 from enum import StrEnum
+from urllib.parse import urlencode
 
 from eth_utils.address import is_checksum_address
 
@@ -26,6 +27,11 @@ class Subject:
 
     kind: str
     key: str
+
+    @property
+    def report_path(self) -> str:
+        """The form that reports it, by which its owner appeals too."""
+        return "/moderation/report?" + urlencode({"about": self.kind, "key": self.key})
 
     @classmethod
     def service(cls, serving: str, provider: str) -> Subject:

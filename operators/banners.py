@@ -5,7 +5,6 @@ from __future__ import annotations
 import datetime as dt
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from urllib.parse import urlencode
 
 from django.utils.translation import gettext as _
 from django.utils.translation import ngettext
@@ -97,10 +96,9 @@ def _decided(one: Listing, said: Said) -> Banner:
     else:
         text = _("Moderators flagged %(name)s, and everybody reads why: %(reason)s")
     subject = Subject.service(one.serving, one.provider)
-    appeal = "/moderation/report?" + urlencode({"about": subject.kind, "key": subject.key})
     tone = "bad" if said.kind == EffectKind.HIDDEN else "warn"
     filled = text % {"name": one.service_name, "reason": said.text}
-    return Banner("decided", tone, filled, _("Appeal"), appeal)
+    return Banner("decided", tone, filled, _("Appeal"), subject.report_path)
 
 
 def of_wallet(
