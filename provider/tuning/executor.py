@@ -2,9 +2,9 @@
 
 It is started as `COMMAND count FOLDER` and `COMMAND train FOLDER`. The folder holds `dataset` and
 `task.json` (`model`, `modelHash`, `parameters`: the five settings as the user wrote them). `count`
-writes `tokens.json`, `{"tokens": n}`, the tokens of one epoch; `train` fills `output_model/`. Every
-line either prints is a line of the task's public log; `WARNING ` or `ERROR ` before it is its
-level. Exit code 0 means done.
+writes `tokens.json`, `{"tokens": n}`, the tokens of one epoch; `train` fills `output_model/`. What
+else they leave there goes with the task. Every line either prints is a line of the task's public
+log; `WARNING ` or `ERROR ` before it is its level. Exit code 0 means done.
 
 The program gets none of our secrets, and ends with us, with the task, and at its time limit.
 """
