@@ -45,8 +45,6 @@ from moderation.subjects import Subject
 PROPOSAL_FOR = dt.timedelta(hours=72)
 #: How long the page offers an undo, and others are not told.
 UNDO_FOR = dt.timedelta(seconds=60)
-
-
 #: Who decides; auditors read.
 DECIDING = (Role.MODERATOR, Role.ADMIN)
 
