@@ -68,12 +68,13 @@ def write_anchors(services: Services, path: Path) -> None:
 
 def start(main: Callable[[Sequence[str]], int], arguments: Sequence[str], log: Path) -> int:
     """Fork a program whose output goes to `log`; its process id."""
+    dies = die_with_parent()
     pid = os.fork()
     if pid:
         return pid
     code = 1
     try:
-        die_with_parent()()
+        dies()
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, signal.SIG_DFL)
         with log.open("wb", buffering=0) as output:

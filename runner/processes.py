@@ -20,14 +20,21 @@ _libc = ctypes.CDLL(None)
 _PR_SET_PDEATHSIG = 1
 
 
-def die_with_parent(sig: int = signal.SIGTERM) -> Callable[[], None]:
+def die_with_parent(sig: int = signal.SIGTERM, parent: int | None = None) -> Callable[[], None]:
     """A `preexec_fn` that has the kernel send `sig` to the child when the spawning *thread* ends.
 
-    So spawn from a thread that lives on: the main one.
+    So spawn from a thread that lives on: the main one. `parent`: its process, where that is not
+    the one that calls this.
     """
+    parent = parent or os.getpid()
 
     def prctl() -> None:
+        # Our own handler would take the signal and be gone with the program that has it.
+        if sig != signal.SIGKILL:
+            signal.signal(sig, signal.SIG_DFL)
         _libc.prctl(_PR_SET_PDEATHSIG, sig)
+        if os.getppid() != parent:  # it has ended already: nobody is told
+            os._exit(128 + sig)
 
     return prctl
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import fcntl
 import os
 import shutil
@@ -10,6 +11,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import psutil
 import pytest
 from django.db import connection, transaction
 
@@ -22,6 +24,7 @@ from runner.tree import Stop
 from tests import database
 from tests.demo import ROOT, clean_environment
 from tests.forks import SITE
+from tests.waiting import eventually
 
 NO_SERVER = "http://127.0.0.1:9"  # the discard port: nothing listens there
 
@@ -307,6 +310,47 @@ def test_neither_a_halted_follower_nor_a_crash_nor_ctrl_c_is_missed(tmp_path: Pa
     assert "web ended with exit code 1; everything stops" in said.stdout, said.stderr
     assert "out of paper" in said.stdout
     assert said.stdout.splitlines()[-3:] == ["children []", "lost", "stopped 0"], said.stderr
+
+
+STARTING = """
+import os, signal, subprocess, sys, time
+from runner.processes import die_with_parent
+
+signal.signal(signal.SIGTERM, lambda *_: None)  # as a tree has one of its own
+dies, parent = die_with_parent(), os.getpid()
+
+def wait():
+    print(os.getpid(), flush=True)
+    while os.getppid() == parent:
+        time.sleep(0.01)
+
+def begin():
+    for step in sys.argv[1:]:
+        globals()[step]()
+
+subprocess.Popen([sys.executable, "-c", "import time; time.sleep(999)"], preexec_fn=begin)
+"""
+
+
+@pytest.mark.parametrize("steps", [("wait", "dies"), ("dies", "wait")])
+def test_what_is_just_being_started_ends_with_its_parent_too(steps: tuple[str, str]) -> None:
+    """Killed before the child has asked to be told, and after, but before it is a program."""
+    parent = subprocess.Popen(
+        [sys.executable, "-c", STARTING, *steps],
+        env=clean_environment(PYTHONPATH=str(ROOT)),
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    assert parent.stdout is not None
+    child = psutil.Process(int(parent.stdout.readline()))
+    parent.kill()
+    parent.wait()
+    parent.stdout.close()
+    try:
+        eventually(lambda: not child.is_running() or child.status() == psutil.STATUS_ZOMBIE, 20)
+    finally:
+        with contextlib.suppress(psutil.NoSuchProcess):
+            child.kill()
 
 
 BESIDE = """

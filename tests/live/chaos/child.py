@@ -93,7 +93,7 @@ def become(database: dict[str, Any], urls: tuple[str, ...], knobs: Knobs | None,
     with Path(log).open("ab") as output:
         os.dup2(output.fileno(), sys.stdout.fileno())
         os.dup2(output.fileno(), sys.stderr.fileno())
-    die_with_parent(signal.SIGKILL)()
+    die_with_parent(signal.SIGKILL, os.getppid())()
     from django.conf import settings
     from django.db import connections
 
