@@ -19,12 +19,12 @@ from tests.browser.test_chat_more import chat as chat
 from tests.browser.test_chat_more import upstream as upstream
 
 
-def picture_file(folder: Path, kind: str = "JPEG") -> Path:
+def picture_file(folder: Path) -> Path:
     image = Image.effect_noise((1800, 1100), 50).convert("RGB")
     exif = image.getexif()
     exif[0x0110] = "SECRET CAMERA"
-    path = folder / f"picture.{kind.lower()}"
-    image.save(path, kind, exif=exif)
+    path = folder / "picture.jpeg"
+    image.save(path, exif=exif)
     return path
 
 

@@ -57,8 +57,8 @@ def errors(page: Page) -> Iterator[list[str]]:
     assert seen == []
 
 
-def all_gone(processes: list[psutil.Process], seconds: float = 60) -> list[psutil.Process]:
-    _, alive = psutil.wait_procs(processes, timeout=seconds)
+def all_gone(processes: list[psutil.Process]) -> list[psutil.Process]:
+    _, alive = psutil.wait_procs(processes, timeout=60)
     return [p for p in alive if p.status() != psutil.STATUS_ZOMBIE]
 
 

@@ -71,10 +71,10 @@ def answer(*pictures: bytes) -> bytes:
     return json.dumps({"created": 7, "data": rows}).encode()
 
 
-async def draws(reply: Reply, asked: Asked, body: bytes, *made: bytes, key: str = "made") -> None:
+async def draws(reply: Reply, asked: Asked, body: bytes, *made: bytes) -> None:
     """Answer at once with `body`, signed as pictures are."""
-    sign(reply.upstream, key, asked, *made)
-    await reply.whole(body, ZG_Res_Key=key, Content_Type="application/json")
+    sign(reply.upstream, "made", asked, *made)
+    await reply.whole(body, ZG_Res_Key="made", Content_Type="application/json")
 
 
 def sign(upstream: Upstream, key: str, asked: Asked, *made: bytes) -> None:

@@ -274,10 +274,10 @@ def code_of(secret: str, moment: float | None = None) -> str:
     return f"{clock.token():06d}"
 
 
-def enrolled(client: Client, name: str = "rosa") -> tuple[str, list[str]]:
+def enrolled(client: Client) -> tuple[str, list[str]]:
     """(secret, recovery codes) of a new account that signed in for the first time."""
-    staff.create(name, PASSWORD, Role.AUDITOR)
-    first = client.post("/ops/sign-in", {"name": name.upper(), "password": PASSWORD})
+    staff.create("rosa", PASSWORD, Role.AUDITOR)
+    first = client.post("/ops/sign-in", {"name": "ROSA", "password": PASSWORD})
     assert first["Location"] == "/ops/sign-in/code"
     html = client.get("/ops/sign-in/code").content.decode()
     secret = re.search(r'data-testid="staff-secret">([A-Z2-7 ]+)<', html)

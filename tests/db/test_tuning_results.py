@@ -314,10 +314,10 @@ def test_a_result_for_which_there_is_no_room_says_the_way_out(alice: User, answe
 # --- how it was paid for, by the contract's own log ----------------------------------------------
 
 
-def paid(task: Task, fee: int, *, acknowledged: bool = True, block: int = 4_100_000) -> None:
+def paid(task: Task, fee: int, *, block: int = 4_100_000) -> None:
     """A settlement of this task's result as the follower writes it down."""
-    fields = (str(task.remote_id), fee, acknowledged, 7)
-    _settled(task, "FeesSettled", fields, "acknowledged" if acknowledged else "penalty", block)
+    fields = (str(task.remote_id), fee, True, 7)
+    _settled(task, "FeesSettled", fields, "acknowledged", block)
 
 
 def _settled(task: Task, name: str, fields: tuple[Any, ...], status: str, block: int) -> None:

@@ -63,11 +63,11 @@ class Lab:
     def judge(self, machine: Machine, tcb: Tcb | None = None, **changes: Any) -> Report:
         return reports.verify(self.body(machine), self.context(machine, tcb, **changes))
 
-    def tapp_body(self, compose: str, app: str = "app", tamper: int | None = None) -> bytes:
+    def tapp_body(self, compose: str, tamper: int | None = None) -> bytes:
         """A CryptoPilot report: CCEL instead of dstack's log. `tamper`: a byte of the log."""
         from attestation.engine.composefile import tapp_hash
 
-        started = json.dumps({"app_id": app, "compose_hash": tapp_hash(compose), "timestamp": 1})
+        started = json.dumps({"app_id": "app", "compose_hash": tapp_hash(compose), "timestamp": 1})
         log, registers = ccel(
             [(1, b"firmware"), (2, b"kernel"), (3, b"cmdline")],
             [f"tapp.0g.com start_app {started}", "cryptpilot.alibabacloud.com load_config abc"],

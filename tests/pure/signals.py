@@ -12,10 +12,10 @@ from provider.answerer.hearing import HIGH, KEYS, LOW, MORSE
 CODE = {letter: signs for signs, letter in MORSE.items()}
 
 
-def tone(hertz: list[float], seconds: float, rate: int, level: int = 8000) -> list[int]:
+def tone(hertz: list[float], seconds: float, rate: int) -> list[int]:
     """Sine waves together."""
     turns = [math.tau * h / rate for h in hertz]
-    share = level / len(hertz)
+    share = 8000 / len(hertz)
     return [
         round(share * sum(math.sin(t * i) for t in turns)) for i in range(round(seconds * rate))
     ]
