@@ -28,9 +28,8 @@ from pytest_django import DjangoAssertNumQueries
 
 from accounts import crypto
 from accounts.models import ProviderKey, User
-from alerts import works
 from attestation import verify
-from inference import answers, conversations, opening, seals, search, services, spend
+from inference import answers, conversations, opening, seals, search, services
 from inference.failures import Failure
 from inference.models import Chat, State, Turn
 from inference.openai.choose import relay_chat
@@ -439,19 +438,3 @@ def test_what_may_end_is_found_without_reading_what_stays(chat: Chat) -> None:
     assert len(found) == 3
     for plan in plans(found, "inference_chat"):
         assert "chat_ending" in plan, plan
-
-
-@pytest.mark.django_db
-def test_what_ended_lately_is_found_without_reading_what_ended_before(chat: Chat) -> None:
-    """A person's programs ask for years; what they spent, and what is ready, is looked up often."""
-    since = timezone.now() - timedelta(days=1)
-    one = said(chat, "Again?", "Again.")
-    for day in range(300):
-        one.pk, one.prompt_key, one.ended_at = None, uuid4(), since - timedelta(days=day)
-        one.save(force_insert=True)
-    with CaptureQueriesContext(connection) as asked:
-        list(spend.uses(factories.ALICE, since))
-        works.works_since([1], since)
-    assert len(asked) == 2
-    for plan in plans([one["sql"] for one in asked], "inference_turn", "inference_chat"):
-        assert re.search(r"turn_ended.*\n.*Index Cond: .*ended_at >", plan), plan

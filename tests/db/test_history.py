@@ -19,13 +19,17 @@ from django.utils import timezone
 from accounts import analytics, history, tokens
 from accounts.models import User
 from accounts.pages_parts import PastTheEnd, pager
-from inference import conversations
+from alerts import works
+from inference import conversations, spend
 from inference.models import Chat, FeeKind, Turn
 from inference.models import State as TurnState
 from ledger.models import Ledger, Movement, Settlement, SubAccount
 from ledger.records import Page
 from marketplace.memo import at_block, at_listing
 from tests import factories
+from tests.db.chat_world import world
+from tests.db.plans import plans
+from tests.db.test_chat_access import answered
 from tests.db.test_refunds import pair
 from tests.factories import ALICE, BOB, INFERENCE, ONE, PETRA
 
@@ -292,3 +296,18 @@ def answer(chat: Chat, provider: str, fee: int, kind: FeeKind, days_ago: float =
         fee_kind=kind,
         ended_at=timezone.now() - dt.timedelta(days=days_ago),
     )
+
+
+def test_what_ended_lately_is_found_without_reading_what_ended_before() -> None:
+    """A person's programs ask for years; what they spent, and what is ready, is looked up often."""
+    since = timezone.now() - dt.timedelta(days=1)
+    one = answered(world("http://127.0.0.1:9"))
+    for day in range(300):
+        one.pk, one.prompt_key, one.ended_at = None, uuid.uuid4(), since - dt.timedelta(days=day)
+        one.save(force_insert=True)
+    with CaptureQueriesContext(connection) as asked:
+        list(spend.uses(factories.ALICE, since))
+        works.works_since([1], since)
+    assert len(asked) == 2
+    for plan in plans([one["sql"] for one in asked], "inference_turn", "inference_chat"):
+        assert re.search(r"turn_ended.*\n.*Index Cond: .*ended_at >", plan), plan
