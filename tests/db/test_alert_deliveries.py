@@ -15,9 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from django.core import mail
 from django.core.cache import cache
-from django.core.mail.backends.locmem import EmailBackend as LocMemBackend
 from django.db import connection
 from django.utils import timezone
 
@@ -324,52 +322,6 @@ def test_mail_goes_only_where_a_code_came_back(alice: User, post: Post) -> None:
     assert row.title in text and "/account/alerts" in text
     assert set(Delivery.objects.values_list("state", flat=True)) == {State.SENT}
     assert told_again.pk
-
-
-class Slow(LocMemBackend):
-    """A mail server so slow with the first letter that meanwhile the claim on what is left ends,
-    and another worker takes it up."""
-
-    def send_messages(self, messages: Any) -> int:
-        sent = int(super().send_messages(messages))
-        if len(mail.outbox) > 1:
-            return sent
-        others = Delivery.objects.filter(state=State.WAITING).exclude(
-            user__alert_channels__email=messages[0].to[0]
-        )
-        others.update(due_at=timezone.now())
-        deliver.send_due()
-        return sent
-
-
-def test_a_mail_that_another_worker_took_up_meanwhile_is_sent_once(
-    alice: User, settings: Any, mailoutbox: list[Any]
-) -> None:
-    settings.EMAIL_BACKEND, settings.EMAIL_HOST = f"{__name__}.Slow", "127.0.0.1"
-    factories.mails_due(4)
-    assert deliver.send_due() == 1  # by this worker: the others took up the rest
-    assert sorted(letter.to[0][0] for letter in mailoutbox) == ["0", "1", "2", "3"]
-    assert Attempt.objects.count() == 4
-    assert set(Delivery.objects.values_list("state", flat=True)) == {State.SENT}
-
-
-def test_all_that_is_due_for_one_person_is_one_mail(
-    alice: User, settings: Any, mailoutbox: list[Any], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """A daily digest is due for everybody at the same moment, more rows than one round takes."""
-    settings.EMAIL_HOST = "127.0.0.1"
-    monkeypatch.setattr(deliver, "BATCH", 2)
-    factories.mails_due(3)
-    now = timezone.now()
-    for _more in range(2):
-        Delivery.objects.bulk_create(
-            Delivery(user=user, created_at=now, due_at=now)
-            for user in User.objects.filter(alert_channels__email_verified_at__isnull=False)
-        )
-    Delivery.objects.update(due_at=now)
-    assert [deliver.send_due() for _round in range(3)] == [2, 1, 0]
-    assert sorted(letter.to[0][0] for letter in mailoutbox) == ["0", "1", "2"]
-    assert Attempt.objects.count() == 9
 
 
 def test_the_secret_needs_a_fresh_signature_and_is_shown_once(

@@ -376,3 +376,10 @@ def test_who_sends_many_at_once_gets_no_more_than_the_most(
             held.setattr(QuerySet, "count", slowly)
             together(*(partial(act, one) for one in given))
         assert rows.all().count() == 1, act
+
+
+@pytest.mark.django_db
+def test_each_worker_erases_what_it_was_given_however_many_are_due() -> None:
+    now = timezone.now()
+    rows = Erasure.objects.bulk_create(Erasure(asked_at=now, due_at=now) for _ in range(60))
+    assert personal_erase.run(str(rows[-1].pk), now)
