@@ -37,8 +37,8 @@ def compare(rpc: Rpc, again: Collection[str] = ()) -> Report:
     for _ in range(TRIES):
         head = Head.objects.get(chain_id=settings.CHAIN_ID)
         ours = _some(again)
-        again = Head.objects.values_list("final_hash", flat=True).get(chain_id=settings.CHAIN_ID)
-        if head.final_hash == again:
+        now = Head.objects.values_list("final_hash", flat=True).get(chain_id=settings.CHAIN_ID)
+        if head.final_hash == now:
             break
     else:
         raise NodeBehind("rows change faster than they can be read; try again")
