@@ -161,24 +161,25 @@ def on_settlement_result(ctx: Context, serving: Serving, e: events.TEESettlement
     accepted = e.status in (0, 1)
     # The contract also reads calldata that we do not: whoever called it itself is who sent it.
     if ctx.tx is not None and (ctx.call is not None or ctx.tx.to == serving.address):
-        callers = [ctx.tx.sender]
+        provider, possible = ctx.tx.sender, [ctx.tx.sender]
     elif before is not None:
-        callers = [before.provider]
+        provider, possible = before.provider, [before.provider]
     else:
-        callers = _callers(ctx, serving, e.user, accepted=accepted)
+        provider, possible = _caller(ctx, serving, e.user, accepted=accepted)
     status = STATUSES[e.status] if e.status < len(STATUSES) else f"status_{e.status}"
-    ctx.settle(serving, callers[0], e.user, status, fee, e.unsettled_amount)
+    ctx.settle(serving, provider, e.user, status, fee, e.unsettled_amount)
     if accepted and item is not None:
-        ctx.account(serving, e.user, callers[0]).nonce = item["nonce"]
+        ctx.account(serving, e.user, provider).nonce = item["nonce"]
     elif accepted:  # of one of them the nonce has changed
-        for caller in callers:
-            ctx.want_account(serving, e.user, caller)
+        for one in possible:
+            ctx.want_account(serving, e.user, one)
 
 
-def _callers(ctx: Context, serving: Serving, user: str, *, accepted: bool) -> list[str]:
-    """Who may have settled through a contract, when no charge names the provider, the likeliest
-    first: the called contract; or, where its item could not have been accepted, everybody whose
-    could, who is listed and has a sub-account of the user (contracts.md 6.4)."""
+def _caller(ctx: Context, serving: Serving, user: str, *, accepted: bool) -> tuple[str, list[str]]:
+    """Who settled through a contract, when no charge names the provider, and everybody who may
+    have: the called contract; or, where its item could not have been accepted, those whose could,
+    who are listed and have a sub-account of the user (contracts.md 6.4). Of several none is named:
+    an item says any amount, and most of them have nothing to do with it."""
     tx = ctx.tx
     called = (tx.to or tx.sender) if tx is not None else ""
     for row in reversed(ctx.state.settlements):
@@ -187,7 +188,9 @@ def _callers(ctx: Context, serving: Serving, user: str, *, accepted: bool) -> li
             break
     held = ((p, ctx.state.accounts.get((serving.address, user, p))) for p in serving.providers)
     possible = [provider for provider, account in held if account is not None and account.live]
-    return possible if accepted and possible and called not in possible else [called]
+    if not accepted or not possible or called in possible:
+        return called, [called]
+    return (possible[0] if len(possible) == 1 else called), possible
 
 
 def on_fees_settled(ctx: Context, serving: Serving, e: events.FeesSettled) -> None:

@@ -300,29 +300,38 @@ def test_a_transfer_is_no_charge_of_the_result_behind_it() -> None:
     ]
 
 
+ROUTER = abi.checksum("0x" + "c2" * 20)
+
+
 @pytest.mark.parametrize(
-    ("called", "asked"),
-    [(abi.checksum("0x" + "c2" * 20), PROVIDERS[:2]), (PROVIDERS[1], PROVIDERS[1:2])],
-    ids=["a router", "itself"],
+    ("called", "listed", "named"),
+    [
+        (ROUTER, PROVIDERS[1:], PROVIDERS[1]),
+        (ROUTER, PROVIDERS, ROUTER),
+        (PROVIDERS[1], PROVIDERS, PROVIDERS[1]),
+    ],
+    ids=["a router, for one", "a router, for one of two", "itself"],
 )
 def test_an_item_without_a_charge_is_of_somebody_whose_items_are_accepted(
-    called: str, asked: list[str]
+    called: str, listed: list[str], named: str
 ) -> None:
     """A provider that is a contract takes nothing from a user. Where another one called it no log
-    says whose nonce that was, so everybody's who could is asked for."""
+    says whose nonce that was, so everybody's who could is asked for. Of several nobody is told of
+    the other's items, which may say any amount."""
     user, unlisted = PEOPLE[0], PEOPLE[1]
     held = [("transfer", user, provider, 80) for provider in (*PROVIDERS, unlisted)]
     world = play(held)
-    for status in (0, 4):
-        world._log(SERVING, events.TEESettlementResult(user, status, 0))
+    for status, claim in ((1, 10**30), (4, 10**30)):
+        world._log(SERVING, events.TEESettlementResult(user, status, claim))
     world._mine(user, called, abi.LEDGER_MANAGER, "depositFund")
     state = new_state()
     serving = state.servings.get(SERVING)
     assert serving is not None
-    serving.providers = [PEOPLE[2], *PROVIDERS]
+    serving.providers = [PEOPLE[2], *listed]
     wants = [call for call in fold_all(state, world.blocks) if call.to == SERVING]
+    asked = [named] if named in listed else listed
     assert wants == [reads.account(SERVING, "inference", user, provider) for provider in asked]
-    assert [row.provider for row in state.settlements] == [asked[0]] * 2
+    assert [row.provider for row in state.settlements] == [named] * 2
 
 
 def test_movements_of_a_block_have_numbers_of_their_own() -> None:
