@@ -345,9 +345,10 @@ def history(
         return Page((), found.count, found.number, found.size)
     # What the oldest shown verdict of each machine changed from stands on a later page.
     older = rows.filter(started_at__lt=found.items[-1].started_at).exclude(overall="")
-    newest = older.order_by("endpoint", "-started_at", "-pk").distinct("endpoint")
+    machines = {run.endpoint for run in found.items}
+    first, *others = (older.filter(endpoint=machine)[:1] for machine in sorted(machines))
     entries: list[HistoryEntry] = []
-    before: dict[str, Verification] = {run.endpoint: run for run in newest}
+    before: dict[str, Verification] = {run.endpoint: run for run in first.union(*others, all=True)}
     for run in reversed(found.items):
         previous = before.get(run.endpoint)
         entries.append(_entry(run, previous))

@@ -34,6 +34,7 @@ from marketplace.views_verify import MAX_REQUEST_BYTES
 from provider.tee.development.intel import DEBUG_ATTRIBUTES
 from tests import factories
 from tests.db import report_world as world
+from tests.db.plans import plans
 from tests.db.report_world import KEY, development, machine, path, stored, unreachable
 from tests.pure.attestation_cases import Case
 from tests.pure.attestation_lab import ADDRESS, lab
@@ -256,13 +257,21 @@ def test_a_page_costs_the_same_for_many_gpus_and_a_long_history(client: Client) 
 
 def test_what_a_verdict_changed_from_is_found_behind_many_of_the_other_machine() -> None:
     good, bad = machine(), machine(fields={"td_attributes": DEBUG_ATTRIBUTES})
-    development(good, endpoint=Endpoint.MODEL, age=9 * HOUR)
+    first = development(good, endpoint=Endpoint.MODEL, age=9 * HOUR)
     for hours in range(3, 8):
         development(good, age=hours * HOUR)
     development(bad, endpoint=Endpoint.MODEL, age=HOUR)
     (newest,) = selectors.history(KEY, page_size=1).items
     assert (newest.before, newest.overall) == ("dev-pass", "fail")
     assert "hardware" in newest.changed
+    # And without reading all that were ever made: they are kept.
+    for hours in range(10, 310):
+        first.pk, first.started_at = uuid.uuid4(), timezone.now() - hours * HOUR
+        first.save(force_insert=True)
+    with CaptureQueriesContext(connection) as asked:
+        assert len(selectors.history(KEY, page_size=3).items) == 3
+    (plan,) = plans([asked[-1]["sql"]], "attestation_verification")
+    assert plan.count("Limit") == plan.count("verification_runs") == 2, plan
 
 
 def test_the_address_with_the_hash_leads_to_nothing_else(client: Client) -> None:
