@@ -26,26 +26,28 @@ if os.environ.pop("PYTHONDONTWRITEBYTECODE", None):
 
 # Playwright's sync API keeps an event loop running in the test thread.
 os.environ["DJANGO_ALLOW_ASYNC_UNSAFE"] = "true"
+# Where a `./run` that a test starts keeps its data: no other run is in the way.
+_data = Path(tempfile.mkdtemp(prefix="zgm-run-"))
+_data.chmod(0o755)  # PostgreSQL may run as another user
+os.environ["RUN_DATA"] = str(_data)
+
+
+def _without_a_real_site() -> None:
+    """Whoever has the settings of one exported tests neither its standby nor its mail, and reports
+    no failure to its Sentry."""
+    from runner.environment import variables  # which reads RUN_DATA
+
+    for name in variables():
+        os.environ.pop(name, None)
+
+
+_without_a_real_site()
 # Connections of the test database come and go with it: no pool but under `asgi_server`.
 os.environ["DATABASE_POOL_SIZE"] = "0"
 os.environ["NETWORK"] = "devnet"
 # The providers of the tests listen on loopback.
 os.environ["ALLOW_PRIVATE_PROVIDERS"] = "1"
-for _name in (
-    "DATABASE_URL",
-    "CHAIN_RPC_URLS",
-    "CHAIN_ID",
-    "LEDGER_ADDRESS",
-    "START_BLOCK",
-    "SITE_URL",
-):
-    os.environ.pop(_name, None)
 os.environ["PATH"] = os.pathsep.join((str(ROOT / "node_modules" / ".bin"), os.environ["PATH"]))
-
-# Where a `./run` that a test starts keeps its data: no other run is in the way.
-_data = Path(tempfile.mkdtemp(prefix="zgm-run-"))
-_data.chmod(0o755)  # PostgreSQL may run as another user
-os.environ["RUN_DATA"] = str(_data)
 
 # Of all processes of this run (tests/forks.py): whose end is its end, and where its servers are.
 _forks = ""

@@ -246,6 +246,20 @@ def test_a_demo_ignores_what_is_meant_for_a_real_network() -> None:
     assert env["NETWORK"] == "devnet" and env["SITE_URL"] == "http://127.0.0.1:8000"
 
 
+def test_the_tests_ignore_it_too() -> None:
+    real = {"DATABASE_REPLICA_URL": "postgresql://standby/market", "SECRET_KEY_FILE": "/nothing"}
+    settled = "import os, tests.environment as ours; ours.pytest_unconfigure(); print(*os.environ)"
+    said = subprocess.run(
+        [sys.executable, "-c", settled],
+        env=clean_environment(PYTHONPATH=str(ROOT), **real),
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert "NETWORK" in said.stdout.split()
+    assert not real.keys() & {*said.stdout.split()}
+
+
 def test_without_npm_the_set_up_says_what_to_install(tmp_path: Path) -> None:
     """A bare copy in a path with spaces builds its environment, then misses npm."""
     copy = tmp_path / "a path with spaces"
