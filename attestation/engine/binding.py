@@ -154,6 +154,7 @@ def verify(
     _nonce(binding, context, report)
     if binding.tls:
         _tls(binding.tls, context, report)
+    _ledger(report.facts.get("ledger"), binding, report)
     return binding
 
 
@@ -201,21 +202,31 @@ def unproven(claimed: str, context: Context, report: Report) -> None:
     )  # fmt: skip
 
 
-def ledger(entry: Mapping[str, str], binding: Binding, report: Report) -> None:
-    """0G's ledger in RTMR3 has to name the keys of report_data (attestation.md 6.4)."""
+def _ledger(entry: Mapping[str, str] | None, binding: Binding, report: Report) -> None:
+    """0G's ledger in RTMR3 has to name the keys of report_data (attestation.md 6.4).
+
+    Layout v1 needs it: a proxy that signs with ed25519 puts its own key first and then the nonce of
+    whoever asks, who can choose it to be any address in this layout (8). Nobody who asks writes the
+    log.
+    """
     if not binding.address:
         return
-    signer, key = entry.get("signer", ""), entry.get("enc_pub", "")
-    same = binding.is_for(signer) and (
-        binding.layout != "0g-v1" or key.lower() == binding.encryption_key
-    )
+    v1 = binding.layout == "0g-v1"
+    verdict: Verdict = NOT_PROVIDED
+    if entry:
+        signer, key = entry.get("signer", ""), entry.get("enc_pub", "")
+        same = binding.is_for(signer) and (not v1 or key.lower() == binding.encryption_key)
+        verdict = PASS if same else FAIL
+    elif not v1:
+        return
     report.add(
         "bind.ledger",
         GROUP,
         N_("0G ledger binds the same keys as report_data"),
-        PASS if same else FAIL,
-        expected=f"{signer} {key}",
+        verdict,
+        expected=f"{signer} {key}" if entry else None,
         got=f"{binding.address} {binding.encryption_key}",
+        detail="" if entry else N_("other machines put a stranger's bytes in this place"),
         source="last zg-image-update and report_data",
     )
 

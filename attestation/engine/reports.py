@@ -215,9 +215,6 @@ def _bind(
     hint = given if report.kind == "vllm-proxy" else None
     data = quote.body["report_data"]
     bound = binding.verify(data, context, report, hint=hint, json_copy=copy)
-    entry = report.facts.get("ledger")
-    if entry:
-        binding.ledger(entry, bound, report)
     binding.body_signature(body, bound, context, report)
     exchange.verify(bound, context, report)
     return bound

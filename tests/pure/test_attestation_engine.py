@@ -160,6 +160,11 @@ def test_the_v1_layout_and_its_ledger() -> None:
     assert word(good, "bind.ledger") == word(good, "gpu0.nonce") == "pass"
     assert failing(lab().judge(updated(STRANGER, key.hex()))) == {"bind.ledger"}
     assert failing(lab().judge(updated(ADDRESS, "00" * 32))) == {"bind.ledger"}
+    # Without: a proxy that signs with ed25519 puts its key here and then what whoever asks chose.
+    lent = lab().judge(Machine(ADDRESS, encryption_key=key))
+    assert word(lent, "bind.ledger") == "not_provided" and failing(lent) == set()
+    assert lent.overall == "dev-partial"
+    assert (good.questions()["key"], lent.questions()["key"]) == ("pass", "partial")
 
 
 def test_only_the_boots_own_compose_hash_counts() -> None:
