@@ -21,6 +21,7 @@ import shutil
 import signal
 import time
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 
 from provider.moments import iso
@@ -117,7 +118,7 @@ async def _run(command: Sequence[str], log: TaskLog, seconds: float) -> None:
             stderr=asyncio.subprocess.STDOUT,
             env={name: os.environ[name] for name in _PASSED_ON if name in os.environ},
             start_new_session=True,
-            preexec_fn=_die_with_us,
+            preexec_fn=partial(_die_with, os.getpid()),
             limit=64 * 1024,
         )
     except OSError as error:
@@ -152,5 +153,7 @@ async def _copy(source: asyncio.StreamReader, log: TaskLog) -> None:
             log.said(text)
 
 
-def _die_with_us() -> None:
+def _die_with(broker: int) -> None:
     _libc.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+    if os.getppid() != broker:  # it has ended already: nobody is told
+        os._exit(128 + signal.SIGKILL)

@@ -6,14 +6,17 @@ from __future__ import annotations
 import asyncio
 import json
 import logging
+import os
 import random
 import sqlite3
+import subprocess
 import sys
 import threading
 import time
 import zipfile
 from contextlib import closing
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -32,7 +35,7 @@ from provider.receipts import Receipts
 from provider.server import background
 from provider.store import Charge, Receipt, Store
 from provider.tee.dev import DevTee
-from provider.tuning import work
+from provider.tuning import executor, work
 from provider.tuning.files import Folders
 from provider.tuning.serve import clean_up
 from provider.tuning.tasks import Task, Tasks
@@ -380,6 +383,13 @@ def test_of_an_ended_task_nothing_readable_stays_but_its_log(tmp_path: Path) -> 
     assert {path.name for path in folder.iterdir()} == {"progress.log", "result.enc"}
     assert tmp_path.is_dir()
     folders.drop_plaintext("never made")
+
+
+def test_a_program_does_not_begin_whose_broker_has_ended() -> None:
+    """Nobody would end it any more, and the next broker has the task trained once again."""
+    for broker, code in ((os.getpid(), 0), (-1, 137)):
+        begin = partial(executor._die_with, broker)
+        assert subprocess.run(["true"], preexec_fn=begin, check=False).returncode == code
 
 
 async def test_a_state_folder_that_cannot_be_looked_into_is_a_finding(tmp_path: Path) -> None:
