@@ -50,9 +50,12 @@ _NO_LOG = "Its log cannot be read."
 #: something else at every look would have it all written at every look.
 MOST_TAKEN = 3 * broker.MOST_LOG_BYTES
 _TOO_OFTEN = "Its log was rewritten too often: it is not read any more."
-#: What one person's tasks may have here: tasks that are found are no work to invent for a provider.
+#: What one person's tasks at one provider may have here: it invents them without any work, and must
+#: not take the room of others'.
 MOST_TASKS, MOST_OF_ONE = 1_000, 100 * broker.MOST_LOG_BYTES
-_NO_ROOM = "Its log is not read: the logs of your tasks take all the room that they may."
+_NO_ROOM = (
+    "Its log is not read: those of your tasks at this provider take all the room that they may."
+)
 #: After the end: how long the log may still grow, and the chain's word may take.
 _AFTERWARDS = dt.timedelta(minutes=2)
 
@@ -131,7 +134,7 @@ async def _ask(task: Task) -> tuple[Said, bytes | None, str]:
         said = await connection.task(user, task.remote_id)
         if task.log_taken >= MOST_TAKEN:
             return said, None, _TOO_OFTEN
-        if await sync_to_async(_kept_logs)(task.user_id) >= MOST_OF_ONE:
+        if await sync_to_async(_kept_logs)(task) >= MOST_OF_ONE:
             return said, None, _NO_ROOM
         try:
             return said, await connection.log(user, task.remote_id), ""
@@ -143,9 +146,10 @@ async def _ask(task: Task) -> tuple[Said, bytes | None, str]:
             return said, None, f"{_NO_LOG} {error}"
 
 
-def _kept_logs(user_id: int) -> int:
-    """Bytes of all logs of a person's tasks (1 query)."""
-    return Task.objects.filter(user=user_id).aggregate(kept=Sum("log_bytes"))["kept"] or 0
+def _kept_logs(task: Task) -> int:
+    """Bytes of all logs of its owner's tasks at its provider (1 query)."""
+    beside = Task.objects.filter(user=task.user_id, provider=task.provider)
+    return beside.aggregate(kept=Sum("log_bytes"))["kept"] or 0
 
 
 def _write(task: Task, said: Said, now: dt.datetime) -> bool:
@@ -249,14 +253,14 @@ async def _cancel(task: Task, signature: str) -> None:
 
 def adopt(user: User, listing: Listing) -> int:
     """Take in what the person has made at this provider with other programs, the newest first, up
-    to `MOST_TASKS` of all theirs; how many tasks."""
+    to `MOST_TASKS` there; how many tasks."""
     found = async_to_sync(_tasks)(user.address, listing.url)
     told = offers.told([listing]).get((listing.provider, listing.serving))
     names = {model.hash: model.name for model in told.own if model.hash} if told else {}
     names |= {hash_: name for name, hash_ in tuning.MODEL_HASHES.items()}
     mine = user.tuning_tasks.filter(provider=listing.provider)
     known = set(mine.filter(remote_id__in=[said.id for said in found]).values_list("remote_id"))
-    made, room = 0, MOST_TASKS - user.tuning_tasks.count()
+    made, room = 0, MOST_TASKS - mine.count()
     for said in found:
         if made >= room and (said.id,) not in known:
             continue

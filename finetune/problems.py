@@ -58,7 +58,9 @@ TOO_LARGE = N_(
 _TOLD = (
     N_("Its log cannot be read."),
     N_("Its log was rewritten too often: it is not read any more."),
-    N_("Its log is not read: the logs of your tasks take all the room that they may."),
+    N_(
+        "Its log is not read: those of your tasks at this provider take all the room that they may."
+    ),
     N_("The provider's answer broke off: %(why)s."),
     N_("The provider's answer cannot be read: %(why)s."),
     N_("The provider gives no answer: %(why)s."),

@@ -247,6 +247,17 @@ def test_what_a_provider_invents_for_somebody_is_bounded(
         0,
     ]
     assert "take all the room" in alice.tuning_tasks.get(nonce=9).error
+    # None of which keeps out what another provider has.
+    another_one = factories.address("another")
+    factories.service(
+        kind="fine-tuning", serving=factories.FINE_TUNING, provider=another_one, url=url
+    )
+    another = ledger.service("fine-tuning", another_one)
+    server.told = json.dumps(told[:1]).encode()
+    assert another is not None and follow.adopt(alice, another) == 1
+    task, server.told = alice.tuning_tasks.get(nonce=7), json.dumps(told[0]).encode()
+    follow.look(task)
+    assert selectors.log_text(task) == "twelve bytes"
 
 
 def test_links_lead_to_the_listing_of_the_contract_that_is_meant(alice: User) -> None:

@@ -100,7 +100,7 @@ SAID: dict[str, tuple[str, ...]] = {
         "Of a log the first {finetune.broker.MOST_LOG_BYTES:MiB} MB are kept",
         "{finetune.follow.MOST_TAKEN:MiB} MB in all",
         "{finetune.wizard.MOST_DRAFTS} drafts are kept",
-        "Of one person {finetune.follow.MOST_TASKS} tasks are taken in",
+        "Of one person {finetune.follow.MOST_TASKS} tasks at one provider are taken in",
         "and {finetune.follow.MOST_OF_ONE:MiB} MB of logs kept",
         "up to {finetune.files.MAX_BYTES:MiB} MB can be kept",
         "{finetune.services.MOST_DATASETS} files, {finetune.files.QUOTA_BYTES:MiB} MB together",
