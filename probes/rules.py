@@ -19,8 +19,13 @@ def forbids(text: bytes, path: str) -> bool:
     parser: Any = RobotFileParser()
     parser.parse(text[:MAX_BYTES].decode("utf-8", "replace").splitlines())
     parser.default_entry = None
-    # The parser takes any part of a name for the name, and an empty one for everybody's.
-    parser.entries = [
-        entry for entry in parser.entries if AGENT in map(str.lower, entry.useragents)
-    ]
+    # The parser takes any part of a name for the name, and an empty one for everybody's; but not a
+    # name with a version, as requests say it.
+    parser.entries = [entry for entry in parser.entries if AGENT in map(_token, entry.useragents)]
+    for entry in parser.entries:
+        entry.useragents = [AGENT]
     return not parser.can_fetch(AGENT, path)
+
+
+def _token(name: str) -> str:
+    return name.partition("/")[0].strip().lower()

@@ -148,7 +148,7 @@ def test_robots_txt_keeps_us_out_only_by_name(peer: Peer, settings: Any) -> None
     others = b"User-agent: *\nDisallow: /\n\nUser-agent: probe\nUser-agent:\nDisallow: /\n"
     peer.manners.robots = others
     assert not look().failure and not health().opted_out
-    peer.manners.robots = b"User-agent: 0g-market-probe\nDisallow: /v1/\n"
+    peer.manners.robots = b"User-agent: 0G-Market-Probe/1.0\nDisallow: /v1/\n"
     Health.objects.update(rules_at=timezone.now() - dt.timedelta(hours=25))
     peer.asked.clear()
     (found,) = services.run(ledger.services_of(PETRA))
