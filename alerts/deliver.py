@@ -69,9 +69,9 @@ def send_due() -> int:
 
 
 def _claim(now: dt.datetime, *, hooks: bool) -> list[Delivery]:
-    """Deliveries that are ours alone until `CLAIM` has passed. Of webhooks everybody's first, then
-    everybody's second: whoever has many, and slow ones, keeps nobody else waiting. Of mails all of
-    so many persons: what is due for one is one mail.
+    """Deliveries that are ours alone until `CLAIM` has passed, the oldest first. Of webhooks those
+    are everybody's first, then everybody's second: whoever has many, and slow ones, keeps nobody
+    else waiting. Of mails all of so many persons: what is due for one is one mail.
     """
     due = Delivery.objects.filter(state=State.WAITING, due_at__lte=now, hook__isnull=not hooks)
     with transaction.atomic():
@@ -87,7 +87,8 @@ def _claim(now: dt.datetime, *, hooks: bool) -> list[Delivery]:
         rows = list(wanted.order_by("due_at").select_for_update(skip_locked=True))
         Delivery.objects.filter(pk__in=[row.pk for row in rows]).update(due_at=now + CLAIM)
     ids = [row.pk for row in rows]
-    return list(Delivery.objects.filter(pk__in=ids).select_related("hook", "notification", "user"))
+    taken = Delivery.objects.filter(pk__in=ids).select_related("hook", "notification", "user")
+    return list(taken.order_by("created_at", "pk"))
 
 
 # --- webhooks -------------------------------------------------------------------------------------

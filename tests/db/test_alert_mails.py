@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import datetime as dt
 import email
 import email.policy
+import itertools
 import re
 from email.message import EmailMessage
 from typing import Any
@@ -17,7 +19,8 @@ from django.utils import timezone
 from accounts.errors import Problem
 from accounts.models import User
 from alerts import deliver, mailbox, services
-from alerts.models import Attempt, Channels, Delivery, State
+from alerts.kinds import Kind
+from alerts.models import Attempt, Channels, Delivery, Notification, State
 from devnet import accounts as cast
 from tests import factories
 from tests.db.test_alert_deliveries import Post, due_now, told
@@ -154,12 +157,17 @@ def test_all_that_is_due_for_one_person_is_one_mail(
     monkeypatch.setattr(deliver, "BATCH", 2)
     factories.mails_due(3)
     now = timezone.now()
-    for _more in range(2):
-        Delivery.objects.bulk_create(
-            Delivery(user=user, created_at=now, due_at=now)
-            for user in User.objects.filter(alert_channels__email_verified_at__isnull=False)
+    readers = User.objects.filter(alert_channels__email_verified_at__isnull=False)
+    for user, hours in itertools.product(readers, (1, 3, 2)):
+        at = now - dt.timedelta(hours=hours)
+        row = Notification.objects.create(
+            user=user, kind=Kind.NOTE, occurrence=hours, title=f"{hours} h ago", path="/", at=at
         )
+        Delivery.objects.create(user=user, notification=row, created_at=at, due_at=now)
     Delivery.objects.update(due_at=now)
     assert [deliver.send_due() for _round in range(3)] == [2, 1, 0]
     assert sorted(letter.to[0][0] for letter in mailoutbox) == ["0", "1", "2"]
-    assert Attempt.objects.count() == 9
+    assert Attempt.objects.count() == 12
+    for letter in mailoutbox:  # as it went
+        assert "3 h ago and 2 more" in letter.subject
+        assert re.findall("^. h ago", letter.body, re.M) == ["3 h ago", "2 h ago", "1 h ago"]
