@@ -80,6 +80,7 @@ const handlers = {
     const entry = owed.get(key);
     if (!entry) return;
     owed.delete(key);
+    if (!writing()) stopping = false; // no answer comes of it: the next one is not this one
     thread.undo(entry.element);
     const { text, again } = entry.message;
     const edits = again && text && !input.value;
