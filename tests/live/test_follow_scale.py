@@ -91,7 +91,7 @@ def test_a_list_cut_at_a_round_number_is_asked_again(busy: Anvil) -> None:
 
 
 def test_memory_stays_flat_in_a_long_back_fill() -> None:
-    """What a follower holds after a fifth of the history and at its end, in MiB."""
+    """What a follower holds after a quarter of the history and at its end, in MiB."""
     with Anvil(args=ANVIL_ARGS) as node:
         make(node, EVENTS, log=False)
         follower = Follower.start(database(), (node.url,), NARROW, "--once")
@@ -107,17 +107,17 @@ def test_memory_stays_flat_in_a_long_back_fill() -> None:
 
 
 def watch(follower: Follower) -> tuple[float, float, int]:
-    """The largest resident set (MiB) up to a fifth of the events, and over all; and how many
+    """The largest resident set (MiB) up to a quarter of the events, and over all; and how many
     numbers of events were seen on the way from there."""
     early, late, seen = 0.0, 0.0, set[int]()
     while follower.process.exitcode is None:
         late = max(late, resident(follower.process.pid))
-        if (stored := RawLog.objects.count()) < EVENTS // 5:
+        if (stored := RawLog.objects.count()) < EVENTS // 4:
             early = late
         else:
             seen.add(stored)
         time.sleep(0.05)
-    assert early, "the first fifth went by unseen"
+    assert early, "the first quarter went by unseen"
     return early, late, len(seen)
 
 
