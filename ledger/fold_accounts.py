@@ -186,9 +186,11 @@ def _caller(ctx: Context, serving: Serving, user: str, *, accepted: bool) -> tup
         if tx is not None and row.place.tx_hash == tx.hash:
             called = row.provider
             break
+    if not accepted:
+        return called, [called]
     held = ((p, ctx.state.accounts.get((serving.address, user, p))) for p in serving.providers)
     possible = [provider for provider, account in held if account is not None and account.live]
-    if not accepted or not possible or called in possible:
+    if not possible or called in possible:
         return called, [called]
     return (possible[0] if len(possible) == 1 else called), possible
 
