@@ -15,6 +15,7 @@ from django.utils.translation import gettext as _
 from django.utils.translation import ngettext
 
 from attestation import words
+from attestation.engine import binding
 from attestation.engine.verdicts import ANCHOR_ROW, is_unseen
 from attestation.models import Endpoint, Verification
 
@@ -73,7 +74,7 @@ def may_be_lent(run: Verification) -> bool:
     """
     rows = _verdicts(run)
     logged = rows.get("bind.ledger") == rows.get("dstack.rtmr3") == "pass"
-    return run.facts.get("report_data_layout") == "0g-v1" and not logged
+    return run.facts.get("report_data_layout") == binding.V1 and not logged
 
 
 def _published(rows: Mapping[str, str]) -> bool:

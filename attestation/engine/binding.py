@@ -26,6 +26,8 @@ PUBLIC_KEYS = {
 REPORT_DATA_BYTES = 64
 _ASCII_ADDRESS = re.compile(rb"0x[0-9a-fA-F]{40}")
 _HEX = re.compile(r"(?:0x)?((?:[0-9a-fA-F]{2})+)")
+#: The layout in which a stranger's nonce can look like a key (decision 23).
+V1 = "0g-v1"
 _V1_VERSION = 1  # big endian, unlike everything around it
 _ONCHAIN_TITLE = N_("On-chain TEE signer equals the attested address")
 _ONCHAIN_SOURCE = "getService(provider).teeSignerAddress and quote report_data"
@@ -57,7 +59,7 @@ def decode(data: bytes, hint: Mapping[str, Any]) -> Binding:
     # A padded address is no encryption key: of such a quote whoever asked for it chose the rest.
     padded = not any(data[20:32])
     if version == _V1_VERSION and not any(data[56:]) and not padded and any(data[32:52]):
-        return Binding("0g-v1", _address(data[32:52]), encryption_key=data[:32].hex())
+        return Binding(V1, _address(data[32:52]), encryption_key=data[:32].hex())
     return _claimed(data, hint) or _plain(data)
 
 
@@ -103,7 +105,7 @@ def gpu_nonces(data: bytes, binding: Binding) -> dict[str, str]:
         found["nonce == quote nonce"] = binding.nonce
     if binding.layout == "0g-legacy-ascii":
         found["keccak(report_data handed to the quote, 42 bytes)"] = keccak(data[:42]).hex()
-    elif binding.layout == "0g-v1":
+    elif binding.layout == V1:
         found["keccak(report_data, 64 bytes)"] = keccak(data).hex()
     elif binding.layout.startswith("chutes"):
         found["report_data[0:32]"] = data[:32].hex()
@@ -211,7 +213,7 @@ def _ledger(entry: Mapping[str, str] | None, binding: Binding, report: Report) -
     """
     if not binding.address:
         return
-    v1 = binding.layout == "0g-v1"
+    v1 = binding.layout == V1
     verdict: Verdict = NOT_PROVIDED
     if entry:
         signer, key = entry.get("signer", ""), entry.get("enc_pub", "")
