@@ -112,28 +112,27 @@ def _idle(address: str, held: list[Position], now: datetime) -> list[Card]:
 
 def _results(user: User, positions: list[Position], now_unix: int) -> list[Card]:
     """For each provider the fine-tuning result that must be acknowledged soonest."""
-    waiting: dict[Position, list[tuple[int, str]]] = {}
+    waiting: dict[Position, list[tuple[int, bool, str]]] = {}
     for p in positions:
-        window = tuning.acknowledge_within(p.lock_time_seconds)
         for result in p.deliverables:
-            left = result.timestamp_unix + window - now_unix
-            if left > 0 and result.waits:
-                waiting.setdefault(p, []).append((left, result.id))
+            due = tuning.acknowledge_by(result.timestamp_unix, p.lock_time_seconds, now_unix)
+            if due.at > now_unix and result.waits:
+                waiting.setdefault(p, []).append((due.at - now_unix, due.late, result.id))
     pages = {key: at for told in links.TASK_PAGES if waiting for key, at in told(user).items()}
     return [
         Card(
             "result",
-            _result(min(found)[0] // 3600),
+            _result(left // 3600, late=late),
             _("See the result"),
-            pages.get((p.provider, min(found)[1]), "/fine-tuning"),
+            pages.get((p.provider, id_), "/fine-tuning"),
             p.provider,
             grave=True,
         )
-        for p, found in waiting.items()
+        for p, (left, late, id_) in ((p, min(found)) for p, found in waiting.items())
     ]
 
 
-def _result(hours: int) -> str:
+def _result(hours: int, *, late: bool) -> str:
     if hours < 1:
         left = _("Less than 1 hour is left to acknowledge a fine-tuning result.")
     else:
@@ -142,6 +141,8 @@ def _result(hours: int) -> str:
             "%(hours)s hours are left to acknowledge a fine-tuning result.",
             hours,
         ) % {"hours": hours}
+    if late:
+        left += " " + _("At most: the 6 hours that brokers come with are over, so do it at once.")
     return f"{left} {_('If you do not, you lose the model and still pay a part.')}"
 
 

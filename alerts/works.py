@@ -115,7 +115,8 @@ def tasks_since(users: Iterable[int], since: dt.datetime) -> Mapping[int, list[H
 
 def deadline(rules: Sequence[Rule], now: dt.datetime) -> Found:
     """The latest reminder that is due for each result that waits by the chain's word, whatever its
-    provider says of the task (5 queries)."""
+    provider says of the task: before brokers' usual hours are over, and once more before the longest
+    that one may give are (5 queries)."""
     users = {rule.user_id for rule in rules}
     named = {
         (held.user, held.provider, held.serving, one.id): one
@@ -139,15 +140,17 @@ def deadline(rules: Sequence[Rule], now: dt.datetime) -> Found:
         hours = (ends[row.pk].unix - now_unix) / 3600
         due = [mark for mark in REMINDERS if 0 < hours <= mark]
         if due:
-            by_user[row.user_id].append(_reminder(row, min(due)))
+            by_user[row.user_id].append(_reminder(row, min(due), late=ends[row.pk].due.late))
     return {rule.pk: by_user.get(rule.user_id, []) for rule in rules}
 
 
-def _reminder(row: Task, hours: int) -> Hit:
+def _reminder(row: Task, hours: int, *, late: bool) -> Hit:
+    """`late`: brokers' usual hours are over, and it counts to the end of the longest."""
     left = words.LAST_HOUR if hours == 1 else words.HOURS_LEFT
+    about = f"{row.pk}:{hours}" + (":late" if late else "")
     return Hit(
-        subject=f"{row.pk}:{hours}",
-        occurrence=f"{row.pk}:{hours}",
+        subject=about,
+        occurrence=about,
         title=left.format(hours=hours, model=row.model[:60]),
         text=words.FORFEIT,
         path=f"/fine-tuning/tasks/{row.pk}",

@@ -22,6 +22,7 @@ from finetune.pricing import Price
 from ledger.records import Deliverable, Listing, Position
 from moderation.selectors import NOTHING, Decided
 from probes.charts import Chart
+from protocol import tuning
 
 STEPS = (
     ("model", N_("Model")),
@@ -226,22 +227,28 @@ class WizardPage:
 
 @dataclass(frozen=True)
 class Deadline:
-    """Until when a result can be acknowledged, and what missing it costs in neuron. `lead`: seconds
-    by which the chain's clock is ahead of this machine's."""
+    """Until when a result is to be acknowledged, and what missing it costs in neuron. `lead`:
+    seconds by which the chain's clock is ahead of this machine's."""
 
-    at: dt.datetime
+    due: tuning.Due
     cost: int
     percent: int
     lead: int = 0
 
     @property
     def unix(self) -> int:
-        return int(self.at.timestamp())
+        return self.due.at
 
     @property
     def ticks_to(self) -> int:
         """When it is over by this machine's clock: providers look at the chain's."""
         return self.unix - self.lead
+
+    @property
+    def longer(self) -> int:
+        """Seconds that a provider may give beyond what brokers come with; 0 once those are over, or
+        where there can be none."""
+        return self.due.latest - self.due.at
 
 
 @dataclass(frozen=True)

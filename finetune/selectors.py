@@ -7,6 +7,7 @@ from collections.abc import Iterable
 from uuid import UUID
 
 from django.db.models import Q, QuerySet
+from django.utils import timezone
 from django.utils.translation import gettext as _
 
 from accounts import clock
@@ -87,8 +88,9 @@ def deadlines(pairs: Iterable[tuple[Task, Deliverable | None]]) -> dict[UUID, De
         return {}
     contracts = {one.address: one for one in ServingContract.current.all()}
     lead = clock.lead_seconds()
+    now = int(timezone.now().timestamp()) + lead
     return {
-        task.pk: _deadline(task, named, contracts[task.serving], lead)
+        task.pk: _deadline(task, named, contracts[task.serving], lead, now)
         for task, named in waiting
         if task.serving in contracts
     }
@@ -112,13 +114,15 @@ def task_rows(
     return tuple(TaskRow(task, stages.meaning(task, one), left.get(task.pk)) for task, one in pairs)
 
 
-def _deadline(task: Task, named: Deliverable, contract: ServingContract, lead: int) -> Deadline:
-    """Half of the refund lock time of today after the delivery, as the chain says, and what missing
-    it costs by the contract's penalty. `lead`: how far its clock is ahead of ours, in seconds."""
-    window = dt.timedelta(seconds=tuning.acknowledge_within(contract.lock_time_seconds))
-    delivered = dt.datetime.fromtimestamp(named.timestamp_unix, dt.UTC)
+def _deadline(
+    task: Task, named: Deliverable, contract: ServingContract, lead: int, now: int
+) -> Deadline:
+    """Until when it is to be acknowledged by the refund lock time of today, and what missing it
+    costs by the contract's penalty. `lead`: how far the chain's clock is ahead of ours, in seconds;
+    `now` by that clock."""
+    due = tuning.acknowledge_by(named.timestamp_unix, contract.lock_time_seconds, now)
     percent = contract.penalty_percentage or 0
-    return Deadline(delivered + window, tuning.penalty(task.fee or 0, percent), percent, lead)
+    return Deadline(due, tuning.penalty(task.fee or 0, percent), percent, lead)
 
 
 def settlement(task: Task) -> Settlement | None:

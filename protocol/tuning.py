@@ -36,6 +36,8 @@ CANCELLABLE = (INIT, SETTING_UP, SET_UP)
 
 #: How far a signed timestamp may lie in the future and in the past, in seconds (6.5).
 EARLIEST_SECONDS, LATEST_SECONDS = 60, 300
+#: After its delivery a result is to be acknowledged: as brokers come, and as documented (6.3).
+USUAL_WINDOW, LONGEST_WINDOW = 6 * 3600, 48 * 3600
 MAX_TEE_UPLOAD_BYTES = 100 * 1024 * 1024
 MAX_PARAMETER_CHARS = 4096
 
@@ -218,10 +220,25 @@ def task_fee(
     return tokens * price * epochs * coefficient + storage_fee
 
 
-def acknowledge_within(lock_time_seconds: int) -> int:
-    """Seconds after its delivery in which a result can be acknowledged: the provider's setting, of
-    which brokers use at most half of the refund lock time (6.3), and never more than 48 hours."""
-    return min(48 * 3600, lock_time_seconds // 2)
+@dataclass(frozen=True)
+class Due:
+    """Until when a result is to be acknowledged, unix seconds. `late`: what brokers come with is
+    over, and `at` is the `latest` that any of them waits."""
+
+    at: int
+    latest: int
+    late: bool
+
+
+def acknowledge_by(delivered: int, lock_time_seconds: int, now: int) -> Due:
+    """Until when a result that was delivered then can be acknowledged without fear: the window is
+    the provider's setting, which it tells nobody. Brokers come with 6 hours, use at most half of
+    the refund lock time (6.3), and never more than the documented 48 hours; the contract has no
+    deadline at all. All in unix seconds."""
+    longest = min(LONGEST_WINDOW, lock_time_seconds // 2)
+    usual = min(USUAL_WINDOW, longest)
+    late = longest > usual and now >= delivered + usual
+    return Due(delivered + (longest if late else usual), delivered + longest, late)
 
 
 def penalty(fee: int, percentage: int) -> int:

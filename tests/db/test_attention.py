@@ -154,6 +154,11 @@ def test_a_result_to_acknowledge_is_the_first_thing_told_with_the_time_left(
     card = attention.cards(user, account(ALICE).positions, now, timezone.now())[0]
     assert (card.kind, card.grave, card.path) == ("result", True, "/fine-tuning")
     assert "Less than 1 hour is left" in card.text, "of the one with less left"
+    assert "the 6 hours that brokers come with are over" in card.text
+    SubAccount.objects.filter(serving=FINE_TUNING).update(deliverables=results[:1])
+    card = attention.cards(user, account(ALICE).positions, now, timezone.now())[0]
+    assert "5 hours are left" in card.text and "are over" not in card.text
+    SubAccount.objects.filter(serving=FINE_TUNING).update(deliverables=results)
     task = Task.objects.create(
         user=user, provider=PETRA, remote_id=names[1], serving=FINE_TUNING,
         service_name="fine-tuning-v1.0", url="http://127.0.0.1:1", model="m", parameters="{}",

@@ -57,6 +57,13 @@ def test_what_blocks_a_result_has_a_way_out(alice: User) -> None:
     assert "data-countdown" in row.partition("</tr>")[0]
     page = client.get(f"/fine-tuning/tasks/{older.pk}").content.decode()
     assert "account/alerts?kind=deadline" in page and 'data-testid="result-fetch"' in page
+    # Counted to what brokers come with, not to the longest that one may give: that may be too late.
+    (result,) = SubAccount.objects.get().deliverables
+    assert f'data-unix="{result["timestamp"] + 21_600}"' in page and "up to 6 h more" in page
+    result["timestamp"] -= 30_000
+    SubAccount.objects.update(deliverables=[result])
+    page = client.get(f"/fine-tuning/tasks/{older.pk}").content.decode()
+    assert f'data-unix="{result["timestamp"] + 43_200}"' in page and "Acknowledge at once" in page
     # What acknowledges another result is no transaction of this page.
     params = {"provider": factories.BOB, "deliverable_id": "another"}
     begun = Intent.objects.create(

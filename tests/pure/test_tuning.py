@@ -232,6 +232,24 @@ def test_fees(name: str) -> None:
     assert tuning.penalty(25 * 10**15, 30) == int(missed["fee_neuron"])
 
 
+@pytest.mark.parametrize(
+    ("lock", "now", "wanted"),
+    [
+        (86_400, 100, (21_600, 43_200, False)),  # the network's lock time, and brokers as they come
+        (86_400, 21_600, (43_200, 43_200, True)),
+        (86_400, 99_999, (43_200, 43_200, True)),
+        (3_600, 100, (1_800, 1_800, False)),  # shorter than any broker's own
+        (3_600, 1_900, (1_800, 1_800, False)),
+        (604_800, 30_000, (172_800, 172_800, True)),
+    ],
+)
+def test_a_result_is_acknowledged_by_what_brokers_come_with(
+    lock: int, now: int, wanted: tuple[int, int, bool]
+) -> None:
+    found = tuning.acknowledge_by(1_000_000, lock, 1_000_000 + now)
+    assert (found.at - 1_000_000, found.latest - 1_000_000, found.late) == wanted
+
+
 def test_adapter_names_are_the_sdks() -> None:
     name = tuning.adapter_name("Qwen2.5-0.5B-Instruct", "3f2b1c00-9d4e-4a6b-8c7d-112233445566")
     assert name == "ft-Qwen2-5-0-5B-Instruct-3f2b1c00-9d4"
