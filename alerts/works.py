@@ -115,7 +115,7 @@ def tasks_since(users: Iterable[int], since: dt.datetime) -> Mapping[int, list[H
 
 def deadline(rules: Sequence[Rule], now: dt.datetime) -> Found:
     """The latest reminder that is due for each result that waits by the chain's word, whatever its
-    provider says of the task: before brokers' usual hours are over, and once more before the longest
+    provider says of the task: before brokers' usual hours are over, and again before the longest
     that one may give are (5 queries)."""
     users = {rule.user_id for rule in rules}
     named = {
