@@ -28,8 +28,12 @@ ONE = money.NEURON
 MILLION = 10**6
 _DECIMALS = 18
 
+#: A billion 0G: from here on amounts are read as powers of ten.
+MOST = 10**9 * ONE
+
 MINUS = "−"  # U+2212, as wide as a plus
 UNKNOWN = "–"
+_RAISED = str.maketrans("0123456789", "⁰¹²³⁴⁵⁶⁷⁸⁹")
 
 
 # --- amounts -------------------------------------------------------------------------------------
@@ -44,9 +48,22 @@ def exact(neuron: int) -> str:
 
 def amount(neuron: int) -> str:
     """An amount in 0G as people read it: from 1 on 4 decimals, below 4 significant digits, cut;
-    `<0.000001` below."""
+    `<0.000001` below, from a billion 0G on `1.606 × 10⁴²`."""
     size = abs(neuron)
+    if size >= MOST:
+        return _sign(neuron) + power(size, -_DECIMALS)
     return _sign(neuron) + ("<0.000001" if 0 < size < money.LEAST else exact(money.cut(size)))
+
+
+def power(number: int, shift: int = 0) -> str:
+    """`1.606 × 10⁴²`: four digits, cut, of a number of four at least, times ten to the `shift`.
+
+    A stranger may ask any price that 256 bits hold, and one of sixty digits pushes the columns of
+    everybody's list out of sight.
+    """
+    digits = str(number)
+    places = str(len(digits) - 1 + shift).translate(_RAISED)
+    return f"{digits[0]}.{digits[1:4]} × 10{places}"
 
 
 def signed(neuron: int) -> str:
@@ -82,12 +99,20 @@ class Price:
         return self.short or self.unit
 
     @property
+    def each_read(self) -> str:
+        """`each` with separators, or as a power where nobody could read it."""
+        return power(self.each) if self.each >= MOST else f"{self.each:,}"
+
+    @property
     def each_said(self) -> str:
-        return _("%(n)s neuron per %(unit)s") % {"n": f"{self.each:,}", "unit": self.each_unit}
+        return self._each(self.each_read)
 
     @property
     def exact(self) -> str:
-        return f"{self.each_said} = {exact(self.neuron)} 0G / {self.unit}"
+        return f"{self._each(f'{self.each:,}')} = {exact(self.neuron)} 0G / {self.unit}"
+
+    def _each(self, number: str) -> str:
+        return _("%(n)s neuron per %(unit)s") % {"n": number, "unit": self.each_unit}
 
 
 IMAGES, SPEECH = fees.IMAGES, fees.SPEECH

@@ -248,7 +248,7 @@ def _output(row: ServiceRow, exact: object) -> str:
 def _exact(shown: formats.Price, exact: object) -> str:
     if not exact:
         return ""
-    return f'<span class="sub exact">{shown.each:,} neuron / {escape(shown.each_unit)}</span>'
+    return f'<span class="sub exact">{shown.each_read} neuron / {escape(shown.each_unit)}</span>'
 
 
 def _month(row: ServiceRow) -> str:

@@ -7,6 +7,7 @@ import datetime as dt
 import json
 import re
 import shlex
+import unicodedata
 import weakref
 
 import pytest
@@ -25,6 +26,10 @@ AMOUNTS = st.one_of(NEURON, st.integers(-(10**15), 10**15), st.integers(-(10**20
 def neuron_of(text: str) -> int:
     """The amount that a written number means, by decimal arithmetic of its own."""
     sign = -1 if text.startswith(formats.MINUS) else 1
+    text, _, places = text.partition(" × 10")
+    if places:
+        power = int(unicodedata.normalize("NFKC", places)) - 3 + 18
+        return sign * int(text.removeprefix(formats.MINUS).replace(".", "")) * 10**power
     whole, _, rest = text.removeprefix(formats.MINUS).replace(",", "").partition(".")
     return sign * (int(whole) * 10**18 + int(rest.ljust(18, "0") or "0"))
 
@@ -45,7 +50,9 @@ def test_amount_never_shows_more_than_there_is(neuron: int) -> None:
     if "<" in shown:
         assert 0 < abs(neuron) < 10**12
         return
+    assert ("×" in shown) is (abs(neuron) >= formats.MOST)
     assert abs(neuron_of(shown)) <= abs(neuron)
+    assert len(shown) <= len("−999,999,999.9999")
     # At least four significant digits survive: the error is below a thousandth.
     assert abs(neuron - neuron_of(shown)) * 1000 <= abs(neuron)
     assert not re.search(r"\.\d*0$", shown)
@@ -65,6 +72,9 @@ def test_amount_never_shows_more_than_there_is(neuron: int) -> None:
         (12_500_000_000_000_000_000, "12.5"),
         (1_234_567_891_234_567_891_234, "1,234.5678"),
         (-2 * 10**18, "−2"),
+        (10**27 - 1, "999,999,999.9999"),
+        (10**27, "1.000 × 10⁹"),
+        ((2**255 - 1) * 10**6, "5.789 × 10⁶⁴"),
     ],
 )
 def test_amount_examples(neuron: int, shown: str) -> None:
