@@ -17,9 +17,10 @@ from django.utils import timezone
 from django.utils.translation import gettext as _
 from django.utils.translation import gettext_noop as N_
 
-from accounts import keys, links
+from accounts import keys, links, money
 from accounts.crypto import Unreadable
 from accounts.errors import Problem
+from accounts.preview_money import PROVIDER_RESERVE
 from attestation import selectors as attestation
 from attestation.selectors import ServiceKey, StandingView
 from finetune import adapters, follow
@@ -61,8 +62,9 @@ class Place:
 
     @property
     def top_up(self) -> str:
-        """The form that transfers money to it, for inference."""
-        return links.form("transfer", self.listing)
+        """The form that transfers money to it, for inference: twice what brokers keep in reserve,
+        so that the first answers can be paid."""
+        return links.form("transfer", self.listing, amount=money.exact(2 * PROVIDER_RESERVE))
 
     @property
     def asked_as(self) -> str:

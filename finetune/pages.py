@@ -206,6 +206,8 @@ class WizardPage:
     place: Place | None = None
     sending: Place | None = None
     top_up: str = ""
+    #: What a first transfer has to be, neuron; 0 where it is not known, or not the first.
+    least: int = 0
     acknowledged: bool = True
     storage: bool = False
     error: str = ""
@@ -216,6 +218,16 @@ class WizardPage:
     def evidence(self) -> str:
         """The verification of the very listing."""
         return links.service(self.listing, "verification") if self.listing else ""
+
+    @property
+    def listed(self) -> int:
+        """What the listing asks for 1M tokens, neuron."""
+        return self.price.listed * 10**6 if self.price else 0
+
+    @property
+    def documented(self) -> int:
+        """What the estimate goes by, for 1M tokens; neuron."""
+        return self.price.each * 10**6 if self.price else 0
 
     @property
     def next_path(self) -> str:

@@ -219,6 +219,7 @@ def _show_price(request: HttpRequest, draft: Draft, problem: Refusal) -> pages.W
     listing = wizard.listing_of(draft)
     held = wizard.position_of(draft)
     price = wizard.price_of(draft, listing, held) if listing else None
+    least = _least(held)
     return pages.WizardPage(
         draft,
         "price",
@@ -226,26 +227,33 @@ def _show_price(request: HttpRequest, draft: Draft, problem: Refusal) -> pages.W
         listing=listing,
         price=price,
         position=held,
-        top_up=_top_up(listing, held, price),
+        top_up=_top_up(listing, held, price, least),
+        least=least,
     )
 
 
-def _top_up(listing: Listing | None, held: Position | None, price: Price | None) -> str:
+def _least(held: Position | None) -> int:
+    """What opens an account at a provider, neuron; 0 where there is one, or nobody knows."""
+    limits = funds.limits() if held is None else None
+    return limits[1] if limits else 0
+
+
+def _top_up(listing: Listing | None, held: Position | None, price: Price | None, least: int) -> str:
     """The form of the transfer that is missing. The sum is filled in where it is enough whatever
-    the provider adds: that which opens an account.
+    the provider adds: the `least` that opens an account.
     """
     if listing is None:
         return ""
     if held is not None:
         return links.form("transfer", held)
-    least = funds.limits()
-    amount = max(price.missing if price else 0, least[1]) if least else 0
+    amount = max(price.missing if price else 0, least) if least else 0
     return links.form("transfer", listing, **({"amount": money.exact(amount)} if amount else {}))
 
 
 def _show_sign(request: HttpRequest, draft: Draft, problem: Refusal) -> pages.WizardPage:
     listing, held = wizard.listing_of(draft), wizard.position_of(draft)
     price = wizard.price_of(draft, listing, held) if listing else None
+    least = _least(held)
     return pages.WizardPage(
         draft,
         "sign",
@@ -256,7 +264,8 @@ def _show_sign(request: HttpRequest, draft: Draft, problem: Refusal) -> pages.Wi
         position=held,
         place=wizard.place_of(draft),
         sending=wizard.sending_of(draft),
-        top_up=_top_up(listing, held, price),
+        top_up=_top_up(listing, held, price, least),
+        least=least,
         acknowledged=bool(held and held.acknowledged),
         storage=bool(settings.STORAGE_INDEXER_URL),
     )

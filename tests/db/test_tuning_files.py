@@ -219,6 +219,8 @@ def test_a_draft_is_saved_step_by_step_and_typed_text_is_kept(alice: User, setti
     for model, rest, lacking in (
         ("m", "storage", "0.06172 0G without storage"),
         ("Qwen2.5-0.5B-Instruct", "0.01 0G storage = 0.0717285 0G", "0.07172 0G"),
+        # A listing has one price for all: of the large model the documented one is counted.
+        ("Qwen3-32B", "0.09 0G storage = 0.583828 0G", "0.5838 0G"),
     ):
         Draft.objects.update(model=model)
         text = mine.get(f"{base}/price").content.decode()
@@ -226,9 +228,18 @@ def test_a_draft_is_saved_step_by_step_and_typed_text_is_kept(alice: User, setti
             r'<p class="formula".*?</p>|<dd data-testid="tuning-missing".*?</dd>', text
         )
         plain = [" ".join(re.sub("<[^>]*>", "", part).split()) for part in parts]
+        if model == "Qwen3-32B":
+            product = "123,457 tokens × 1 epoch × 4,000,000,000,000 neuron = 0.493828 0G + "
         assert plain == [product + rest, lacking]
+        assert ('data-testid="price-factor"' in text) is (model == "Qwen3-32B")
+        assert "The first transfer is at least" in text
         least, most = (money.short(n) for n in sorted(pricing.DOCUMENTED_RESERVE.values()))
         assert (f"the reserve is {least} to {most} 0G" in text) is (model == "m")
+    # Rows that providers take through storage alone, by the documentation.
+    for kind in ("instruction", "text"):
+        Dataset.objects.update(kind=kind)
+        signs = mine.get(f"{base}/sign").content.decode()
+        assert ('data-testid="text-rows"' in signs) is (kind == "text")
     Draft.objects.update(provider=ALICE, model="m", dataset=None, dataset_hash="0x" + "ab" * 32)
     wrong = {**dict.fromkeys(wizard.values_of(draft.parameters), "1"), "learning_rate": "2e-4"}
     answer = mine.post(f"{base}/config", wrong)

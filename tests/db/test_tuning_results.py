@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import gzip
 import io
+import re
 from http.server import BaseHTTPRequestHandler
 from typing import Any
 from uuid import uuid4
@@ -212,6 +213,10 @@ def test_a_key_that_was_changed_on_the_way_makes_no_result_wrong(alice: User) ->
     page = judged()
     assert task.result_state == "here" and "sealed by another key" in page
     assert "hash and seal verified" not in page and "yet another key by now" in page
+    assert "It is paid in full then, and" in page
+    Task.objects.update(fee=123 * 10**14)
+    agreed = re.sub("<[^>]*>", "", shown().partition("It is paid in full then, ")[2])
+    assert agreed.startswith("0.0123 0G, and the key is released"), "what one agrees to"
     ServiceChange.objects.all().delete()
     Service.objects.update(tee_signer=address_of_key(key), tee_signer_acknowledged=False)
     page = judged()

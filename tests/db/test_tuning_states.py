@@ -123,6 +123,7 @@ def test_more_providers_of_the_base_model_cost_no_more_queries(alice: User) -> N
             places = deploying.places(task)
         counted.append(len(queries))
     assert len(places) == 3 and all(place.position for place in places)
+    assert all("amount=2" in place.top_up for place in places), "reserve, and something to spend"
     assert len(set(counted)) == 1
 
 

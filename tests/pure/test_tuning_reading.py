@@ -106,6 +106,10 @@ def test_the_documentations_example() -> None:
         model="Qwen2.5-0.5B-Instruct", tokens=10_000, epochs=3, each=5 * 10**11, free=0
     )
     assert found.total == 25_000_000_000_000_000
+    # A listing has one price for all of its models; for the large one 4 0G per 1M are documented.
+    for each, total in ((5 * 10**11, 4_090_000), (4 * 10**12, 4_090_000), (10**13, 10_090_000)):
+        large = pricing.price(model="Qwen3-32B", tokens=10**6, epochs=1, each=each, free=0)
+        assert large.total == total * 10**12 and large.multiplied is (each < 4 * 10**12)
 
 
 def test_what_a_provider_says_is_bounded_before_it_is_kept() -> None:
