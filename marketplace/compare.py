@@ -1,7 +1,7 @@
 """Two to four services side by side: the same units, what differs, who wins a row by which rule.
 
-A row without a rule has no winner; nobody wins a row in which all are equal, and what was measured
-too seldom competes with nobody.
+A row without a rule has no winner; nobody wins a row in which all are equal. What was measured too
+seldom competes with nobody, nor does a service that its provider removed or moderators hid.
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ from ledger.records import Listing
 from marketplace import cards, formats, parts, ranking
 from marketplace.filters import Filters
 from marketplace.formats import Price
+from marketplace.moves import moved
 from marketplace.parts import ServiceRow, service_id
 from marketplace.selectors import listing_named
 from marketplace.tariffs import Workload
@@ -96,6 +97,11 @@ class One:
     card: cards.Card
     month: int | None
 
+    @property
+    def competes(self) -> bool:
+        """Nobody is told that the best is one that cannot be had."""
+        return not (self.listing.removed or self.row.decided.hidden)
+
 
 def named(ids: Sequence[str]) -> tuple[dict[str, Listing], tuple[str, ...]]:
     """The listings that the first four of these name, by `parts.service_id`, and the names that are
@@ -112,9 +118,9 @@ def named(ids: Sequence[str]) -> tuple[dict[str, Listing], tuple[str, ...]]:
 
 
 def gather(listings: Sequence[Listing], workload: Workload | None) -> tuple[One, ...]:
-    """What there is to compare (4 queries)."""
+    """What there is to compare (5 queries)."""
     keys = [ServiceKey.of(listing) for listing in listings]
-    known, measured = standings(keys), health_of(keys)
+    known, measured, moves = standings(keys), health_of(keys), moved(listings)
     decided = moderation.of_listings(listings)
     kept = {
         (total.serving, total.provider): total
@@ -127,6 +133,7 @@ def gather(listings: Sequence[Listing], workload: Workload | None) -> tuple[One,
                 listing,
                 known[key],
                 measured[key],
+                move=moves.get((listing.serving, listing.provider)),
                 decided=decided[listing.serving, listing.provider],
             ),
             standing=known[key],
@@ -155,9 +162,9 @@ def sections(found: Sequence[One], workload: Workload | None) -> tuple[Section, 
 def _prices(found: Sequence[One], workload: Workload | None) -> tuple[Row, ...]:
     offers = [one.row.offer for one in found]
     rows = [
-        _priced("input_price", _("Input"), [offer.input for offer in offers]),
-        _priced("cached_price", _("Cached input"), [offer.cached for offer in offers]),
-        _priced("output_price", _("Output"), [offer.output for offer in offers]),
+        _priced(found, "input_price", _("Input"), [offer.input for offer in offers]),
+        _priced(found, "cached_price", _("Cached input"), [offer.cached for offer in offers]),
+        _priced(found, "output_price", _("Output"), [offer.output for offer in offers]),
     ]
     if workload is not None:
         months = [one.month for one in found]
@@ -166,7 +173,7 @@ def _prices(found: Sequence[One], workload: Workload | None) -> tuple[Row, ...]:
             for month in months
         ]
         rule = _("the lowest wins")
-        rows.append(_row("month_cost", _("Your month"), cells, rule, months, min))
+        rows.append(_row(found, "month_cost", _("Your month"), cells, rule, months, min))
     tiers = [
         Cell(
             _("%(n)s tiers") % {"n": len(offer.tiers)} if offer.tiers else _("one price"),
@@ -177,7 +184,7 @@ def _prices(found: Sequence[One], workload: Workload | None) -> tuple[Row, ...]:
     return (*rows, Row("tiers", _("Long requests"), tuple(tiers)))
 
 
-def _priced(name: str, label: str, prices: Sequence[Price | None]) -> Row:
+def _priced(found: Sequence[One], name: str, label: str, prices: Sequence[Price | None]) -> Row:
     cells = [
         Cell(price=price, note=price.each_said) if price is not None else Cell(formats.UNKNOWN)
         for price in prices
@@ -185,7 +192,8 @@ def _priced(name: str, label: str, prices: Sequence[Price | None]) -> Row:
     units = {price.unit for price in prices if price is not None}
     # Prices of different units are shown, and compared by nobody.
     values = [price.neuron if price is not None and len(units) == 1 else None for price in prices]
-    return _row(name, label, cells, _("the lowest wins") if len(units) == 1 else "", values, min)
+    rule = _("the lowest wins") if len(units) == 1 else ""
+    return _row(found, name, label, cells, rule, values, min)
 
 
 def _samples(one: Spread) -> str:
@@ -198,6 +206,7 @@ def _measured(found: Sequence[One]) -> tuple[Row, ...]:
     speeds = [one.health.tokens for one in found]
     return (
         _row(
+            found,
             "uptime_7d",
             _("Uptime"),
             [
@@ -219,6 +228,7 @@ def _measured(found: Sequence[One]) -> tuple[Row, ...]:
             max,
         ),
         _row(
+            found,
             "first_token_p50",
             _("First token, p50"),
             [
@@ -238,6 +248,7 @@ def _measured(found: Sequence[One]) -> tuple[Row, ...]:
             min,
         ),
         _row(
+            found,
             "speed_p50",
             _("Speed, p50"),
             [
@@ -289,6 +300,7 @@ def _trust(found: Sequence[One]) -> tuple[Row, ...]:
             declared=True,
         ),
         _row(
+            found,
             "stake",
             _("Stake"),
             [Cell(neuron=stake) for stake in stakes],
@@ -364,6 +376,7 @@ def _declared(card: cards.Card, name: str) -> str | None:
 
 
 def _row(
+    found: Sequence[One],
     name: str,
     label: str,
     cells: Sequence[Cell],
@@ -372,6 +385,8 @@ def _row(
     best: Callable[[list[int]], int],
 ) -> Row:
     """A row whose best value wins, where at least two compete and they are not all equal."""
+    pairs = zip(found, values, strict=True)
+    values = [value if one.competes else None for one, value in pairs]
     competing = [value for value in values if value is not None]
     if not rule or len(competing) < 2 or len(set(competing)) < 2:
         return Row(name, label, tuple(cells), rule)

@@ -211,8 +211,9 @@ def _named(row: ServiceRow) -> str:
 
 @register.simple_tag
 def decided_marks(row: ServiceRow) -> SafeString:
-    """The same marks where a service stands outside of lists."""
-    return SafeString("".join(f" {one}" for one in _decided(row)))
+    """The same marks where a service stands outside of lists, and whether its endpoint moved."""
+    marks = [*_decided(row), *([_said(_MOVED)] if row.moved else [])]
+    return SafeString("".join(f" {one}" for one in marks))
 
 
 def _decided(row: ServiceRow) -> list[SafeString]:

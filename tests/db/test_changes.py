@@ -270,6 +270,7 @@ def test_an_endpoint_that_moved_is_told_until_somebody_looked_at_it(client: Clie
 def test_a_moved_endpoint_is_on_every_tab_and_in_lists(client: Client) -> None:
     factories.market(0)
     factories.service(PETRA)
+    factories.service(BOB)
     factories.change(PETRA, change="acknowledged", before=None, after={}, block=5)
     factories.change(PETRA, change="url", before={"url": "a"}, after={"url": "b"}, block=6)
     base = f"/services/inference/{PETRA}"
@@ -277,12 +278,13 @@ def test_a_moved_endpoint_is_on_every_tab_and_in_lists(client: Client) -> None:
     for tab in tabs:
         text = client.get(tab).content.decode()
         assert "The endpoint changed at block 6" in text and "send nothing private" in text, tab
-    assert "endpoint moved" in client.get("/").content.decode()
+    lists = ("/", f"/compare?s=inference/{PETRA}&s=inference/{BOB}")
+    assert all("endpoint moved" in client.get(path).content.decode() for path in lists)
     ServiceChange.objects.update(at=timezone.now() - dt.timedelta(hours=2))
     report_world.development()
     text = client.get(base).content.decode()
     assert "We have verified the evidence of the new endpoint since" in text
-    assert "endpoint moved" not in client.get("/").content.decode()
+    assert not any("endpoint moved" in client.get(path).content.decode() for path in lists)
 
 
 def announced(text: str, nonce: str, **given: object) -> Note:

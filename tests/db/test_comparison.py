@@ -63,7 +63,7 @@ def side(*services: Service, **work: int) -> dict[str, compare.Row]:
     listings = [
         listing
         for service in services
-        if (listing := selectors.service(service.kind, service.provider)) is not None
+        if (listing := selectors.service(service.kind, service.provider, include_removed=True))
     ]
     workload = Workload(1000, 1000) if work else None
     sections = compare.sections(compare.gather(listings, workload), workload)
@@ -157,6 +157,10 @@ def test_a_row_is_won_by_its_rule_or_by_nobody() -> None:
     assert rows["Input"].differs and not rows["Output"].differs
     assert not any(cell.wins for cell in side(one, image)["Output"].cells), "two units"
     assert [cell.wins for cell in side(one, two, work=1)["Your month"].cells] == [False, True]
+    two.removed = True
+    two.save()
+    gone = {name: [cell.wins for cell in row.cells] for name, row in side(one, two, work=1).items()}
+    assert not any(map(any, gone.values())), "the best is not one that cannot be had"
 
 
 def test_a_comparison_is_its_url(client: Client) -> None:
