@@ -28,7 +28,9 @@ const refresh = oneAtATime(async () => {
   const [end, top] = [atEnd(log), log?.scrollTop ?? 0];
   const [before, after] = [body, next].map((part) => part.querySelector("[data-testid=task-progress]").dataset.progress);
   if (before !== after) announce(t("The task is at {stage}", { stage: after }));
-  // A review, a chart or buttons that were not there come with the whole page.
+  // A review, a chart or buttons that were not there come with the whole page. To acknowledge is the next step once
+  // the result has been checked.
+  if (next.querySelector(".checklist > [data-done=yes]")) document.querySelector("#review [data-testid=tx-confirm]")?.classList.add("primary");
   if (before !== after || (!body.querySelector(".chart") && next.querySelector(".chart"))) {
     if (page.dataset.busy === "no") reload();
   }

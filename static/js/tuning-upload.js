@@ -2,6 +2,7 @@
 import { get, post, send as request } from "./wallet-http.js";
 import { recall, remember } from "./wallet-provider.js";
 import { said } from "./tuning-problems.js";
+import { sample } from "./tuning-sample.js";
 import { reload } from "./reload.js";
 import { pause } from "./timing.js";
 import { t, tn } from "./words.js";
@@ -22,9 +23,15 @@ function progress(share) {
 // `name`: how many there are. The list scrolls, so it can be reached by keyboard while something is in it.
 function problems(list, name = "") {
   const place = box.querySelector("[data-upload-problems]");
-  place.replaceChildren(...list.map(([line, text]) => {
+  place.replaceChildren(...list.map(([line, text, begins]) => {
     const item = document.createElement("li");
     item.textContent = line ? t("line {line}: {problem}", { line, problem: said(text) }) : said(text);
+    if (begins) {
+      const shown = document.createElement("bdi");
+      shown.className = "mono note";
+      shown.textContent = begins;
+      item.append(" ", shown);
+    }
     return item;
   }));
   place.ariaLabel = name;
@@ -107,6 +114,7 @@ field?.addEventListener("change", async () => {
   const [file] = field.files;
   button.hidden = true;
   problems([]);
+  sample(box, null);
   if (!file) return;
   say(t("Being checked in this browser…"));
   try {
@@ -114,6 +122,7 @@ field?.addEventListener("change", async () => {
     if (field.files[0] !== file) return; // another was chosen meanwhile
     progress(null);
     const rows = tn("{n} good row", "{n} good rows", found.rows);
+    sample(box, found);
     const faults = tn("{n} problem", "{n} problems", found.count);
     problems(found.problems, faults);
     if (found.count) {

@@ -2,6 +2,9 @@
 const MOST = 100;
 const LONGEST = 1024 * 1024;
 const MOST_SEEN = 1e6;
+// As finetune/checking.py has them: upper ends of the histogram's bars in tokens, what is shown of the first rows, and of a bad line.
+const EDGES = [16, 32, 64, 128, 256, 512, 1024, 2048, 4096];
+const [SHOWN_ROWS, SHOWN_CHARS, SHOWN_OF_LINE] = [3, 600, 80];
 const ROLES = ["system", "user", "assistant", "tool"];
 
 const filled = (row, key) => {
@@ -58,31 +61,58 @@ function digestOf(text) {
 }
 
 class Check {
-  constructor() { Object.assign(this, { line: 0, rows: 0, kind: "", tokens: 0, duplicates: 0, count: 0, problems: [], known: new Set() }); }
+  constructor() {
+    Object.assign(this, { line: 0, rows: 0, kind: "", tokens: 0, duplicates: 0, count: 0, problems: [], known: new Set() });
+    Object.assign(this, { lengths: new Map(), bars: EDGES.concat(0).fill(0), preview: [] });
+  }
 
-  add(line, text) {
+  // `bytes`: the line, whose beginning tells which one it is.
+  add(line, text, bytes = new Uint8Array(0)) {
     this.count += 1;
-    if (this.problems.length < MOST) this.problems.push([line, text]);
+    if (this.problems.length < MOST) this.problems.push([line, text, begins(bytes)]);
   }
 
   take(bytes) {
     this.line += 1;
-    if (bytes.length > LONGEST) { this.add(this.line, "longer than 1 MiB"); return; }
+    if (bytes.length > LONGEST) { this.add(this.line, "longer than 1 MiB", bytes); return; }
     let text;
     // A mark of byte order stands at the beginning of a file alone.
-    try { text = new TextDecoder("utf-8", { fatal: true, ignoreBOM: this.line > 1 }).decode(bytes); } catch { this.add(this.line, "not UTF-8"); return; }
+    try { text = new TextDecoder("utf-8", { fatal: true, ignoreBOM: this.line > 1 }).decode(bytes); } catch { this.add(this.line, "not UTF-8", bytes); return; }
     if (!/[^\t-\r ]/.test(text)) return;
     try {
       const [kind, given, answer] = parsed(text);
       if (this.kind && kind !== this.kind) throw new Error(`a row of the kind ${kind} in a file of ${this.kind} rows`);
       this.kind = kind;
       this.rows += 1;
-      this.tokens += estimate(given) + estimate(answer);
+      const tokens = estimate(given) + estimate(answer);
+      this.tokens += tokens;
+      this.lengths.set(tokens, (this.lengths.get(tokens) ?? 0) + 1);
+      const bar = EDGES.findIndex((edge) => tokens <= edge);
+      this.bars[bar < 0 ? EDGES.length : bar] += 1;
+      if (this.preview.length < SHOWN_ROWS) this.preview.push([clipped(given), clipped(answer)]);
       const digest = digestOf(`${given}\0${answer}`);
       if (this.known.has(digest)) this.duplicates += 1;
       if (this.known.size < MOST_SEEN) this.known.add(digest);
-    } catch (error) { this.add(this.line, error.message); }
+    } catch (error) { this.add(this.line, error.message, bytes); }
   }
+
+  // The shortest row, the longest, and the middle one (the lower of two).
+  get spread() {
+    const sorted = [...this.lengths].sort(([one], [other]) => one - other);
+    let seen = 0;
+    const median = sorted.find(([, times]) => { seen += times; return seen * 2 >= this.rows; });
+    return { least: sorted[0]?.[0] ?? 0, most: sorted.at(-1)?.[0] ?? 0, median: median?.[0] ?? 0 };
+  }
+}
+
+// By characters, so that none is cut in half.
+const clipped = (text) => [...text.slice(0, 2 * SHOWN_CHARS)].slice(0, SHOWN_CHARS).join("");
+
+// A line as far as it tells which one it is; marks that turn or hide text are left out.
+function begins(bytes) {
+  const text = new TextDecoder().decode(bytes.subarray(0, 8 * SHOWN_OF_LINE)).replace(/[\p{Cc}\p{Cf}]/gu, " ").trim();
+  const shown = [...text].slice(0, SHOWN_OF_LINE).join("");
+  return shown.length < text.length ? `${shown}…` : shown;
 }
 
 async function check(file) {
@@ -118,7 +148,7 @@ function joined(first, second) {
 
 addEventListener("message", async (event) => {
   try {
-    const { rows, tokens, duplicates, count, problems } = await check(event.data);
-    postMessage({ done: true, rows, tokens, duplicates, count, problems });
+    const { rows, tokens, duplicates, count, problems, bars, preview, spread } = await check(event.data);
+    postMessage({ done: true, rows, tokens, duplicates, count, problems, bars, preview, spread, edges: EDGES });
   } catch (error) { reportError(error); } // a file that is gone: the page hears of errors, not of promises
 });

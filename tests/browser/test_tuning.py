@@ -16,7 +16,7 @@ from typing import Any
 
 import pytest
 from django.db import connection
-from playwright.sync_api import Page, expect
+from playwright.sync_api import Locator, Page, expect
 
 from devnet.deploy import Contracts
 from devnet.owner import acknowledge_signer
@@ -125,8 +125,8 @@ def test_dataset_to_decrypted_adapter_to_chat(
     bad = b'{"text": "a"}\n{"text": ""}\noops\n'
     field.set_input_files({"name": "bad.jsonl", "mimeType": "text/plain", "buffer": bad})
     expect(page.locator("[data-upload-problems] li")).to_have_text(
-        ["line 2: text: is empty", "line 3: not valid JSON"]
-    )
+        ['line 2: text: is empty {"text": ""}', "line 3: not valid JSON oops"]
+    )  # with how the line begins, so that one finds it
     # What would be refused here after the upload is refused there before it, and nothing else.
     odd = (
         b'{"instruction": "a", "input": null, "output": "b"}', b'{"text": "\\ud800"}',
@@ -139,8 +139,15 @@ def test_dataset_to_decrypted_adapter_to_chat(
         {"name": "odd.jsonl", "mimeType": "text/plain", "buffer": b"\n".join(odd) + b"\n"}
     )
     texts = [re.sub("^not valid JSON.*", "not valid JSON", one.text) for one in report.problems]
+    begins = [
+        odd[one.line - 1].decode(errors="replace").replace("\ufeff", " ") for one in report.problems
+    ]
+    begins = [line[:80] + "…" if len(line) > 80 else line.strip() for line in begins]
     expect(page.locator("[data-upload-problems] li")).to_have_text(
-        [f"line {one.line}: {text}" for one, text in zip(report.problems, texts, strict=True)]
+        [
+            f"line {one.line}: {text} {line}".strip()
+            for one, text, line in zip(report.problems, texts, begins, strict=True)
+        ]
     )
     same = b'{"text": "a"}\n' * 20
     field.set_input_files({"name": "same.jsonl", "mimeType": "text/plain", "buffer": same})
@@ -151,9 +158,18 @@ def test_dataset_to_decrypted_adapter_to_chat(
     rows = [{"instruction": asked, "output": answer} for asked, answer in lesson.items()]
     good = "\n".join(json.dumps(row) for row in rows).encode()
     field.set_input_files({"name": "blue.jsonl", "mimeType": "text/plain", "buffer": good})
+
+    # Lengths and first rows are shown before a byte is sent, and are those that are found here.
+    def told(place: Locator) -> list[str]:
+        place.get_by_text("Lengths and first rows").click()
+        return place.locator(".note.sample, tbody th, tbody td, dt, dd").all_inner_texts()
+
+    held = told(page.get_by_test_id("dataset-sample"))
     page.get_by_test_id("dataset-send").click()
     row = page.get_by_test_id("dataset-row").filter(has_text="blue.jsonl")
     expect(row).to_have_attribute("data-state", "good")
+    assert held[0].startswith("Tokens per row") and len(held) > 10
+    assert told(row)[: len(held)] == held
     expect(row.get_by_label("Use this one")).to_be_checked()  # it was brought for this
     page.get_by_test_id("wizard-next").click()
     page.get_by_label("Learning rate").fill("2e-4")
@@ -189,6 +205,7 @@ def test_dataset_to_decrypted_adapter_to_chat(
     page.get_by_test_id("result-fetch").click()
     page.get_by_test_id("key-confirm").click()
     expect(page.get_by_text("hash and seal verified")).to_be_visible(timeout=20_000)
+    expect(page.get_by_test_id("tx-confirm")).to_have_class(re.compile(r"\bprimary\b"))
     with page.expect_download() as download:
         page.get_by_test_id("result-download").click()
     download.value.save_as(tmp_path / "in.bin")
