@@ -179,7 +179,11 @@ SETTINGS = {
 def fields(values: dict[str, str], errors: dict[str, str]) -> tuple[Field, ...]:
     return tuple(
         Field(
-            name, _(label), values.get(name, ""), _(hint), problems.of_setting(errors.get(name, ""))
+            name,
+            _(label),
+            values.get(name, ""),
+            f"{_(hint)} {_('Usual: %(value)s.') % {'value': tuning.PARAMETERS[name].default}}",
+            problems.of_setting(errors.get(name, "")),
         )
         for name, (label, hint) in SETTINGS.items()
     )
@@ -210,6 +214,8 @@ class WizardPage:
     least: int = 0
     acknowledged: bool = True
     storage: bool = False
+    #: What stands in the way of the draft's result already.
+    blocked_by: Blocked | None = None
     error: str = ""
     #: What moderators declared about the chosen service.
     decided: Decided = NOTHING

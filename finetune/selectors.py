@@ -18,7 +18,7 @@ from chain.models import RawLog
 from finetune import offers as offered
 from finetune import reading, services, stages
 from finetune.models import Task
-from finetune.pages import DatasetView, Deadline, OfferRow, TaskRow, bars
+from finetune.pages import Blocked, DatasetView, Deadline, OfferRow, TaskRow, bars, time_left
 from ledger import selectors as ledger
 from ledger.models import Kind, ServingContract, Settlement
 from ledger.records import Deliverable, Position
@@ -193,6 +193,15 @@ def chart(task: Task, found: reading.Curve) -> Chart | None:
     )
 
 
+def left(task: Task, found: reading.Curve) -> str:
+    """How far the training is and how long it may take, or how far a failed one came; empty before
+    it, and once it is done."""
+    if task.progress not in (tuning.TRAINING, tuning.FAILED):
+        return ""
+    timed = task.progress == tuning.TRAINING and not task.silent
+    return time_left(reading.left(found) if timed else None, found)
+
+
 def _value(text: str) -> Value:
     return Value(text, text) if text else Value(text="–")
 
@@ -204,13 +213,15 @@ def shown_lines(lines: Iterable[reading.Line], level: str) -> tuple[reading.Line
     return tuple(line for line in lines if not line.level or order.index(line.level) >= least)
 
 
-def blocked_by(task: Task, held: Position | None) -> Deliverable | None:
-    """The result that stops this task's delivery (contracts.md 5): the newest of the pair, not
-    acknowledged. Settled so, it stops every later one for good."""
+def blocked(user: User, held: Position | None, task: UUID | None = None) -> Blocked | None:
+    """The result that stops the next delivery of this pair, or that of one `task` (contracts.md 5):
+    the newest, not acknowledged. Settled so, it stops every later one for good (1 query)."""
     named = () if held is None else held.deliverables
-    if any(one.id == str(task.remote_id) for one in named):
+    found = refusing(held)
+    if held is None or found is None or any(one.id == str(task) for one in named):
         return None
-    return refusing(held)
+    own = user.tuning_tasks.filter(provider=held.provider, remote_id=uuid_of(found.id))
+    return Blocked(found, own.first())
 
 
 def refusing(held: Position | None) -> Deliverable | None:

@@ -54,7 +54,7 @@ from finetune.errors import BrokerError
 from finetune.models import Task
 from ledger import selectors as ledger
 from ledger.models import Kind
-from ledger.records import Listing, Position
+from ledger.records import Listing
 from moderation.subjects import Subject
 from protocol import tuning
 
@@ -180,7 +180,6 @@ def _page(task: Task, level: str) -> pages.TaskPage:
     named = results.named_by(held, task)
     paid = selectors.settlement(task)
     ended_as = paid.status if paid else ""
-    running = task.progress == tuning.TRAINING
     current, review, older = None, None, _is_older(task)
     if named is not None and named.waits and not older:
         current, review = _acknowledgement(task)
@@ -204,7 +203,7 @@ def _page(task: Task, level: str) -> pages.TaskPage:
         level=level,
         levels=pages_parts.options(tuple((value, _(label)) for value, label in LEVELS), level),
         chart=selectors.chart(task, curve),
-        left=pages.time_left(reading.left(curve) if running and not task.silent else None, curve),
+        left=selectors.left(task, curve),
         price=_price(task, parameters),
         readable=parameters is not None,
         cancellable=task.progress in tuning.CANCELLABLE,
@@ -213,7 +212,7 @@ def _page(task: Task, level: str) -> pages.TaskPage:
         settlement=(paid.tx_hash or "") if paid else "",
         charged=paid.settled if paid else None,
         ended_as=ended_as,
-        blocked_by=_blocked_by(task, held),
+        blocked_by=None if task.ended else selectors.blocked(task.user, held, task.remote_id),
         report=_report(listing) if bad else "",
         review=review,
         current=current,
@@ -234,15 +233,6 @@ def _of_other_key(task: Task, listing: Listing | None) -> StandingView | None:
     if not other or listing is None or listing.tee_signer != task.result_signer:
         return None
     return attestation.standing_of(ServiceKey.of(listing))
-
-
-def _blocked_by(task: Task, held: Position | None) -> pages.Blocked | None:
-    found = selectors.blocked_by(task, held) if not task.ended else None
-    if found is None:
-        return None
-    named = uuid_of(found.id)
-    own = task.user.tuning_tasks.filter(provider=task.provider, remote_id=named) if named else None
-    return pages.Blocked(found, own.first() if own is not None else None)
 
 
 def _report(listing: Listing | None) -> str:

@@ -229,6 +229,7 @@ def _show_price(request: HttpRequest, draft: Draft, problem: Refusal) -> pages.W
         position=held,
         top_up=_top_up(listing, held, price, least),
         least=least,
+        blocked_by=selectors.blocked(draft.user, held),
     )
 
 
@@ -266,6 +267,7 @@ def _show_sign(request: HttpRequest, draft: Draft, problem: Refusal) -> pages.Wi
         sending=wizard.sending_of(draft),
         top_up=_top_up(listing, held, price, least),
         least=least,
+        blocked_by=selectors.blocked(draft.user, held),
         acknowledged=bool(held and held.acknowledged),
         storage=bool(settings.STORAGE_INDEXER_URL),
     )

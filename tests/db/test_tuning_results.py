@@ -20,8 +20,8 @@ from accounts.errors import Problem
 from accounts.models import Intent, State, User
 from chain.models import RawLog
 from devnet import accounts as cast
-from finetune import files, problems, results, stages
-from finetune.models import Dataset, DatasetState, Piece, Task
+from finetune import files, problems, results, stages, wizard
+from finetune.models import Dataset, DatasetState, Draft, Piece, Task
 from ledger.models import Service, ServiceChange, SubAccount
 from protocol import events, model_file, tuning
 from protocol.digests import address_of_key, sign
@@ -33,6 +33,27 @@ from tests.db.test_tuning_states import answering as answering
 from tests.db.test_tuning_states import chain as chain
 
 pytestmark = pytest.mark.django_db
+
+
+def test_what_will_stop_a_result_is_said_before_anything_is_signed(alice: User) -> None:
+    older, client = made(alice), signed_in(cast.user(1))
+    listed = factories.service(kind="fine-tuning", serving=factories.FINE_TUNING)
+    draft = Draft.objects.create(
+        user=alice, provider=listed.provider, serving=listed.serving, model="m",
+        dataset_hash=HASH, parameters=wizard.default_parameters(),
+        service_name="fine-tuning-v1.0",
+    )  # fmt: skip
+    (result,) = SubAccount.objects.get().deliverables
+    for change, way in (
+        ({}, f'href="/fine-tuning/tasks/{older.pk}"'),
+        ({"settled": True}, 'href="/account?action=delete_ledger"'),
+        ({"settled": True, "acknowledged": True}, ""),
+    ):
+        SubAccount.objects.update(deliverables=[{**result, **change}])
+        for step in ("price", "sign"):
+            page = client.get(f"/fine-tuning/new/{draft.pk}/{step}").content.decode()
+            said = page.partition('data-testid="blocked-by"')[2].partition("<section")[0]
+            assert bool(said) is bool(way) and way in said, (change, step)
 
 
 def test_what_blocks_a_result_has_a_way_out(alice: User) -> None:

@@ -23,7 +23,17 @@ from django.utils import timezone
 
 from accounts.models import User
 from devnet import accounts as cast
-from finetune import broker, deploying, follow, offers, results, selectors, stages, wizard
+from finetune import (
+    broker,
+    deploying,
+    follow,
+    offers,
+    reading,
+    results,
+    selectors,
+    stages,
+    wizard,
+)
 from finetune.models import Dataset, DatasetState, LogPart, Passage, ProviderFacts, Task
 from ledger import selectors as ledger
 from ledger.models import SubAccount
@@ -98,6 +108,13 @@ def test_settings_that_cannot_be_read_are_shown_as_such(alice: User, said: str) 
         b'data-testid="task-told"' in signed_in(cast.user(1)).get(answer.wsgi_request.path).content
     )
     assert "task-images" not in text
+
+
+def test_how_far_it_came_is_said_while_it_trains_and_where_it_failed() -> None:
+    curve, now = reading.curve(reading.parse("step 4/10 loss 2.75")), timezone.now()
+    for progress in (*tuning.STAGES, tuning.FAILED):
+        said = selectors.left(Task(progress=progress, created_at=now, looked_at=now), curve)
+        assert (said == "step 4 of 10") is (progress in (tuning.TRAINING, tuning.FAILED)), progress
 
 
 # --- what stands in a result's way, and what it cost ------------------------------------------
