@@ -220,8 +220,9 @@ def blocked(user: User, held: Position | None, task: UUID | None = None) -> Bloc
     found = refusing(held)
     if held is None or found is None or any(one.id == str(task) for one in named):
         return None
-    own = user.tuning_tasks.filter(provider=held.provider, remote_id=uuid_of(found.id))
-    return Blocked(found, own.first())
+    id_ = uuid_of(found.id)
+    rows = user.tuning_tasks.filter(provider=held.provider)
+    return Blocked(found, rows.filter(remote_id=id_).first() if id_ else None)
 
 
 def refusing(held: Position | None) -> Deliverable | None:
