@@ -110,9 +110,15 @@ def audit() -> int:
 
 
 def main(arguments: list[str]) -> int:
-    if arguments[:1] == ["secrets"]:
-        return secrets("--accept" in arguments)
-    return {"licences": licences, "audit": audit}[arguments[0]]()
+    match arguments:
+        case ["secrets", *rest] if rest in ([], ["--accept"]):
+            return secrets(accept=bool(rest))
+        case ["licences"]:
+            return licences()
+        case ["audit"]:
+            return audit()
+    print("usage: python -m scripts.supply secrets [--accept] | licences | audit")
+    return 2
 
 
 if __name__ == "__main__":

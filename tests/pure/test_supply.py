@@ -34,3 +34,9 @@ def test_a_licence_that_does_not_fit_is_named(
     assert supply.main(["licences"]) == 1
     said = capsys.readouterr().out
     assert "djlint" in said and "GPL" in said and "django " not in said.lower()
+
+
+def test_words_it_does_not_know_get_its_usage(capsys: pytest.CaptureFixture[str]) -> None:
+    for words in ([], ["secret"], ["secrets", "--acept"], ["audit", "all"]):
+        assert supply.main(words) == 2
+        assert capsys.readouterr().out.startswith("usage: ")
