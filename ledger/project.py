@@ -277,7 +277,11 @@ class Projector:
         if not missing:
             return block
         if read is None:
-            raise Drift(f"block {block.header.number}: a stored view answer is missing")
+            # Facts of before this rule wanted it; the node may no longer hold that block's state.
+            raise Drift(
+                f"block {block.header.number}: an answer of the contract that this version needs "
+                "was not stored: fill an empty database from the chain (docs/deploy.md)"
+            )
         answers = dict(zip(missing, read.views(block.header, missing), strict=True))
         return replace(block, calls={**block.calls, **answers})
 
