@@ -8,6 +8,7 @@ from typing import Any
 
 import orjson
 from channels.db import database_sync_to_async
+from channels.exceptions import StopConsumer
 from django.db import DatabaseError
 from eth_utils.address import is_checksum_address
 from redis.exceptions import RedisError
@@ -32,37 +33,57 @@ WATCH_SECONDS = 5.0
 
 #: Close codes: not understood, come back, nothing can be told now.
 NOT_UNDERSTOOD, COME_BACK, TRY_AGAIN = 4400, 4408, 1012
+#: The answer to a handshake while Redis is away.
+NOT_NOW = {
+    "type": "websocket.http.response.start",
+    "status": 503,
+    "headers": [(b"retry-after", b"5"), (b"content-length", b"0")],
+}
 
 
 doors = Doors(MOST_PER_ADDRESS, MOST)
 
 
 class Watch:
-    """Closes the sockets of this process while Redis is away: an open one looks as if there were
-    no news, and a page that cannot come back says that live updates are off."""
+    """Closes the sockets of this process while Redis is away, and lets none in until it answers: an
+    open one looks as if there were no news, and a page that cannot come back says that live updates
+    are off. A Redis that hangs lets sockets open that will never hear anything."""
 
     def __init__(self) -> None:
         self._sockets: set[LiveConsumer] = set()
         self._task: asyncio.Task[None] | None = None
+        self._away = False
+
+    def away(self) -> bool:
+        """Whether the last look found no answer. The next one comes by itself."""
+        if self._away:
+            self._keep_looking()
+        return self._away
 
     def enter(self, socket: LiveConsumer) -> None:
         self._sockets.add(socket)
-        here = asyncio.get_running_loop()
-        if self._task is None or self._task.done() or self._task.get_loop() is not here:
-            self._task = here.create_task(self._look())
+        self._keep_looking()
 
     def leave(self, socket: LiveConsumer) -> None:
         self._sockets.discard(socket)
 
+    def _keep_looking(self) -> None:
+        here = asyncio.get_running_loop()
+        if self._task is None or self._task.done() or self._task.get_loop() is not here:
+            self._task = here.create_task(self._look())
+
     async def _look(self) -> None:
-        """Until nobody listens any more."""
-        while self._sockets:
+        """Until nobody listens any more, and Redis answers."""
+        while self._sockets or self._away:
             await asyncio.sleep(WATCH_SECONDS)
             try:
                 async with asyncio.timeout(WATCH_SECONDS):
                     await turnlog.client().ping()
+                self._away = False
             except (RedisError, OSError) as error:  # a timeout is an OSError
-                log.warning("live updates are off: %s", error)
+                if not self._away:
+                    log.warning("live updates are off: %s", str(error) or "no answer in time")
+                self._away = True
                 told, self._sockets = self._sockets, set()
                 # Whoever is gone already must not keep the others from hearing it.
                 closing = (socket.close(TRY_AGAIN, "try again") for socket in told)
@@ -82,6 +103,11 @@ class LiveConsumer(Listening):
     timer: asyncio.TimerHandle | None = None
 
     async def connect(self) -> None:
+        if watch.away():
+            # Before it is open: a page counts what opened as live updates that work.
+            await self.base_send(NOT_NOW)
+            await self.base_send({"type": "websocket.http.response.body", "body": b""})
+            raise StopConsumer
         self.who = limits.caller_of_socket(self.scope)
         await self.accept()
         often = await database_sync_to_async(limits.take)(limits.LIVE, self.who)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -251,8 +252,41 @@ async def test_all_are_told_that_redis_is_away_though_some_are_gone(
     for _ in range(3):
         watch.enter(socket())
     assert watch._task is not None
-    await asyncio.wait_for(watch._task, 5)
+    async with asyncio.timeout(5):
+        while len(told) < 3:
+            await asyncio.sleep(0.01)
+    watch._task.cancel()  # it looks until Redis answers
     assert told == [consumers.TRY_AGAIN] * 3
+
+
+async def test_a_redis_that_hangs_lets_nobody_in_until_it_answers(
+    asgi_server: str, monkeypatch: pytest.MonkeyPatch, settings: Any
+) -> None:
+    """A page shows its banner where connections fail: one that opens each time, hears nothing and
+    is closed again would look as if all were well."""
+    monkeypatch.setattr(consumers, "WATCH_SECONDS", 0.1)
+    monkeypatch.setattr(consumers, "watch", consumers.Watch())
+    hangs = True
+
+    class Silent:
+        async def ping(self) -> None:
+            await asyncio.Event().wait()
+
+    found = SimpleNamespace(client=lambda: Silent() if hangs else turnlog.client())
+    monkeypatch.setattr(consumers, "turnlog", found)
+    async with opened(asgi_server) as socket:
+        assert await closed_with(socket) == consumers.TRY_AGAIN
+    for _ in range(2):
+        with pytest.raises(websockets.InvalidStatus) as refused:
+            await opened(asgi_server)
+        assert refused.value.response.status_code == 503
+        assert refused.value.response.headers["Retry-After"]
+    hangs = False
+    async with asyncio.timeout(10):
+        while consumers.watch._away:
+            await asyncio.sleep(0.02)
+    async with opened(asgi_server) as socket:
+        assert await told(socket) is None
 
 
 async def test_sockets_are_opened_only_so_often_and_live_only_so_long(
