@@ -27,7 +27,8 @@ _FIELDS = ("action", "account", "provider", "amount", "recipient", "slots", "tru
 _MAX_TYPED = 60
 _MAX_SLOTS_TYPED = 1000
 _HUNDREDTH = money.NEURON // 100
-_SLOTS = re.compile(r"(\d{1,3})(?:\s*[-–]\s*(\d{1,3}))?")
+_SLOTS = re.compile(r"(\d{1,3})(?:-(\d{1,3}))?")
+_RANGE, _BETWEEN = re.compile(r"\s*[-–]\s*"), re.compile(r"[\s,;]+")
 _PLAYGROUND = re.compile(r"/playground/(?:chat|images|audio|embeddings)(?:/[0-9a-f-]{36})?")
 _TUNING = re.compile(r"/fine-tuning/(?:new/[0-9a-f-]{36}/(?:price|sign)|tasks/[0-9a-f-]{36})")
 _AMOUNT = ("deposit", "transfer", "withdraw", "deposit_for")
@@ -62,7 +63,7 @@ def build(
         takes_amount=action in _AMOUNT,
         takes_provider=action in _PROVIDER,
         amount=typed,
-        error=_error(typed),
+        error=_wrong_slots(query.get("slots", "")) if action == "revoke_tokens" else _error(typed),
         hint=_hint(action, account, least),
         recipient=query.get("recipient", "")[:_MAX_TYPED],
         slots=query.get("slots", "")[:_MAX_SLOTS_TYPED] if action == "revoke_tokens" else "",
@@ -133,12 +134,26 @@ def next_step(text: str) -> str:
 def slots_of(text: str) -> list[int]:
     """Slots of a list like `3, 7-9`; pieces that are none, or lie outside 0-255, are left out."""
     found: set[int] = set()
-    for piece in text.split(","):
-        match = _SLOTS.fullmatch(piece.strip())
+    for piece in _pieces(text):
+        match = _SLOTS.fullmatch(piece)
         if match:
             first, last = int(match.group(1)), int(match.group(2) or match.group(1))
             found.update(slot for slot in range(first, last + 1) if slot <= 255)
     return sorted(found)
+
+
+def _pieces(text: str) -> list[str]:
+    return _BETWEEN.split(_RANGE.sub("-", text[:_MAX_SLOTS_TYPED].strip(" ,;"))) if text else []
+
+
+def _wrong_slots(text: str) -> str:
+    """What of a list of slots is none: whoever revokes must not think that it went too."""
+    wrong = next((piece for piece in _pieces(text) if piece and not slots_of(piece)), "")
+    if not wrong:
+        return ""
+    return _("“%(text)s” is no slot. Write numbers from 0 to 254, for example 3, 7-9.") % {
+        "text": wrong[:_MAX_TYPED]
+    }
 
 
 def _error(typed: str) -> str:

@@ -26,6 +26,7 @@ from accounts import (
     money,
     pages,
     pages_refunds,
+    refunds,
     selectors,
     services,
     trust,
@@ -39,7 +40,7 @@ from attestation.selectors import ServiceKey
 from chain import selectors as chain
 from ledger import listed
 from ledger import selectors as ledger
-from ledger.records import Position
+from ledger.records import Account, Position
 from ledger.spending import Pair, charged
 
 
@@ -58,7 +59,7 @@ def page(user: User, query: Mapping[str, str], *, whole: bool = True) -> pages.F
     moving = selectors.under_way(user)
     left = next((one for one in moving if whole and _left(one, form)), None)
     current = left or next(iter(moving), None)
-    review = None if form.error or left else _review(user, form, least)
+    review = None if form.error or left else _review(user, form, least, found, now)
     current = None if review else current
     return pages.FundsPage(
         address=user.address,
@@ -71,7 +72,7 @@ def page(user: User, query: Mapping[str, str], *, whole: bool = True) -> pages.F
         freshness=head,
         contracts=selectors.contract_addresses(),
         closing=closing.checklist(found, now, clock.lead_seconds(head))
-        if form.action == "delete_ledger"
+        if form.action == "delete_ledger" and found.ledger
         else (),
         cards=attention.cards(user, found.positions, now, timezone.now()),
     )
@@ -150,16 +151,70 @@ def _left(current: Intent, form: pages.Form) -> bool:
         return False
 
 
-def _review(user: User, form: pages.Form, least: tuple[int, int] | None) -> shown.Review | None:
-    """The checked preview of what the form says; None while there is nothing to review."""
+def _review(
+    user: User, form: pages.Form, least: tuple[int, int] | None, found: Account, now: int
+) -> shown.Review | None:
+    """The checked preview of what the form says; None while there is nothing to review. `now` is
+    the chain's clock."""
     params = forms.parameters(form)
     if params is None:
         return None
     review = reviewed(user, form.action, params)
+    if review.code == "LedgerNotExists" and form.action == "delete_ledger":
+        review = replace(
+            review, heading=_("Nothing to close"), title=_("You have no compute account."), fix=""
+        )
+        return replace(review, fixes=())
+    if review.code == "TooManyRefunds":
+        review = replace(review, fix=_next_slot(review.fix, params, found, now))
+    if better := _legal(review, form.action, params, found):
+        going_on = (replace(o, path=shown.going_on(o.path, form.then)) for o in better)
+        review = replace(review, fixes=tuple(going_on))
     if form.action == "transfer" and review.code in _NEED_A_DEPOSIT:
         others = (link for link in review.fixes if "action=deposit" not in link.path)
         review = replace(review, fixes=(_deposit_first(review, params, least, form.then), *others))
     return replace(review, then=form.then, retry=shown.going_on(review.retry, form.then))
+
+
+def _legal(
+    review: shown.Review, action: str, params: Mapping[str, object], found: Account
+) -> tuple[shown.Link, ...]:
+    """The same with the amounts that the contract takes, where it refused this one (ux.md 3)."""
+    available = found.ledger.available if found.ledger else 0
+    if review.code == "MinimumDepositRequired":
+        rest, least = review.arguments
+        if action != "withdraw":
+            return (_with(action, params, least),)
+        available = rest + int(str(params["amount"]))
+        partly = (_with(action, params, available - least),) if available > least else ()
+        return (_everything(params, available), *partly)
+    if review.code == "InsufficientBalance" and action == "withdraw" and available:
+        return (_everything(params, available),)
+    return ()
+
+
+def _with(action: str, params: Mapping[str, object], amount: int) -> shown.Link:
+    other = {**params, "amount": amount}
+    return shown.Link(shown.title(action, other), shown.form_path(action, other))
+
+
+def _everything(params: Mapping[str, object], available: int) -> shown.Link:
+    link = _with("withdraw", params, available)
+    return replace(link, label=_("Withdraw all %(amount)s 0G") % {"amount": money.short(available)})
+
+
+def _next_slot(fix: str, params: Mapping[str, object], found: Account, now: int) -> str:
+    """With when the oldest of five refunds unlocks, as far as the index has them."""
+    providers = params["providers"]
+    full = [
+        queue.next_slot_unix
+        for queue in refunds.full_queues(found.positions, now)
+        if isinstance(providers, list) and queue.provider in providers
+    ]
+    if not full:
+        return fix
+    left = trust.ago(timedelta(seconds=max(full) - now))
+    return _("The next place is free in %(time)s, when the oldest unlocks.") % {"time": left}
 
 
 #: Refusals of a transfer that a deposit mends.

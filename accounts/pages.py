@@ -112,6 +112,11 @@ class Form:
         return _(FORMS[self.action])
 
     @property
+    def impossible(self) -> bool:
+        """Whether nothing could be reviewed, whatever is typed: nobody can be chosen."""
+        return self.takes_provider and not self.choices
+
+    @property
     def steps(self) -> tuple[Step, ...]:
         """The flow that this form is a step of."""
         before = (Step(self.done, "done"),) if self.done else ()

@@ -40,6 +40,11 @@ class AnalyticsPage:
     freshness: Freshness
     tabs: tuple[Link, ...] = field(default_factory=lambda: tabs("/account/analytics"))
 
+    @property
+    def everything(self) -> bool:
+        """Whether the window is the widest."""
+        return self.windows[-1].current
+
 
 @dataclass(frozen=True)
 class TransactionsPage:

@@ -288,7 +288,12 @@ class Transaction:
     @property
     def collected(self) -> bool:
         """Whether it paid out what was unlocked, which can be withdrawn now."""
-        return self.arrived and self.intent.action == "retrieve" and self._gains("available") > 0
+        return self.arrived and self.collects
+
+    @property
+    def collects(self) -> bool:
+        """Whether that was what it was sent for."""
+        return self.intent.action == "retrieve" and self._gains("available") > 0
 
     def _gains(self, what: str) -> int:
         rows = [row for row in self.rows if row.what == what]

@@ -56,7 +56,7 @@ def deposit_for(params: dict[str, Any], facts: Facts) -> Plan:
         Effect("wallet", facts.wallet, facts.wallet - amount),
         Effect("available", before, before + amount, who=recipient),
     )
-    warnings = [words.GIVEN_AWAY]
+    warnings = [words.OWN if recipient == facts.sender else words.GIVEN_AWAY]
     if recipient in (facts.ledger, *(serving.address for serving in facts.servings)):
         warnings.append(words.NOBODYS)
     if facts.recipient is None:

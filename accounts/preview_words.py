@@ -14,6 +14,7 @@ CONTRACT_WALLET = N_(
     "and no fine-tuning."
 )
 GIVEN_AWAY = N_("The money belongs to the other account at once; you cannot take it back.")
+OWN = N_("That is your own address: this is a deposit into your own account.")
 NOBODYS = N_("That address is one of the network's own contracts: nobody could ever take it out.")
 OPENS_THERE = N_("This opens a compute account for that address.")
 CLOSES = N_("This empties the account, so the contract deletes it with all its provider accounts.")
@@ -71,10 +72,10 @@ ACCOUNTS_STAY = N_(
     "Open accounts keep their money and can be charged again only after you register again."
 )
 #: Not to be overlooked.
-GRAVE = frozenset({CONTRACT_WALLET})
+GRAVE = frozenset({CONTRACT_WALLET, NOBODYS})
 #: `none registered` fills a gap and is none of them.
 SENTENCES = (
-    *(CONTRACT_WALLET, OPENS, GIVEN_AWAY, NOBODYS, OPENS_THERE, CLOSES, STAYS),
+    *(CONTRACT_WALLET, OPENS, GIVEN_AWAY, OWN, NOBODYS, OPENS_THERE, CLOSES, STAYS),
     *(FROM_REFUND, NO_SERVICE, CANNOT_CHARGE, ACKNOWLEDGES, RESERVE, RETURNS_NOW, LOCKS_HOURS),
     *(LOCKS_MINUTES, ONLY_COSTS, NOT_ACKNOWLEDGED, SHARED_SLOT, REVOKES_ALL, ACKNOWLEDGED_BEFORE),
     *(CHARGES_IN_FULL, NOT_CHARGEABLE, ACCOUNTS_STAY, *FORMER),

@@ -72,6 +72,14 @@ class Spendable:
     def neuron(self) -> int:
         return self.balance + self.refunding + self.owed + self.kept
 
+    @property
+    def usable(self) -> int:
+        return max(0, self.neuron)
+
+    @property
+    def missing(self) -> int:
+        return max(0, -self.neuron)
+
 
 def of(user: User, position: Position) -> Spendable:
     """The terms of the person's pair, the provider asked just now."""

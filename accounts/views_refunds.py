@@ -65,11 +65,12 @@ def collect(request: HttpRequest) -> HttpResponse:
     review = None
     if left and current is None:
         review = funds.reviewed(user, "retrieve", left[0].params)
+    sent = (shown.transaction(intent) for intent in collections if intent != current)
     page = pages_refunds.CollectPage(
         batches=left,
         review=review,
         current=shown.transaction(current) if current else None,
-        sent=tuple(shown.transaction(i) for i in collections if i != current),
+        sent=tuple(tx for tx in sent if tx.collects),
         relocked=refunds.relocked(user.address, positions, collections),
         contracts=selectors.contract_addresses(),
         freshness=head,

@@ -259,6 +259,11 @@ def test_what_a_provider_does_not_say_is_not_known(
     html = alice.get(f"/account/spendable?{NAME}").content.decode()
     assert "term-unsettled-unknown" in html and words in html and "at most" in html
     assert "alert(1)" not in html and "answers nothing at this balance" in html
+    # Nobody can spend less than nothing; what is missing is said (the reserve, less what is free).
+    SubAccount.objects.update(balance=ONE // 4)
+    html = alice.get(f"/account/spendable?{NAME}").content.decode()
+    for name, neuron in (("spendable-now", 0), ("spendable-missing", ONE * 3 // 4)):
+        assert f'data-neuron="{neuron}"' in html.split(f'data-testid="{name}"')[0][-200:], name
 
 
 def test_without_a_key_or_a_public_address_nobody_is_asked(

@@ -165,6 +165,15 @@ def test_first_steps_are_told_with_the_contracts_own_minimum(alice: Client, site
     html = alice.get("/account").content.decode()
     assert "Your first deposit opens the account: at least 3 0G." in html
     assert "No compute account yet" in html
+    # What needs an account leads to one, and offers nothing that could only be refused.
+    html = alice.get("/account?action=retrieve").content.decode()
+    assert '<a href="/account?action=transfer">Transfer</a> opens one.' in html
+    assert ">Review</button>" not in html
+    html = alice.get("/account?action=delete_ledger").content.decode()
+    assert ">Nothing to close<" in html and "You have no compute account." in html
+    assert "Create" not in html and 'data-testid="closing"' not in html
+    html = alice.get("/account/analytics?window=all").content.decode()
+    assert 'href="?window=all">All time</a>' not in html.partition('class="stack"')[2]
 
 
 def test_only_a_test_network_has_a_faucet(alice: Client, site: None, settings: Any) -> None:
@@ -293,6 +302,10 @@ def test_every_form_has_its_page_and_its_verdict(
         (f"provider={PETRA.lower()}&amount=1", "Transfer 1 0G to a provider"),
         (f"action=deposit_for&recipient={BOB.address}&amount=3", "you cannot take it back"),
         ("action=deposit_for&recipient=nobody&amount=3", "must be an address"),
+        (f"action=deposit_for&recipient={ALICE.address}&amount=3", "That is your own address"),
+        (f"action=revoke_tokens&{at}&slots=3,+x,+7", "“x” is no slot"),
+        (f"action=revoke_tokens&{at}&slots=300", "“300” is no slot"),
+        (f"action=revoke_tokens&{at}&slots=3+7+-+9", "0x9965…A4dc#9"),
     ):
         assert words in alice.get(f"/account?{query}").content.decode(), query
     # What is refused leads to what mends it.
@@ -301,9 +314,31 @@ def test_every_form_has_its_page_and_its_verdict(
         (f"action=acknowledge_signer&{at}&trust=no", f"action=retrieve&amp;{here}"),
         (f"action=revoke_all_tokens&provider={PAUL}", f"action=transfer&amp;provider={PAUL}"),
         ("action=delete_ledger", "action=withdraw"),
+        # The amounts that the contract takes, each a button.
+        ("action=withdraw&amount=5", "action=withdraw&amp;amount=6"),
+        ("action=withdraw&amount=5", "action=withdraw&amp;amount=3"),
+        ("action=withdraw&amount=7", "action=withdraw&amp;amount=5.999999999999999997"),
+        (
+            f"action=transfer&provider={PAUL}&amount=0.5",
+            "action=transfer&amp;amount=1&amp;provider",
+        ),
+        (f"action=deposit_for&amount=1&recipient={BOB.address}", "action=deposit_for&amp;amount=3"),
     ):
         html = alice.get(f"/account?{query}").content.decode()
         assert f'class="button" href="/account?{way}' in html, query
+    # Nobody could ever take it out: that is not to be overlooked.
+    own = contracts.ledger.address
+    html = alice.get(f"/account?action=deposit_for&amount=3&recipient={own}").content.decode()
+    assert re.search(r'<p class="notice bad"[^>]*>.*?nobody could ever take it out', html, re.S)
+    # Five refunds wait: when the next place is free stands where a sixth is refused.
+    for part in (20, 10, 5, 2, 1):
+        contracts.ledger.send(ALICE, "retrieveFund", [PETRA], "inference-v1.0")
+        contracts.ledger.send(ALICE, "transferFund", PETRA, "inference-v1.0", part * NEURON // 10)
+    began = int(timezone.now().timestamp())
+    five = [{"amount": "1", "created_at": began - 60 + n} for n in range(5)]
+    SubAccount.objects.update(refunds=five, pending_refund=5)
+    html = alice.get(f"/account?action=retrieve&{at}").content.decode()
+    assert "5 refunds are already waiting" in html and "The next place is free in 23 hours" in html
 
 
 def test_amounts_and_rows_go_by_what_a_week_cost(
