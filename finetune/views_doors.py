@@ -9,6 +9,7 @@ from functools import wraps
 from typing import Any, TypeVar
 from uuid import UUID
 
+from django.db import transaction
 from django.http import Http404, HttpRequest, HttpResponse, HttpResponseRedirect
 from django.shortcuts import get_object_or_404
 from django.utils import timezone
@@ -18,6 +19,7 @@ from django.views.decorators.http import require_GET, require_http_methods, requ
 from accounts import limits, money
 from accounts.errors import Problem
 from accounts.http import user_of
+from accounts.models import User
 from accounts.problems import answer, body_of, json_door, signed_in, text_of
 from finetune import (
     deploying,
@@ -348,14 +350,26 @@ def deploy(request: HttpRequest, found: Task) -> HttpResponse:
 
 @require_POST
 def clone(request: HttpRequest, task_id: UUID) -> HttpResponse:
-    """A draft with everything that this task had."""
+    """A draft with everything that this task had: the one that there is, where it was changed by
+    nobody since, as after a second press."""
     found = task_of(request, task_id)
-    draft = wizard.begin(found.user)
-    draft.provider, draft.serving = found.provider, found.serving
-    draft.service_name, draft.model = found.service_name, found.model
-    draft.dataset, draft.parameters = found.dataset, found.parameters
-    draft.dataset_hash = "" if found.dataset else found.dataset_hash
-    draft.save()
+    had = {
+        "provider": found.provider,
+        "serving": found.serving,
+        "service_name": found.service_name,
+        "model": found.model,
+        "dataset": found.dataset,
+        "parameters": found.parameters,
+        "dataset_hash": "" if found.dataset else found.dataset_hash,
+    }
+    with transaction.atomic():
+        User.objects.select_for_update().get(pk=found.user_id)
+        draft = drafts.of(found.user).filter(**had, wait=False, pending__isnull=True).first()
+        if draft is None:
+            draft = wizard.begin(found.user)
+            for name, value in had.items():
+                setattr(draft, name, value)
+            draft.save()
     return HttpResponseRedirect(f"/fine-tuning/new/{draft.pk}/config")
 
 
