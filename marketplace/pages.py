@@ -89,7 +89,8 @@ class ServiceHead:
     lists what it could be compared with; `json_path` is the same for programs. `try_path` is empty
     where the playground cannot ask it; `warning` is set where the endpoint moved after the owner's
     last acknowledgement. `described`: the summary with the moment of the check, for those who keep
-    it: a preview of a link is shown for weeks. `decided`: by moderators; `report_key` names it in
+    it: a preview of a link is shown for weeks. `silent`: that nothing answers now, where the newest
+    probe saw that. `decided`: by moderators; `report_key` names it in
     a report to them."""
 
     listing: records.Listing
@@ -111,6 +112,7 @@ class ServiceHead:
     described: str
     warning: str
     warning_tone: str
+    silent: str
     decided: Decided
     report_key: str
 
@@ -157,6 +159,7 @@ def service_head(
         described=_sentence(listing, _checked(known, moment), health, payers),
         warning=move.said(known) if move else "",
         warning_tone="" if move and move.attested(known) else "bad",
+        silent="" if listing.removed else _silent(health, now),
         decided=moderation.of_listing(listing),
         report_key=Subject.service(listing.serving, listing.provider).key,
     )
@@ -202,6 +205,17 @@ def _up(health: HealthView) -> str:
     )
     text = up % {"share": share, "n": f"{probes:,}"}
     return _("%(text)s (example data)") % {"text": text} if health.example else text
+
+
+def _silent(health: HealthView, now: dt.datetime) -> str:
+    """That it does not answer now: shares of a week say nothing of that."""
+    if health.state != "down":
+        return ""
+    if health.since is None:
+        return _("It does not answer our probes now. What is asked will probably fail.")
+    return _(
+        "It has not answered our probes for %(time)s. What is asked now will probably fail."
+    ) % {"time": formats.duration(round((now - health.since).total_seconds()))}
 
 
 def _sentence(listing: records.Listing, checked: str, health: HealthView, payers: int) -> str:

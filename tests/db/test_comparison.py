@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import datetime as dt
 import io
 import re
 from typing import Any
@@ -326,7 +327,19 @@ def test_what_answers_now_did_so_at_a_probe_of_now(client: Client) -> None:
     assert {item["provider"] for item in items} == {up.provider, slow.provider}
     assert "Answers now" in client.get("/?answers=1").content.decode()
     said = client.get(f"/services/inference/{up.provider}").content.decode()
-    assert "Up 99.90 % in 7 days by 600 probes." in said
+    assert "Up 99.90 % in 7 days by 600 probes." in said and "service-silent" not in said
+    # What is silent now says so before anybody pays to ask it; of what nobody saw lately, nothing.
+    Health.objects.filter(provider=down.provider).update(
+        since=timezone.now() - dt.timedelta(hours=3, minutes=5)
+    )
+    said = client.get(f"/services/inference/{down.provider}").content.decode()
+    assert "It has not answered our probes for 3 h. What is asked now will probably fail." in said
+    assert (
+        f'href="/?model={quote(down.model, safe="")}"'
+        in said.split("service-silent")[1].split("</p>")[0]
+    )
+    said = client.get(f"/services/inference/{silent.provider}").content.decode()
+    assert "service-silent" not in said
 
 
 def test_a_gpu_is_proven_only_beside_genuine_hardware(client: Client) -> None:
