@@ -1,6 +1,7 @@
 """What needs its owner: fine-tuning results to acknowledge in time, keys that changed since they
-were acknowledged, endpoints that moved, evidence that became worse, refunds that can be collected,
-balances too small to call with, money that lies idle (ux.md 9).
+were acknowledged, services that are gone, endpoints that moved, evidence that failed or became
+worse, refunds that can be collected, balances too small to call with, money that lies idle (ux.md
+9).
 """
 
 from __future__ import annotations
@@ -19,8 +20,8 @@ from accounts.models import User
 from accounts.preview_money import PROVIDER_RESERVE
 from attestation import selectors as attestation
 from attestation.models import Fact
-from attestation.selectors import FindingView, ServiceKey
-from ledger.models import Kind, Movement, ServiceChange
+from attestation.selectors import FindingView, ServiceKey, StandingView
+from ledger.models import Kind, Movement, Service, ServiceChange
 from ledger.records import Position
 from protocol import tuning
 
@@ -42,15 +43,19 @@ class Card:
 def cards(
     user: User, positions: Iterable[Position], now_unix: int, now: datetime
 ) -> tuple[Card, ...]:
-    """The gravest first. `now_unix` is the chain's clock, `now` ours (9 queries at most)."""
+    """The gravest first. `now_unix` is the chain's clock, `now` ours (10 queries at most)."""
     known = list(positions)
     held = [p for p in known if p.balance]
+    standings = attestation.standings(ServiceKey.of(p) for p in held)
+    failed = [p for p in held if standings[ServiceKey.of(p)].failed]
+    gone = _gone(held)
     return (
         *_results(user, known, now_unix),
         *_signers(user, held),
-        *_evidence(held, now),
+        *_removed(gone),
+        *_evidence(held, standings, now),
         *_unlocked(held, now_unix),
-        *_low(held),
+        *_low([p for p in held if p not in gone and p not in failed]),
         *_idle(user.address, held, now),
     )
 
@@ -82,6 +87,30 @@ def _low(held: list[Position]) -> list[Card]:
         for p in held
         if p.kind == Kind.INFERENCE and 0 < p.spendable <= PROVIDER_RESERVE
     ]
+
+
+# --- gone ----------------------------------------------------------------------------------------
+
+
+def _gone(held: list[Position]) -> list[Position]:
+    """Those whose provider removed the service (1 query)."""
+    rows = Service.current.filter(provider__in={p.provider for p in held}, removed=True)
+    removed = set(rows.values_list("serving", "provider")) if held else set()
+    return [p for p in held if (p.serving, p.provider) in removed]
+
+
+def _removed(gone: list[Position]) -> list[Card]:
+    text = _(
+        "The provider removed this service: nothing is answered or charged here until it is listed "
+        "again."
+    )
+    return [_retrieve("service_removed", text, p) for p in gone if p.spendable]
+
+
+def _retrieve(kind: str, text: str, p: Position) -> Card:
+    """Something grave, whose one act takes the money out."""
+    action, path = _("Retrieve what is free"), links.form("retrieve", p)
+    return Card(kind, text, action, path, p.provider, grave=True)
 
 
 # --- idle ----------------------------------------------------------------------------------------
@@ -152,17 +181,14 @@ def _result(hours: int, *, late: bool) -> str:
 def _signers(user: User, held: list[Position]) -> list[Card]:
     known = signers.acknowledged(user.address, held)
     return [
-        Card(
+        _retrieve(
             "signer_changed",
             _(
                 "Its signing key was %(before)s when you acknowledged it and is "
                 "%(now)s now. The contract lets the new key charge you all the same."
             )
             % {"before": short(key.then), "now": short(key.now)},
-            _("Retrieve what is free"),
-            links.form("retrieve", p),
-            p.provider,
-            grave=True,
+            p,
         )
         for p in held
         if (key := known.get((p.serving, p.provider))) is not None and key.changed
@@ -172,13 +198,16 @@ def _signers(user: User, held: list[Position]) -> list[Card]:
 # --- evidence ------------------------------------------------------------------------------------
 
 
-def _evidence(held: list[Position], now: datetime) -> list[Card]:
-    """Verdicts that became worse, and endpoints that moved, at providers where money lies."""
+def _evidence(
+    held: list[Position], standings: Mapping[ServiceKey, StandingView], now: datetime
+) -> list[Card]:
+    """Verdicts that became worse or never were good, and endpoints that moved, at providers where
+    money lies."""
     at = {ServiceKey.of(p): p for p in held}
     found = attestation.findings_for({p.provider for p in held})
     about = [f for views in found.values() for f in views if f.service in at]
-    moved = _moved([f for f in about if f.kind == Fact.URL_CHANGED], at)
-    cards = []
+    moved = _moved([f for f in about if f.kind == Fact.URL_CHANGED], at, standings)
+    cards, told = [], set()
     for finding in about:
         if finding.kind == Fact.REGRESSION:
             kind, text = "evidence_worse", _worse(finding, now)
@@ -190,9 +219,14 @@ def _evidence(held: list[Position], now: datetime) -> list[Card]:
             ) % {"age": trust.ago(now - moved[finding.service])}
         else:
             continue
-        p = at[finding.service]
-        action, path = _("Retrieve what is free"), links.form("retrieve", p)
-        cards.append(Card(kind, text, action, path, p.provider, grave=True))
+        cards.append(_retrieve(kind, text, at[finding.service]))
+        told.add(finding.service)
+    failed = _("Its evidence failed our check: send nothing private.")
+    cards += [
+        _retrieve("evidence_failed", failed, p)
+        for key, p in at.items()
+        if standings[key].failed and p.spendable and key not in told
+    ]
     return cards
 
 
@@ -204,9 +238,11 @@ def _worse(finding: FindingView, now: datetime) -> str:
 
 
 def _moved(
-    findings: list[FindingView], at: Mapping[ServiceKey, Position]
+    findings: list[FindingView],
+    at: Mapping[ServiceKey, Position],
+    standings: Mapping[ServiceKey, StandingView],
 ) -> dict[ServiceKey, datetime]:
-    """When each endpoint moved, but for those whose evidence we found good since (2 queries)."""
+    """When each endpoint moved, but for those whose evidence we found good since (1 query)."""
     if not findings:
         return {}
     keys = {(at[f.service].serving, f.provider): f.service for f in findings}
@@ -214,7 +250,6 @@ def _moved(
         change="url", provider__in={provider for _serving, provider in keys}
     )
     last = rows.values("serving", "provider").annotate(last=Max("at")).order_by()
-    standings = attestation.standings(keys.values())
     moved = {}
     for row in last:
         service = keys.get((row["serving"], row["provider"]))

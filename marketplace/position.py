@@ -36,7 +36,8 @@ class Mine:
     """A sub-account as its owner sees it at the service; amounts in neuron.
 
     `keys`: of the site's and the owner's own that have not expired; `last_paid`: the newest
-    settlement. `known`: which signer was acknowledged, None where none was.
+    settlement. `known`: which signer was acknowledged, None where none was. `top_up` is empty where
+    more money would be of no use: the service is gone, or its evidence failed.
     """
 
     position: Position
@@ -53,10 +54,17 @@ class Mine:
 
 
 def mine(
-    user: User, listing: Listing, head: Freshness, settlements_path: str, ask: tuple[str, str]
+    user: User,
+    listing: Listing,
+    head: Freshness,
+    settlements_path: str,
+    ask: tuple[str, str],
+    *,
+    leave: bool,
 ) -> Mine | None:
-    """The visitor's position; None where there is none (12 queries at most). `ask`: what the
-    playground calls asking this service, and its path there, empty where it cannot."""
+    """The visitor's position; None where there is none (13 queries at most). `ask`: what the
+    playground calls asking this service, and its path there, empty where it cannot; `leave`:
+    nobody should bring money here."""
     position = selectors.position(user.address, listing.provider, listing.serving)
     if position is None:
         return None
@@ -74,6 +82,7 @@ def mine(
     living = Q(expires_at__isnull=True) | Q(expires_at__gt=now)
     own = Q(provider=listing.provider, serving=listing.serving, generation=position.generation)
     unix = clock.now_unix(head)
+    top_up = "" if leave else account_links.form("transfer", position)
     return Mine(
         position=position,
         refunds=funds.refund_rows([position], unix, clock.lead_seconds(head)),
@@ -81,8 +90,8 @@ def mine(
         settlements=spent["n"],
         last_paid=spent["last"],
         keys=user.provider_keys.filter(living & own).count(),
-        next=_next(user, listing, position, unix, now, ask),
-        top_up=account_links.form("transfer", position),
+        next=_next(user, listing, position, unix, now, ask, top_up),
+        top_up=top_up,
         retrieve=account_links.form("retrieve", position),
         settlements_path=settlements_path,
         known=signers.of_position(user.address, position),
@@ -96,16 +105,20 @@ def _next(
     unix: int,
     now: dt.datetime,
     ask: tuple[str, str],
+    top_up: str,
 ) -> Act:
     """What needs its owner (the gravest first), else what the money is there for."""
     cards = attention.cards(user, [position], unix, now)
     if cards:
         card = cards[0]
         return Act(card.text, card.action, card.path)
-    top_up = account_links.form("transfer", position)
-    if not position.spendable and not listing.removed:
+    if not top_up:
+        waits = position.pending_refund
+        text = _("All that lies here is on its way back.") if waits else _("Nothing lies here.")
+        return Act(text, _("Refunds"), "/account/refunds")
+    if not position.spendable:
         return Act(_("Nothing here is free for requests."), _("Top up"), top_up)
     label, path = ask
     if path and not listing.is_fine_tuning:  # a task costs more than a request, and says how much
-        return Act(_("More than the reserve lies here."), label, path)
+        return Act(_("Ready to use: more than the 1 0G in reserve lies here."), label, path)
     return Act(_("Nothing needs you here."), _("Top up"), top_up)

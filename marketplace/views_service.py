@@ -77,7 +77,9 @@ def overview(request: HttpRequest, listing: Listing) -> HttpResponse:
     standing = standing_of(key)
     service = pages.service_head(listing, "", standing, record.payers_30d)
     ask = (service.try_label, service.try_path)
-    held = position.mine(user, listing, head_of(request), settlements, ask) if user else None
+    leave = listing.removed or standing.failed
+    at = head_of(request)
+    held = position.mine(user, listing, at, settlements, ask, leave=leave) if user else None
     card = None if listing.is_fine_tuning else cards.card(listing.additional_info)
     page = pages.OverviewPage(
         service=service,
@@ -104,7 +106,7 @@ def overview(request: HttpRequest, listing: Listing) -> HttpResponse:
         mine=held,
         signed_in=user is not None,
         funds_path=links.with_query("/account", provider=listing.provider)
-        if links.exists("/account")
+        if links.exists("/account") and not leave
         else "",
     )
     return show(request, "overview", page)

@@ -135,7 +135,7 @@ def test_an_endpoint_that_moved_is_told_until_its_evidence_was_good(user: User) 
     Standing.objects.filter(pk=standing.pk).update(overall="fail")
     assert kinds(user) == ["endpoint_moved"]
     Finding.objects.filter(pk=found.pk).update(closed_at=timezone.now())
-    assert kinds(user) == []
+    assert kinds(user) == ["evidence_failed"]
 
 
 def test_a_result_to_acknowledge_is_the_first_thing_told_with_the_time_left(

@@ -12,6 +12,7 @@ from django.utils import timezone
 
 from accounts import clock, refunds, timeskip
 from accounts.models import Intent, State, User
+from attestation.models import Standing
 from ledger.models import Ledger, Movement, Service, SubAccount
 from ledger.selectors import account
 from tests import factories
@@ -168,7 +169,7 @@ def test_a_service_says_no_money_is_free_where_all_of_it_is_on_its_way_back(alic
     assert re.search(r", unlocks in\s*<span[^>]*>23 h", page)
     held.balance += 2 * ONE
     held.save()
-    assert "More than the reserve lies here." in shown()
+    assert "Ready to use: more than the 1 0G in reserve lies here." in shown()
     # Whatever the playground asks, it is the next act.
     for service_type, label, path in (
         ("chatbot", "Chat", "chat"),
@@ -178,10 +179,44 @@ def test_a_service_says_no_money_is_free_where_all_of_it_is_on_its_way_back(alic
     ):
         Service.objects.update(service_type=service_type)
         page = shown()
-        assert "More than the reserve lies here." in page
+        assert "Ready to use: more than the 1 0G in reserve lies here." in page
         assert re.search(rf'class="button" href="/playground/{path}\?[^"]*">{label}<', page)
     factories.head(indexed_timestamp=int(timezone.now().timestamp()) + DAY)
     assert re.search(r"</span>: unlocked - collect now", shown())
+
+
+@pytest.mark.parametrize(
+    ("gone", "said"),
+    [(True, "The provider removed this service: nothing is answered"),
+     (False, "Its evidence failed our check: send nothing private")],
+)  # fmt: skip
+def test_nobody_is_led_to_bring_money_where_only_leaving_helps(
+    alice: Client, gone: bool, said: str
+) -> None:
+    factories.contract()
+    factories.service(PETRA)
+    if gone:
+        Service.objects.update(removed=True)
+    else:
+        names = {"provider": PETRA, "kind": "inference", "service_name": "inference-v1.0"}
+        Standing.objects.create(**names, overall="fail", checked_at=timezone.now(), basis={})
+
+    def card(page: str) -> str:
+        return page.split("Your position</h2>")[1].split("</section>")[0]
+
+    path = f"/services/inference/{PETRA}"
+    nothing = card(alice.get(path).content.decode())
+    assert "You hold nothing" in nothing and "Fund this provider" not in nothing
+    held = pair(PETRA, (2 * ONE, 60))
+    back = card(alice.get(path).content.decode())
+    assert "All that lies here is on its way back." in back and "Top up" not in back
+    assert 'href="/account/refunds"' in back
+    held.balance += ONE // 2  # below the reserve: still nothing to top up
+    held.save()
+    page = card(alice.get(path).content.decode())
+    assert said in page and "Top up" not in page and page.count("action=retrieve") == 1
+    funds = alice.get("/account").content.decode()
+    assert funds.count('data-testid="attention"') == 1 and said in funds
 
 
 def test_a_strangers_movements_are_not_called_yours(alice: Client) -> None:
