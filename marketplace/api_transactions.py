@@ -49,6 +49,15 @@ class Preview(Schema):
     warnings: list[str]
 
 
+def _parameters() -> str:
+    """What each action needs, as `accounts.actions` checks it."""
+    told = []
+    for action, shape in actions.PARAMETERS.items():
+        names = [f"{one}?" if one in actions.OPTIONAL else one for one in shape]
+        told.append(f"`{action}` {', '.join(names) or 'none'}")
+    return "; ".join(told)
+
+
 _REQUEST: dict[str, Any] = {
     "type": "object",
     "required": ["action", "from", "params"],
@@ -58,7 +67,8 @@ _REQUEST: dict[str, Any] = {
         "params": {
             "type": "object",
             "additionalProperties": True,
-            "description": "the action's own parameters, amounts as strings",
+            "description": "the action's own parameters, amounts as strings, `?` where one may be "
+            f"left out: {_parameters()}",
         },
     },
     "example": {

@@ -1,5 +1,6 @@
 """The documentation under `/docs`: an index with search, and a page for each Markdown file of the
-repository that is meant to be read. Each has a twin at its address with `.md`: the file itself."""
+repository that is meant to be read. Each has a twin at its address with `.md`: the file,
+with links that lead somewhere from there."""
 
 from __future__ import annotations
 
@@ -108,11 +109,10 @@ def page(request: HttpRequest, slug: str) -> HttpResponse:
 
 @require_safe
 def markdown(request: HttpRequest, slug: str) -> HttpResponse:
-    """`/docs/<slug>.md`: the page as it was written."""
-    document = library.documents().get(slug)
-    if document is None:
+    """`/docs/<slug>.md`: the page as it was written, its links as they hold here."""
+    if slug not in library.documents():
         raise Http404("There is no such documentation page.")
-    response = HttpResponse(document.source, content_type="text/markdown; charset=utf-8")
+    response = HttpResponse(docs_html.twin(slug), content_type="text/markdown; charset=utf-8")
     response["Cache-Control"] = "public, max-age=300"
     response["Link"] = f'</docs/{slug}>; rel="canonical"'
     return response

@@ -24,6 +24,8 @@ from marketplace import docs_library as library
 from marketplace.templatetags.pieces import copy
 
 IMAGES = "docs/images/"
+#: Code, in which nothing is a link, or a link of Markdown with its text and its target.
+_LINK = re.compile(r"^ *```.*?^ *```|`[^`\n]*`|!?\[([^\]]*)\]\(([^)\s]+)\)", re.M | re.S)
 
 
 @dataclass(frozen=True)
@@ -160,6 +162,29 @@ def page_of(link: str, path: str) -> str | None:
         return "/docs"
     slug = library.by_path().get(target)
     return None if slug is None else f"/docs/{slug}{hash_}{name}"
+
+
+@lru_cache(maxsize=512)
+def twin(slug: str) -> str:
+    """The Markdown of a page as `/docs/<slug>.md` serves it: as it was written, but for links that
+    lead elsewhere from there. They lead to twins; one to a file that is no page is its text."""
+    document = library.documents()[slug]
+
+    def led(match: re.Match[str]) -> str:
+        text, link = match[1], match[2]
+        if link is None or re.match(r"[a-z]+:|[/#]", link):
+            return match[0]
+        file, hash_, name = link.partition("#")
+        target = posixpath.normpath(posixpath.join(posixpath.dirname(document.path), file))
+        page = library.by_path().get(target)
+        address = f"/docs/{page}.md" if page else f"/{target}"
+        if not page and target != "docs" and not target.startswith(IMAGES):
+            return text
+        if posixpath.normpath(f"/docs/{file}") == address:
+            return match[0]
+        return match[0].removesuffix(f"{link})") + f"{address}{hash_}{name})"
+
+    return _LINK.sub(led, document.source)
 
 
 def _code(

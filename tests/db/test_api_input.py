@@ -16,8 +16,8 @@ from django.test import Client, RequestFactory
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from accounts import actions, refusals
 from accounts import limits as accounts_limits
-from accounts import refusals
 from accounts.codes import CODES
 from accounts.errors import Problem as Refusal
 from accounts.problems import problem as door_problem
@@ -193,6 +193,13 @@ def test_the_docs_page(client: Client) -> None:
             assert unsaid <= {"kind", "id"}, path
             # A file is whole: it has no pages that could be asked for.
             assert not path.endswith((".csv", ".atom")) or not {"page", "page_size"} & set(said)
+    # What each action of a preview needs is told here and in the guide.
+    guide = (site.BASE_DIR / "docs/api.md").read_text()
+    for action, shape in actions.PARAMETERS.items():
+        (row,) = re.findall(rf"^\| [^|]*`{action}`.*", guide, re.M)
+        assert all(f"`{name}`" in row for name in shape), action
+        needs = ", ".join(f"{one}?" if one in actions.OPTIONAL else one for one in shape)
+        assert f"<code>{action}</code> {needs or 'none'}" in html, action
     for code in ("rate_limited", "invalid_address"):
         assert f'id="{code}"' in html  # where a problem's `type` points
     assert "<script>" not in html and "cdn" not in html

@@ -6,6 +6,7 @@ from __future__ import annotations
 import re
 import tomllib
 from pathlib import Path
+from urllib.parse import urljoin
 
 import pytest
 from django.test import Client
@@ -61,6 +62,8 @@ def test_every_page_is_on_the_index_between_its_neighbours(client: Client) -> No
     assert files < set(library.documents())
     index = client.get("/docs").content.decode()
     before = ""
+    known = {f"/docs/{slug}{end}" for slug in library.documents() for end in ("", ".md")}
+    known |= {"/docs", "/docs/changelog.atom"}
     for slug, document in library.documents().items():
         assert f'href="/docs/{slug}"' in index
         page = client.get(f"/docs/{slug}").content.decode()
@@ -72,6 +75,12 @@ def test_every_page_is_on_the_index_between_its_neighbours(client: Client) -> No
         for name in re.findall(r'src="(/docs/images/[^"]+)"', page):
             assert client.get(name)["Content-Type"] in ("image/png", "image/svg+xml")
         assert not re.findall(r'href="[^"]+\.md[#"]', page.replace(f"/docs/{slug}.md", ""))
+        # So does what its Markdown links to, from where that is read.
+        written = client.get(f"/docs/{slug}.md").content.decode()
+        for link in links(written):
+            to = urljoin(f"/docs/{slug}.md", link).partition("#")[0]
+            ours = link.startswith("/docs") or not re.match(r"[a-z]+:|/", link)
+            assert not ours or to in known or to.startswith("/docs/images/"), (slug, link)
         before = slug
 
 
