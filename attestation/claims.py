@@ -52,6 +52,12 @@ def proven(run: Verification) -> Iterable[str]:
             "%(count)s GPUs are genuine NVIDIA hardware.",
             count,
         ) % {"count": count}
+    elif answers.get("gpu") == "partial" and count:
+        yield ngettext(
+            "%(count)s GPU with a key that NVIDIA vouches for signed this evidence.",
+            "%(count)s GPUs with keys that NVIDIA vouches for signed this evidence.",
+            count,
+        ) % {"count": count}
 
 
 def genuine(run: Verification) -> bool:
@@ -149,8 +155,11 @@ def warnings(run: Verification) -> Iterable[str]:
     """What "with warnings" stands for; nothing under every other word (decision 21)."""
     if run.overall.removeprefix("dev-") != "warn":
         return
+    unseen = [row for row in run.rows if is_unseen(row)]
     if run.endpoint != Endpoint.UPLOAD:
-        yield _stopped([row for row in run.rows if is_unseen(row)])
+        yield _stopped(unseen)
+    elif unseen:
+        yield _("Required, but not seen: %(checks)s.") % {"checks": _titles(unseen)}
     for row in run.rows:
         if row["id"] == "tdx.tcb" and row["verdict"] == "warn":
             yield _behind(run.facts)
@@ -162,10 +171,14 @@ def _stopped(unseen: Sequence[Mapping[str, Any]]) -> str:
     """What a warning means for sending: it outranks what is missing in the one word (11)."""
     if not unseen:
         return _("Nothing required is missing: these alone do not stop “Only send if verified”.")
-    named = ", ".join(f"“{words.spoken(row['title'])}”" for row in unseen[:_NAMED])
     return _("Required, but not seen: %(checks)s. “Only send if verified” sends nothing there.") % {
-        "checks": named
+        "checks": _titles(unseen)
     }
+
+
+def _titles(rows: Sequence[Mapping[str, Any]]) -> str:
+    """The first few, as they are called on the page."""
+    return ", ".join(f"“{words.spoken(row['title'])}”" for row in rows[:_NAMED])
 
 
 def _behind(facts: Mapping[str, Any]) -> str:

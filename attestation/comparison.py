@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 from uuid import UUID
@@ -24,6 +24,8 @@ _OF_THE_SITE = frozenset(
 _NAME = re.compile(r"[a-z][a-z0-9_.]{0,40}")
 MOST_NAMED = 8
 _CHAIN = ("tee_signer", "tee_signer_acknowledged")
+_SAME = "says what was found here; "
+_OURS = "it is our report "
 
 
 @dataclass(frozen=True)
@@ -68,14 +70,20 @@ class Comparison:
         """
         if not self.whole:
             return "was changed: it does not have the hash that it names"
-        whose = "nothing here says who made it" if ours is None else f"it is our report {ours}"
+        whose = "nothing here says who made it" if ours is None else f"{_OURS}{ours}"
         if self.same:
-            return f"says what was found here; {whose}"
+            return _SAME + whose
         known = [name for name in self.different if _NAME.fullmatch(name)][:MOST_NAMED]
         left = len(self.different) - len(known)
         named = ", ".join([*known, *([f"{left} more"] if left else [])])
         rules = ", by other rules or published values" if self.rules else ""
         return f"differs from what was found here in {named}{rules}; {whose}"
+
+
+def is_ours(notes: Iterable[Any]) -> bool:
+    """Whether the notes of a run say that what was brought is a report of this site, unchanged."""
+    said = (note.get("text") for note in notes if isinstance(note, dict))
+    return any(isinstance(text, str) and text.startswith(_SAME + _OURS) for text in said)
 
 
 def compare(

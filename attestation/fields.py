@@ -14,6 +14,7 @@ from django.utils.translation import gettext_noop as N_
 
 from attestation import claims, values
 from attestation.models import Endpoint, Verification
+from protocol.addresses import is_address
 
 #: Characters of one value that a page shows; a stranger may write any number.
 _TEXT = 1_000
@@ -125,7 +126,7 @@ def keys(run: Verification, answered: str | None) -> tuple[Key, ...]:
     """
     claimed = str(run.facts.get("signer") or "")
     lent = claims.genuine(run) and claims.may_be_lent(run)
-    attested = run.attested_signer if claims.genuine(run) and not lent else ""
+    attested = _named(run, claimed) if claims.genuine(run) and not lent else ""
     if not (attested or claimed or run.onchain_signer):
         return ()
     found = [_attested(attested, claimed, lent=lent), _chain(run, attested)]
@@ -134,8 +135,19 @@ def keys(run: Verification, answered: str | None) -> tuple[Key, ...]:
     return tuple(found)
 
 
+def _named(run: Verification, claimed: str) -> str:
+    """The key that a genuine quote names; of another kind (ed25519) it is no address."""
+    return run.attested_signer or ("" if is_address(claimed) else claimed)
+
+
 def _attested(attested: str, claimed: str, *, lent: bool) -> Key:
     title = _("Attested: the key in the quote")
+    if attested and not is_address(attested):
+        said = _(
+            "The machine named it when it made this evidence. It is not an address, so no signer "
+            "on chain equals it."
+        )
+        return Key(title, attested, "", said)
     if attested:
         return Key(title, attested, "", _("The machine named it when it made this evidence."))
     if lent:

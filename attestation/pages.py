@@ -7,6 +7,7 @@ stranger's: templates escape them.
 from __future__ import annotations
 
 import datetime as dt
+import re
 import uuid
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -16,7 +17,18 @@ from django.utils.translation import gettext as _
 from django.utils.translation import gettext_noop as N_
 from django.utils.translation import ngettext
 
-from attestation import claims, exhibits, fields, published, reproduce, runs, trust, values, words
+from attestation import (
+    brought,
+    claims,
+    exhibits,
+    fields,
+    published,
+    reproduce,
+    runs,
+    trust,
+    values,
+    words,
+)
 from attestation.engine.verdicts import NOTES, QUESTIONS, Question, asks, is_unseen, marked, told
 from attestation.exhibits import Exhibits
 from attestation.fields import FieldGroup, Key
@@ -33,6 +45,8 @@ _NAMED = 3
 _LABEL = "service.kind"
 #: The row that names Intel's advisories.
 _ADVISED = ("tdx.tcb", "warn")
+#: The rows that say whether evidence chains to the pinned roots.
+_CHAIN = re.compile(r"tdx\.pck_chain|gpu\d+\.chain")
 
 
 @dataclass(frozen=True)
@@ -109,7 +123,8 @@ class Since:
 class ReportPage:
     """`overall` is the run's own word; `shown` says `expired` where it is older than a day.
 
-    `permalink`: the address that holds the start of the content hash, too.
+    `permalink`: the address that holds the start of the content hash, too. `by_word`: see
+    `brought.by_word`; `own_roots`: something in it chains to the roots that it was judged by.
     """
 
     run: Verification
@@ -138,6 +153,8 @@ class ReportPage:
     notes: tuple[str, ...]
     bundle: str
     upload: bool
+    by_word: bool
+    own_roots: bool
     permalink: str
 
     @property
@@ -172,7 +189,7 @@ def report_page(
     return ReportPage(
         run=run,
         overall=run.overall,
-        shown=(EXPIRED if old else run.overall) or "never",
+        shown=(EXPIRED if old else brought.overall(run)) or "never",
         development=run.development,
         about=words.endpoint(run.endpoint),
         why=words.trigger(run.trigger),
@@ -196,6 +213,8 @@ def report_page(
         notes=tuple(_note(note) for note in run.notes),
         bundle=bundle,
         upload=upload,
+        by_word=brought.by_word(run),
+        own_roots=any(_CHAIN.fullmatch(row["id"]) and row["verdict"] == "pass" for row in run.rows),
         permalink=f"/verifications/{run.pk}-{run.content_hash[: published.ADDRESS_CHARS]}",
     )
 
@@ -228,9 +247,24 @@ def _note(note: Any) -> str:
 def _questions(run: Verification) -> tuple[QuestionRow, ...]:
     forced = run.questions.get("hardware") == "fail"
     answers = told(run.questions, run.rows)
+    unasked = brought.unasked(run, answers)
     return tuple(
-        _question(run, name, answers.get(name, "not_provided"), forced) for name in QUESTIONS
+        _on_their_word(run, name)
+        if name in unasked
+        else _question(run, name, answers.get(name, "not_provided"), forced)
+        for name in QUESTIONS
     )
+
+
+def _on_their_word(run: Verification, name: Question) -> QuestionRow:
+    """A question that passes by what came with the evidence."""
+    why = (
+        _("What the chain names is the word of whoever brought it: nobody here asked the chain.")
+        if name == "key"
+        else _("The number came with the evidence: nobody here had chosen it.")
+    )
+    chip = marked(brought.PARTIAL, run.development)
+    return QuestionRow(name, _(TITLES[name]), chip, why, _fact(run, name))
 
 
 def _question(run: Verification, name: Question, answer: str, forced: bool) -> QuestionRow:
@@ -320,7 +354,8 @@ def _advisories(facts: Mapping[str, Any]) -> str:
 def _sections(run: Verification) -> Iterable[Section]:
     grouped: dict[str, list[CheckRow]] = {}
     for row in run.rows:
-        grouped.setdefault(row["group"], []).append(check_row(row, kept=run.body_id is not None))
+        made = check_row(row, kept=run.body_id is not None, by_word=brought.by_word(run))
+        grouped.setdefault(row["group"], []).append(made)
     groups = [_group(name, rows) for name, rows in grouped.items()]
     gpus = tuple(group for group in groups if _is_gpu(group.name))
     shown = False
@@ -362,8 +397,9 @@ def _group(name: str, rows: Sequence[CheckRow]) -> Group:
     )
 
 
-def check_row(row: Mapping[str, Any], *, kept: bool) -> CheckRow:
-    """One stored row (asdict(Check)); `kept`: the evidence that it is about is stored, too."""
+def check_row(row: Mapping[str, Any], *, kept: bool, by_word: bool = False) -> CheckRow:
+    """One stored row (asdict(Check)); `kept`: the evidence that it is about is stored, too;
+    `by_word`: see `brought.by_word`."""
     expected, got = values.pair(row["expected"], row["got"], marked=row["verdict"] == "fail")
     detail = words.spoken(row["detail"])
     return CheckRow(
@@ -377,7 +413,7 @@ def check_row(row: Mapping[str, Any], *, kept: bool) -> CheckRow:
         source=row["source"],
         required=row["required"],
         advice=words.advice(row["id"], row["verdict"]),
-        who=words.who_checked(row["id"], kept=kept),
+        who=words.who_checked(row["id"], kept=kept, by_word=by_word),
         note=row["id"] in NOTES,
         # Advisories decide whether a warning matters to somebody: they are what it says.
         open=row["verdict"] == "fail" or (row["id"], row["verdict"]) == _ADVISED,

@@ -14,6 +14,7 @@ from django.utils.cache import get_conditional_response
 from django.views.decorators.http import require_safe
 
 from accounts.addresses import short
+from attestation import brought
 from attestation.models import Verification
 from attestation.selectors import DEVELOPMENT, ServiceKey, StandingView, standing_of, standings
 from ledger import listed, selectors
@@ -146,7 +147,7 @@ def report(request: HttpRequest, id: uuid.UUID) -> HttpResponse:
     run = Verification.objects.filter(pk=id).defer("rows", "facts", "inputs").first()
     if run is None:
         raise Http404("There is no report of this number.")
-    text, tone = _chip(run.overall, run.finished_at)
+    text, tone = _chip(brought.overall(run), run.finished_at)
     about = f"Provider {short(run.provider)}" if run.provider else "Of no provider's present state"
     title = "Verification report" if run.provider else "Evidence somebody brought"
     card = social.Card(settings.NETWORK.label, title, (about,), text, tone, str(run.pk)[:8])

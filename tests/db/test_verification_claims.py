@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import json
+from pathlib import Path
 from typing import Any, cast
 
 import pytest
@@ -21,6 +22,7 @@ from provider.tee.development.report import Machine
 from tests.db.report_world import stored as keep
 from tests.db.verification_world import LAB, evidence, words
 from tests.db.verification_world import market as market  # a fixture
+from tests.pure.attestation_cases import Case
 from tests.pure.attestation_lab import ADDRESS
 
 pytestmark = pytest.mark.django_db
@@ -88,6 +90,16 @@ def test_the_gpus_of_a_report_are_told_by_their_own_rows() -> None:
     stored.gpu_serials = []
     assert not any("genuine" in text for text in claims.proven(stored))
     assert any("Which GPU ran the model: nothing" in text for text in claims.unproven(stored))
+
+
+def test_gpus_alone_are_what_their_evidence_proves(shared: Path) -> None:
+    case = Case("real/nvidia-h100-4gpu-sdk")
+    brought = keep(case.evidence, case.context(), key=None)
+    assert (brought.overall, brought.questions["gpu"]) == ("pass", "partial")
+    assert [text for text in claims.proven(brought) if "4 GPUs with keys that NVIDIA" in text]
+    case = Case("real/0g-llm")
+    named = keep(case.evidence, case.context(), key=None)
+    assert any(text.startswith("Required, but not seen") for text in claims.warnings(named))
 
 
 def test_a_key_in_bytes_that_a_stranger_may_have_chosen_is_not_said_to_be_the_machines() -> None:

@@ -11,8 +11,10 @@ import json
 import re
 import uuid
 import zipfile
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
+from unittest.mock import patch
 from xml.etree import ElementTree
 
 import pytest
@@ -24,12 +26,14 @@ from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
 
 from accounts.models import User
+from attestation import bundle as bundles
 from attestation import selectors, services
 from attestation.engine.evidence import Evidence
 from attestation.models import Endpoint, Finding, Outcome, Request, Standing, Verification
 from attestation.selectors import ServiceKey
 from inference.models import Chat, Turn
 from marketplace import badge as badges
+from marketplace import social
 from marketplace.views_verify import MAX_REQUEST_BYTES
 from provider.tee.development.intel import DEBUG_ATTRIBUTES
 from tests import factories
@@ -160,7 +164,7 @@ def test_development_evidence_says_so_and_proves_nothing(client: Client) -> None
     run = development()
     page = shown(client, path(run))
     assert run.overall.startswith("dev-")
-    assert "<strong>Development evidence.</strong>" in page
+    assert "<strong>Development evidence.</strong> It chains to roots" in page
     assert "Nothing outside this network" in page
     assert 'data-verdict="dev-pass"' in page and 'class="verdict" data-verdict="pass"' not in page
 
@@ -368,6 +372,19 @@ def test_others_verifiers_are_asked_with_what_the_bundle_holds(
     digest = re.findall("sha256:([0-9a-f]{64})", page)[0]
     assert f"https://search.sigstore.dev/?hash=sha256:{digest}" in page
     assert "this site had no list of them" in page
+    # A key of another kind than the chain's (ed25519), in a quote that is genuine.
+    assert run.facts["signer"] in page and "counts for nothing" not in page
+    assert "no signer on chain equals it" in page
+    brought = stored(case.evidence, case.context(), key=None)
+    mine = shown(client, path(brought))
+    chips = attributes(mine, "verdict-question", "data-verdict")
+    assert brought.questions["fresh"] == "pass" and chips[4] == ("partial",)
+    assert "nobody here had chosen it" in mine and "Our nonce" not in mine
+    # Under a development network's roots it fails, and is none of that network's.
+    foreign = stored(case.evidence, replace(case.context(), anchors=lab().anchors))
+    judged = shown(client, path(foreign))
+    assert foreign.development and "chains to none of them" in judged
+    assert "It chains to roots" not in judged
     # A provider may have one in each serving contract: asked again is the one of this report.
     assert (
         f"verify_service {run.provider} --kind {run.kind} --service-name {run.service_name}" in page
@@ -584,6 +601,29 @@ def test_a_bundle_is_judged_as_its_report_was(
     assert response.status_code == 302
     again = Verification.objects.get(pk=response["Location"].rsplit("/", 1)[1])
     assert (again.overall, again.questions, again.rows) == (run.overall, run.questions, run.rows)
+    page = shown(client, path(again))
+    assert attributes(page, "verdict-overall", "data-verdict") == [("dev-pass",)], "it is ours"
+
+
+def test_what_only_its_bringer_says_is_not_shown_as_verified(
+    client: Client, settings: Any, tmp_path: Path
+) -> None:
+    """Anybody can pack a file that says what the chain names and which number was sent."""
+    anchors = tmp_path / "anchors.json"
+    anchors.write_text(json.dumps(lab().anchors_document))
+    settings.ATTESTATION_ANCHORS = str(anchors)
+    made = machine()
+    packed = bundles.write(Evidence("report", lab().body(made)), lab().context(made))
+    run = services.judge_upload(services.Upload(bundle=packed))
+    assert run.overall == "dev-pass" and run.questions["key"] == "pass"
+    page = html.unescape(shown(client, path(run)))
+    assert attributes(page, "verdict-overall", "data-verdict") == [("dev-partial",)]
+    chips = attributes(page, "verdict-question", "data-question", "data-verdict")
+    assert ("key", "dev-partial") in chips and ("gpu", "dev-pass") in chips
+    assert "nobody here asked the chain" in page and "this site, from the chain" not in page
+    with patch.object(social, "Card", wraps=social.Card) as card:
+        client.get(f"/og{path(run)}.png")
+    assert card.call_args.args[3].startswith("Development evidence, partly verified")
 
 
 @pytest.mark.parametrize(
