@@ -149,7 +149,8 @@ def totals(version: str, *, all_time: bool = False) -> statistics.Totals:
 
 
 def _ways_out(filters: Filters, version: str) -> tuple[Link, ...]:
-    """What lifting each single filter would show, the most first (1 query per filter)."""
+    """What lifting each single filter would show, the most first (1 query per filter); those that
+    would show nothing either lead nowhere."""
     ways = [
         Link(
             label,
@@ -158,7 +159,7 @@ def _ways_out(filters: Filters, version: str) -> tuple[Link, ...]:
         )
         for name, label in filters.active.items()
     ]
-    return tuple(sorted(ways, key=lambda way: -(way.count or 0)))
+    return tuple(sorted((way for way in ways if way.count), key=lambda way: -(way.count or 0)))
 
 
 def chooser(filters: Filters) -> tuple[Option, ...]:

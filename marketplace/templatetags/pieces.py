@@ -79,8 +79,9 @@ def address(
 
 
 @register.simple_tag
-def hash(hash: str, explorer: str | None = None) -> SafeString:
-    """A transaction's hash, as a link where the network has an explorer."""
+def hash(hash: str, explorer: str | None = None, here: object = False) -> SafeString:
+    """A transaction's hash, as a link where the network has an explorer; `here`: else to our own
+    page about it."""
     whole, short = escape(hash), escape(formats.short_hash(hash))
     if explorer:
         opens = f'<span class="visually-hidden"> {_("(opens explorer)")}</span>'
@@ -88,6 +89,8 @@ def hash(hash: str, explorer: str | None = None) -> SafeString:
             f'<a href="{escape(explorer)}/tx/{whole}" rel="noopener noreferrer" target="_blank" '
             f'title="{whole}">{short}{opens}</a>'
         )
+    elif here:
+        body = f'<a href="/tx/{whole}" title="{whole}">{short}</a>'
     else:
         body = f'<span title="{whole}">{short}</span>'
     return SafeString(f'<span class="address">{body}{copy(hash, _("transaction hash"))}</span>')

@@ -336,14 +336,15 @@ def test_months_are_ranked_by_the_fee_rules_to_the_neuron(
 def test_nothing_found_offers_the_ways_out_with_their_counts(
     world: list[Service], client: Client
 ) -> None:
-    text = client.get("/?q=qwen&type=chatbot&stake=1000000").content.decode()
-    ways = re.findall(r'<a href="([^"]+)">Remove <bdi>', text)
-    counts = [int(n) for n in re.findall(r'<span class="muted">(\d+) service', text)]
-    assert len(ways) == len(counts) == 3 and counts == sorted(counts, reverse=True)
-    for way, count in zip(ways, counts, strict=True):
-        shown_there = client.get(way.replace("&amp;", "&")).content.decode()
-        assert f'data-count="{count}"' in shown_there
-    assert counts[0] > 0
+    for query, helpful in (("q=qwen&type=chatbot&stake=1000000", 1), ("q=whisper&type=chatbot", 2)):
+        text = client.get(f"/?{query}").content.decode()
+        ways = re.findall(r'<a href="([^"]+)">Remove <bdi>', text)
+        counts = [int(n) for n in re.findall(r'<span class="muted">(\d+) service', text)]
+        assert len(ways) == len(counts) == helpful and counts == sorted(counts, reverse=True)
+        for way, count in zip(ways, counts, strict=True):
+            shown_there = client.get(way.replace("&amp;", "&")).content.decode()
+            assert f'data-count="{count}"' in shown_there
+        assert counts[-1] > 0, "a way out leads somewhere"
 
 
 # --- watching -------------------------------------------------------------------------------------
