@@ -351,7 +351,7 @@ def _transaction_with(sender: str, nonce: int) -> dict[str, Any] | None:
     """The included transaction of `sender` with `nonce`: bisect the block at which the count passed
     it.
     """
-    high = node.quantity(node.call("eth_blockNumber"))
+    high = node.height()
     low = max(0, high - SEARCH_BLOCKS)
     while low < high:
         middle = (low + high) // 2

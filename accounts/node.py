@@ -18,6 +18,8 @@ from accounts.errors import NodeUnavailable, RpcError, WrongChain
 from chain import errors, rpc
 
 TIMEOUT_SECONDS = 5.0
+#: What a page shows beside its own rows is worth less of a wait.
+GLANCE_SECONDS = 2.0
 #: After a node that kept silent, this thread asks none for so long: a page that has three questions
 #: waits for one answer, not for three.
 SILENCE_SECONDS = 1.0
@@ -99,9 +101,14 @@ def quantity(value: Any) -> int:
         raise NodeUnavailable("The node gave an answer that is not a number.") from None
 
 
-def balance(address: str) -> int:
+def height(*, timeout: float = TIMEOUT_SECONDS) -> int:
+    """The newest block's number."""
+    return quantity(call("eth_blockNumber", timeout=timeout))
+
+
+def balance(address: str, *, timeout: float = TIMEOUT_SECONDS) -> int:
     """Native balance at the newest block, neuron."""
-    return quantity(call("eth_getBalance", address, "latest"))
+    return quantity(call("eth_getBalance", address, "latest", timeout=timeout))
 
 
 def _client(timeout: float) -> rpc.Rpc:

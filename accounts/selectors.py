@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import hashlib
+import time
+from collections.abc import Callable
 from datetime import timedelta
 
 from django.conf import settings
@@ -21,6 +24,8 @@ _MANAGER = abi.LEDGER_MANAGER
 RESUMABLE_FOR = timedelta(hours=24)
 #: How long the funds page keeps showing a transaction that has ended.
 SHOWN_AFTER = timedelta(minutes=2)
+#: So long no page asks a node for what it only shows, after one that hung; seconds.
+SILENT_FOR = 10
 MOVING = (State.SUBMITTED, State.INCLUDED)
 ENDED = (State.INDEXED, State.FINAL, State.REVERTED, State.REPLACED, State.DROPPED)
 
@@ -90,9 +95,21 @@ def contract_addresses() -> tuple[str, ...]:
 
 def wallet_balance(address: str) -> int | None:
     """Native balance now, neuron; None when the chain does not answer."""
+    return _glance(lambda: node.balance(address, timeout=node.GLANCE_SECONDS))
+
+
+def _glance(ask: Callable[[], int]) -> int | None:
+    """What the node says at once. While it hangs, one page in `SILENT_FOR` seconds waits for it, in
+    all processes together; what somebody wants checked asks by itself."""
+    urls = hashlib.sha256(" ".join(settings.CHAIN_RPC_URLS).encode()).hexdigest()
+    key, began = f"node-silent:{urls}", time.monotonic()
+    if recall(key):
+        return None
     try:
-        return node.balance(address)
+        return ask()
     except NodeError:
+        if time.monotonic() - began >= node.GLANCE_SECONDS:
+            keep(key, True, SILENT_FOR)
         return None
 
 
@@ -105,8 +122,10 @@ def limits() -> tuple[int, int] | None:
     key = f"ledger-limits:{settings.CHAIN_ID}:{settings.LEDGER_ADDRESS}"
     known: tuple[int, int] | None = recall(key)
     if known is None:
+        block = _glance(lambda: node.height(timeout=node.GLANCE_SECONDS))
+        if block is None:
+            return None
         try:
-            block = node.quantity(node.call("eth_blockNumber"))
             names = ("MIN_ACCOUNT_BALANCE", "MIN_TRANSFER_AMOUNT")
             found = reading.views(
                 [(_MANAGER, settings.LEDGER_ADDRESS, name, ()) for name in names], block

@@ -34,7 +34,7 @@ def skip(seconds: int = SECONDS) -> int:
     if _timestamp() < before + seconds:
         node.call("evm_setNextBlockTimestamp", hex(before + seconds))
         node.call("evm_mine")
-    wanted = node.quantity(node.call("eth_blockNumber"))
+    wanted = node.height()
     until = time.monotonic() + _PATIENCE_SECONDS
     while chain.head().indexed_block < wanted and time.monotonic() < until:
         time.sleep(0.1)

@@ -1,4 +1,5 @@
 // Where somebody is signed in: the banners when the wallet shows another account or chain than the session's.
+import { chainName } from './chain-names.js';
 import { dialog } from './wallet.js';
 import { account, config, declined, ensureChain, forget, mismatch, strayed, walletName } from './wallet-provider.js';
 import { t } from './words.js';
@@ -23,7 +24,7 @@ function show() {
   if (now) root.querySelector('[data-wallet-fact]').textContent = t('Connected: {wallet} shows {account}.', { wallet: walletName(), account: brief(now) });
   const chain = strayed();
   chainBanner.hidden = !chain;
-  if (chain) chainBanner.querySelector('[data-chain-text]').textContent = t('Your wallet is on chain {chain}. Reading works; to pay, switch.', { chain });
+  if (chain) chainBanner.querySelector('[data-chain-text]').textContent = t('Your wallet is on {chain}. Reading works; to pay, switch.', { chain: chainName(chain) });
   banner.hidden = !mismatch() || kept(now);
   if (banner.hidden) return;
   banner.querySelector('[data-wallet-mismatch]').textContent = t('You are signed in as {session}, your wallet shows {now}.', { session: brief(config.session), now: brief(now) });

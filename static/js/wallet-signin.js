@@ -1,5 +1,6 @@
 // The dialog: choose a wallet, see the message, sign it. The message is the server's; only the signature goes back.
 import { account, chainNow, config, connect, declined, ensureChain, found, mismatch, prompt, usual, walletName } from './wallet-provider.js';
+import { chainName } from './chain-names.js';
 import { beforeEnding } from './ending.js';
 import { post, toHex } from './wallet-http.js';
 import { t } from './words.js';
@@ -90,7 +91,7 @@ export async function openSignIn(then = anew) {
   if (!account()) { openChooser(() => openSignIn(then)); return; }
   signed = then;
   pane('sign');
-  say('');
+  say(t('Writing the message…'));
   at('sign').disabled = true;
   at('message').hidden = true;
   at('account').textContent = account();
@@ -98,6 +99,7 @@ export async function openSignIn(then = anew) {
   showChain(); // a wallet that does not say its chain may still sign
   try {
     pending = await post(root.dataset.prepare, { address: account() });
+    if (at('status').textContent === t('Writing the message…')) say('');
     at('notice').textContent = pending.notice;
     at('message').textContent = pending.message;
     at('message').hidden = false;
@@ -109,7 +111,7 @@ export async function openSignIn(then = anew) {
 async function showChain() {
   const chain = await chainNow().catch(() => config.chainId);
   at('chain').hidden = chain === config.chainId;
-  at('chain-text').textContent = t('Your wallet is on chain {chain}. Reading works; to pay, switch.', { chain });
+  at('chain-text').textContent = t('Your wallet is on {chain}. Reading works; to pay, switch.', { chain: chainName(chain) });
 }
 
 async function sign() {

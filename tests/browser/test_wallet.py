@@ -64,7 +64,7 @@ def test_signing_in_from_another_chain_to_another_wallet(
     page.keyboard.press("Enter")
     # On another chain: told, and switched or taught.
     expect(page.locator("[data-wallet-chain-text]")).to_have_text(
-        "Your wallet is on chain 1. Reading works; to pay, switch."
+        "Your wallet is on Ethereum. Reading works; to pay, switch."
     )
     status = page.locator("[data-wallet-status]")
     wallet.reject = {"wallet_addEthereumChain"}
@@ -211,7 +211,7 @@ def test_a_deposit_is_refused_declined_and_sent_from_another_chain(
     # Another chain is told as soon as it happens; reading goes on, and one button leads back.
     wallet.switch_chain(page, 1)
     banner = page.locator("#chain-banner")
-    expect(banner).to_contain_text("Your wallet is on chain 1. Reading works; to pay, switch.")
+    expect(banner).to_contain_text("Your wallet is on Ethereum. Reading works; to pay, switch.")
     wallet.reject = {"wallet_switchEthereumChain"}
     banner.get_by_role("button", name="Switch to").click()
     expect(banner).to_contain_text("You stayed on the other chain.")

@@ -15,7 +15,7 @@ import pytest
 from django.test import Client
 from django.utils import timezone
 
-from accounts import forms, node, pages
+from accounts import forms, node, pages, selectors
 from accounts.models import User
 from chain.models import Head
 from devnet import accounts as cast
@@ -210,6 +210,8 @@ def test_a_chain_that_hangs_costs_a_page_one_wait(
 ) -> None:
     for asked in (node.call, node.call_many):
         monkeypatch.setattr(asked, "__kwdefaults__", {"timeout": 0.2})
+    monkeypatch.setattr(node, "GLANCE_SECONDS", 0.2, raising=False)
+    monkeypatch.setattr(selectors, "SILENT_FOR", 600, raising=False)  # of this port alone
     monkeypatch.setattr(node._local, "silent_until", 0.0, raising=False)
     hold(contracts)
     with socket.create_server(("127.0.0.1", 0)) as silent:
@@ -219,6 +221,11 @@ def test_a_chain_that_hangs_costs_a_page_one_wait(
         silent.setblocking(False)
         silent.accept()[0].close()
         with pytest.raises(BlockingIOError):  # nobody has asked again
+            silent.accept()
+        # Nor do the pages of the next seconds, whichever process makes them.
+        monkeypatch.setattr(node._local, "silent_until", 0.0)
+        assert "the chain does not answer right now" in alice.get("/account").content.decode()
+        with pytest.raises(BlockingIOError):
             silent.accept()
 
 
