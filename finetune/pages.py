@@ -353,6 +353,13 @@ class TaskPage:
         return stages.lost(self.deliverable, self.ended_as)
 
     @property
+    def shut(self) -> bool:
+        """Whether this very result keeps the contract from taking another one of its provider
+        (contracts.md 6.5)."""
+        own = self.deliverable
+        return own is not None and own.settled and not own.acknowledged
+
+    @property
     def released(self) -> bool:
         """Whether the key is on the chain, which takes no key without a settlement in full."""
         return self.ended_as == "acknowledged"

@@ -124,8 +124,17 @@ def drop(request: HttpRequest, dataset_id: UUID) -> HttpResponse:
 
 
 def _draft(request: HttpRequest, draft_id: UUID) -> Draft:
+    """One of the person's drafts. Raises Problem where there is none: its page was open."""
     rows = drafts.of(user_of(request)).select_related("user", "dataset__file")
-    return get_object_or_404(rows, pk=draft_id)
+    found = rows.filter(pk=draft_id).first()
+    if found is None:
+        raise Problem(
+            "draft_gone",
+            _("This draft became a task, in another tab perhaps, or was deleted."),
+            _("See “Your tasks” under Fine-tuning."),
+            status=404,
+        )
+    return found
 
 
 @require_POST

@@ -209,6 +209,8 @@ def test_a_draft_is_saved_step_by_step_and_typed_text_is_kept(alice: User, setti
     assert re.findall(chosen, no_root.content.decode()) == ["root"]
     # The transfer that opens the account has its sum, the contract's least one.
     Draft.objects.update(dataset=dataset)
+    waiting = mine.get("/fine-tuning").content.decode().partition('aria-labelledby="drafts"')[2]
+    assert "rows" in waiting.partition("</section>")[0], "of drafts of one model, which it is"
     known = f"ledger-limits:{settings.CHAIN_ID}:{settings.LEDGER_ADDRESS}"
     keep(known, (3 * 10**18, 10**18), 60)
     way = html.unescape(mine.get(f"{base}/price").content.decode())

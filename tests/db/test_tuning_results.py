@@ -86,6 +86,7 @@ def test_what_blocks_a_result_has_a_way_out(alice: User) -> None:
     SubAccount.objects.update(deliverables=[result])
     page = client.get(f"/fine-tuning/tasks/{older.pk}").content.decode()
     assert f'data-unix="{result["timestamp"] + 43_200}"' in page and "Acknowledge at once" in page
+    assert "Acknowledge at once" in client.get("/fine-tuning").content.decode()
     # What acknowledges another result is no transaction of this page.
     params = {"provider": factories.BOB, "deliverable_id": "another"}
     begun = Intent.objects.create(
@@ -107,6 +108,13 @@ def test_what_blocks_a_result_has_a_way_out(alice: User) -> None:
         results.ask(made(alice, named=False, progress=tuning.TRAINING), "0x00", 1)
     settle(True)
     assert "action=delete_ledger" in banner()
+    # The page of the lost one says what follows, too, and offers nothing to fetch.
+    page = client.get(f"/fine-tuning/tasks/{older.pk}").content.decode()
+    assert 'data-testid="pair-shut"' in page and "There is nothing to fetch" in page
+    assert (
+        'data-testid="pair-shut"'
+        not in client.get(f"/fine-tuning/tasks/{task.pk}").content.decode()
+    )
     # Made with another program: its page comes by asking the provider.
     settle(False)
     older.delete()

@@ -149,6 +149,10 @@ def test_a_task_whose_answer_died_with_the_site_is_found(
     task = Task.objects.get()
     assert str(task.nonce) == first["nonce"] and str(task.remote_id) in server.told.decode()
     assert not Draft.objects.exists()
+    # Signed in another tab as well, where the page of the draft is still open.
+    for door in (here, f"{here}/prepare"):
+        late = client.post(door, json.dumps(first), content_type=JSON)
+        assert late.status_code == 404 and "became a task" in late.json()["title"]
 
 
 # --- a provider about whom moderators said something ----------------------------------------------
