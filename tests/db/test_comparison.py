@@ -23,6 +23,7 @@ from marketplace.parts import ServiceRow
 from marketplace.tariffs import Workload
 from probes import selectors as probes
 from probes.models import Health
+from protocol import networks
 from tests import factories
 from tests.db import report_world
 from tests.db.test_discovery import head, health, named, shown, world
@@ -364,3 +365,36 @@ def test_a_gpu_is_proven_only_beside_genuine_hardware(client: Client) -> None:
         rows = Standing.objects.filter(provider=row.provider)
         rows.update(questions={"hardware": hardware, "gpu": gpu})
     assert untied() == [True, False]
+
+
+def test_a_list_of_a_network_that_nobody_read_yet_does_not_call_it_empty(client: Client) -> None:
+    lists = ("/", "/models", "/models?q=x", "/providers", "/changes", "/changes?change=price")
+    for path in lists:
+        text = client.get(path).content.decode()
+        assert "Not indexed yet" in text, path
+        assert "No models yet" not in text and "No providers yet" not in text
+    factories.head()
+    factories.contract()
+    assert "Not indexed yet" not in "".join(client.get(path).content.decode() for path in lists)
+
+
+def test_without_an_explorer_a_transaction_leads_to_its_page_here(client: Client) -> None:
+    factories.market(1)
+    base = f"/services/inference/{factories.address(0)}"
+    for tab in ("raw", "settlements"):
+        assert (
+            '<td role="cell" class="wide" data-label="Transaction"><span class="address"><a '
+            in (text := client.get(f"{base}/{tab}").content.decode())
+        ), tab
+        assert 'href="/tx/0x' in text
+
+
+def test_lists_that_count_verified_services_say_by_which_evidence(
+    client: Client, settings: Any
+) -> None:
+    factories.market(1)
+    for network, said in ((networks.DEVNET, True), (networks.GALILEO, False)):
+        settings.NETWORK = network
+        for path in ("/models", "/providers"):
+            text = client.get(path).content.decode()
+            assert ("development evidence, which proves nothing" in text) is said, path

@@ -342,9 +342,8 @@ def test_nothing_found_offers_the_ways_out_with_their_counts(
         counts = [int(n) for n in re.findall(r'<span class="muted">(\d+) service', text)]
         assert len(ways) == len(counts) == helpful and counts == sorted(counts, reverse=True)
         for way, count in zip(ways, counts, strict=True):
-            shown_there = client.get(way.replace("&amp;", "&")).content.decode()
-            assert f'data-count="{count}"' in shown_there
-        assert counts[-1] > 0, "a way out leads somewhere"
+            answer = client.get(way.replace("&amp;", "&")).content.decode()
+            assert f'data-count="{count}"' in answer and count > 0
 
 
 # --- watching -------------------------------------------------------------------------------------
