@@ -339,6 +339,7 @@ _FIXES: dict[str, tuple[shown.Link, ...]] = {
     ),
     "LedgerExists": (shown.Link(gettext_noop("Deposit"), "/account?action=deposit"),),
     "ProviderCannotBeUser": (shown.Link(gettext_noop("Find another provider"), "/"),),
+    "CallFailed": (shown.Link(gettext_noop("Find another provider"), "/"),),
     "PreviousDeliverableNotAcknowledged": (
         shown.Link(gettext_noop("See your tasks"), "/fine-tuning#tasks"),
     ),

@@ -19,7 +19,7 @@ from chain import errors, rpc
 
 TIMEOUT_SECONDS = 5.0
 #: What a page shows beside its own rows is worth less of a wait.
-GLANCE_SECONDS = 2.0
+GLANCE_SECONDS = 3.0
 #: After a node that kept silent, this thread asks none for so long: a page that has three questions
 #: waits for one answer, not for three.
 SILENCE_SECONDS = 1.0

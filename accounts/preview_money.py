@@ -24,6 +24,8 @@ from protocol import abi
 
 #: What providers keep in reserve before they accept a request (provider-protocol.md 5.2).
 PROVIDER_RESERVE = money.NEURON
+#: With so few places left a person should know that there is an end of them (features.md 3).
+_FEW_PLACES = 5
 
 
 def deposit(params: dict[str, Any], facts: Facts) -> Plan:
@@ -133,6 +135,9 @@ def _transfer_warnings(
     if account is None or not account.acknowledged:
         signer = listing.signer if listing else words.NONE_REGISTERED
         warnings.append(words.ACKNOWLEDGES.format(signer=signer))
+    if account is None and facts.pairs + 1 >= facts.limits.max_pairs - _FEW_PLACES:
+        taken = words.PLACES.format(count=facts.pairs + 1, limit=facts.limits.max_pairs)
+        warnings.append(taken)
     if held.free <= PROVIDER_RESERVE and facts.serving and facts.serving.contract != FINE_TUNING:
         warnings.append(words.RESERVE)
     return warnings

@@ -30,6 +30,10 @@ CANNOT_CHARGE = N_(
 )
 ACKNOWLEDGES = N_("Transferring also acknowledges its signing key ({signer}).")
 NONE_REGISTERED = N_("none registered")
+PLACES = N_(
+    "This takes place {count} of {limit}: an account holds no more providers in one service "
+    "contract, and only closing it frees places."
+)
 RESERVE = N_(
     "Providers keep 1 0G in reserve: they answer only while you hold more than that with them."
 )
@@ -76,7 +80,16 @@ GRAVE = frozenset({CONTRACT_WALLET, NOBODYS})
 #: `none registered` fills a gap and is none of them.
 SENTENCES = (
     *(CONTRACT_WALLET, OPENS, GIVEN_AWAY, OWN, NOBODYS, OPENS_THERE, CLOSES, STAYS),
-    *(FROM_REFUND, NO_SERVICE, CANNOT_CHARGE, ACKNOWLEDGES, RESERVE, RETURNS_NOW, LOCKS_HOURS),
+    *(
+        FROM_REFUND,
+        NO_SERVICE,
+        CANNOT_CHARGE,
+        ACKNOWLEDGES,
+        PLACES,
+        RESERVE,
+        RETURNS_NOW,
+        LOCKS_HOURS,
+    ),
     *(LOCKS_MINUTES, ONLY_COSTS, NOT_ACKNOWLEDGED, SHARED_SLOT, REVOKES_ALL, ACKNOWLEDGED_BEFORE),
     *(CHARGES_IN_FULL, NOT_CHARGEABLE, ACCOUNTS_STAY, *FORMER),
 )

@@ -333,6 +333,8 @@ def test_every_form_has_its_page_and_its_verdict(
     ):
         html = alice.get(f"/account?{query}").content.decode()
         assert f'class="button" href="/account?{way}' in html, query
+    html = alice.get(f"/account?action=transfer&amount=1&provider={ALICE.address}").content.decode()
+    assert 'class="button" href="/">Find another provider</a>' in html
     # Nobody could ever take it out: that is not to be overlooked.
     own = contracts.ledger.address
     html = alice.get(f"/account?action=deposit_for&amount=3&recipient={own}").content.decode()
