@@ -5,45 +5,56 @@ them, who is signed in.
 from __future__ import annotations
 
 from collections import Counter
+from typing import Any
 
 from django.db.models import Q
 from django.utils import timezone
+from django.utils.translation import gettext as _
 
 from accounts import keys_lasting, links, pages_keys, sessions, tokens
 from accounts.http import row_number
 from accounts.models import User
+from accounts.pages_parts import pager
 from ledger import selectors as ledger
 from ledger.models import Kind
-from ledger.records import Position
+from ledger.records import Page, Position
 from protocol import keys as wire
 
 _SHOWN = 300
+_PER_PAGE = 100
 
 
-def page(user: User, session_key: str | None, changing: str = "") -> pages_keys.KeysPage:
+def page(
+    user: User, session_key: str | None, changing: str = "", number: int = 1
+) -> pages_keys.KeysPage:
     """Everything on `/account/keys`; no secret is among it. `changing`: the number of the token
-    whose settings are asked for."""
+    whose settings are asked for; `number`: which page of the lasting keys, those that have ended
+    last. Raises PastTheEnd."""
     chosen, now = row_number(changing), timezone.now()
-    held = list(user.provider_keys.order_by("provider", "-generation", "token_id")[:_SHOWN])
+    ended = user.provider_keys.alias(ended=Q(expires_at__isnull=False) & Q(expires_at__lte=now))
+    held = ended.order_by("ended", "provider", "-generation", "token_id")
+    slots = held.exclude(token_id=wire.EPHEMERAL_TOKEN_ID)
+    listed: Page[Any] = ledger.paginate(slots, number, _PER_PAGE, lambda key: key)
+    stored = held.filter(token_id=wire.EPHEMERAL_TOKEN_ID)[:_SHOWN]
     positions = {
         (p.serving, p.provider): p
         for p in ledger.account(user.address).positions
         if p.kind == Kind.INFERENCE  # others know no keys
     }
     own, lasting = [], []
-    for key in held:
+    for key in (*stored, *listed.items):
         position = positions.get((key.serving, key.provider))
         state = keys_lasting.state(key, position, now)
         if key.token_id == wire.EPHEMERAL_TOKEN_ID:
             own.append(pages_keys.KeyRow(key, state))
         else:
             lasting.append(pages_keys.KeyRow(key, state, _revoke(position, key.token_id)))
-    slots = user.provider_keys.exclude(token_id=wire.EPHEMERAL_TOKEN_ID)
-    given = Counter(slots.values_list("serving", "provider", "generation"))
+    given = Counter(slots.order_by().values_list("serving", "provider", "generation"))
     made = user.access_tokens.alias(ended=Q(revoked_at__isnull=False) | Q(expires_at__lte=now))
     return pages_keys.KeysPage(
         own=tuple(own),
         lasting=tuple(lasting),
+        lasting_pager=pager(listed, _("keys"), lambda n: f"/account/keys?page={n}#lasting"),
         slots=tuple(
             keys_lasting.slots(position, given[*pair, position.generation])
             for pair, position in positions.items()

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from accounts import browsers, money
 from accounts.keys_lasting import Slots
 from accounts.models import AccessToken, ProviderKey, SignIn
-from accounts.pages_parts import tabs
+from accounts.pages_parts import Pager, tabs
 from accounts.pages_transaction import Link
 from accounts.tokens import DAYS, DEFAULT_DAYS, DEFAULT_PER_MINUTE, MOST_PER_MINUTE
 
@@ -58,6 +58,7 @@ class KeysPage:
 
     own: tuple[KeyRow, ...]
     lasting: tuple[KeyRow, ...]
+    lasting_pager: Pager
     slots: tuple[Slots, ...]
     sessions: tuple[SessionRow, ...]
     tokens: tuple[TokenRow, ...] = ()

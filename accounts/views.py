@@ -67,7 +67,8 @@ def keys(request: HttpRequest) -> HttpResponse:
     """`/account/keys`: the stored provider keys, never their secrets."""
     if not request.user.is_authenticated:
         return signed_out(request, _("Keys"))
-    page = keyring.page(user_of(request), request.session.session_key, request.GET.get("token", ""))
+    changing, number = request.GET.get("token", ""), number_of(request)
+    page = keyring.page(user_of(request), request.session.session_key, changing, number)
     return render(request, "accounts/keys.html", {"page": page})
 
 

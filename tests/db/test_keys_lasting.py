@@ -193,10 +193,23 @@ def test_the_doors_show_the_secret_once_and_want_a_fresh_signature(
     assert html.count(">Generation</strong>") == html.count(">Slot</strong>") == 1
     assert secret not in html and "&lt;b&gt;job&lt;/b&gt;" in html
     assert 'data-slot="0" data-state="active"' in html and "1 of 255" in html
-    with monkeypatch.context() as short:  # slots are counted, however many keys are listed
-        short.setattr(keyring, "_SHOWN", 0)
-        assert "1 of 255" in alice.get("/account/keys").content.decode()
     key = ProviderKey.objects.get()
+    with monkeypatch.context() as short:
+        # Every key has its page, those that have ended the last; slots are counted on each.
+        short.setattr(keyring, "_PER_PAGE", 1)
+        ended = ProviderKey.objects.create(
+            **{name: getattr(key, name) for name in ("user", "provider", "serving", "created_at")},
+            generation=9,
+            token_id=3,
+            expires_at=timezone.now() - timedelta(days=1),
+            label="old",
+        )
+        pages = [alice.get(f"/account/keys?page={n}").content.decode() for n in (1, 2)]
+        assert [html.count('data-testid="lasting-key"') for html in pages] == [1, 1]
+        assert 'data-slot="0" data-state="active"' in pages[0] and 'data-slot="3"' in pages[1]
+        assert all("1 of 255" in html for html in pages) and "2–2 of 2" in pages[1]
+        assert alice.get("/account/keys?page=3")["Location"].endswith("?page=2#lasting")
+        ended.delete()
     alice.post(f"/account/keys/{key.pk}/forget")
     assert ProviderKey.objects.exists()  # its slot stays taken
     for days in (-1, 4000, "7", True, 1.5, None):
