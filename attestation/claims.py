@@ -24,6 +24,7 @@ _SYSTEM = ("tdx.mr_td", "tdx.rtmr1", "tdx.rtmr2")
 #: Seconds. What was judged longer after its own moment was judged in the past.
 _MOMENT = 3600
 _NAMED = 4
+_AGREES = "tdx.qvl"
 _GPU = re.compile(r"gpu\d+\.parse")
 
 
@@ -165,6 +166,24 @@ def warnings(run: Verification) -> Iterable[str]:
             yield _behind(run.facts)
         elif row["verdict"] == ("warn" if row["required"] else "fail") and row["id"] != ANCHOR_ROW:
             yield _("Weaker than best: “%(check)s”.") % {"check": words.spoken(row["title"])}
+
+
+def failures(run: Verification) -> Iterable[str]:
+    """What "failed" stands for, in words; nothing under every other word."""
+    if run.overall != "fail":
+        return
+    wrong = [
+        row
+        for row in run.rows
+        if row["required"] and row["verdict"] == "fail" and row["id"] != ANCHOR_ROW
+    ]
+    # The second verifier repeats what the rows say one by one.
+    rows = [row for row in wrong if row["id"] != _AGREES] or wrong
+    for row in rows[:_NAMED]:
+        said = _("Wrong: “%(check)s”") % {"check": words.spoken(row["title"])}
+        yield f"{said}. {words.meaning(row['id'])}".rstrip()
+    if len(rows) > _NAMED:
+        yield _("and %(count)s more") % {"count": len(rows) - _NAMED}
 
 
 def _stopped(unseen: Sequence[Mapping[str, Any]]) -> str:

@@ -130,6 +130,9 @@ def keys(run: Verification, answered: str | None) -> tuple[Key, ...]:
     if not (attested or claimed or run.onchain_signer):
         return ()
     found = [_attested(attested, claimed, lent=lent), _chain(run, attested)]
+    if run.body_id is None:
+        nothing = _("No evidence came, so no key is attested.")
+        found[0] = Key(found[0].title, "", "", nothing)
     if answered is not None:
         found.append(_answers(attested, answered))
     return tuple(found)

@@ -138,6 +138,7 @@ class ReportPage:
     proven: tuple[str, ...]
     unproven: tuple[str, ...]
     warnings: tuple[str, ...]
+    failures: tuple[str, ...]
     keys: tuple[Key, ...]
     sections: tuple[Section, ...]
     exhibits: Exhibits
@@ -198,6 +199,7 @@ def report_page(
         proven=tuple(claims.proven(run)),
         unproven=tuple(claims.unproven(run)) if run.overall else (),
         warnings=tuple(claims.warnings(run)),
+        failures=tuple(claims.failures(run)),
         keys=fields.keys(run, answered),
         sections=tuple(_sections(run)),
         exhibits=_named(exhibits.of(evidence)) if evidence else Exhibits(),

@@ -35,7 +35,7 @@ from attestation import (
     uploads,
 )
 from attestation import verify as engine
-from attestation.engine.evidence import KINDS, Context, Evidence
+from attestation.engine.evidence import KINDS, MOST_NOW, Context, Evidence
 from attestation.engine.limits import MAX_BODY_BYTES, MAX_CHAIN_BYTES
 from attestation.engine.verdicts import Report
 from attestation.errors import BadUpload, Busy, NoEvidence, QueueDown, TooSoon, UnknownService
@@ -251,7 +251,7 @@ def _bounded(evidence: Evidence, context: Context) -> None:
     ):
         if text and (len(text) > most or not _HEX.fullmatch(text)):
             raise BadUpload(problem)
-    if not 0 <= context.now < 1 << 40:
+    if not 0 <= context.now < MOST_NOW:
         raise BadUpload(_("The bundle's time is out of range."))
 
 

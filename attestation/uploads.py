@@ -24,6 +24,8 @@ _ZIP = b"PK\x03\x04"
 #: Listing what is in an archive takes many times its size.
 _ZIP_BYTES = 4 << 20
 _CONVERSATION = "turns"
+#: Members of `attestation.published`.
+_PUBLISHED = {"content_hash", "checks", "evidence_sha256"}
 _GPU_MEMBERS = ("evidence_list", "evidences")
 #: Bytes as hex or base64, of the length of a short quote at least: no words that people write.
 _BYTES = re.compile(r"(?:0x)?[A-Za-z0-9+/_=\r\n-]{64,}")
@@ -37,6 +39,10 @@ _MARKDOWN = b"\n- Response SHA-256: `"
 _TO_READ = N_(
     "This is a conversation as Markdown, which is for reading: the bytes that were signed are in "
     "its other export, JSON. Bring that."
+)
+_TO_LOOK_UP = N_(
+    "This is a report page for programs: what a site says of a check, not the evidence. Bring the "
+    "file of “Download evidence” on that page."
 )
 _NOT_KEPT = N_(
     "This is no attestation report, GPU evidence or bundle that is known here, so it was neither "
@@ -74,6 +80,8 @@ def kind_of(data: bytes, wanted: str = "") -> str:
         given.get("object") == "verification" or isinstance(given.get("requests"), list)
     ):
         return "proofs"
+    if isinstance(given, dict) and given.keys() >= _PUBLISHED:
+        raise BadUpload(_(_TO_LOOK_UP))
     if len(data) > MAX_BODY_BYTES:
         raise BadUpload(_("A report of more than %(size)s MB.") % {"size": MAX_BODY_BYTES >> 20})
     if isinstance(given, list) or any(name in given for name in _GPU_MEMBERS):

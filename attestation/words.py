@@ -110,7 +110,13 @@ _FAILED: Mapping[str, tuple[str, ...]] = {
             "update it; until then send nothing private."
         ),
     ),
-    "tdx.debug": (N_("The host can read a debuggable machine’s memory."), _LEAVE),
+    "tdx.debug": (
+        N_(
+            "The machine runs in debug mode: whoever operates it can read and change everything "
+            "inside."
+        ),
+        _LEAVE,
+    ),
     "tdx.attributes": (N_("These settings let the host look in or move the machine."), _LEAVE),
     "tdx.pck_chain": (
         N_("The key that signed is not vouched for by the pinned root."),
@@ -258,6 +264,13 @@ def advice(id: str, verdict: str) -> str:
     table = _WEAK if verdict == "warn" else _FAILED
     found = [start for start in table if id.startswith(start)]
     return " ".join(_(text) for text in table[max(found, key=len)]) if found else ""
+
+
+def meaning(id: str) -> str:
+    """What it means that a row is wrong, without what to do about it."""
+    found = [start for start in _FAILED if id.startswith(start)]
+    texts = _FAILED[max(found, key=len)] if found else ()
+    return " ".join(_(text) for text in texts if text != _LEAVE)
 
 
 #: Rows that need something besides the stored bytes: where the value came from, in words.

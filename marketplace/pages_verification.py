@@ -129,7 +129,8 @@ def badges(site: str, provider: str, page: str) -> tuple[Badge, ...]:
 
 @dataclass(frozen=True)
 class VerificationTab:
-    """`path`: where a check is asked for; `problem`: why it was not queued."""
+    """`path`: where a check is asked for; `problem`: why it was not queued; `held`: neuron that
+    the visitor could retrieve where the evidence is wrong, at `retrieve_path`."""
 
     service: ServiceHead
     standing: StandingPanel
@@ -141,6 +142,8 @@ class VerificationTab:
     badges: tuple[Badge, ...]
     progress: str
     problem: str
+    held: int
+    retrieve_path: str
 
 
 # --- /verify --------------------------------------------------------------------------------------

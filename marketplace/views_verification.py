@@ -14,6 +14,7 @@ from django.views.decorators.http import require_http_methods, require_safe
 from accounts import limits as account_limits
 from accounts import links as account_links
 from accounts.http import number_of
+from accounts.models import User
 from accounts.pages_parts import pager
 from attestation import published, selectors, services, words
 from attestation.errors import NotVerified, QueueDown, TooSoon
@@ -61,7 +62,20 @@ def report(request: HttpRequest, id: uuid.UUID, digest: str = "") -> HttpRespons
         "verify_path": verify if listing and not listing.removed else "",
         "findings": findings.rows(page.findings, run.provider),
     }
+    if page.failures and listing:
+        context["held"], context["retrieve_path"] = _held(request, listing)
     return render(request, "attestation/report.html", context)
+
+
+def _held(request: HttpRequest, listing: Listing) -> tuple[int, str]:
+    """What the visitor could retrieve from there, neuron, and where (2 queries)."""
+    user = request.user
+    found = isinstance(user, User) and ledger.position(
+        user.address, listing.provider, listing.serving
+    )
+    if not found or not found.spendable:
+        return 0, ""
+    return found.spendable, account_links.form("retrieve", found)
 
 
 def _answered(run: Verification) -> str | None:
@@ -113,6 +127,7 @@ def _tab(request: HttpRequest, listing: Listing, problem: str = "") -> shown.Ver
     key = ServiceKey.of(listing)
     found = selectors.history(key, number_of(request))
     standing = selectors.standing_of(key)
+    held, retrieve = _held(request, listing) if standing.overall == "fail" else (0, "")
     asked = request.GET.get("asked", "")
     since = int(asked) if asked.isascii() and asked.isdigit() and len(asked) < 12 else 0
     return shown.VerificationTab(
@@ -128,4 +143,6 @@ def _tab(request: HttpRequest, listing: Listing, problem: str = "") -> shown.Ver
         badges=shown.badges(settings.SITE_URL, listing.provider, account_links.service(listing)),
         progress=shown.progress(standing, since, running=services.is_running(key)),
         problem=problem,
+        held=held,
+        retrieve_path=retrieve,
     )

@@ -16,6 +16,8 @@ from net.errors import BadAnswer
 
 Kind = Literal["report", "gpu", "gpu-payload"]
 KINDS: tuple[Kind, ...] = ("report", "gpu", "gpu-payload")
+#: Evidence is judged at moments between 1970 and here, unix seconds.
+MOST_NOW = 1 << 40
 
 
 @dataclass(frozen=True)

@@ -128,6 +128,12 @@ def test_without_a_time_the_collateral_gives_it_never_the_clock() -> None:
     assert run("verify_evidence", *given, *collateral)[1]["checks"]["tdx.tcb"] == "pass"
     with pytest.raises(CommandError, match="reads no clock"):
         call_command("verify_evidence", *given)
+    # What is mistyped is no verdict about the evidence.
+    for wrong, named in (("--now=99999999999999999999", "--now"), ("--now=-1", "--now")):
+        with pytest.raises(CommandError, match=named):
+            call_command("verify_evidence", *given, wrong)
+    with pytest.raises(CommandError, match="--onchain-signer is not an address"):
+        call_command("verify_evidence", *given, "--now=1771545600", "--onchain-signer=0xDC1A")
 
 
 def test_people_get_lines_and_a_provider_cannot_steer_their_terminal(tmp_path: Path) -> None:

@@ -123,6 +123,32 @@ def test_a_report_is_made_from_the_stored_row_and_never_judged_again(client: Cli
     assert "Do not send private data" in page
 
 
+def test_a_failure_says_in_words_what_is_wrong_and_what_to_do(client: Client) -> None:
+    run = development(machine(fields={"td_attributes": DEBUG_ATTRIBUTES}))
+    leave = "Do not send private data, and retrieve what you hold there."
+    for url, words in ((path(run), "runs in debug mode: whoever"), (TAB, "the report says where")):
+        part = failures(shown(client, url))
+        assert words in part and leave in part and "You hold" not in part
+        assert "dcap-qvl" not in part, "the second verifier repeats it"
+    user = User.objects.create(address=factories.ALICE)
+    factories.sub_account(balance=4_100_000_000_000_000_000)
+    client.force_login(user)
+    for url in (path(run), TAB):
+        part = html.unescape(failures(shown(client, url)))
+        assert "You hold" in part and "4.1" in part and "action=retrieve" in part
+    brought = stored(
+        Evidence("report", lab().body(machine(fields={"td_attributes": DEBUG_ATTRIBUTES}))),
+        lab().context(machine()),
+        key=None,
+    )
+    assert leave not in failures(shown(client, path(brought))), "it is nobody's"
+
+
+def failures(page: str) -> str:
+    start = page.index('data-testid="failures"')
+    return page[start : page.index("</div></div>", start)]
+
+
 def test_what_differs_is_marked_and_the_failed_step_is_open(client: Client) -> None:
     made = machine()
     run = stored(
@@ -174,6 +200,8 @@ def test_no_verdict_is_shown_where_no_evidence_came(client: Client) -> None:
     assert "could not be reached" in page and "no answer within 5 s" in page
     assert attributes(page, "verdict-question", "data-question") == []
     assert attributes(page, "verdict-overall", "data-verdict") == [("never",)]
+    assert "tried <" in page and "checked <" not in page and "engine –" not in page
+    assert "No evidence came, so no key is attested." in page
     refused = stored(None, lab().context(machine()), outcome=Outcome.REFUSED, error="status 404")
     assert "handed over no evidence" in shown(client, path(refused))
 
@@ -634,6 +662,10 @@ def test_what_only_its_bringer_says_is_not_shown_as_verified(
         ({"text": "[" * 5000}, "cannot be read"),
         ({"text": '{"quote": ""}', "onchain_signer": "0x12"}, "not an address"),
         ({"text": '{"quote": ""}', "nonce": "zz"}, "not hex"),
+        (
+            {"text": '{"checks": [], "content_hash": "", "evidence_sha256": ""}'},
+            "Bring the file of “Download evidence”",
+        ),
     ],
 )
 def test_what_cannot_be_judged_is_told(client: Client, given: dict[str, str], words: str) -> None:

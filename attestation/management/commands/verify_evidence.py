@@ -11,9 +11,10 @@ from django.core.management.base import BaseCommand, CommandError, CommandParser
 
 from attestation import printing, verify
 from attestation.engine import anchors, collateral, references
-from attestation.engine.evidence import KINDS, Context, Evidence
+from attestation.engine.evidence import KINDS, MOST_NOW, Context, Evidence
 from attestation.engine.policy import DEFAULT, Policy
 from net.errors import BadAnswer
+from protocol.addresses import is_address
 
 _UNUSABLE = 2
 
@@ -56,6 +57,12 @@ class Command(BaseCommand):
 def _context(options: dict[str, Any]) -> Context:
     acknowledged = options["acknowledged"]
     given = _json(options["collateral"], dict)
+    signer = options["onchain_signer"]
+    # What was mistyped here is no fault of the evidence.
+    if signer is not None and not is_address(signer):
+        raise CommandError(
+            "--onchain-signer is not an address: 0x and 40 hex digits", returncode=_UNUSABLE
+        )
     return Context(
         now=_now(options["now"], given),
         anchors=_anchors(options["anchors"]),
@@ -65,7 +72,7 @@ def _context(options: dict[str, Any]) -> Context:
         ocsp=_answers(options["ocsp"]),
         nras=_json(options["nras"], list),
         jwks=_json(options["jwks"], dict),
-        onchain_signer=options["onchain_signer"],
+        onchain_signer=signer,
         acknowledged=None if acknowledged is None else acknowledged == "true",
         nonce=options["nonce"],
         tls_fingerprint=options["tls_fingerprint"],
@@ -76,6 +83,8 @@ def _context(options: dict[str, Any]) -> Context:
 def _now(given: int | None, documents: dict[str, Any] | None) -> int:
     """The time to judge at; never the clock, so that the same files always say the same."""
     if given is not None:
+        if not 0 <= given < MOST_NOW:
+            raise CommandError("--now is out of range", returncode=_UNUSABLE)
         return given
     if documents is None:
         raise CommandError("--now is needed: this command reads no clock", returncode=_UNUSABLE)
