@@ -38,7 +38,7 @@ class Raw:
 class InspectPage:
     """The request inspector. `token` names the program whose request it was: then the bytes (`size`
     of those sent) only passed through (`inference.openai`). `signature` is the provider's reply as
-    it came, "" where there is none.
+    it came, "" where there is none. `status` is that of a refusal, 0 of anything else.
     """
 
     turn: TurnView
@@ -54,6 +54,7 @@ class InspectPage:
     token: str = ""
     size: int = 0
     signature: str = ""
+    status: int = 0
 
 
 def page(turn: Turn) -> InspectPage:
@@ -86,6 +87,7 @@ def page(turn: Turn) -> InspectPage:
         token=turn.token.label if turn.token is not None else "",
         size=turn.request_bytes,
         signature=json.dumps(turn.signature, indent=2)[:SHOWN_CHARS] if turn.signature else "",
+        status=turn.failure_status,
     )
 
 

@@ -78,7 +78,7 @@ class Options:
             system=system.strip(),
             temperature=_number(given.get("temperature"), _("Temperature"), 2),
             top_p=_number(given.get("top_p"), _("Top p"), 1),
-            max_tokens=whole(given.get("max_tokens"), _("The longest answer"), 1, MOST_TOKENS)
+            max_tokens=whole(given.get("max_tokens"), _("Most tokens"), 1, MOST_TOKENS)
             or MAX_TOKENS,
             seed=whole(given.get("seed"), _("The seed"), 0, _MOST_SEED),
             stop=tuple(_text(x, MAX_STOP_CHARS, _("A stop text")) for x in stops or ()),

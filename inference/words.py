@@ -71,7 +71,12 @@ FAILURES: dict[str, Explanation] = {
         "retry",
     ),
     "refused": Explanation(
-        N_("The provider refused the request"), N_("By the protocol nothing is due."), "other"
+        N_("The provider refused the request"),
+        N_(
+            "By the protocol nothing is due. Change the question or the settings, "
+            "or choose another provider."
+        ),
+        "other",
     ),
     "blocked_address": Explanation(
         N_("This provider's address is not one we connect to"),

@@ -137,7 +137,9 @@ class Relay:
             token = await self._reader(visit)
             one = unquote(path.removeprefix("models").lstrip("/"))
             if one:
-                await _json(visit.reply, await database_sync_to_async(listing.model)(token, one))
+                pin = visit.headers.get("x-provider", "").strip()
+                found = await database_sync_to_async(listing.model)(token, one, pin)
+                await _json(visit.reply, found)
             else:
                 await _json(visit.reply, await database_sync_to_async(listing.models)(token))
         elif path.startswith("verifications/"):

@@ -129,7 +129,7 @@ def _json(endpoint: str, body: bytes, pin: str, bounded: bool) -> Ask:
     if len(document) > MOST_NAMES:
         raise _bad("invalid_json", f"The body may have up to {MOST_NAMES} names.")
     _said_once(document, body)
-    name, pin = _model(document.get("model"), pin)
+    name, pin = named(document.get("model"), pin)
     changed: dict[str, Any] = {} if document["model"] == name else {"model": name}
     count = _whole(document, "n", most=MOST_CHOICES) or 1
     max_tokens = 0
@@ -189,7 +189,7 @@ def _form(endpoint: str, content_type: str, body: bytes, pin: str) -> Ask:
     if fields.get("stream", "false") not in ("", "false"):
         raise _bad("invalid_request", "Only chat is streamed.")
     given = fields.get("model", "")
-    name, pin = _model(given, pin)
+    name, pin = named(given, pin)
     if given != name:
         part = b'name="model"\r\n\r\n%s\r\n'
         if body.count(part % given.encode()) != 1:
@@ -261,8 +261,8 @@ def _part(part: bytes) -> tuple[str, bool, bytes]:
     )
 
 
-def _model(given: object, pin: str) -> tuple[str, str]:
-    """(name, pin) of `model` or `model@0x…`."""
+def named(given: object, pin: str) -> tuple[str, str]:
+    """(name, pin) of `model` or `model@0x…`. Raises ApiError 400."""
     if not isinstance(given, str) or not given.strip() or "\x00" in given:
         raise _bad("model_missing", "Name a `model`; GET /v1/models lists them.")
     match = _PINNED.fullmatch(given)

@@ -38,11 +38,26 @@ def models(token: AccessToken) -> dict[str, Any]:
     return {"object": "list", "data": plain + every}
 
 
-def model(token: AccessToken, name: str) -> dict[str, Any]:
-    """One entry of the list. Raises ApiError 404."""
-    for entry in models(token)["data"]:
-        if entry["id"] == name:
+def model(token: AccessToken, name: str, pin: str) -> dict[str, Any]:
+    """One entry of the list; `pin` is the `X-Provider` header.
+
+    Raises ApiError: 400 where the list has the name with its providers alone, else 404.
+    """
+    plain, pin = asks.named(name, pin)
+    wanted = f"{plain}@{ledger.address_of(pin)}" if pin else plain
+    entries = models(token)["data"]
+    for entry in entries:
+        if entry["id"] == wanted:
             return dict(entry)
+    choices = [entry for entry in entries if entry["id"] == f"{wanted}@{entry['provider']}"]
+    if choices:
+        raise ApiError(
+            400,
+            "provider_ambiguous",
+            "Say whose you mean: `model@0x…` or the header X-Provider. `choices` lists them, "
+            "cheapest first.",
+            more={"choices": choices[: choose.MOST_CHOICES]},
+        )
     raise ApiError(404, "model_not_found", "There is no such model; GET /v1/models lists them.")
 
 

@@ -14,9 +14,9 @@ const whole = (number) => number.toLocaleString('en');
 
 // Where not even one word could be paid, only money helps.
 function missing({ shorter }, both) {
-  if (both && shorter) return t('Not enough for each of the two: shorten the longest answer, or transfer more.');
+  if (both && shorter) return t('Not enough for each of the two: lower “Most tokens” in the settings, or transfer more.');
   if (both) return t('Not enough for each of the two: transfer money to them first.');
-  return shorter ? t('Not enough: shorten the longest answer, or transfer more.') : t('Not enough: transfer money to this provider first.');
+  return shorter ? t('Not enough: lower “Most tokens” in the settings, or transfer more.') : t('Not enough: transfer money to this provider first.');
 }
 
 // How much is sent, what goes along included.

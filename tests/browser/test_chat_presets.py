@@ -19,7 +19,10 @@ from tests.pure.test_tools import WEATHER
 def test_presets_and_how_answers_are_read(alice: Page, asgi_server: str, chat: Chat) -> None:
     path = f"{asgi_server}/playground/chat/{chat.pk}"
     alice.goto(path)
-    alice.locator(".settings > summary").click()
+    settings = alice.locator(".settings")
+    settings.locator("summary").first.click()
+    # Where the composer does not stay in sight, the settings hide nothing behind a scroll bar.
+    assert settings.evaluate("(x) => x.scrollHeight <= x.clientHeight + 1")
     alice.get_by_label("System prompt").fill("Be brief.\nBe <kind>.")
     alice.get_by_label("Stop at any of these").fill("END\nSTOP")
     alice.get_by_label("Seed").fill("0")

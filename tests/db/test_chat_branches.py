@@ -422,6 +422,17 @@ def test_the_inspector_shows_the_bytes_and_commands_that_send_them(chat: Chat) -
     assert words[words.index("--data-raw") + 1].encode() == turn.request
     program = compile(shown.python, "sample", "exec")
     assert any(turn.request == c for c in program.co_consts if isinstance(c, bytes))
+    # What was refused says why, under the question and here: nothing else tells what to change.
+    sealed = turn.chat.box.seal_text("detail", "no <schema> is followed here")
+    Turn.objects.filter(pk=turn.pk).update(
+        state="failed", failure="refused", failure_status=400, detail_sealed=sealed
+    )
+    page = alice().get(f"/playground/chat/turns/{turn.pk}/inspect").content.decode()
+    assert "<dt>HTTP status</dt><dd>400</dd>" in page
+    assert "no &lt;schema&gt; is followed here" in page
+    page = alice().get(f"/playground/chat/turns/{turn.pk}").content.decode()
+    why = page.partition("<summary>What the provider said")
+    assert why[0].endswith("<details open>") and "no &lt;schema&gt; is followed here" in why[2]
     assert alice().get("/playground/chat/turns/0/inspect").status_code == 404
     other = Client()
     other.force_login(User.objects.for_address(factories.BOB))
