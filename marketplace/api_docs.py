@@ -25,6 +25,7 @@ from accounts import refusals
 from accounts.codes import CODES, Code
 from attestation.models import Verification
 from ledger import listed, selectors
+from ledger.models import ServiceTotal, SubAccount
 from ledger.records import Listing
 from marketplace.api import api
 from marketplace.parts import service_id
@@ -97,7 +98,7 @@ class ApiDocsPage:
 
 @require_safe
 def page(request: HttpRequest) -> HttpResponse:
-    """The page with examples that run here: they name what this index holds (3 queries)."""
+    """The page with examples that run here: they name what this index holds (5 queries)."""
     values = tuple(known_values().items())
     page = replace(read(), body=body(get_language() or "", values))
     return render(request, "api/docs.html", {"page": page})
@@ -115,13 +116,19 @@ def body(language: str, values: tuple[tuple[str, str], ...]) -> str:
 
 def known_values() -> dict[str, str]:
     """A value for each part of a path, and each question without which there is no answer: of the
-    newest services, report and account. Several values of one stand in lines."""
+    newest services, and of the listed one with most settlements and an account there: so lists have
+    something in them. Several values of one stand in lines."""
     values = {"kind": "inference", "provider": "", "address": "", "id": ""}
     known = selectors.contracts()
-    newest = listed.rows().order_by("-created_block", "pk").defer("search")[:2]
+    listed_rows = listed.rows().defer("search")
+    newest = listed_rows.order_by("-created_block", "pk")[:2]
     services = [Listing.of(row, known) for row in newest]
-    for one in services[:1]:
-        values |= {"kind": one.kind, "provider": one.provider, "address": one.provider}
+    busy = ServiceTotal.objects.exclude(provider="").filter(items__gt=0).order_by("-items", "pk")
+    paid = listed_rows.filter(provider__in=busy.values("provider")[:1]).order_by("pk")[:1]
+    for one in ([Listing.of(row, known) for row in paid] or services)[:1]:
+        users = SubAccount.current.filter(provider=one.provider).values_list("user", flat=True)
+        holder = users.order_by("user").first() or one.provider
+        values |= {"kind": one.kind, "provider": one.provider, "address": holder}
     values["s"] = "\n".join(map(service_id, services))
     run = Verification.objects.order_by("-finished_at").values_list("pk", flat=True).first()
     return values | {"id": str(run or "")}
@@ -143,6 +150,8 @@ def with_examples(page: ApiDocsPage, values: Mapping[str, str]) -> ApiDocsPage:
 
 def filled(operation: OperationDoc, values: Mapping[str, str]) -> str:
     """The path with values in it; "" where none is known, or where it needs a token or a body."""
+    if "/providers/{address}" in operation.path:
+        values = {**values, "address": values["provider"]}
     asked = [one.name for one in operation.parameters if one.required and one.place == "query"]
     names = [*asked, *re.findall(r"{(\w+)}", operation.path)]
     if operation.method != "GET" or operation.token or not all(values.get(n) for n in names):

@@ -222,6 +222,14 @@ def test_the_docs_page(client: Client) -> None:
     assert both.startswith(f"/api/v1/compare?s=inference/{rows.PAUL}")
     assert f"curl -s '{site.SITE_URL}{both}'" in html
     assert len(client.get(both).json()["services"]) == 2
+    # Where somebody was paid, their lists and those of a customer are not empty.
+    rows.service(provider=rows.PETRA)
+    for number in range(5):
+        rows.settlement(provider=rows.PETRA, user=rows.BOB, log_index=100 + number)
+    rows.sub_account(rows.BOB, rows.PETRA)
+    html = unescape(client.get("/api/docs").content.decode())
+    for path in (f"providers/{rows.PETRA}/settlements", f"accounts/{rows.BOB}/movements"):
+        assert f'<a href="/api/v1/{path}">try it' in html
 
 
 def test_every_errors_type_leads_to_what_explains_it(client: Client) -> None:

@@ -250,6 +250,7 @@ def test_the_command_says_in_one_line_what_cannot_be_done(server: Provider) -> N
             call_command("verify_service", *arguments)
         assert refused.value.returncode == 2
         assert "\n" not in str(refused.value)
+    assert "--kind inference" in str(refused.value)  # what this provider does offer
 
 
 # --- settings -------------------------------------------------------------------------------------

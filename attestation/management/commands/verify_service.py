@@ -10,7 +10,7 @@ from django.conf import settings
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 
 from attestation import printing, services, standings
-from attestation.errors import NotVerified
+from attestation.errors import NotVerified, UnknownService
 from attestation.models import Trigger, Verification
 from attestation.selectors import ServiceKey
 from ledger import selectors as ledger
@@ -43,6 +43,10 @@ class Command(BaseCommand):
         key = ServiceKey(options["kind"], provider, options["service_name"])
         try:
             runs = services.verify(key, Trigger.COMMAND)
+        except UnknownService as error:
+            others = (kind for kind in ledger.KINDS if ledger.service(kind, provider) is not None)
+            hints = "".join(f" It offers one of the kind {kind}: --kind {kind}." for kind in others)
+            raise CommandError(f"{error}{hints}", returncode=_UNUSABLE) from error
         except NotVerified as error:
             raise CommandError(str(error), returncode=_UNUSABLE) from error
         document = summary(runs)
