@@ -17,7 +17,7 @@ from attestation.models import Fact, Finding
 from attestation.selectors import ServiceKey
 from ledger import selectors as ledger
 from ledger.models import Service, ServiceChange, SubAccount
-from moderation import above, risk, selectors
+from moderation import above, facts, risk, selectors
 from moderation.models import EffectKind, Item, ItemKind, Outcome, Report
 from moderation.subjects import Subject, SubjectKind
 
@@ -130,7 +130,7 @@ def _findings() -> Iterable[Item]:
             "fact": row.kind,
             "other": row.other_provider,
             "report": str(row.verification_id) if row.verification_id else "",
-            "detail": {str(k)[:40]: str(v)[:300] for k, v in list(row.detail.items())[:8]},
+            "detail": {str(k)[:40]: facts.text(v) for k, v in list(row.detail.items())[:8]},
         }
         yield _item(FINDINGS[row.kind], subject, f"finding:{row.pk}", row.opened_at, about)
 

@@ -43,8 +43,9 @@ class Form:
 
 @dataclass(frozen=True)
 class QueuePage:
-    """`/moderation`. `done`: the visitor's own act that can still be undone. `own`: what is shown
-    is the visitor's own, which a colleague decides."""
+    """`/moderation`. `done`: the visitor's own act that can still be undone; `undone`: the number
+    of the act that just took one back, else 0. `own`: what is shown is the visitor's own, which a
+    colleague decides."""
 
     tabs: tuple[Link, ...]
     rows: tuple[Row, ...]
@@ -59,6 +60,7 @@ class QueuePage:
     can_decide: bool
     me: str
     done: Act | None
+    undone: int = 0
     own: bool = False
 
     @property
@@ -200,3 +202,8 @@ class OwnReportsPage:
     sent: bool
     tabs: tuple[Link, ...]
     freshness: None = None
+
+    @property
+    def waits(self) -> bool:
+        """Whether any of the reports has no answer yet."""
+        return any(not row.report.outcome for row in self.rows)

@@ -22,8 +22,8 @@ from ledger import selectors as ledger
 from ledger import words as ledger_words
 from ledger.models import Service, SubAccount
 from ledger.records import ChangeEntry, Listing, Page
-from ledger.stored import fields
-from moderation import above, risk, selectors, state
+from ledger.stored import fields, integer
+from moderation import above, facts, risk, selectors, state
 from moderation.models import Act, Effect, Item, ItemKind, Report
 from moderation.subjects import Subject, SubjectKind
 from probes.selectors import HealthView, health_of
@@ -163,8 +163,8 @@ class Offered:
 @dataclass(frozen=True)
 class Changed:
     """A line of a listing's history on chain. `words`: what changed, in the reader's language;
-    `before` and `after`, as the chain has them, where it changed `since` the first report: what
-    people wrote about may be gone.
+    `before` and `after`, as the chain has them. `since` the first report: what people wrote about
+    may be gone.
     """
 
     words: str
@@ -178,14 +178,19 @@ class Changed:
         said = ledger_words.change(entry.change, entry.after) or entry.change
         since = reported is not None and entry.at > reported
         old, new = fields(entry.before), fields(entry.after)
-        if not since or not (old and new):
+        if not (old and new):
             return cls(said, entry, since)
         moved = [name for name in new if old.get(name) != new[name]]
         return cls(said, entry, since, _values(old, moved), _values(new, moved))
 
 
 def _values(said: Mapping[str, Any], names: list[str]) -> str:
-    return ", ".join(f"{name} {said.get(name, '')}" for name in names)[:_MOST_SAID]
+    return ", ".join(_valued(name, str(said.get(name, ""))) for name in names)[:_MOST_SAID]
+
+
+def _valued(name: str, value: str) -> str:
+    priced = "price" in name and value.isascii() and value.isdigit()
+    return f"{name.replace('_', ' ')} {f'{integer(value):,} neuron' if priced else value}"
 
 
 @dataclass(frozen=True)
@@ -195,6 +200,8 @@ class Finding:
     other: str
     report: str
     detail: tuple[tuple[str, str], ...]
+    before: str
+    after: str
 
 
 @dataclass(frozen=True)
@@ -327,12 +334,15 @@ def _finding(about: Mapping[str, Any]) -> Finding | None:
         return None
     title, text = words.finding(about["fact"])
     detail = about.get("detail") or {}
+    before, after = facts.turn(detail)
     return Finding(
         title=title,
         text=text,
         other=about.get("other", ""),
         report=about.get("report", ""),
-        detail=tuple((str(k).replace("_", " "), str(v)) for k, v in detail.items()),
+        detail=facts.pairs(detail),
+        before=before,
+        after=after,
     )
 
 

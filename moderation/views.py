@@ -24,6 +24,7 @@ from accounts.pages_parts import pager
 from accounts.pages_transaction import Link
 from accounts.roles import Role
 from moderation import audit, forms, pages, phrases, queue, selectors, services
+from moderation.fold import Action
 from moderation.models import Act, Item, ItemKind
 from moderation.selectors import Said
 from moderation.services import DECIDING
@@ -86,6 +87,7 @@ def _show(
         can_decide=services.may_decide(user),
         me=me,
         done=_undoable(given.get("done", ""), me, now),
+        undone=_undone(given.get("undone", ""), me, now),
         own=subject is not None and selectors.is_of(me, subject),
     )
     return render(request, "moderation/queue.html", {"page": page}, status=status)
@@ -130,6 +132,14 @@ def _undoable(number: str, who: str, now: dt.datetime) -> Act | None:
         return None
     act = Act.objects.filter(pk=known, actor=who).first()
     return act if act is not None and now - act.at < services.UNDO_FOR else None
+
+
+def _undone(number: str, who: str, now: dt.datetime) -> int:
+    """The number of one's own act that took another back a moment ago, else 0 (1 query)."""
+    if (known := row_number(number)) is None:
+        return 0
+    fresh = Act.objects.filter(actor=who, action=Action.UNDO, at__gt=now - services.UNDO_FOR)
+    return known if fresh.filter(pk=known).exists() else 0
 
 
 # --- deciding -------------------------------------------------------------------------------------
@@ -198,9 +208,8 @@ def undo(request: HttpRequest, number: int) -> HttpResponse:
     except Problem as problem:
         form = pages.Form(error=problem.said)
         return _show(request, {}, form, problem.status)
-    return HttpResponseRedirect(
-        f"{HERE}?{urlencode({'about': act.subject_kind, 'key': act.subject})}"
-    )
+    query = {"about": act.subject_kind, "key": act.subject, "undone": str(act.number)}
+    return HttpResponseRedirect(f"{HERE}?{urlencode(query)}")
 
 
 @require_POST

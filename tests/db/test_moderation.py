@@ -18,7 +18,7 @@ from django.test import Client
 from django.test.utils import CaptureQueriesContext
 from django.utils import timezone, translation
 
-from accounts import roles
+from accounts import roles, trust
 from accounts.errors import Problem
 from accounts.models import User
 from accounts.roles import Role
@@ -397,6 +397,19 @@ def test_the_desk_works_without_script(one: User, two: User) -> None:
     html = mine.get("/moderation").content.decode()
     assert html.count('data-testid="queue-row"') == 5 and "One GPU behind two providers" in html
     assert "<script>fail" not in html
+    worse = {"to": "fail", "from": "dev-pass", "rows": ["bind.ack"], "endpoint": "broker"}
+    worse |= {"to_level": 3, "from_level": 0, "rows_before": {"tdx.qvl": "pass"}}
+    finding(Fact.REGRESSION, detail=worse)
+    price = {"before": {"input_price": "4000"}, "after": {"input_price": "9000"}}
+    factories.change(PETRA, change="price", block=11, **price)
+    looking.sweep()
+    regression = Item.objects.get(kind=ItemKind.REGRESSION)
+    html = mine.get(f"/moderation?item={regression.pk}").content.decode()
+    turn = html.partition('data-testid="finding-turn"')[2].partition("</p>")[0]
+    assert trust.label("dev-pass") in turn and trust.label("fail") in turn
+    assert "the broker’s machine" in html and ">bind.ack<" in html
+    assert "level" not in html and "tdx.qvl" not in html
+    assert "input price 4,000 neuron" in html and "input price 9,000 neuron" in html
     item = Item.objects.get(kind=ItemKind.HARDWARE)
     mine.post(f"/moderation/items/{item.pk}/claim", {"act": "claim"})
     assert "claimed" in other.get("/moderation").content.decode()
@@ -415,6 +428,15 @@ def test_the_desk_works_without_script(one: User, two: User) -> None:
     (proposal,) = Act.objects.all()
     done = mine.get(sent["Location"]).content.decode()
     assert 'data-testid="undo"' in done and "somebody else confirms" in done
+    noted = mine.post(
+        "/moderation/decide", {"item": str(regression.pk), "act": "note", "reason": "Odd."}
+    )
+    note = mine.get(noted["Location"]).context["page"].done.number
+    taken = mine.get(mine.post(f"/moderation/acts/{note}/undo")["Location"]).content.decode()
+    assert f"Taken back. That is act {note + 1} of the record." in taken
+    assert (
+        'data-testid="undone"' not in other.get(f"/moderation?undone={note + 1}").content.decode()
+    )
     refused = mine.post(f"/moderation/proposals/{proposal.pk}", {"act": "confirm"})
     assert refused.status_code == 409
     assert other.post(f"/moderation/proposals/{proposal.pk}", {"act": "confirm"}).status_code == 302
@@ -526,7 +548,8 @@ def test_reports_are_merged_answered_and_limited(one: User) -> None:
     assert Item.objects.get(about__category="money").closed_at, "nobody says it any more"
     (item,) = Item.objects.filter(kind=ItemKind.REPORT, closed_at=None)
     assert item.reports.count() == 2 and "8: 2 persons report it" in item.why
-    assert "waits" in alice.get("/account/reports").content.decode()
+    waits = alice.get("/account/reports").content.decode()
+    assert "waits" in waits and "/account/alerts?kind=report#new" in waits
     # What people wrote about may be another listing by now.
     desk, moved = signed_in(one), f"/moderation?item={item.pk}"
     now = timezone.now()
