@@ -65,9 +65,12 @@ Values = dict[str, Any]
 
 
 def inside(field: str) -> str:
-    """A field's label within a sentence: small in English, in other languages as they write it."""
+    """A field's label within a sentence: small in English but for abbreviations, in other languages
+    as they write it."""
     said = _(LABELS[field])
-    return said.lower() if said == LABELS[field] else said
+    if said != LABELS[field] or said[:2].isupper():
+        return said
+    return said[0].lower() + said[1:]
 
 
 _SHAPE = JsonLimits(max_depth=8, max_bytes=MAX_INFO_BYTES)

@@ -33,6 +33,8 @@ WHAT = "note"
 AHEAD, BACK, LONGEST = dt.timedelta(days=90), dt.timedelta(days=30), dt.timedelta(days=60)
 #: Notes of one provider that are open at once.
 MOST = 5
+#: A time in UTC as a browser's field gives it.
+_TYPED = "%Y-%m-%dT%H:%M"
 #: An ended note stays on the listing for this long; without an end it is shown for `LONGEST`.
 SHOWN_AFTER = dt.timedelta(days=2)
 
@@ -47,8 +49,11 @@ class Written:
     text: str
 
 
-def parse(typed: Mapping[str, str], now: dt.datetime) -> tuple[Written | None, dict[str, str]]:
-    """The note that was typed, or what is wrong at each field."""
+def parse(
+    typed: Mapping[str, str], now: dt.datetime, instead: Note | None = None
+) -> tuple[Written | None, dict[str, str]]:
+    """The note that was typed, or what is wrong at each field. `instead`: the one that it changes,
+    whose beginning it may keep."""
     errors: dict[str, str] = {}
     kind = typed.get("kind", "")
     if kind not in NoteKind.values:
@@ -60,7 +65,8 @@ def parse(typed: Mapping[str, str], now: dt.datetime) -> tuple[Written | None, d
         text = profile_words.prose(typed.get("text", ""))
     except ValueError as error:
         errors["text"] = str(error)
-    if begins is not None and not now - BACK <= begins <= now + AHEAD:
+    kept = instead is not None and begins == instead.starts_at
+    if begins is not None and not kept and not now - BACK <= begins <= now + AHEAD:
         errors["starts_at"] = _("It begins at most 90 days from now, or began in the last 30.")
     if kind == NoteKind.INCIDENT and begins is not None and begins > now:
         errors.setdefault(
@@ -92,25 +98,62 @@ def _moment(text: str, field: str, errors: dict[str, str], *, needed: bool) -> d
     return found
 
 
-def prepare(request: HttpRequest, user: User, note: Written, typed: Mapping[str, str]) -> Prepared:
+def own_open(user: User, text: str) -> Note | None:
+    """The note of the user's own that a change is about, while it is shown. `text`: its id as a
+    stranger sends it, empty for a new note. Raises Problem."""
+    if not text:
+        return None
+    try:
+        return Note.objects.get(
+            _shown(), pk=uuid.UUID(text), provider=user.address, withdrawn_at=None
+        )
+    except (Note.DoesNotExist, ValueError):
+        raise Problem(
+            "note_gone",
+            _("The note that this changes is no longer shown."),
+            _("Write a new one."),
+            status=409,
+        ) from None
+
+
+def form_of(note: Note, now: dt.datetime) -> dict[str, str]:
+    """The form that changes a note; one whose end nobody knew is proposed to end now."""
+    return {
+        "kind": note.kind,
+        "starts_at": f"{note.starts_at.astimezone(dt.UTC):{_TYPED}}",
+        "ends_at": f"{(note.ends_at or now).astimezone(dt.UTC):{_TYPED}}",
+        "text": note.text,
+        "instead": str(note.pk),
+    }
+
+
+def prepare(
+    request: HttpRequest,
+    user: User,
+    note: Written,
+    typed: Mapping[str, str],
+    instead: Note | None = None,
+) -> Prepared:
     """The statement to sign. Raises Problem."""
     limits.spend("operator-statements", user.address, limit=20, seconds=600)
     profile_signing.require_provider(user)
-    _require_room(user)
+    _require_room(user, instead)
     until = utc(note.ends_at) if note.ends_at else "not known yet"
-    said = (
+    said = [
         ("Kind", note.kind.value),
         ("From", utc(note.starts_at)),
         ("To", until),
         ("Text", note.text),
-    )
+    ]
+    if instead is not None:
+        said.append(("Instead of the note signed at", f"{instead.signed_at:%Y-%m-%dT%H:%M:%SZ}"))
     title = f"a note of {note.kind.value}"
     return profile_signing.prepare(request, user, WHAT, title, said, dict(typed))
 
 
-def _require_room(user: User) -> None:
+def _require_room(user: User, instead: Note | None) -> None:
     own = Note.objects.filter(_shown(), provider=user.address, withdrawn_at=None)
-    if own.count() >= MOST:
+    if own.exclude(pk=instead.pk if instead else None).count() >= MOST:
         raise Problem(
             "too_many_notes",
             _("%(most)s notes of yours are open.") % {"most": MOST},
@@ -119,9 +162,11 @@ def _require_room(user: User) -> None:
 
 
 def publish(request: HttpRequest, user: User, signature: str) -> Note:
-    """Store the waiting note with its signature. Raises Problem."""
+    """Store the waiting note with its signature, and take back the one that it changes. Raises
+    Problem."""
     found = profile_signing.signed(request, user, WHAT, signature)
-    note, errors = parse(found.fields, found.at)
+    instead = own_open(user, found.fields.get("instead", ""))
+    note, errors = parse(found.fields, found.at, instead)
     if note is None:  # the rules changed since it was written
         raise Problem("note_refused", " ".join(errors.values()), _("Write it again."))
     row = Note(
@@ -138,9 +183,12 @@ def publish(request: HttpRequest, user: User, signature: str) -> Note:
     try:
         with transaction.atomic():
             User.objects.select_for_update().get(pk=user.pk)  # one at a time, so that MOST holds
-            _require_room(user)
+            if instead is not None:
+                withdraw(user, instead.pk)
+            _require_room(user, instead)
             row.save(force_insert=True)
-            looking.published(user.address, f"{WHAT}:{row.pk}", "", "", row.text)
+            before = instead.text if instead and instead.text != row.text else ""
+            looking.published(user.address, f"{WHAT}:{row.pk}", "", before, row.text)
     except IntegrityError:
         raise Problem(
             "published_before", _("This statement was published before."), status=409

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import uuid
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
@@ -33,6 +34,8 @@ class NotesPage:
     kinds: tuple[Option, ...]
     waiting: Prepared | None
     notes: tuple[Note, ...]
+    #: Those of them that others see now.
+    shown: frozenset[uuid.UUID]
     problem: str = ""
     tabs: tuple[Link, ...] = field(default_factory=lambda: tabs("/operator/notes"))
 

@@ -24,7 +24,7 @@ from operators.models_listing import NoteKind
 from operators.views_listing import outside
 
 NOTES, PROFILE = "/operator/notes", "/operator/profile"
-_NOTE_FIELDS = ("kind", "starts_at", "ends_at", "text")
+_NOTE_FIELDS = ("kind", "starts_at", "ends_at", "text", "instead")
 SHOWN = 20
 _MOST = 2_000
 
@@ -39,20 +39,25 @@ def _typed(request: HttpRequest, names: tuple[str, ...]) -> dict[str, str]:
 @require_http_methods(["GET", "HEAD", "POST"])
 @never_cache
 def notes_page(request: HttpRequest) -> HttpResponse:
-    """`/operator/notes`: write one; a POST checks it and shows exactly what is to be signed."""
+    """`/operator/notes?instead=`: write one, or change one that is shown; a POST checks it and
+    shows exactly what is to be signed."""
     if not request.user.is_authenticated:
         return outside(request)
-    user = user_of(request)
-    if request.method != "POST":
-        return _notes(request, user)
-    typed = _typed(request, _NOTE_FIELDS)
-    note, errors = notes.parse(typed, timezone.now())
-    if note is None:
-        return _notes(request, user, typed, errors, status=422)
+    user, now = user_of(request), timezone.now()
+    typed = _typed(request, _NOTE_FIELDS) if request.method == "POST" else {}
     try:
-        notes.prepare(request, user, note, typed)
+        asked = request.GET.get("instead")
+        instead = notes.own_open(user, typed.get("instead", asked or ""))
+        if not typed:
+            blank = {} if asked is None else {"instead": ""}
+            return _notes(request, user, notes.form_of(instead, now) if instead else blank)
+        note, errors = notes.parse(typed, now, instead)
+        if note is None:
+            return _notes(request, user, typed, errors, status=422)
+        notes.prepare(request, user, note, typed, instead)
     except Problem as error:
-        return _notes(request, user, typed, problem=error.said, status=error.status)
+        left = {**typed, "instead": ""} if error.code == "note_gone" else typed
+        return _notes(request, user, left, problem=error.said, status=error.status)
     return HttpResponseRedirect(f"{NOTES}#sign")
 
 
@@ -75,6 +80,7 @@ def _notes(
         ),
         waiting=waiting,
         notes=tuple(own[:SHOWN]),
+        shown=frozenset(notes.open_of(user.address).values_list("pk", flat=True)),
         problem=problem,
     )
     return render(request, "operators/notes.html", {"page": page}, status=status)

@@ -103,6 +103,38 @@ def test_a_note_says_what_is_signed_and_is_good_once(operator: Client) -> None:
     assert "New disks" not in Client().get(at[0]).content.decode()
 
 
+def test_an_incident_is_ended_by_a_note_in_its_place(operator: Client) -> None:
+    began = timezone.now() - dt.timedelta(hours=5)
+    written = note(kind="incident", starts_at=f"{began:%Y-%m-%dT%H:%M}", ends_at="")
+    for number in range(5):
+        operator.post(NOTES, {**written, "text": f"GPU {number} fell out."})
+        assert sign(operator, NOTES, waiting(operator, NOTES)).status_code == 200
+    assert operator.post(NOTES, written).status_code == 400  # no room for a sixth
+    open_, other = Note.objects.order_by("-signed_at", "pk")[:2]
+    change = f"{NOTES}?instead={open_.pk}"
+    assert change in operator.get(NOTES).content.decode()
+    form = {name: f.value for name, f in operator.get(change).context["page"].form.items()}
+    assert (
+        form["text"] == open_.text and form["ends_at"] >= form["starts_at"] == written["starts_at"]
+    )
+    # What began longer ago than a new note may have is ended all the same.
+    began -= dt.timedelta(days=40)
+    Note.objects.filter(pk=open_.pk).update(starts_at=began.replace(second=0, microsecond=0))
+    form["starts_at"] = f"{began:%Y-%m-%dT%H:%M}"
+    assert operator.post(NOTES, form).status_code == 302
+    text = waiting(operator, NOTES)
+    assert f"Instead of the note signed at: {open_.signed_at:%Y-%m-%dT%H:%M:%SZ}" in text
+    assert "To: not known yet" not in text
+    assert sign(operator, NOTES, text).status_code == 200
+    told = [(row.text, row.ends_at is None) for row in Note.objects.filter(withdrawn_at=None)]
+    assert len(told) == 5 and (open_.text, False) in told and (open_.text, True) not in told
+    # Nothing takes the place of what is gone, or of somebody else's.
+    for client, about in ((operator, open_), (signed_in(MALLORY), other), (operator, "x")):
+        gone = client.post(NOTES, {**form, "instead": getattr(about, "pk", about)})
+        assert gone.status_code == 409 and "no longer shown" in gone.content.decode()
+    assert operator.get(f"{NOTES}?instead=").context["page"].form["text"].value == ""
+
+
 def test_what_is_wrong_stands_at_the_field_and_nothing_is_lost(operator: Client) -> None:
     soon = f"{timezone.now() + dt.timedelta(hours=2):%Y-%m-%dT%H:%M}"
     for given, word in (

@@ -65,6 +65,11 @@ def test_texts_give_back_the_values_to_the_neuron(
     assert listing_changes.differing(INFERENCE, values, parsed.values) == ()
 
 
+def test_labels_within_a_sentence_keep_their_abbreviations() -> None:
+    said = [listing.inside(name) for name in ("url", "input_price", "cpu_count", "node_memory")]
+    assert said == ["URL", "input price", "CPU cores", "memory, GB"]
+
+
 def test_a_fine_tuning_listing_comes_back_whole() -> None:
     parsed = listing.parse(FINE_TUNING, listing.texts(FINE_TUNING, TUNING), PUBLIC)
     assert not parsed.errors and parsed.values == TUNING
