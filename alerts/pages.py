@@ -120,12 +120,14 @@ class AlertsPage:
 
 @dataclass(frozen=True)
 class HookPage:
-    """`secret` only right after it was made; `overlaps`: one of before signs as well."""
+    """`secret` only right after it was made; `overlaps`: one of before signs as well; `unused`: no
+    rule tells it anything."""
 
     hook: Hook
     deliveries: tuple[Delivery, ...]
     secret: str = ""
     overlaps: bool = False
+    unused: bool = False
     tabs: tuple[Link, ...] = field(default_factory=lambda: tabs("/account/alerts"))
 
     @property

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from django.db import connection
-from django.db.models import Prefetch, QuerySet
+from django.db.models import Prefetch, Q, QuerySet
 
 from accounts.models import User
 from alerts.models import Attempt, Delivery, Hook, Notification, Rule
@@ -41,6 +41,12 @@ def rules(user: User) -> list[Rule]:
 
 def hooks(user: User) -> list[Hook]:
     return list(Hook.objects.filter(user=user).order_by("created_at"))
+
+
+def is_used(hook: Hook) -> bool:
+    """Whether any rule tells this webhook (1 query)."""
+    chosen = Q(hook=None) | Q(hook=hook)
+    return Rule.objects.filter(chosen, user=hook.user, deleted_at=None, by_hook=True).exists()
 
 
 def deliveries(user: User, hook: Hook | None = None) -> list[Delivery]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import datetime as dt
 import uuid
 from dataclasses import replace
+from urllib.parse import urlencode
 
 from django.conf import settings
 from django.http import Http404, HttpRequest, HttpResponse, HttpResponseRedirect
@@ -21,6 +22,7 @@ from accounts.errors import Problem
 from accounts.http import number_of, row_number, signed_out, unless_fresh, user_of, uuid_of
 from accounts.models import User
 from alerts import forms, mailbox, own_service, pages, past, selectors, services, unsubscribing
+from alerts.forms import Typed
 from alerts.kinds import OPERATORS, Kind
 from alerts.models import Hook, Notification, Rule
 from alerts.tasks import send_due
@@ -108,9 +110,16 @@ def rule_form(user: User, fields: dict[str, str], *, preview: bool) -> pages.Rul
 
 @require_POST
 def add(request: HttpRequest) -> HttpResponse:
+    """Make the rule, or (`preview`) go to what it would have told: an address of its own, in which
+    the form's CSRF token does not stand."""
     user = user_of(request)
     limits.spend("alert-rules", user.address, limit=60, seconds=600)
     fields = {name: str(value) for name, value in request.POST.items()}
+    if fields.get("preview") == "1":
+        asked = {
+            name: fields[name] for name in (*Typed.__annotations__, "preview") if name in fields
+        }
+        return HttpResponseRedirect(f"{HERE}?{urlencode(asked)}#new")
     try:
         services.add(user, forms.wish(forms.typed(fields)))
     except Problem as problem:

@@ -56,7 +56,8 @@ def _shown(request: HttpRequest, hook: Hook, secret: str = "") -> HttpResponse:
     # A chat checks no signature: there is nothing to keep.
     signs = hook.format == Format.SIGNED
     overlaps = signs and hook.overlaps(timezone.now())
-    page = pages.HookPage(hook, rows, secret if signs else "", overlaps)
+    unused = hook.enabled and not selectors.is_used(hook)
+    page = pages.HookPage(hook, rows, secret if signs else "", overlaps, unused)
     return render(request, "alerts/hook.html", {"page": page})
 
 

@@ -332,6 +332,10 @@ def test_the_secret_needs_a_fresh_signature_and_is_shown_once(
     secret = re.search(r"whsec_[A-Za-z0-9+/=]+", made)
     assert secret is not None
     hook = alice.hooks.get()
+    assert "No rule sends anything here yet" in made
+    services.add(alice, Wish(Kind.URL, by_hook=True))
+    page = browser.get(f"/account/alerts/hooks/{hook.pk}").content.decode()
+    assert "No rule sends anything here yet" not in page
     assert "whsec_" not in browser.get(f"/account/alerts/hooks/{hook.pk}").content.decode()
     assert secret[0] not in hook.sealed_secret
     session = browser.session

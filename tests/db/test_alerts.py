@@ -421,7 +421,10 @@ def test_pages_belong_to_their_owner_and_forms_work_without_a_script(alice: User
     assert 'data-unread="0"' in mine.get("/account/alerts").content.decode()
     answer = mine.post("/account/alerts/add", {"kind": "price", "number": "many"})
     assert answer.status_code == 400 and "whole number of percent" in answer.content.decode()
-    past = mine.get("/account/alerts?kind=url&preview=1").content.decode()
+    typed = {"kind": "url", "provider": "", "number": "", "csrfmiddlewaretoken": "x" * 64}
+    asked = mine.post("/account/alerts/add", {**typed, "preview": "1"})
+    assert "csrf" not in asked["Location"] and asked["Location"].endswith("&preview=1#new")
+    past = mine.get(asked["Location"].removesuffix("#new")).content.decode()
     assert "this would have told you" in past and "changed its URL" in past
     every = mine.get("/account/alerts?kind=price&number=0&preview=1").content.decode()
     assert "A price of each provider" in every and "changes by 0 %" not in every
