@@ -380,15 +380,6 @@ def test_who_may_not_ask_is_told_why_and_nothing_is_sent(
     assert upstream.chats == [] and Turn.objects.count() == 0
     listed = client(asgi_server, key).models.list().data
     assert [m.id for m in listed] == [NAME]
-    # A name that the list has with its providers alone is no unknown one.
-    own, (plain, _, provider) = client(asgi_server, key), NAME.partition("@")
-    with pytest.raises(openai.BadRequestError) as caught:
-        own.models.retrieve(plain)
-    assert caught.value.code == "provider_ambiguous" and NAME in str(caught.value.body)
-    for name, pin in ((NAME, {}), (plain, {"X-Provider": provider.lower()})):
-        assert own.models.retrieve(name, extra_headers=pin).id == NAME
-    with pytest.raises(openai.NotFoundError):
-        own.models.retrieve("nobody-has-it")
 
 
 def test_a_spend_limit_and_a_revocation_hold_at_once(

@@ -66,6 +66,14 @@ def test_everything_is_verified_and_counted_as_the_broker_does(
     listed = {m.id: m for m in own.models.list().data}
     assert len(listed) == 4
     asked = f"{MODEL}@{chat.address}"
+    # A name that the list has with its providers alone is no unknown one.
+    with pytest.raises(openai.BadRequestError) as caught:
+        own.models.retrieve(MODEL)
+    assert caught.value.code == "provider_ambiguous" and asked in str(caught.value.body)
+    for name, pin in ((asked, {}), (MODEL, {"X-Provider": chat.address.lower()})):
+        assert own.models.retrieve(name, extra_headers=pin).id == asked
+    with pytest.raises(openai.NotFoundError):
+        own.models.retrieve("nobody-has-it")
     question: Any = [{"role": "user", "content": "plain question"}]
     answer = own.chat.completions.with_raw_response.create(model=asked, messages=question)
     assert answer.headers["x-verification"] == "verified"
