@@ -94,6 +94,10 @@ _FINDINGS: Mapping[str, tuple[str, str]] = {
 }
 
 _LEAVE = N_("Do not send private data, and retrieve what you hold there.")
+_DOCUMENT = N_(
+    "Intel’s document that this was judged by is not genuine, not for this platform, or was not "
+    "valid at that moment: nothing follows from it."
+)
 #: What to do about a row that is wrong, in sentences, by the longest beginning of its id.
 _FAILED: Mapping[str, tuple[str, ...]] = {
     "report.": (
@@ -110,6 +114,10 @@ _FAILED: Mapping[str, tuple[str, ...]] = {
             "update it; until then send nothing private."
         ),
     ),
+    # Documents, not the level that "tdx.tcb" is about.
+    "tdx.tcb_info": (_DOCUMENT,),
+    "tdx.qe_identity": (_DOCUMENT,),
+    "tdx.fmspc": (_DOCUMENT,),
     "tdx.debug": (
         N_(
             "The machine runs in debug mode: whoever operates it can read and change everything "

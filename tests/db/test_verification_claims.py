@@ -12,6 +12,7 @@ from asgiref.sync import async_to_sync
 from django.utils import timezone
 
 from attestation import claims, declared, evaluate, fields, services
+from attestation import words as sayings
 from attestation.engine.evidence import Evidence
 from attestation.models import Endpoint, Outcome, Trigger
 from attestation.runs import Draft
@@ -90,6 +91,13 @@ def test_the_gpus_of_a_report_are_told_by_their_own_rows() -> None:
     stored.gpu_serials = []
     assert not any("genuine" in text for text in claims.proven(stored))
     assert any("Which GPU ran the model: nothing" in text for text in claims.unproven(stored))
+
+
+def test_a_wrong_document_of_intels_is_not_called_old_firmware() -> None:
+    assert "has to update it" in sayings.advice("tdx.tcb", "fail")
+    for id in ("tdx.tcb_info", "tdx.qe_identity", "tdx.fmspc"):
+        said = sayings.advice(id, "fail")
+        assert "document" in said and "update" not in said and "retrieve" not in said
 
 
 def test_gpus_alone_are_what_their_evidence_proves(shared: Path) -> None:
