@@ -21,8 +21,9 @@ from accounts.preview_money import PROVIDER_RESERVE
 from attestation import selectors as attestation
 from attestation.models import Fact
 from attestation.selectors import FindingView, ServiceKey, StandingView
-from ledger.models import Kind, Movement, Service, ServiceChange
+from ledger.models import Kind, Movement, ServiceChange
 from ledger.records import Position
+from ledger.spending import Pair
 from protocol import tuning
 
 IDLE_FOR = timedelta(days=30)
@@ -41,17 +42,24 @@ class Card:
 
 
 def cards(
-    user: User, positions: Iterable[Position], now_unix: int, now: datetime
+    user: User,
+    positions: Iterable[Position],
+    now_unix: int,
+    now: datetime,
+    standings: Mapping[ServiceKey, StandingView] | None = None,
 ) -> tuple[Card, ...]:
-    """The gravest first. `now_unix` is the chain's clock, `now` ours (10 queries at most)."""
+    """The gravest first. `now_unix` is the chain's clock, `now` ours; `standings` of the positions,
+    where the caller has read them (9 queries at most, one less with these)."""
     known = list(positions)
     held = [p for p in known if p.balance]
-    standings = attestation.standings(ServiceKey.of(p) for p in held)
+    if standings is None:
+        standings = attestation.standings(ServiceKey.of(p) for p in held)
+    services = signers.listed({p.provider for p in held}) if held else {}
     failed = [p for p in held if standings[ServiceKey.of(p)].failed]
-    gone = _gone(held)
+    gone = [p for p in held if services.get((p.serving, p.provider), ("", False))[1]]
     return (
         *_results(user, known, now_unix),
-        *_signers(user, held),
+        *_signers(user, held, services),
         *_removed(gone),
         *_evidence(held, standings, now),
         *_unlocked(held, now_unix),
@@ -90,13 +98,6 @@ def _low(held: list[Position]) -> list[Card]:
 
 
 # --- gone ----------------------------------------------------------------------------------------
-
-
-def _gone(held: list[Position]) -> list[Position]:
-    """Those whose provider removed the service (1 query)."""
-    rows = Service.current.filter(provider__in={p.provider for p in held}, removed=True)
-    removed = set(rows.values_list("serving", "provider")) if held else set()
-    return [p for p in held if (p.serving, p.provider) in removed]
 
 
 def _removed(gone: list[Position]) -> list[Card]:
@@ -178,8 +179,10 @@ def _result(hours: int, *, late: bool) -> str:
 # --- signers -------------------------------------------------------------------------------------
 
 
-def _signers(user: User, held: list[Position]) -> list[Card]:
-    known = signers.acknowledged(user.address, held)
+def _signers(
+    user: User, held: list[Position], services: Mapping[Pair, tuple[str, bool]]
+) -> list[Card]:
+    known = signers.acknowledged(user.address, held, services)
     return [
         _retrieve(
             "signer_changed",

@@ -36,7 +36,7 @@ from accounts.errors import NodeError, Problem, Refused, TooMany
 from accounts.models import Intent, State, User
 from accounts.problems import of_node
 from attestation import selectors as attestation
-from attestation.selectors import ServiceKey
+from attestation.selectors import ServiceKey, StandingView
 from chain import selectors as chain
 from ledger import listed
 from ledger import selectors as ledger
@@ -61,11 +61,12 @@ def page(user: User, query: Mapping[str, str], *, whole: bool = True) -> pages.F
     current = left or next(iter(moving), None)
     review = None if form.error or left else _review(user, form, least, found, now)
     current = None if review else current
+    standings = attestation.standings(map(ServiceKey.of, found.positions))
     return pages.FundsPage(
         address=user.address,
         balances=pages.balances(found, selectors.wallet_balance(user.address)),
         has_account=found.ledger is not None,
-        rows=position_rows(found.positions, now, week),
+        rows=position_rows(found.positions, now, week, standings),
         form=form,
         review=review,
         current=shown.transaction(follow.look(current)) if current else None,
@@ -74,7 +75,7 @@ def page(user: User, query: Mapping[str, str], *, whole: bool = True) -> pages.F
         closing=closing.checklist(found, now, clock.lead_seconds(head))
         if form.action == "delete_ledger" and found.ledger
         else (),
-        cards=attention.cards(user, found.positions, now, timezone.now()),
+        cards=attention.cards(user, found.positions, now, timezone.now(), standings),
     )
 
 
@@ -85,11 +86,14 @@ def _week(user: User) -> dict[Pair, int]:
 
 
 def position_rows(
-    positions: Sequence[Position], now: int, week: Mapping[Pair, int] = MappingProxyType({})
+    positions: Sequence[Position],
+    now: int,
+    week: Mapping[Pair, int] = MappingProxyType({}),
+    standings: Mapping[ServiceKey, StandingView] | None = None,
 ) -> tuple[pages.PositionRow, ...]:
     """Sub-accounts with what our checks say about each service, and whether lists leave it out (2
-    queries)."""
-    words = attestation.standings(map(ServiceKey.of, positions))
+    queries, one less with `standings`)."""
+    words = standings or attestation.standings(map(ServiceKey.of, positions))
     hidden = listed.left_out([position.provider for position in positions])
     return tuple(
         pages.PositionRow(

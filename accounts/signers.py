@@ -8,7 +8,7 @@ neither is known, neither is guessed.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 
@@ -54,14 +54,26 @@ class _Moment:
         return self.block, self.log_index
 
 
-def acknowledged(address: str, positions: Iterable[Position]) -> dict[Pair, Acknowledged]:
-    """The keys of every position whose flag is set (4 queries, none without such positions)."""
+def listed(providers: Collection[str]) -> dict[Pair, tuple[str, bool]]:
+    """The signer of each of their services, and whether its provider removed it (1 query)."""
+    rows = Service.current.filter(provider__in=providers)
+    found = rows.values_list("serving", "provider", "tee_signer", "removed")
+    return {(serving, provider): (signer, removed) for serving, provider, signer, removed in found}
+
+
+def acknowledged(
+    address: str,
+    positions: Iterable[Position],
+    services: Mapping[Pair, tuple[str, bool]] | None = None,
+) -> dict[Pair, Acknowledged]:
+    """The keys of every position whose flag is set (4 queries, 3 with `services` as `listed` has
+    them, none without such positions)."""
     pairs = {(p.serving, p.provider) for p in positions if p.acknowledged}
     if not pairs:
         return {}
     providers = {provider for _, provider in pairs}
-    services = Service.current.filter(provider__in=providers, removed=False)
-    current = {(s.serving, s.provider): s.tee_signer for s in services}
+    services = listed(providers) if services is None else services
+    current = {pair: signer for pair, (signer, removed) in services.items() if not removed}
     moments = _moments(address, providers)
     replaced = _replaced_after(moments, providers)
     found = {}
