@@ -153,7 +153,8 @@ def prepare(
 
 def _require_room(user: User, instead: Note | None) -> None:
     own = Note.objects.filter(_shown(), provider=user.address, withdrawn_at=None)
-    if own.exclude(pk=instead.pk if instead else None).count() >= MOST:
+    others = own.exclude(pk=instead.pk) if instead is not None else own
+    if others.count() >= MOST:
         raise Problem(
             "too_many_notes",
             _("%(most)s notes of yours are open.") % {"most": MOST},
