@@ -28,6 +28,14 @@ def test_every_page_is_sound(asgi_server: str, page: Page) -> None:
     pagecheck.all_sound(page, (asgi_server + path() for path in pagecheck.PATHS))
 
 
+def test_letters_twice_as_large_leave_a_phone_half_its_width(asgi_server: str, page: Page) -> None:
+    """In pixels of its letters a phone of 360 has 180 then (WCAG 1.4.4)."""
+    page.set_viewport_size({"width": 180, "height": 400})
+    for path in ("/nothing-is-here", "/verify?what=answer"):
+        page.goto(asgi_server + path)
+        assert pagecheck.overflow(page, 180) == [], path
+
+
 def test_the_check_itself_finds_what_is_wrong(page: Page) -> None:
     """Kinds of text that passed are not judged again; one that failed is, wherever it stands."""
     table = "<tr><td class=%s>neuron</td></tr>"
