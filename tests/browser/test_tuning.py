@@ -160,16 +160,16 @@ def test_dataset_to_decrypted_adapter_to_chat(
     field.set_input_files({"name": "blue.jsonl", "mimeType": "text/plain", "buffer": good})
 
     # Lengths and first rows are shown before a byte is sent, and are those that are found here.
-    def told(place: Locator) -> list[str]:
+    def rows_of(place: Locator) -> list[str]:
         place.get_by_text("Lengths and first rows").click()
         return place.locator(".note.sample, tbody th, tbody td, dt, dd").all_inner_texts()
 
-    held = told(page.get_by_test_id("dataset-sample"))
+    held = rows_of(page.get_by_test_id("dataset-sample"))
     page.get_by_test_id("dataset-send").click()
     row = page.get_by_test_id("dataset-row").filter(has_text="blue.jsonl")
     expect(row).to_have_attribute("data-state", "good")
     assert held[0].startswith("Tokens per row") and len(held) > 10
-    assert told(row)[: len(held)] == held
+    assert rows_of(row)[: len(held)] == held
     expect(row.get_by_label("Use this one")).to_be_checked()  # it was brought for this
     page.get_by_test_id("wizard-next").click()
     page.get_by_label("Learning rate").fill("2e-4")

@@ -397,8 +397,9 @@ def test_the_desk_works_without_script(one: User, two: User) -> None:
     html = mine.get("/moderation").content.decode()
     assert html.count('data-testid="queue-row"') == 5 and "One GPU behind two providers" in html
     assert "<script>fail" not in html
-    worse = {"to": "fail", "from": "dev-pass", "rows": ["bind.ack"], "endpoint": "broker"}
-    worse |= {"to_level": 3, "from_level": 0, "rows_before": {"tdx.qvl": "pass"}}
+    worse: dict[str, object] = {"to": "fail", "from": "dev-pass", "endpoint": "broker"}
+    worse |= {"rows": ["bind.ack"], "to_level": 3, "from_level": 0}
+    worse["rows_before"] = {"tdx.qvl": "pass"}
     finding(Fact.REGRESSION, detail=worse)
     price = {"before": {"input_price": "4000"}, "after": {"input_price": "9000"}}
     factories.change(PETRA, change="price", block=11, **price)

@@ -29,7 +29,7 @@ def neuron_of(text: str) -> int:
     text, _, places = text.partition(" × 10")
     if places:
         power = int(unicodedata.normalize("NFKC", places)) - 3 + 18
-        return sign * int(text.removeprefix(formats.MINUS).replace(".", "")) * 10**power
+        return sign * int(text.removeprefix(formats.MINUS).replace(".", "") + "0" * power)
     whole, _, rest = text.removeprefix(formats.MINUS).replace(",", "").partition(".")
     return sign * (int(whole) * 10**18 + int(rest.ljust(18, "0") or "0"))
 
