@@ -98,6 +98,11 @@ def wallet_balance(address: str) -> int | None:
     return _glance(lambda: node.balance(address, timeout=node.GLANCE_SECONDS))
 
 
+def height() -> int | None:
+    """The newest block's number, for a page to read views at; None when the chain is silent."""
+    return _glance(lambda: node.height(timeout=node.GLANCE_SECONDS))
+
+
 def _glance(ask: Callable[[], int]) -> int | None:
     """What the node says at once. While it hangs, one page in `SILENT_FOR` seconds waits for it, in
     all processes together; what somebody wants checked asks by itself."""
@@ -122,7 +127,7 @@ def limits() -> tuple[int, int] | None:
     key = f"ledger-limits:{settings.CHAIN_ID}:{settings.LEDGER_ADDRESS}"
     known: tuple[int, int] | None = recall(key)
     if known is None:
-        block = _glance(lambda: node.height(timeout=node.GLANCE_SECONDS))
+        block = height()
         if block is None:
             return None
         try:

@@ -9,7 +9,7 @@ from typing import Any
 
 from django.db.models import Count, Sum
 
-from accounts import node, reading
+from accounts import reading, selectors
 from accounts.errors import NodeError
 from accounts.models import User
 from attestation import trust
@@ -77,24 +77,29 @@ def contract_of(kind: str, provider: str, service_name: str = "") -> Contract | 
 def published(contract: Contract, provider: str) -> Published:
     """The service at the newest block, or as the index has it while the chain is silent."""
     found = ledger.service(contract.kind, provider, contract.service_name)
-    stake = found.stake if found else 0
+    block = selectors.height()
+    if block is None:
+        return _indexed(contract, found)
+    name, at = _ABI[contract.kind], contract.address
+    wanted = [(name, at, "getService", (provider,)), (name, at, "MIN_PROVIDER_STAKE", ())]
     try:
-        block = node.quantity(node.call("eth_blockNumber"))
-        name, at = _ABI[contract.kind], contract.address
-        raw, least = reading.views(
-            [(name, at, "getService", (provider,)), (name, at, "MIN_PROVIDER_STAKE", ())], block
-        )
+        raw, least = reading.views(wanted, block)
     except NodeError:
-        values = of_listing(found) if found else None
-        acknowledged = found.tee_signer_acknowledged if found else False
-        block = max(0, chain.head().indexed_block)
-        return Published(
-            contract.kind, contract, values, acknowledged, stake, 0, block, False, found
-        )
+        return _indexed(contract, found)
     acknowledged = bool(raw and raw["teeSignerAcknowledged"])
-    values = _of_view(contract.kind, raw) if raw else None
+    values, stake = _of_view(contract.kind, raw) if raw else None, found.stake if found else 0
     return Published(
         contract.kind, contract, values, acknowledged, stake, least or 0, block, True, found
+    )
+
+
+def _indexed(contract: Contract, found: Listing | None) -> Published:
+    block = max(0, chain.head().indexed_block)
+    if found is None:
+        return Published(contract.kind, contract, None, False, 0, 0, block, False, None)
+    values, acknowledged = of_listing(found), found.tee_signer_acknowledged
+    return Published(
+        contract.kind, contract, values, acknowledged, found.stake, 0, block, False, found
     )
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime as dt
 import json
+import socket
 from collections.abc import Iterator
 from typing import Any
 
@@ -13,7 +14,7 @@ from django.test import Client
 from django.utils import timezone
 from eth_account.messages import encode_defunct
 
-from accounts import roles
+from accounts import node, roles, selectors
 from accounts.models import User
 from accounts.roles import Role
 from devnet import accounts as cast
@@ -278,3 +279,21 @@ def test_what_a_provider_says_waits_for_a_moderator_until_it_is_withdrawn(operat
     assert told() == []
     say("Baltic GPUs")
     assert told() == [("", "Baltic GPUs")]
+
+
+def test_a_chain_that_hangs_costs_the_forms_of_a_listing_one_wait(
+    operator: Client, settings: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each was five seconds, and one is asked for with every pause in typing."""
+    monkeypatch.setattr(node, "GLANCE_SECONDS", 0.2, raising=False)
+    monkeypatch.setattr(selectors, "SILENT_FOR", 600)  # of this port alone
+    monkeypatch.setattr(node.call, "__kwdefaults__", {"timeout": 0.2})
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        settings.CHAIN_RPC_URLS = (f"http://127.0.0.1:{silent.getsockname()[1]}",)
+        for path in ("/operator/listing", "/operator/listing/inference/edit"):
+            monkeypatch.setattr(node._local, "silent_until", 0.0, raising=False)  # another process
+            assert "The chain does not answer" in operator.get(path).content.decode()
+        silent.setblocking(False)
+        silent.accept()[0].close()
+        with pytest.raises(BlockingIOError):
+            silent.accept()
