@@ -512,10 +512,15 @@ def test_a_good_word_does_not_hide_that_no_gpu_was_shown(client: Client) -> None
     # A preview keeps its words for weeks: the moment, not how long ago.
     kept = re.search('og:description" content="([^"]*)"', shown(client, places[1]))
     assert kept and re.search(r"Evidence checked \d+ \w+ \d{4} \d\d:\d\d UTC\.", kept[1])
+    asks = 'class="button%s" href="/playground/chat'
+    assert asks % " primary" in shown(client, places[1])
     Standing.objects.update(overall="fail")
     assert not any("GPU not proven" in shown(client, url) for url in places)
+    # Where nothing private should be sent, to send something is not what the page is for.
+    failed = shown(client, places[1])
+    assert asks % "" in failed and asks % " primary" not in failed
     # The sentence at the head of the page does not say less than its badge.
-    assert "Evidence failed our check" in shown(client, places[1])
+    assert "Evidence failed our check" in failed
     Standing.objects.update(overall="not_provided")
     assert "No evidence to check was given" in shown(client, places[1])
 
