@@ -210,12 +210,14 @@ TONES: dict[str, str] = {State.UP: "ok", State.DEGRADED: "warn", State.DOWN: "ba
 
 @dataclass(frozen=True)
 class Line:
-    """One component: `state` now (empty: nobody looked lately), and its last days."""
+    """One component: `state` at the last look, `at` (empty and None: nobody looked lately), and its
+    last days."""
 
     name: str
     label: str
     what: str
     state: str
+    at: dt.datetime | None
     days: tuple[ComponentDay | None, ...]
 
     @cached_property
@@ -270,6 +272,7 @@ def lines(now: dt.datetime) -> tuple[Line, ...]:
             name,
             *words,
             state=states.get(name, ""),
+            at=last.at if last is not None and name in states else None,
             days=tuple(found.get((name, day)) for day in days),
         )
         for name, words in COMPONENTS.items()

@@ -135,8 +135,11 @@ def test_the_page_shows_days_and_grey_where_nobody_looked(client: Client) -> Non
             component="index", day=today - dt.timedelta(days=back),
             up=up, degraded=degraded, down=down,
         )  # fmt: skip
-    Look.objects.create(at=components.period(timezone.now()), states={"index": "degraded"})
+    seen = components.period(timezone.now())
+    Look.objects.create(at=seen, states={"index": "degraded"})
     shown = part(client.get("/status").content.decode(), "index")
+    # A word may be five minutes old, and says so: banners know of what happened since.
+    assert f'datetime="{seen:%Y-%m-%dT%H:%M}' in shown
     assert "1 up, 1 degraded, 1 down, 87 no data" in shown
     assert "96.50 %" in shown and "of 229 looks" in shown
     assert 'data-state="degraded"' in shown
