@@ -18,6 +18,14 @@ const composer = document.getElementById('composer');
 const hidden = () => root.parentElement.getBoundingClientRect().bottom + (parseFloat(getComputedStyle(composer).bottom) || 0) - innerHeight;
 const bottom = () => hidden() < NEAR_BOTTOM;
 const toBottom = () => scrollBy({ top: Math.max(0, hidden()), behavior: 'instant' });
+// Whoever saw the end `before` goes on seeing it: as the conversation grows, and where it shrinks (thoughts fold). The
+// browser holds no place of its own in what is being written (chat.css).
+function follow(before) {
+  if (before >= NEAR_BOTTOM) return false;
+  const after = hidden();
+  scrollBy({ top: after > 0 ? after : Math.min(0, after - Math.min(0, before)), behavior: 'instant' });
+  return true;
+}
 const fragment = (html) => document.createRange().createContextualFragment(html);
 
 // What is open and what has the focus in an answer, by its place: the fresh one has the same in the same order.
@@ -127,14 +135,16 @@ export class Thread {
       if (next === from) break;
     }
     root.append(article);
-    toBottom();
+    scrollBy({ top: hidden(), behavior: 'instant' }); // back, too, where what made room was longer
     return article;
   }
 
   // The server refused: what was there before comes back.
   undo(article) {
+    const before = hidden();
     article.replaceWith(...(article.replaced ?? []));
     for (const form of article.folded ?? []) form.open = true;
+    follow(before);
   }
 
   begun(article, ids) {
@@ -178,9 +188,9 @@ export class Thread {
   }
 
   append(turn, change) {
-    const follow = bottom();
+    const before = hidden();
     change();
-    if (follow) toBottom(); else below.hidden = false;
+    if (!follow(before)) below.hidden = false;
   }
 
   delta(id, seq, text) {
@@ -259,7 +269,7 @@ export class Thread {
       // Asked again while a verdict is waited for: what is the same stays, and with it what somebody has marked of it.
       if (turn.markup === markup) { this.watch(id, turn); return; }
       const fresh = fragment(text);
-      const follow = bottom();
+      const before = hidden();
       const article = turn.element.closest('.turn');
       const answer = fresh.getElementById(`turn-${id}`);
       // What can be done with the question changes with its answer.
@@ -281,7 +291,7 @@ export class Thread {
       countDown(answer);
       window.htmx?.process(answer);
       heed();
-      if (follow) toBottom();
+      follow(before);
       this.watch(id, turn);
     }).catch(() => this.later(id, turn));
     return turn.work;

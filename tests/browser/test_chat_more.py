@@ -86,7 +86,14 @@ async def provider(reply: Reply, asked: Asked) -> None:
         for word in ("Let me ", "see. ", "Two plus two…"):
             piece = b'{"choices":[{"delta":{"reasoning_content":"%s"}}]}' % word.encode()
             await reply.send(b"data: " + piece + b"\n\n")
-    if "slowly" in str(json.loads(question)["messages"][-1]["content"]):  # not in what was before
+    last = str(json.loads(question)["messages"][-1]["content"])
+    if "patience" in last:
+        while not GO_ON.is_set():
+            await asyncio.sleep(0.02)
+        thought = b'{"choices":[{"delta":{"reasoning_content":"%s"}}]}' % (b"so it is " * 100)
+        await reply.send(b"data: " + thought + b"\n\n")
+        await reply.tokens(*["word "] * 200, pause=0.002)
+    if "slowly" in last:  # not in what was before
         await reply.tokens(*[f"word{i} " for i in range(200)], pause=0.05)
     words = re.findall(r"\s*\S+|\s+", RICH)
     if b"pausing" in question:
@@ -127,6 +134,49 @@ def second_provider(chat: Chat, **more: Any) -> None:
     factories.service(factories.CHARLIE, url=service.url, tee_signer=SIGNER, **more)
     factories.sub_account(provider=factories.CHARLIE, acknowledged=True)
     make_key(chat.owner, factories.CHARLIE)
+
+
+#: Of each frame: how far the question and the answer's end are below the header, and the latter
+#: above the composer's own end, which is to stay above the bar at the foot.
+WATCHED = """() => {
+  window.ends = [];
+  const box = (words) => [...document.querySelectorAll(words)].at(-1).getBoundingClientRect();
+  const look = () => {
+    const [top, foot] = [box('.site-header').bottom, innerHeight - box('.composer').bottom];
+    ends.push([box('.question').top - top, box('[data-role=assistant]').bottom - top, foot]);
+    requestAnimationFrame(look);
+  };
+  look();
+}"""
+
+
+def test_a_phone_shows_the_end_of_what_is_written_unless_one_scrolled_up(
+    alice: Page, asgi_server: str, chat: Chat
+) -> None:
+    GO_ON.clear()
+    alice.set_viewport_size({"width": 360, "height": 640})
+    alice.goto(f"{asgi_server}/playground/chat?provider={factories.PETRA}")
+    ask(alice, "patience")  # the panel above the composer makes room for less
+    waiting = alice.locator("[data-waiting]")
+    expect(waiting).to_be_in_viewport(ratio=1)
+    expect(alice.locator(".question")).to_be_in_viewport(ratio=1)
+    alice.evaluate(WATCHED)
+    GO_ON.set()
+    expect(alice.get_by_test_id("message-verdict")).to_have_attribute("data-verdict", "verified")
+    ends = alice.evaluate("ends")
+    assert len(ends) > 20 and min(question for question, *_ in ends) < 0
+    # Closed blocks take the place of text, and the thoughts fold at the end.
+    assert [end for end in ends if end[1] < 0 or end[2] < 0] == []
+    GO_ON.clear()
+    ask(alice, "more patience")
+    expect(waiting).to_be_in_viewport(ratio=1)
+    alice.evaluate("scrollBy({top: -400, behavior: 'instant'})")
+    place = alice.evaluate("scrollY")
+    GO_ON.set()
+    verdicts = alice.get_by_test_id("message-verdict")
+    expect(verdicts.last).to_have_attribute("data-verdict", "verified")
+    expect(verdicts).to_have_count(2)
+    assert alice.evaluate("scrollY") == place
 
 
 def test_closed_blocks_appear_while_the_answer_streams(
