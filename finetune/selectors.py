@@ -218,7 +218,8 @@ def blocked(user: User, held: Position | None, task: UUID | None = None) -> Bloc
     the newest, not acknowledged. Settled so, it stops every later one for good (1 query)."""
     named = () if held is None else held.deliverables
     found = refusing(held)
-    if held is None or found is None or any(one.id == str(task) for one in named):
+    own = task is not None and any(one.id == str(task) for one in named)
+    if held is None or found is None or own:
         return None
     id_ = uuid_of(found.id)
     rows = user.tuning_tasks.filter(provider=held.provider)

@@ -153,7 +153,7 @@ def undo_draft(request: HttpRequest, draft_id: UUID) -> HttpResponse:
 
 def signing(load: Callable[[HttpRequest, UUID], Own]) -> Callable[[Door[Own]], View]:
     """A door that prepares or takes a signature about something of the person's own (`load` raises
-    Http404): JSON, counted."""
+    Http404 or Problem): JSON, counted."""
 
     def of(view: Door[Own]) -> View:
         @require_POST

@@ -48,6 +48,7 @@ def test_what_will_stop_a_result_is_said_before_anything_is_signed(alice: User) 
         ({}, f'href="/fine-tuning/tasks/{older.pk}"'),
         ({"settled": True}, 'href="/account?action=delete_ledger"'),
         ({"settled": True, "acknowledged": True}, ""),
+        ({"id": "None"}, 'action="/fine-tuning/adopt"'),  # providers choose their names
     ):
         SubAccount.objects.update(deliverables=[{**result, **change}])
         for step in ("price", "sign"):
