@@ -113,7 +113,7 @@ async def draw(client: Client, call: Call, told: Told, patience: Patience | None
     except TimeoutError:
         outcome.failure = Failure("slow_start", f"no pictures within {patience.whole:.0f} s")
     except _JobFailed as error:
-        outcome.failure = Failure("provider_error", str(error), 500)
+        outcome.failure = Failure("provider_error", str(error), 200)  # its answer was a good one
     except (NetError, NoPictures, NoPicture) as error:
         outcome.failure = _failure(error, outcome)
     outcome.seconds = time.monotonic() - started

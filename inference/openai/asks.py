@@ -108,8 +108,6 @@ def read(
     """The request in `body`. `pin` is the `X-Provider` header; `bounded` sets `max_tokens` where a
     chat request has none. Raises ApiError 400.
     """
-    if pin and not is_address(pin):
-        raise _bad("invalid_provider", "X-Provider must be an address: 0x and 40 hex digits.")
     if content_type.lower().startswith("multipart/form-data"):
         if endpoint not in (EDITS, TRANSCRIPTIONS):
             raise _bad("invalid_request", "This endpoint takes JSON.")
@@ -263,6 +261,8 @@ def _part(part: bytes) -> tuple[str, bool, bytes]:
 
 def named(given: object, pin: str) -> tuple[str, str]:
     """(name, pin) of `model` or `model@0x…`. Raises ApiError 400."""
+    if pin and not is_address(pin):
+        raise _bad("invalid_provider", "X-Provider must be an address: 0x and 40 hex digits.")
     if not isinstance(given, str) or not given.strip() or "\x00" in given:
         raise _bad("model_missing", "Name a `model`; GET /v1/models lists them.")
     match = _PINNED.fullmatch(given)

@@ -210,6 +210,7 @@ async def test_a_failed_job_is_told_and_a_lost_one_too() -> None:
     async with stage(provider) as s:
         turn = await s.ended((await s.draw()).turn)
         assert (turn.failure, turn.failure_detail) == ("provider_error", "no <b>cats</b>")
+        assert turn.failure_status == 200  # as it came, for *Inspect*
         s.upstream.asked.clear()
         turn = await s.ended((await s.draw("lost")).turn)
         # It took the job, so nobody knows here that nothing is due.

@@ -74,6 +74,8 @@ def test_everything_is_verified_and_counted_as_the_broker_does(
         assert own.models.retrieve(name, extra_headers=pin).id == asked
     with pytest.raises(openai.NotFoundError):
         own.models.retrieve("nobody-has-it")
+    with pytest.raises(openai.BadRequestError, match="X-Provider must be an address"):
+        own.models.retrieve(MODEL, extra_headers={"X-Provider": "petra"})
     question: Any = [{"role": "user", "content": "plain question"}]
     answer = own.chat.completions.with_raw_response.create(model=asked, messages=question)
     assert answer.headers["x-verification"] == "verified"
