@@ -35,7 +35,7 @@ def call_many(requests: Sequence[Request], *, timeout: float = TIMEOUT_SECONDS) 
     one serves another chain.
     """
     began = time.monotonic()
-    if began < getattr(_local, "silent_until", 0.0):
+    if hung():
         raise NodeUnavailable("The node did not answer a moment ago.")
     try:
         answers = _client(timeout).many([rpc.Request(m, tuple(params)) for m, params in requests])
@@ -50,6 +50,11 @@ def call_many(requests: Sequence[Request], *, timeout: float = TIMEOUT_SECONDS) 
         RpcError(a.message, _revert_data(a.data)) if isinstance(a, rpc.Failure) else a
         for a in answers
     ]
+
+
+def hung() -> bool:
+    """Whether a node kept this thread waiting a moment ago."""
+    return time.monotonic() < getattr(_local, "silent_until", 0.0)
 
 
 def call(method: str, *params: Any, timeout: float = TIMEOUT_SECONDS) -> Any:

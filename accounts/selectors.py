@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import time
 from collections.abc import Callable
 from datetime import timedelta
 
@@ -107,13 +106,13 @@ def _glance(ask: Callable[[], int]) -> int | None:
     """What the node says at once. While it hangs, one page in `SILENT_FOR` seconds waits for it, in
     all processes together; what somebody wants checked asks by itself."""
     urls = hashlib.sha256(" ".join(settings.CHAIN_RPC_URLS).encode()).hexdigest()
-    key, began = f"node-silent:{urls}", time.monotonic()
+    key = f"node-silent:{urls}"
     if recall(key):
         return None
     try:
         return ask()
     except NodeError:
-        if time.monotonic() - began >= node.GLANCE_SECONDS:
+        if node.hung():
             keep(key, True, SILENT_FOR)
         return None
 
