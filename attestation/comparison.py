@@ -26,6 +26,7 @@ MOST_NAMED = 8
 _CHAIN = ("tee_signer", "tee_signer_acknowledged")
 _SAME = "says what was found here; "
 _OURS = "it is our report "
+_OF_PROVIDER, _OF_FILE = ", of a provider", ", of a file that somebody brought"
 
 
 @dataclass(frozen=True)
@@ -64,13 +65,14 @@ class Comparison:
             said += f" (published by {self.rules})"
         return ["", f"{said}; content hash {self.content_hash}"]
 
-    def note(self, ours: UUID | None) -> str:
+    def note(self, ours: UUID | None, *, of_file: bool = False) -> str:
         """One line for a public page, in our words only; `ours`: the report of this site that has
-        this hash.
+        this hash; `of_file`: what it says of chain and number is the word of whoever brought it.
         """
         if not self.whole:
             return "was changed: it does not have the hash that it names"
-        whose = "nothing here says who made it" if ours is None else f"{_OURS}{ours}"
+        about = _OF_FILE if of_file else _OF_PROVIDER
+        whose = "nothing here says who made it" if ours is None else f"{_OURS}{ours}{about}"
         if self.same:
             return _SAME + whose
         known = [name for name in self.different if _NAME.fullmatch(name)][:MOST_NAMED]
@@ -81,9 +83,14 @@ class Comparison:
 
 
 def is_ours(notes: Iterable[Any]) -> bool:
-    """Whether the notes of a run say that what was brought is a report of this site, unchanged."""
+    """Whether the notes of a run say that what was brought is a provider's report of this site,
+    unchanged. One of a file does not make the next file more than that.
+    """
     said = (note.get("text") for note in notes if isinstance(note, dict))
-    return any(isinstance(text, str) and text.startswith(_SAME + _OURS) for text in said)
+    return any(
+        isinstance(text, str) and text.startswith(_SAME + _OURS) and text.endswith(_OF_PROVIDER)
+        for text in said
+    )
 
 
 def compare(

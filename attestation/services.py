@@ -21,8 +21,8 @@ from django.db import transaction
 from django.utils import timezone
 from django.utils.translation import gettext as _
 
-from attestation import bundle as bundles
 from attestation import (
+    brought,
     comparison,
     declared,
     evaluate,
@@ -34,6 +34,7 @@ from attestation import (
     trust,
     uploads,
 )
+from attestation import bundle as bundles
 from attestation import verify as engine
 from attestation.engine.evidence import KINDS, MOST_NOW, Context, Evidence
 from attestation.engine.limits import MAX_BODY_BYTES, MAX_CHAIN_BYTES
@@ -67,6 +68,8 @@ ASKED_EVERY_SECONDS = 60
 MAX_UPLOAD_BYTES = 4 << 20
 #: PostgreSQL advisory lock of one writer at a time: "0G runs" in bytes.
 _WRITER = 0x3047_2072_756E_73
+#: What the note on NVIDIA's keys of a bundle is about.
+_KEYS = "jwks.json"
 _HEX = re.compile(r"(?:0x)?[0-9a-fA-F]*")
 
 
@@ -179,28 +182,35 @@ def _from_bundle(data: bytes) -> Draft:
     uploads.require_evidence(evidence)
     draft = _uploaded(evidence, context)
     report = engine.judge(evidence, context)
-    notes, ours = [], None
+    notes, known_keys = [], False
     if given is not None:
         found = comparison.compare(given, evidence, context, report)
-        known = _ours(given)
-        ours = known if found.same else None
-        notes.append(Note(source="bundle", key="published.json", text=found.note(known)))
-    if context.jwks and ours is None:
+        ours = _ours(given)
+        said = found.note(ours.pk, of_file=brought.by_word(ours)) if ours else found.note(None)
+        notes.append(Note(source="bundle", key="published.json", text=said))
+        known_keys = found.same and ours is not None and _KEYS not in _noted(ours)
+    if context.jwks and not known_keys:
         # Whoever packs a bundle can sign for NVIDIA with keys of their own (attestation.md 3).
         text = "came with the bundle: whether NVIDIA published these keys is not known here"
-        notes.append(Note(source="bundle", key="jwks.json", text=text))
+        notes.append(Note(source="bundle", key=_KEYS, text=text))
     draft = replace(draft, notes=tuple(notes))
     return replace(draft, outcome=Outcome.JUDGED, report=report, finished_at=timezone.now())
 
 
-def _ours(given: Mapping[str, Any]) -> uuid.UUID | None:
+def _noted(run: Verification) -> set[str]:
+    """What the notes of a run are about."""
+    return {note.get("key", "") for note in run.notes if isinstance(note, dict)}
+
+
+def _ours(given: Mapping[str, Any]) -> Verification | None:
     """The report of this site that a published document is (1 query)."""
     try:
         number = uuid.UUID(str(given.get("id")))
     except ValueError:
         return None
-    stored = Verification.objects.filter(pk=number).values_list("content_hash", flat=True).first()
-    return number if stored is not None and stored == given.get(published.HASH) else None
+    stored = Verification.objects.filter(pk=number).first()
+    fits = stored is not None and stored.content_hash == given.get(published.HASH)
+    return stored if fits else None
 
 
 def _from_evidence(upload: Upload) -> Draft:

@@ -1,4 +1,4 @@
-"""Room on the disk of the site: less than a tenth is told to its host and to whoever looks.
+"""Room on the disk of the site: when little is left, its host and whoever looks are told.
 
 That is the disk of this web process. PostgreSQL's is the same one in the compose file and on one
 machine; elsewhere only its own machine can see it, and we see how large the database is.
@@ -12,7 +12,10 @@ from pathlib import Path
 
 from django.conf import settings
 
+#: Little is both less than this part of the disk and less than this many bytes: a tenth of a large
+#: disk lasts for long.
 LOW_PERCENT = 10
+LOW_BYTES = 10 << 30
 
 
 @dataclass(frozen=True)
@@ -29,7 +32,7 @@ class DiskSpace:
 
     @property
     def low(self) -> bool:
-        return self.percent < LOW_PERCENT
+        return self.percent < LOW_PERCENT and self.free < LOW_BYTES
 
 
 def space(folder: Path | None = None) -> DiskSpace:

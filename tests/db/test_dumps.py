@@ -18,7 +18,7 @@ from django.test import Client
 from django.utils import timezone
 
 from ledger.models import Ledger, Service, Settlement
-from marketplace import dumps
+from marketplace import disk, dumps
 from marketplace.tasks import dump
 from moderation.models import Effect, EffectKind
 from tests.db import api_rows as rows
@@ -27,7 +27,9 @@ NOW = dt.datetime(2026, 5, 1, 0, 3, tzinfo=dt.UTC)
 
 
 @pytest.fixture
-def folder(settings: Any, tmp_path: Path) -> Path:
+def folder(settings: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    room = disk.DiskSpace(free=30 << 30, total=100 << 30)  # whatever this machine has left
+    monkeypatch.setattr(dumps, "space", lambda _: room)
     settings.DATA_DIR = str(tmp_path / "data")
     return tmp_path / "data"
 

@@ -636,6 +636,10 @@ def test_a_bundle_is_judged_as_its_report_was(
     assert (again.overall, again.questions, again.rows) == (run.overall, run.questions, run.rows)
     page = shown(client, path(again))
     assert attributes(page, "verdict-overall", "data-verdict") == [("dev-pass",)], "it is ours"
+    again = services.judge_upload(services.Upload(bundle=services.bundle(again)))
+    assert attributes(shown(client, path(again)), "verdict-overall", "data-verdict") == [
+        ("dev-pass",)
+    ]
 
 
 def test_what_only_its_bringer_says_is_not_shown_as_verified(
@@ -657,6 +661,12 @@ def test_what_only_its_bringer_says_is_not_shown_as_verified(
     with patch.object(social, "Card", wraps=social.Card) as card:
         client.get(f"/og{path(run)}.png")
     assert card.call_args.args[3].startswith("Development evidence, partly verified")
+    # Nor once this site has packed it: the report is ours, what it rests on is not.
+    for _round in range(2):
+        run = services.judge_upload(services.Upload(bundle=services.bundle(run)))
+        assert run.notes[0]["text"].endswith(", of a file that somebody brought")
+        page = shown(client, path(run))
+        assert attributes(page, "verdict-overall", "data-verdict") == [("dev-partial",)]
 
 
 @pytest.mark.parametrize(

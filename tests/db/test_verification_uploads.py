@@ -81,7 +81,9 @@ def test_an_uploaded_report_is_judged_now_with_our_documents() -> None:
     assert (again.overall, again.rows, again.now_unix) == (
         stored.overall, stored.rows, stored.now_unix
     )  # fmt: skip
-    assert again.notes[0]["text"] == f"says what was found here; it is our report {stored.pk}"
+    assert again.notes[0]["text"] == (
+        f"says what was found here; it is our report {stored.pk}, of a file that somebody brought"
+    )
     # What a stranger made fit is nobody's word, and what they call things is not repeated.
     said = bundle.published(taken)
     assert said is not None

@@ -91,8 +91,8 @@ def test_status_says_that_room_runs_out_before_it_has(
     """The disk is the system's: its answer is replaced, nothing of ours."""
     factories.head()
     usage = shutil.disk_usage("/")
-    for free, told in ((9, True), (10, False)):
-        monkeypatch.setattr(
-            shutil, "disk_usage", lambda _, free=free: usage._replace(total=100, free=free)
-        )
+    large = 100 << 30  # a tenth of it lasts for long
+    for total, free, told in ((100, 9, True), (100, 10, False), (large * 3, large // 10, False)):
+        now = usage._replace(total=total, free=free)
+        monkeypatch.setattr(shutil, "disk_usage", lambda _, now=now: now)
         assert ("running out of room" in client.get("/status").content.decode()) == told
