@@ -27,6 +27,7 @@ from marketplace.schemas_listings import ServiceList
 from marketplace.schemas_services import FilteredIn, ServicesIn
 from probes import selectors as probes
 from probes.selectors import HealthView
+from protocol.declared import context_of
 
 router = Router(tags=["Services"])
 
@@ -122,7 +123,7 @@ def _line(
         "verdict": standing.overall,
         "checked_at": standing.checked_at,
         "declared_tee": cards.verifier_of(listing.additional_info),
-        "declared_context": cards.context_of(listing.additional_info),
+        "declared_context": context_of(listing.additional_info),
         "uptime_7d_percent": uptime and uptime.percent,
         "probes_7d": uptime and uptime.probes,
         "first_token_ms_p50": health.first_token and health.first_token.p50,

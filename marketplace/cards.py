@@ -15,16 +15,10 @@ from typing import Any
 from django.utils.translation import gettext as _
 
 from marketplace import formats
+from protocol.declared import context_of
 
-#: A declared context length: read by the same expression here and in the database, so that a
-#: filter finds what a page shows.
-CONTEXT_PATTERN = (
-    r'"(?:context_?length|context_?window|max_?model_?len)"[ \t\r\n]*:[ \t\r\n]*"?'
-    r"([0-9]{1,9})(?![0-9.])"
-)
 #: Which verifier it says understands its evidence: its word for the kind of TEE.
 VERIFIER_PATTERN = r'"TEEVerifier"[ \t\r\n]*:[ \t\r\n]*"([A-Za-z0-9_.-]{1,40})"'
-_CONTEXT = re.compile(CONTEXT_PATTERN, re.IGNORECASE)
 _VERIFIER = re.compile(VERIFIER_PATTERN)
 _LENGTH = 80
 
@@ -96,12 +90,6 @@ def linked(card: Card) -> tuple[tuple[str, str, str], ...]:
 
 def _tokens(number: int | None) -> str:
     return "" if number is None else _("%(n)s tokens") % {"n": f"{number:,}"}
-
-
-def context_of(additional_info: str) -> int | None:
-    """The declared context length in tokens; None where there is none, or nought."""
-    found = _CONTEXT.search(additional_info)
-    return (int(found[1]) or None) if found else None
 
 
 def verifier_of(additional_info: str) -> str:

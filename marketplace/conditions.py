@@ -33,6 +33,7 @@ from ledger.selectors import Condition
 from marketplace import cards, formats
 from probes.models import Health
 from protocol import fees
+from protocol.declared import CONTEXT_PATTERN
 
 #: (serving contract, provider): a listing, as rows know it.
 Listed = tuple[str, str]
@@ -45,8 +46,8 @@ def _found(pattern: str, *, any_case: bool = False) -> Func:
     return Func(F("additional_info"), spelled, function="SUBSTRING", output_field=TextField())
 
 
-#: Declared context length in tokens; NULL where none is declared (`cards.context_of`).
-CONTEXT = Cast(_found(cards.CONTEXT_PATTERN, any_case=True), BigIntegerField())
+#: Declared context length in tokens; NULL where none is declared (`protocol.declared`).
+CONTEXT = Cast(_found(CONTEXT_PATTERN, any_case=True), BigIntegerField())
 #: Declared kind of evidence, lower case; NULL where none is declared.
 VERIFIER = Lower(_found(cards.VERIFIER_PATTERN))
 

@@ -247,11 +247,16 @@ def _service(token: AccessToken, ask: Ask) -> Listing:
     good = [listing for listing, word in known if word.holds]
     if len(good) == 1:
         return good[0]
+    raise ambiguous(known)
+
+
+def ambiguous(known: Sequence[tuple[Listing, Assurance]]) -> ApiError:
+    """The error about a name that several of these services may mean, or an unverified one."""
     choices = [
         {**_choice(listing), "verified": word.holds, "verification": word.overall}
         for listing, word in known
     ]
-    raise ApiError(
+    return ApiError(
         400,
         "provider_ambiguous",
         f"{_said([word for _, word in known])}; say which one you mean: `model@0x…` or the "

@@ -6,29 +6,26 @@ import time
 from typing import Any
 
 from accounts.models import AccessToken
+from attestation.assurance import Assurance
+from inference import abilities
 from inference.models import Turn
 from inference.openai import asks, choose
 from inference.openai.errors import ApiError
 from ledger import selectors as ledger
 from ledger.models import Kind
 from ledger.records import Listing
+from protocol.declared import context_of
 from protocol.fees import EMBEDDING
 
 CACHED_SECONDS = 5.0
-_known: tuple[float, list[tuple[Listing, bool]]] = (0.0, [])
+_known: tuple[float, list[tuple[Listing, Assurance]]] = (0.0, [])
 
 
 def models(token: AccessToken) -> dict[str, Any]:
     """What a token may ask: each service as `model@provider`, and the plain name where it means one
     verified provider.
     """
-    found = [
-        (listing, good)
-        for listing, good in _services()
-        if (not token.providers or listing.provider in token.providers)
-        and (not token.model_names or listing.model in token.model_names)
-        and (good or not token.verified_only)
-    ]
+    found = [(listing, word.holds) for listing, word in _allowed(token)]
     verified: dict[tuple[str, str], list[Listing]] = {}
     for listing, good in found:
         if good:
@@ -45,24 +42,27 @@ def model(token: AccessToken, name: str, pin: str) -> dict[str, Any]:
     """
     plain, pin = asks.named(name, pin)
     wanted = f"{plain}@{ledger.address_of(pin)}" if pin else plain
-    entries = models(token)["data"]
-    for entry in entries:
+    for entry in models(token)["data"]:
         if entry["id"] == wanted:
             return dict(entry)
-    choices = [entry for entry in entries if entry["id"] == f"{wanted}@{entry['provider']}"]
-    if choices:
-        raise ApiError(
-            400,
-            "provider_ambiguous",
-            "Say whose you mean: `model@0x…` or the header X-Provider. `choices` lists them, "
-            "cheapest first.",
-            more={"choices": choices[: choose.MOST_CHOICES]},
-        )
+    named = [(listing, word) for listing, word in _allowed(token) if listing.model == wanted]
+    if named:
+        raise choose.ambiguous(named[: choose.MOST_CHOICES])
     raise ApiError(404, "model_not_found", "There is no such model; GET /v1/models lists them.")
 
 
-def _services() -> list[tuple[Listing, bool]]:
-    """Services that can be asked here and whether each is verified; read every few seconds."""
+def _allowed(token: AccessToken) -> list[tuple[Listing, Assurance]]:
+    return [
+        (listing, word)
+        for listing, word in _services()
+        if (not token.providers or listing.provider in token.providers)
+        and (not token.model_names or listing.model in token.model_names)
+        and (word.holds or not token.verified_only)
+    ]
+
+
+def _services() -> list[tuple[Listing, Assurance]]:
+    """Services that can be asked here and what is known of each; read every few seconds."""
     global _known
     until, found = _known
     if until < time.monotonic():
@@ -70,12 +70,13 @@ def _services() -> list[tuple[Listing, bool]]:
         query = ledger.ServiceQuery(kind=Kind.INFERENCE.value, sort="price")
         rows = ledger.services(query, page_size=ledger.MAX_PAGE_SIZE).items
         fit = [x for x in rows if x.service_type in types and x.tee_signer_acknowledged]
-        found = [(listing, word.holds) for listing, word in choose.assured(fit)]
+        found = choose.assured(fit)
         _known = (time.monotonic() + CACHED_SECONDS, found)
     return found
 
 
 def _entry(listing: Listing, verified: bool, name: str) -> dict[str, Any]:
+    context = context_of(listing.additional_info) or abilities.known(listing).context
     return {
         "id": name,
         "object": "model",
@@ -85,6 +86,7 @@ def _entry(listing: Listing, verified: bool, name: str) -> dict[str, Any]:
         "type": listing.service_type,
         "endpoints": [f"/v1/{x}" for x in asks.ENDPOINTS if listing.service_type in asks.TYPES[x]],
         "verified": verified,
+        **({"context_length": context} if context else {}),
         "pricing": {
             "input_neuron": str(listing.input_price),
             # Embeddings answer with no token.

@@ -73,6 +73,9 @@ def test_a_plain_name_means_the_only_verified_provider(token: AccessToken) -> No
     assert [x["provider"] for x in error.more["choices"]] == [factories.BOB, factories.PETRA]
     assert not any(x["verified"] for x in error.more["choices"])
     assert error.message.startswith("No verified provider offers this model; say which")
+    with pytest.raises(ApiError) as looked_up:  # whoever looks the name up is told the same
+        listing.model(token, MODEL, "")
+    assert looked_up.value.code == error.code and looked_up.value.more == error.more
     # said by name, an unverified one may be asked; not by a token that forbids it
     assert grant(token, ask(f"{MODEL}@{factories.PETRA.lower()}")).listing.tee_signer == ADDRESS
     token.verified_only = True
@@ -90,7 +93,14 @@ def test_how_many_services_there_are_costs_no_query(
             data = listing.models(token)["data"]
         return {entry["provider"] for entry in data if entry["verified"]}, len(captured)
 
+    as_it_was = Service.objects.get().additional_info
+    Service.objects.update(additional_info='{"contextLength": 8192}')
+    monkeypatch.setattr(listing, "_known", (0.0, []))
+    said = listing.models(token)["data"]
+    assert {entry["context_length"] for entry in said} == {8192}, "as the provider declares it"
+    Service.objects.update(additional_info=as_it_was)
     before, queries = verified()
+    assert not any("context_length" in entry for entry in listing.models(token)["data"])
     for provider in (factories.BOB, factories.CHARLIE):
         for row in (Service.objects.latest("pk"), Standing.objects.latest("pk")):
             row.pk, row.provider = None, provider

@@ -14,6 +14,7 @@ from accounts import money
 from marketplace import cards, filters, formats, tariffs
 from marketplace.tariffs import Workload
 from protocol import fees
+from protocol.declared import context_of
 
 INFO = json.dumps(
     {
@@ -83,7 +84,7 @@ def test_the_length_of_a_request_decides_its_tier() -> None:
     ],
 )
 def test_context(info: str, context: int | None) -> None:
-    assert cards.context_of(info) == context == cards.card(info).context
+    assert context_of(info) == context == cards.card(info).context
 
 
 def test_a_card_says_what_is_declared_and_leaves_the_rest_unknown() -> None:
