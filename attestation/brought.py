@@ -1,23 +1,32 @@
 """How far evidence that somebody brought may be believed: no further than it was seen here.
 
 Of a provider's evidence this site asked the chain and chose the number itself. Of a file both are
-the bringer's word, so nothing that rests on them is shown as verified (ux.md 18). What is stored,
-and what programs read, stays the engine's.
+the bringer's word, so nothing that rests on them is shown as verified (ux.md 18), with warnings or
+without. What is stored, and what programs read, stays the engine's.
 """
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 
 from attestation.comparison import is_ours
-from attestation.engine.verdicts import marked
+from attestation.engine.verdicts import Question, marked
 from attestation.models import Endpoint, Verification
 
 PARTIAL = "partial"
-#: Rows that only hold what was brought against itself, by the question that they answer.
-_THEIR_WORD = {"key": ("bind.onchain", "bind.ack"), "fresh": ("bind.nonce",)}
-#: What a row of this kind was compared with.
-ROWS = frozenset({"bind.tls"}.union(*_THEIR_WORD.values()))
+#: What the note on NVIDIA's keys of a bundle is about.
+KEYS = "jwks.json"
+#: What nobody here asked about a file: the chain, and for evidence made now.
+_UNASKED: tuple[Question, ...] = ("key", "fresh")
+#: Rows that only hold what was brought against what came with it.
+_THEIR_WORD = frozenset(
+    {
+        *("bind.onchain", "bind.ack", "bind.nonce", "bind.challenge", "bind.tls"),
+        *("dstack.declared_image", "ccel.declared_image"),
+    }
+)
+_GPU_NONCE = re.compile(r"gpu\d+\.nonce")
 _GOOD = ("pass", "warn")
 
 
@@ -28,18 +37,28 @@ def by_word(run: Verification) -> bool:
 
 def overall(run: Verification) -> str:
     """The one word as it is shown: nobody's file is verified as a whole."""
-    if by_word(run) and run.overall.removeprefix("dev-") == "pass":
+    if by_word(run) and run.overall.removeprefix("dev-") in _GOOD:
         return marked(PARTIAL, run.overall.startswith("dev-"))
     return run.overall
 
 
-def unasked(run: Verification, answers: Mapping[str, str]) -> frozenset[str]:
+def unasked(run: Verification, answers: Mapping[str, str]) -> frozenset[Question]:
     """The questions whose good answer is the bringer's own (`answers`: `verdicts.told`)."""
     if not by_word(run):
         return frozenset()
-    passed = {row["id"] for row in run.rows if row["verdict"] == "pass"}
-    return frozenset(
-        name
-        for name, ids in _THEIR_WORD.items()
-        if answers.get(name) in _GOOD and passed.intersection(ids)
-    )
+    return frozenset(name for name in _UNASKED if answers.get(name) in _GOOD)
+
+
+def says(run: Verification, id: str) -> bool:
+    """Whether what the row of this id was compared with is the bringer's word."""
+    if not by_word(run):
+        return False
+    if id.startswith("nras."):
+        return KEYS in noted(run)
+    alone = run.evidence_kind != "report"  # no quote says which number a GPU has to have
+    return id in _THEIR_WORD or (alone and _GPU_NONCE.fullmatch(id) is not None)
+
+
+def noted(run: Verification) -> set[str]:
+    """What the notes of a run are about."""
+    return {note.get("key", "") for note in run.notes if isinstance(note, dict)}

@@ -250,23 +250,20 @@ def _questions(run: Verification) -> tuple[QuestionRow, ...]:
     forced = run.questions.get("hardware") == "fail"
     answers = told(run.questions, run.rows)
     unasked = brought.unasked(run, answers)
-    return tuple(
-        _on_their_word(run, name)
-        if name in unasked
-        else _question(run, name, answers.get(name, "not_provided"), forced)
-        for name in QUESTIONS
-    )
+    rows = (_question(run, name, answers.get(name, "not_provided"), forced) for name in QUESTIONS)
+    return tuple(_on_their_word(run, row) if row.name in unasked else row for row in rows)
 
 
-def _on_their_word(run: Verification, name: Question) -> QuestionRow:
-    """A question that passes by what came with the evidence."""
-    why = (
-        _("What the chain names is the word of whoever brought it: nobody here asked the chain.")
-        if name == "key"
-        else _("The number came with the evidence: nobody here had chosen it.")
-    )
-    chip = marked(brought.PARTIAL, run.development)
-    return QuestionRow(name, _(TITLES[name]), chip, why, _fact(run, name))
+def _on_their_word(run: Verification, row: QuestionRow) -> QuestionRow:
+    """A question that is no worse answered only by what came with the evidence."""
+    why = row.why
+    if row.name == "key":
+        why = _(
+            "What the chain names is the word of whoever brought it: nobody here asked the chain."
+        )
+    elif any(one["id"] == "bind.nonce" and one["verdict"] == "pass" for one in run.rows):
+        why = _("The number came with the evidence: nobody here had chosen it.")
+    return replace(row, chip=marked(brought.PARTIAL, run.development), why=why)
 
 
 def _question(run: Verification, name: Question, answer: str, forced: bool) -> QuestionRow:
@@ -356,7 +353,7 @@ def _advisories(facts: Mapping[str, Any]) -> str:
 def _sections(run: Verification) -> Iterable[Section]:
     grouped: dict[str, list[CheckRow]] = {}
     for row in run.rows:
-        made = check_row(row, kept=run.body_id is not None, by_word=brought.by_word(run))
+        made = check_row(row, kept=run.body_id is not None, by_word=brought.says(run, row["id"]))
         grouped.setdefault(row["group"], []).append(made)
     groups = [_group(name, rows) for name, rows in grouped.items()]
     gpus = tuple(group for group in groups if _is_gpu(group.name))
@@ -401,7 +398,7 @@ def _group(name: str, rows: Sequence[CheckRow]) -> Group:
 
 def check_row(row: Mapping[str, Any], *, kept: bool, by_word: bool = False) -> CheckRow:
     """One stored row (asdict(Check)); `kept`: the evidence that it is about is stored, too;
-    `by_word`: see `brought.by_word`."""
+    `by_word`: see `brought.says`."""
     expected, got = values.pair(row["expected"], row["got"], marked=row["verdict"] == "fail")
     detail = words.spoken(row["detail"])
     return CheckRow(

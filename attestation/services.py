@@ -68,8 +68,6 @@ ASKED_EVERY_SECONDS = 60
 MAX_UPLOAD_BYTES = 4 << 20
 #: PostgreSQL advisory lock of one writer at a time: "0G runs" in bytes.
 _WRITER = 0x3047_2072_756E_73
-#: What the note on NVIDIA's keys of a bundle is about.
-_KEYS = "jwks.json"
 _HEX = re.compile(r"(?:0x)?[0-9a-fA-F]*")
 
 
@@ -188,18 +186,13 @@ def _from_bundle(data: bytes) -> Draft:
         ours = _ours(given)
         said = found.note(ours.pk, of_file=brought.by_word(ours)) if ours else found.note(None)
         notes.append(Note(source="bundle", key="published.json", text=said))
-        known_keys = found.same and ours is not None and _KEYS not in _noted(ours)
+        known_keys = found.same and ours is not None and brought.KEYS not in brought.noted(ours)
     if context.jwks and not known_keys:
         # Whoever packs a bundle can sign for NVIDIA with keys of their own (attestation.md 3).
         text = "came with the bundle: whether NVIDIA published these keys is not known here"
-        notes.append(Note(source="bundle", key=_KEYS, text=text))
+        notes.append(Note(source="bundle", key=brought.KEYS, text=text))
     draft = replace(draft, notes=tuple(notes))
     return replace(draft, outcome=Outcome.JUDGED, report=report, finished_at=timezone.now())
-
-
-def _noted(run: Verification) -> set[str]:
-    """What the notes of a run are about."""
-    return {note.get("key", "") for note in run.notes if isinstance(note, dict)}
 
 
 def _ours(given: Mapping[str, Any]) -> Verification | None:

@@ -12,8 +12,6 @@ from collections.abc import Mapping
 from django.utils.translation import gettext as _
 from django.utils.translation import gettext_noop as N_
 
-from attestation import brought
-
 #: Words of `Verification.endpoint`.
 _ENDPOINTS: Mapping[str, str] = {
     "broker": N_("the broker’s machine"),
@@ -298,7 +296,7 @@ def who_checked(id: str, *, kept: bool, by_word: bool = False) -> str:
     `by_word`: what they are compared with came with them."""
     if not kept:
         return _("this site; there is no bundle to repeat it from")
-    if by_word and id in brought.ROWS:
+    if by_word:
         return _("this site, against the word of whoever brought it; repeatable offline")
     if id in _ONLINE:
         return _(_ONLINE[id])

@@ -3,6 +3,7 @@ script."""
 
 from __future__ import annotations
 
+import base64
 import datetime as dt
 import hashlib
 import html
@@ -31,10 +32,12 @@ from attestation import selectors, services
 from attestation.engine.evidence import Evidence
 from attestation.models import Endpoint, Finding, Outcome, Request, Standing, Verification
 from attestation.selectors import ServiceKey
+from devnet.attestation.vendors import Tcb
 from inference.models import Chat, Turn
 from marketplace import badge as badges
 from marketplace import social
 from marketplace.views_verify import MAX_REQUEST_BYTES
+from protocol import replies
 from provider.tee.development.intel import DEBUG_ATTRIBUTES
 from tests import factories
 from tests.db import report_world as world
@@ -42,6 +45,7 @@ from tests.db.plans import plans
 from tests.db.report_world import KEY, development, machine, path, stored, unreachable
 from tests.pure.attestation_cases import Case
 from tests.pure.attestation_lab import ADDRESS, lab
+from tests.pure.attestation_lab import KEY as SIGNER
 
 pytestmark = pytest.mark.django_db
 
@@ -642,6 +646,24 @@ def test_a_bundle_is_judged_as_its_report_was(
     ]
 
 
+def check_row(page: str, id: str) -> str:
+    """One row of the checks, as the page has it."""
+    part = page[page.index(f'data-check="{id}"') :]
+    return part[: part.find('data-testid="check-row"')]
+
+
+def _signed_answer() -> dict[str, Any]:
+    """An exchange that somebody else had with the attested key."""
+    request, response = b"00" * 24, b"an answer"
+    text = replies.signed_text(replies.sha256_hex(request), replies.sha256_hex(response))
+    signed = {"text": text, "signature": replies.sign_text(text, SIGNER)}
+    return {
+        "random": request.decode(), "request": base64.b64encode(request).decode(),
+        "response": base64.b64encode(response).decode(),
+        "signature": {**signed, "signing_address": ADDRESS},
+    }  # fmt: skip
+
+
 def test_what_only_its_bringer_says_is_not_shown_as_verified(
     client: Client, settings: Any, tmp_path: Path
 ) -> None:
@@ -650,14 +672,26 @@ def test_what_only_its_bringer_says_is_not_shown_as_verified(
     anchors.write_text(json.dumps(lab().anchors_document))
     settings.ATTESTATION_ANCHORS = str(anchors)
     made = machine()
-    packed = bundles.write(Evidence("report", lab().body(made)), lab().context(made))
-    run = services.judge_upload(services.Upload(bundle=packed))
+    evidence = Evidence("report", lab().body(made))
+    behind = lab().context(made, Tcb("OutOfDate"))
+    run = services.judge_upload(services.Upload(bundle=bundles.write(evidence, behind)))
+    assert run.overall == "dev-warn", "nor as verified with warnings"
+    found = attributes(shown(client, path(run)), "verdict-overall", "data-verdict")
+    assert found == [("dev-partial",)]
+    known = lab().context(made, challenge=_signed_answer())
+    run = services.judge_upload(services.Upload(bundle=bundles.write(evidence, known)))
     assert run.overall == "dev-pass" and run.questions["key"] == "pass"
     page = html.unescape(shown(client, path(run)))
     assert attributes(page, "verdict-overall", "data-verdict") == [("dev-partial",)]
     chips = attributes(page, "verdict-question", "data-question", "data-verdict")
     assert ("key", "dev-partial") in chips and ("gpu", "dev-pass") in chips
+    assert ("fresh", "dev-partial") in chips, "nobody here asked for it, with a number or without"
     assert "nobody here asked the chain" in page and "this site, from the chain" not in page
+    assert "NVIDIA, and this site its signature" not in page, "by keys that came with the file"
+    word = "against the word of whoever brought it"
+    theirs = ("bind.onchain", "bind.ack", "bind.nonce", "bind.challenge", "nras.token")
+    assert all(word in check_row(page, id) for id in theirs)
+    assert word not in check_row(page, "tdx.sig")
     with patch.object(social, "Card", wraps=social.Card) as card:
         client.get(f"/og{path(run)}.png")
     assert card.call_args.args[3].startswith("Development evidence, partly verified")
