@@ -27,6 +27,7 @@ from eth_utils.exceptions import ValidationError
 
 from accounts import node
 from accounts.errors import NodeError, RpcError, SignInFailed
+from protocol import abi
 
 if TYPE_CHECKING:
     import siwe
@@ -186,8 +187,11 @@ def _contract_accepts(address: str, text: str, signature: bytes) -> bool:
 
     The call creates nothing: it runs the validator's constructor on the node and returns one byte.
     A plain account without code whose signature did not match gets a recover there too, and fails
-    again.
+    again. All but one: what recovers to nobody is zero there, so of that address any signature
+    would hold.
     """
+    if address == abi.ZERO_ADDRESS:
+        return False
     from siwe.siwe import EIP6492_VALIDATOR_BYTECODE
 
     digest = _hash_eip191_message(encode_defunct(text=text))

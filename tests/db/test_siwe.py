@@ -19,6 +19,7 @@ from eth_account.signers.local import LocalAccount
 from accounts import siwe
 from accounts.errors import SignInFailed
 from accounts.models import User
+from protocol.abi import ZERO_ADDRESS
 from tests.contract_wallets import FACTORY, MAGIC, Undeployed, owned_by
 
 pytestmark = pytest.mark.django_db
@@ -185,6 +186,16 @@ def test_a_factory_that_makes_another_wallet_proves_nothing(anvil: Any, site: No
     assert refused(plain, "0x" + wrapped.signature.hex()) == "invalid_signature"
     assert refused(message, "0x" + MAGIC.hex()) == "invalid_signature"
     assert refused(message, "0x" + "ff" * 500 + MAGIC.hex()) == "invalid_signature"
+
+
+@pytest.mark.parametrize("signature", ["0x" + "00" * 64 + "1b", "0x" + "ff" * 64 + "1c"])
+def test_nobody_signs_for_the_zero_address(anvil: Any, site: None, signature: str) -> None:
+    """The EVM's own recover says zero where it finds no signer, and the standard's validator
+    believes that."""
+    message = written(address=ZERO_ADDRESS)
+    assert refused(message, signature) == "invalid_signature"
+    with pytest.raises(SignInFailed):
+        siwe.require(ZERO_ADDRESS, "a note of an operator", signature)
 
 
 # --- through HTTP -------------------------------------------------------------------------------
