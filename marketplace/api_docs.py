@@ -123,7 +123,8 @@ def known_values() -> dict[str, str]:
     listed_rows = listed.rows().defer("search")
     newest = listed_rows.order_by("-created_block", "pk")[:2]
     services = [Listing.of(row, known) for row in newest]
-    busy = ServiceTotal.objects.exclude(provider="").filter(items__gt=0).order_by("-items", "pk")
+    busy = ServiceTotal.objects.filter(items__gt=0, provider__in=listed_rows.values("provider"))
+    busy = busy.order_by("-items", "pk")
     paid = listed_rows.filter(provider__in=busy.values("provider")[:1]).order_by("pk")[:1]
     for one in ([Listing.of(row, known) for row in paid] or services)[:1]:
         users = SubAccount.current.filter(provider=one.provider).values_list("user", flat=True)

@@ -83,11 +83,11 @@ def catalogue_page(filters: Filters, head: Freshness) -> pages_market.CatalogueP
         pager=pager(found, _("services"), lambda number: filters.path(page=number), TARGET),
         nothing=""
         if found.count
+        else "unindexed"
+        if head.indexed_block < 0
         else "filtered"
         if active
-        else "empty"
-        if head.indexed_block >= 0
-        else "unindexed",
+        else "empty",
         filters_said=_(" and ").join(active.values()),
         ways_out=() if found.count else _ways_out(filters, version),
         views=tuple(

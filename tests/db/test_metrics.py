@@ -22,7 +22,7 @@ from accounts.models import User
 from chain.models import Coverage, Head, NodeState, RawLog
 from inference.hub import Hub
 from ledger.models import Reconciliation
-from marketplace import docs_html, presence, traffic
+from marketplace import disk, docs_html, presence, traffic
 from ops import alarms
 from probes.models import ExchangeRate, Health
 from tests.db import api_rows as rows
@@ -231,6 +231,8 @@ def test_alert_rules_name_only_series_that_exist_and_cover_every_alarm(
         named |= words
         assert rule["labels"]["severity"] in ("page", "notice") and rule["annotations"]["summary"]
     assert len(named) > 15
+    (full,) = (rule["expr"] for rule in rules if rule["alert"] == "DiskNearlyFull")
+    assert str(disk.LOW_BYTES) in full, "the page is for what the site itself calls nearly full"
     led = {rule["annotations"].get("runbook", "").partition("#")[2] for rule in rules}
     assert set(alarms.ANCHORS.values()) <= led
     headings = (Path(site.BASE_DIR) / "docs/runbook.md").read_text()

@@ -247,12 +247,15 @@ def test_the_command_stores_its_run_and_exits_by_the_verdict(
 
 
 def test_the_command_says_in_one_line_what_cannot_be_done(server: Provider) -> None:
-    for arguments in (("0x12",), (address(77),), (PETRA, "--kind", "fine-tuning")):
+    other = (PETRA, "--service-name", "inference-v9")
+    for arguments in (("0x12",), (address(77),), other, (PETRA, "--kind", "fine-tuning")):
         with pytest.raises(CommandError) as refused:
             call_command("verify_service", *arguments)
         assert refused.value.returncode == 2
         assert "\n" not in str(refused.value)
-    assert "--kind inference" in str(refused.value)  # what this provider does offer
+        # What this provider does offer, where that is another.
+        assert ("--kind inference" in str(refused.value)) is ("--kind" in arguments)
+        assert ("--service-name inference-v1.0" in str(refused.value)) is (arguments == other)
 
 
 # --- settings -------------------------------------------------------------------------------------

@@ -44,14 +44,25 @@ class Command(BaseCommand):
         try:
             runs = services.verify(key, Trigger.COMMAND)
         except UnknownService as error:
-            others = (kind for kind in ledger.KINDS if ledger.service(kind, provider) is not None)
-            hints = "".join(f" It offers one of the kind {kind}: --kind {kind}." for kind in others)
-            raise CommandError(f"{error}{hints}", returncode=_UNUSABLE) from error
+            raise CommandError(f"{error}{_offered(key)}", returncode=_UNUSABLE) from error
         except NotVerified as error:
             raise CommandError(str(error), returncode=_UNUSABLE) from error
         document = summary(runs)
         self.stdout.write(json.dumps(document) if options["json"] else render(runs))
         sys.exit(max((printing.exit_code(run.overall) for run in runs), key=_badness))
+
+
+def _offered(key: ServiceKey) -> str:
+    """What this provider does offer, by the option that names it."""
+    hints = ""
+    for kind in ledger.KINDS:
+        found = ledger.service(kind, key.provider)
+        if found is not None and kind == key.kind:
+            name = printing.printable(found.service_name)
+            hints += f" Its service of this kind is in another contract: --service-name {name}."
+        elif found is not None:
+            hints += f" It offers one of the kind {kind}: --kind {kind}."
+    return hints
 
 
 def summary(runs: tuple[Verification, ...]) -> dict[str, Any]:
