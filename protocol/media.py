@@ -73,6 +73,13 @@ def pictures(document: object) -> tuple[bytes, ...] | None:
     return tuple(found) if all(found) else None
 
 
+def addresses(document: object) -> int:
+    """How many entries of an image answer hold a picture's address instead of the picture."""
+    data = document.get("data") if isinstance(document, dict) else None
+    entries = data[:MAX_PICTURES] if isinstance(data, list) else []
+    return sum(isinstance(x, dict) and isinstance(x.get("url"), str) for x in entries)
+
+
 def speech_usage(document: object) -> SpeechUsage | None:
     """The usage of a JSON transcription: its `usage` object, else the `duration` that verbose_json
     carries; None where there is nothing to charge by."""

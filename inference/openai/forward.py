@@ -234,7 +234,7 @@ class Forwarder:
             if self._ask.pictures:
                 made = outcome.of_pictures(body)
                 answered.response_sha256 = ",".join(made or ())
-                count = len(made or ())
+                count = len(made) if made else outcome.addresses(body)
                 answered.quantity = f"{count} picture{'' if count == 1 else 's'}"
                 answered.complete = answered.complete and made is not None
         else:

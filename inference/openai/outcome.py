@@ -120,6 +120,14 @@ def of_pictures(body: bytes) -> tuple[str, ...] | None:
     return None if found is None else tuple(hashlib.sha256(x).hexdigest() for x in found)
 
 
+def addresses(body: bytes) -> int:
+    """How many pictures an answer has elsewhere, where nobody here looks at them."""
+    try:
+        return media.addresses(strictjson.loads(body, _PICTURES))
+    except BadAnswer:
+        return 0
+
+
 def of_embeddings(body: bytes) -> Outcome:
     """What an answer with embeddings says. Only the count of tokens is read of it, which stands
     before the numbers or behind them: those may be many megabytes.

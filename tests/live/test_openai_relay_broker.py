@@ -102,6 +102,12 @@ def test_everything_is_verified_and_counted_as_the_broker_does(
         model=f"{MODEL}@{painter.address}", image=picture, prompt="cat", response_format="b64_json"
     )
     assert last(painter).endpoint == "images/edits"
+    # Pictures that come as addresses are not fetched, but they are two.
+    placed = own.images.with_raw_response.generate(
+        model=f"{MODEL}@{painter.address}", prompt="cat", n=2, response_format="url"
+    )
+    turn = ended(pk=int(placed.headers["x-verification-id"]))
+    assert (turn.quantity, turn.fee, turn.complete) == ("2 pictures", 2 * PICTURE_PRICE, False)
 
     sound = io.BytesIO(b"RIFF\x24\x00\x00\x00WAVEfmt " + bytes(200))
     sound.name = "duration.wav"
