@@ -209,11 +209,12 @@ def _everything(params: Mapping[str, object], available: int) -> shown.Link:
 
 def _next_slot(fix: str, params: Mapping[str, object], found: Account, now: int) -> str:
     """With when the oldest of five refunds unlocks, as far as the index has them."""
-    providers = params["providers"]
+    providers, name = params["providers"], params.get("service_name")
     full = [
         queue.next_slot_unix
         for queue in refunds.full_queues(found.positions, now)
         if isinstance(providers, list) and queue.provider in providers
+        if name in (None, queue.service_name)
     ]
     if not full:
         return fix

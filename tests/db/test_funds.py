@@ -312,9 +312,12 @@ def test_every_form_has_its_page_and_its_verdict(
         (f"action=deposit_for&recipient={ALICE.address}&amount=3", "That is your own address"),
         (f"action=revoke_tokens&{at}&slots=3,+x,+7", "“x” is no slot"),
         (f"action=revoke_tokens&{at}&slots=300", "“300” is no slot"),
+        (f"action=revoke_tokens&{at}&slots=250-300", "“250-300” is no slot"),
         (f"action=revoke_tokens&{at}&slots=3+7+-+9", "0x9965…A4dc#9"),
     ):
         assert words in alice.get(f"/account?{query}").content.decode(), query
+    each = [*range(255)]
+    assert forms.slots_of(", ".join(map(str, each))) == each
     # What is refused leads to what mends it.
     here = f"account=inference-v1.0%3A{PETRA}"
     for query, way in (
@@ -346,6 +349,10 @@ def test_every_form_has_its_page_and_its_verdict(
     began = int(timezone.now().timestamp())
     five = [{"amount": "1", "created_at": began - 60 + n} for n in range(5)]
     SubAccount.objects.update(refunds=five, pending_refund=5)
+    # The same provider's fine-tuning has a queue of its own, whose place is free a day later.
+    tuning = contracts.fine_tuning.address
+    factories.contract(kind="fine-tuning", address=tuning, lock_time_seconds=172_800)
+    factories.sub_account(ALICE.address, PETRA, serving=tuning, refunds=five, pending_refund=5)
     html = alice.get(f"/account?action=retrieve&{at}").content.decode()
     assert "5 refunds are already waiting" in html and "The next place is free in 23 hours" in html
 
