@@ -27,7 +27,7 @@ def acknowledge_signer(params: dict[str, Any], facts: Facts) -> Plan:
     if account.acknowledged and not acknowledged and account.balance:
         raise Predicted("CannotRevokeWithNonZeroBalance", facts.sender, provider, account.balance)
     listing = facts.listings.get(provider)
-    warnings = []
+    warnings = [words.CHANGES_NOTHING] if acknowledged == account.acknowledged else []
     if acknowledged and (listing is None or not listing.owner_acknowledged):
         warnings.append(words.NOT_ACKNOWLEDGED)
     effects = acknowledgement(provider, account.acknowledged, acknowledged)
@@ -48,7 +48,7 @@ def _revoked(provider: str, ids: list[int], facts: Facts) -> Plan:
         Effect("key_revoked", bool(account.revoked_bitmap >> i & 1), True, who=f"{provider}#{i}")
         for i in dict.fromkeys(ids)
     )
-    warnings = []
+    warnings = [words.CHANGES_NOTHING] if all(effect.before for effect in effects) else []
     if 255 in ids:
         warnings.append(words.SHARED_SLOT)
     return Plan(effects, tuple(warnings))

@@ -60,6 +60,7 @@ FORMER = (
     ),
 )
 ONLY_COSTS = N_("Nothing is unlocked and nothing is free there: this would only cost gas.")
+CHANGES_NOTHING = N_("For the contract this changes nothing: it would only cost gas.")
 NOT_ACKNOWLEDGED = N_(
     "The owner of the 0G contract has not acknowledged this provider's signing key."
 )
@@ -90,6 +91,6 @@ SENTENCES = (
         RETURNS_NOW,
         LOCKS_HOURS,
     ),
-    *(LOCKS_MINUTES, ONLY_COSTS, NOT_ACKNOWLEDGED, SHARED_SLOT, REVOKES_ALL, ACKNOWLEDGED_BEFORE),
-    *(CHARGES_IN_FULL, NOT_CHARGEABLE, ACCOUNTS_STAY, *FORMER),
+    *(LOCKS_MINUTES, ONLY_COSTS, CHANGES_NOTHING, NOT_ACKNOWLEDGED, SHARED_SLOT, REVOKES_ALL),
+    *(ACKNOWLEDGED_BEFORE, CHARGES_IN_FULL, NOT_CHARGEABLE, ACCOUNTS_STAY, *FORMER),
 )

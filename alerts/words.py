@@ -47,6 +47,7 @@ NOT_READY = {
 MADE_AT = N_("Asked for at {provider}.")
 LAST_HOUR = N_("Less than 1 hour to acknowledge the fine-tuning of {model}")
 HOURS_LEFT = N_("Less than {hours} hours to acknowledge the fine-tuning of {model}")
+LATE = N_("The 6 hours that brokers come with are over: it may be too late already, so do it now.")
 FORFEIT = N_("If you do not, you lose the model and still pay a part.")
 ANSWERED = N_("Your report was answered: {outcome}")
 UNACKNOWLEDGED = N_("{provider} lost the owner's acknowledgement of its key")
@@ -129,7 +130,7 @@ MAIL_REFUSED = N_("The mail server did not take it ({error}).")
 _SENTENCES = (
     *(LEFT_AT, AVAILABLE, BELOW, SILENT, SILENT_SINCE, BACK, BACK_SINCE, UNLOCKED),
     *(STILL_CHARGEABLE, LOCK_TIME, LOCK_TIME_FOR_ALL, WORSE, *TASKS.values(), LAST_HOUR),
-    *(HOURS_LEFT, FORFEIT, ANSWERED, UNACKNOWLEDGED, LAST_OF, STAYS_YOURS, OWNERS_SURVIVES),
+    *(HOURS_LEFT, LATE, FORFEIT, ANSWERED, UNACKNOWLEDGED, LAST_OF, STAYS_YOURS, OWNERS_SURVIVES),
     *(CERTIFICATE, CERTIFICATE_ENDED, RENEW, UNPAID, WHY_UNPAID, GAS, GAS_ENDS, UNSETTLED, ABOVE),
     *(ACCEPTED, *ANNOUNCED.values(), FROM_TO, FROM, EXPIRES, EXPIRES_MEANS, SPENT, SPENT_MEANS),
     *DECIDED.values(),

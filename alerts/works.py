@@ -152,7 +152,7 @@ def _reminder(row: Task, hours: int, *, late: bool) -> Hit:
         subject=about,
         occurrence=about,
         title=left.format(hours=hours, model=row.model[:60]),
-        text=words.FORFEIT,
+        text=f"{words.LATE} {words.FORFEIT}" if late else words.FORFEIT,
         path=f"/fine-tuning/tasks/{row.pk}",
         provider=row.provider,
     )

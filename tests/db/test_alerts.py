@@ -298,6 +298,8 @@ def test_a_task_that_got_somewhere_and_reminders_before_its_deadline(
         # By the chain's word: a provider that says nothing more would be paid for the silence.
         task.progress = "Training"
         task.save()
+    late = Notification.objects.filter(user=alice, text__contains="may be too late already")
+    assert sorted(row.title.split()[2] for row in late) == ["1", "24", "6"]
     heads = [title.removesuffix(" fine-tuning of a <model>") for title in titles(alice)]
     assert sorted(heads) == [
         "Fine-tuning of a <model> is delivered: acknowledge it in time",

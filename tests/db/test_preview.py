@@ -316,6 +316,8 @@ def test_a_fine_tuning_listing_and_a_result_to_acknowledge(contracts: Contracts)
     perform(contracts, ALICE, "deposit", amount=str(5 * NEURON))
     at = {"provider": provider.address, "service_name": FINE_TUNING}
     perform(contracts, ALICE, "transfer", **at, amount=str(2 * NEURON))
+    same = services.check("acknowledge_signer", {**at, "acknowledged": True}, ALICE.address)
+    assert "For the contract this changes nothing: it would only cost gas." in same.warnings
     result = {"provider": provider.address, "deliverable_id": "task-1"}
     with pytest.raises(Refused) as caught:
         services.check("acknowledge_deliverable", result, ALICE.address)
