@@ -14,6 +14,7 @@ from django.db.models import BigIntegerField, Exists, OuterRef, QuerySet
 from django.db.models.fields.json import KeyTextTransform
 from django.db.models.functions import Cast
 
+from attestation.engine.verdicts import told_overall
 from attestation.findings_chain import Seen, said, signer_differs, signer_reused, url_changed
 from attestation.models import (
     Fact,
@@ -88,11 +89,10 @@ def retire(key: ServiceKey, now: dt.datetime, kept: Collection[str] = ()) -> Non
 
 def severity(overall: str, rows: Iterable[Mapping[str, Any]]) -> int | None:
     """How bad a verdict is for somebody with money there; None where only we lack something."""
-    word = overall.removeprefix(DEVELOPMENT)
-    if word in _SEVERITY:
-        return _SEVERITY[word]
+    level = _SEVERITY.get(overall.removeprefix(DEVELOPMENT))
     withheld = any(row["verdict"] == "not_provided" and row["required"] for row in rows)
-    return _SEVERITY["not_provided"] if withheld else None
+    # A warning does not make up for what is not handed over.
+    return max(level or 0, _SEVERITY["not_provided"]) if withheld else level
 
 
 def _regression(run: Verification, previous: Verification | None) -> None:
@@ -119,8 +119,8 @@ def _regression(run: Verification, previous: Verification | None) -> None:
         return
     before = severity(known.overall, known.rows) or 0
     if level > before:
-        was = {"from": known.overall, "from_level": before, "rows_before": _verdicts(known)}
-        _regressed(run, known.overall, _worse(run, was, level))
+        was = {"from": _word(known), "from_level": before, "rows_before": _verdicts(known)}
+        _regressed(run, _word(known), _worse(run, was, level))
 
 
 def _newest_known(run: Verification) -> Verification | None:
@@ -146,11 +146,16 @@ def _turned(run: Verification, turn: Turn, before: str, checks: Sequence[str] = 
         provider=run.provider,
         service_name=run.service_name,
         before={"overall": before},
-        after={"overall": run.overall, "checks": list(checks)},
+        after={"overall": _word(run), "checks": list(checks)},
         block=run.block or 0,
         at=run.finished_at,
         verification=run,
     )
+
+
+def _word(run: Verification) -> str:
+    """As the service is called by it."""
+    return told_overall(run.overall, run.rows)
 
 
 def _withdrawn(run: Verification, before: Mapping[str, str]) -> bool:
@@ -171,7 +176,7 @@ def _worse(run: Verification, was: Mapping[str, Any], level: int) -> dict[str, A
         "from": was["from"],
         "from_level": was["from_level"],
         "rows_before": before,
-        "to": run.overall,
+        "to": _word(run),
         "to_level": level,
         "rows": worse[:50],
     }

@@ -10,13 +10,13 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from attestation.engine.verdicts import QUESTIONS, marked, told
+from attestation.engine.verdicts import QUESTIONS, marked, told, told_overall
 from attestation.models import Outcome, Verification
 from attestation.selectors import BASIS, DEVELOPMENT
 from ledger.records import Listing
 
-#: Worst first; what is not in it counts as partial.
-_WORDS = ("fail", "not_provided", "warn", "partial", "not_checked", "pass")
+#: Worst first, as of the answers; what is not in it counts as partial.
+_WORDS = ("fail", "not_provided", "partial", "warn", "pass")
 _ANSWERS = ("fail", "partial", "not_provided", "warn", "pass")
 
 Said = dict[str, Any]
@@ -62,7 +62,7 @@ def update(
 def said(run: Verification, basis: Mapping[str, Any]) -> Said:
     """One verdict as `Standing.endpoints` holds it."""
     return {
-        "overall": run.overall,
+        "overall": told_overall(run.overall, run.rows),
         "questions": told(run.questions, run.rows),
         "development": run.development,
         "verification": str(run.pk),
@@ -81,11 +81,11 @@ def together(endpoints: Mapping[str, Said]) -> Together:
     )
     if not judged:
         return Together(error=errors)
-    plain = [entry["overall"].removeprefix(DEVELOPMENT) for entry in judged.values()]
+    words = {entry["overall"].removeprefix(DEVELOPMENT) for entry in judged.values()}
     if len(judged) < len(endpoints):
-        plain.append("partial")
-    word = min(plain, key=_rank)
-    if word == "not_checked" and len(set(plain)) > 1:
+        words.add("partial")
+    word = min(words, key=_rank)
+    if len(words) > 1 and word not in _WORDS:  # not checked, beside what was
         word = "partial"
     development = any(entry["development"] for entry in judged.values())
     taints = any(entry["overall"].startswith(DEVELOPMENT) for entry in judged.values())

@@ -191,6 +191,15 @@ def told(answers: Mapping[Any, str], rows: Iterable[Mapping[str, Any]]) -> dict[
     }
 
 
+def told_overall(word: str, rows: Iterable[Mapping[str, Any]]) -> str:
+    """The one word where it stands alone, without the report that says what is missing: else less
+    evidence could make a better word than more (decision 21)."""
+    plain = word.removeprefix("dev-")
+    if plain == WARN and any(map(is_unseen, rows)):
+        return marked("partial", plain != word)
+    return word
+
+
 def is_unseen(row: Mapping[str, Any]) -> bool:
     """Whether a required part was not handed over, or not checked."""
     return row["required"] and row["verdict"] in (NOT_PROVIDED, NOT_CHECKED)

@@ -297,8 +297,8 @@ def test_our_own_gaps_and_silence_are_no_regression(server: Provider, settings: 
 
 @pytest.mark.parametrize(
     ("overall", "withheld", "level"),
-    [("pass", False, 0), ("dev-warn", True, 1), ("partial", True, 2), ("partial", False, None),
-     ("fail", False, 3), ("not_checked", False, None)],
+    [("pass", False, 0), ("dev-warn", True, 2), ("dev-warn", False, 1), ("partial", True, 2),
+     ("partial", False, None), ("fail", False, 3), ("not_checked", False, None)],
 )  # fmt: skip
 def test_severity(overall: str, withheld: bool, level: int | None) -> None:
     rows = [{"verdict": "not_provided", "required": withheld}]
@@ -469,7 +469,8 @@ def said(overall: str, **fields: Any) -> dict[str, Any]:
      ("dev-pass", "dev-warn", "dev-warn"), ("dev-pass", "fail", "fail"),
      ("pass", "partial", "partial"), ("pass", "not_provided", "not_provided"),
      ("dev-pass", "not_provided", "not_provided"), ("dev-not_checked", "", "dev-partial"),
-     ("pass", "", "partial"), ("warn", "", "warn"), ("not_checked", "pass", "partial"),
+     ("pass", "", "partial"), ("warn", "", "partial"), ("not_checked", "pass", "partial"),
+     ("warn", "partial", "partial"), ("dev-warn", "not_checked", "dev-partial"),
      ("not_checked", "not_checked", "not_checked"), ("", "", "")],
 )  # fmt: skip
 def test_two_endpoints_are_as_good_as_the_worse_one(broker: str, model: str, whole: str) -> None:
@@ -494,8 +495,10 @@ def test_a_warning_does_not_stand_for_a_required_part_that_was_not_seen() -> Non
     unseen = Verification(
         overall="warn", questions=warned, rows=rows, finished_at=timezone.now(), development=False
     )
-    found = standings.together({"broker": standings.said(unseen, {})}).questions
+    alone = standings.together({"broker": standings.said(unseen, {})})
+    found = alone.questions
     assert [found[name] for name in warned] == ["partial", "warn", "partial"]
+    assert alone.overall == "partial", "of a service it is the one word, too"
     model = said("partial", questions={"hardware": "partial"})
     both = standings.together({"broker": said("warn", questions=warned), "model": model})
     assert both.questions["hardware"] == "partial"

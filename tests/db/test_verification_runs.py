@@ -31,10 +31,12 @@ from attestation.selectors import ServiceKey, report, standing_of, verified_filt
 from ledger.models import Service
 from marketplace import conditions
 from net.limits import Limits
+from provider.tee.development.nvidia import Nvidia
 from provider.tee.development.report import Machine
 from tests.db.api_rows import INFERENCE, PETRA, address
 from tests.db.verification_world import (
     KEY,
+    SEED,
     Query,
     Reply,
     always,
@@ -196,6 +198,22 @@ def test_whatever_a_provider_says_becomes_a_red_verdict(body: bytes) -> None:
     assert "pass" not in stored.questions.values()
     assert "\x00" not in json.dumps(stored.rows) + json.dumps(stored.facts)
     assert not stored.attested_signer + stored.ppid + stored.compose_hash
+
+
+def test_a_lie_beside_a_part_makes_no_better_word_than_the_part_alone() -> None:
+    """GPUs without a machine, asked for with our own number and passed on."""
+
+    def answer(path: str, query: Query, lie: str = "") -> Reply:
+        found = Nvidia(SEED).payload(bytes.fromhex(query["nonce"]), 1)
+        found["evidence_list"][0]["driver_version"] = lie
+        return Reply(json.dumps({"signing_address": ADDRESS, "nvidia_payload": found}).encode())
+
+    with provider(answer) as server:
+        listed(server.url)
+        assert run().overall == standing_of(KEY).overall == "dev-partial"
+        server.answer = lambda path, query: answer(path, query, "1.2.3")
+        assert run().overall == "dev-warn", "the engine's, for programs"
+    assert standing_of(KEY).overall == "dev-partial"
 
 
 def test_facts_with_nul_bytes_and_endless_lists_are_stored() -> None:
