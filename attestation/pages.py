@@ -166,6 +166,14 @@ class ReportPage:
     def at(self) -> dt.datetime:
         return self.run.finished_at
 
+    @property
+    def leave(self) -> bool:
+        """Whether what failed is still a reason to leave: no later check came to another word."""
+        later = self.since.newer if self.since else None
+        return (
+            bool(self.failures) and not self.upload and (not later or later.overall == self.overall)
+        )
+
 
 def report_page(
     view: ReportView,

@@ -62,7 +62,7 @@ def report(request: HttpRequest, id: uuid.UUID, digest: str = "") -> HttpRespons
         "verify_path": verify if listing and not listing.removed else "",
         "findings": findings.rows(page.findings, run.provider),
     }
-    if page.failures and listing:
+    if page.leave and listing:
         context["held"], context["retrieve_path"] = _held(request, listing)
     return render(request, "attestation/report.html", context)
 
@@ -127,7 +127,7 @@ def _tab(request: HttpRequest, listing: Listing, problem: str = "") -> shown.Ver
     key = ServiceKey.of(listing)
     found = selectors.history(key, number_of(request))
     standing = selectors.standing_of(key)
-    held, retrieve = _held(request, listing) if standing.overall == "fail" else (0, "")
+    held, retrieve = _held(request, listing) if standing.failed else (0, "")
     asked = request.GET.get("asked", "")
     since = int(asked) if asked.isascii() and asked.isdigit() and len(asked) < 12 else 0
     return shown.VerificationTab(

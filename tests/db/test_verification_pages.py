@@ -130,7 +130,8 @@ def test_a_report_is_made_from_the_stored_row_and_never_judged_again(client: Cli
 def test_a_failure_says_in_words_what_is_wrong_and_what_to_do(client: Client) -> None:
     run = development(machine(fields={"td_attributes": DEBUG_ATTRIBUTES}))
     leave = "Do not send private data, and retrieve what you hold there."
-    for url, words in ((path(run), "runs in debug mode: whoever"), (TAB, "the report says where")):
+    said = {path(run): "runs in debug mode: whoever", TAB: "failed our check: the report says"}
+    for url, words in said.items():
         part = failures(shown(client, url))
         assert words in part and leave in part and "You hold" not in part
         assert "dcap-qvl" not in part, "the second verifier repeats it"
@@ -146,6 +147,11 @@ def test_a_failure_says_in_words_what_is_wrong_and_what_to_do(client: Client) ->
         key=None,
     )
     assert leave not in failures(shown(client, path(brought))), "it is nobody's"
+    Standing.objects.update(checked_at=timezone.now() - 25 * HOUR)
+    assert "You hold" in failures(shown(client, TAB)), "a failure does not wear off"
+    development(age=dt.timedelta(minutes=1))
+    part = failures(shown(client, path(run)))
+    assert "runs in debug mode" in part and leave not in part and "You hold" not in part
 
 
 def failures(page: str) -> str:
