@@ -71,14 +71,12 @@ def _pictures(messages: list[Any]) -> tuple[int, int]:
 
 
 def _bounded(document: dict[str, Any], *names: str) -> int:
-    """The first token limit given, else a default."""
-    for name in names:
-        value = document.get(name)
-        if value is not None:
-            if type(value) is not int or not 0 < value <= MAX_TOKENS:
-                raise Refused(400, f"validate request: {name} must be between 1 and {MAX_TOKENS}")
-            return value
-    return DEFAULT_MAX_TOKENS
+    """The largest token limit given, as servers heed different ones; else a default."""
+    given = [(name, value) for name in names if (value := document.get(name)) is not None]
+    for name, value in given:
+        if type(value) is not int or not 0 < value <= MAX_TOKENS:
+            raise Refused(400, f"validate request: {name} must be between 1 and {MAX_TOKENS}")
+    return max((value for _, value in given), default=DEFAULT_MAX_TOKENS)
 
 
 def _choices(document: dict[str, Any]) -> int:

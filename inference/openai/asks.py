@@ -65,8 +65,12 @@ _NAMED = re.compile(
 )
 #: The fields that this site reads.
 _READ = ("model", "n", "stream", "response_format")
+#: Names of a chat answer's length. Where both are given vLLM heeds the newer one and SGLang the
+#: older; llama.cpp heeds a name of its own before them, of which others know nothing.
+_LENGTHS, _LLAMAS = ("max_completion_tokens", "max_tokens"), "n_predict"
 #: Of JSON, what a token may be held to.
-_DECIDING = (b'"model"', b'"n"', b'"max_tokens"', b'"max_completion_tokens"')
+_DECIDING = ("model", "n", *_LENGTHS, _LLAMAS)
+_QUOTED = tuple(f'"{name}"'.encode() for name in _DECIDING)
 
 
 @dataclass(frozen=True)
@@ -133,9 +137,11 @@ def _json(endpoint: str, body: bytes, pin: str, bounded: bool) -> Ask:
     max_tokens = 0
     stream = document.get("stream") is True
     if endpoint == CHAT:
-        max_tokens = _whole(document, "max_completion_tokens") or _whole(document, "max_tokens")
-        if not max_tokens and bounded:
-            max_tokens = changed["max_tokens"] = USUAL_MAX_TOKENS
+        max_tokens = max(_whole(document, name) for name in _LENGTHS)
+        if bounded:
+            if not max_tokens:
+                max_tokens = changed["max_tokens"] = USUAL_MAX_TOKENS
+            max_tokens = max(max_tokens, _whole(document, _LLAMAS))  # not -1, without an end
         wanted = document.get("stream_options")
         wanted = wanted if isinstance(wanted, dict) else {}
         if stream and wanted.get("include_usage") is not True:
@@ -159,10 +165,14 @@ def _json(endpoint: str, body: bytes, pin: str, bounded: bool) -> Ask:
 def _said_once(document: dict[str, Any], body: bytes) -> None:
     """Raises ApiError for a body that servers read in different ways: of a name that is there twice
     some take the first, and those in Go take it in capitals, too. A `model` that the provider alone
-    sees would pass by what a token may ask for, a `max_tokens` by what it may spend.
+    sees would pass by what a token may ask for, a `max_tokens` by what it may spend. So would one
+    that is there once, in other letters.
     """
     names = {name.casefold() for name in document}
-    told = b"\\u" not in body and all(body.count(name) < 2 for name in _DECIDING)
+    for name in _DECIDING:
+        if name in names and name not in document:
+            raise _bad("invalid_json", f"The body names `{name}` in other letters.")
+    told = b"\\u" not in body and all(body.count(name) < 2 for name in _QUOTED)
     if len(names) == len(document) and told:
         return  # nearly every body: reading it once more takes longer than all else
     pairs = json.loads(body, object_pairs_hook=list, parse_int=str)

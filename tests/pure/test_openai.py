@@ -93,6 +93,28 @@ def test_no_model_and_no_length_can_be_hidden_in_json(hidden: bytes) -> None:
     assert asks.read(asks.CHAT, kind, given % (b'"user": "x"', plain)).model == "m"
     with pytest.raises(ApiError, match="twice"):
         asks.read(asks.CHAT, kind, given % (hidden, plain))
+    for alone in (b'"N": 64', b'"max_completion_to\xe2\x84\xaaens": 9', b'"N_Predict": 9'):
+        with pytest.raises(ApiError, match="in other letters"):
+            asks.read(asks.CHAT, kind, given % (alone, plain))
+
+
+@pytest.mark.parametrize("bounded", [True, False])
+def test_as_much_is_set_aside_as_the_longest_answer_of_any_server(bounded: bool) -> None:
+    def longest(**given: int | None) -> int:
+        body = orjson.dumps({"model": "m", "messages": [], **given})
+        return asks.read(asks.CHAT, "application/json", body, bounded=bounded).max_tokens
+
+    assert longest(max_completion_tokens=1, max_tokens=9000) == 9000
+    assert longest(max_completion_tokens=9000, max_tokens=1) == 9000
+    assert longest(max_completion_tokens=None, max_tokens=7) == 7
+    # llama.cpp heeds it before the others, and of a number below nothing makes no end.
+    assert longest(max_tokens=5, n_predict=9000) == (9000 if bounded else 5)
+    assert longest(n_predict=5) == (asks.USUAL_MAX_TOKENS if bounded else 0)
+    if bounded:
+        with pytest.raises(ApiError, match="n_predict"):
+            longest(max_tokens=5, n_predict=-1)
+    else:
+        assert longest(max_tokens=5, n_predict=-1) == 5
 
 
 def test_the_forms_of_ordinary_clients_are_read() -> None:
