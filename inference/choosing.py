@@ -12,6 +12,7 @@ from attestation import assurance
 from attestation import selectors as attestation
 from attestation.selectors import DEVELOPMENT, ServiceKey
 from inference import readiness
+from inference.models import Chat, Medium
 from inference.readiness import Held
 from ledger import selectors as ledger
 from ledger.records import Listing
@@ -27,17 +28,28 @@ class Chosen:
     why: str = ""
 
 
-def first(user: User | None, listings: Sequence[Listing], fee: Fee = lambda _: None) -> Chosen:
-    """Of services in the order of their price: where the person's money pays for a request now,
-    else the first whose evidence passed our check, else the first; of those whose evidence failed
-    only where there are no others (4 queries). `fee`: as for `readiness.check`, of each.
+def first(
+    user: User | None,
+    listings: Sequence[Listing],
+    medium: Medium,
+    usual_fee: Callable[[Listing, Medium], int | None] = lambda *_: None,
+) -> Chosen:
+    """Of services in the order of their price: where the person's money pays for a request now (of
+    several the one that they asked last), else the first whose evidence passed our check, else the
+    first; of those whose evidence failed only where there are no others (up to 5 queries).
+    `usual_fee`: as for `readiness.check`, of each.
     """
     known = attestation.standings([ServiceKey.of(x) for x in listings])
     words = {x: known[ServiceKey.of(x)].overall.removeprefix(DEVELOPMENT) for x in listings}
     listings = [x for x in listings if not known[ServiceKey.of(x)].failed] or listings
-    funded = next(paid_for(user, listings, fee), None) if user else None
-    if funded is not None:
-        return Chosen(funded, _("Chosen because you have a balance there."))
+    funded = list(paid_for(user, listings, lambda x: usual_fee(x, medium))) if user else []
+    if len(funded) > 1:
+        mine = Chat.objects.filter(owner=user, medium=medium, asked=True, deleted_at=None)
+        last = mine.order_by("-updated_at").values_list("provider", flat=True).first()
+        if last in (found := {x.provider: x for x in reversed(funded)}):
+            return Chosen(found[last], _("Chosen because you asked it last."))
+    if funded:
+        return Chosen(funded[0], _("Chosen because you have a balance there."))
     for listing in listings:
         if listing.tee_signer_acknowledged and words[listing] in assurance.ENOUGH:
             if words[listing] == "pass":

@@ -81,7 +81,7 @@ def chat_page(visit: Visit, chat: Chat | None, error: ChatError | None = None) -
     wanted = visit.provider or (chat.provider if chat else "")
     listings = chat_listings(also=wanted)
     named = Chosen(next((x for x in listings if x.provider == wanted), None))
-    choice = named if wanted else choosing.first(visit.user, listings)
+    choice = named if wanted else choosing.first(visit.user, listings, Medium.CHAT)
     service = choice.service
     lines, more, found = _conversations(visit, chat)
     thread = _thread(chat, listings, visit)

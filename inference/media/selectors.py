@@ -96,7 +96,7 @@ def form(
     choices = listings(medium, visit.provider)
     choice = Chosen(next((x for x in choices if x.provider == visit.provider), None))
     if not visit.provider:
-        choice = choosing.first(visit.user, choices, lambda x: services.usual_fee(x, medium))
+        choice = choosing.first(visit.user, choices, medium, services.usual_fee)
     service = choice.service
     fee = services.usual_fee(service, medium) if service else None
     side = selectors.side_page(

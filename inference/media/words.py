@@ -21,6 +21,11 @@ _OWN: dict[str, Explanation] = {
         N_("By the protocol nothing is due. Ask for less, or choose another provider."),
         "other",
     ),
+    "refused": Explanation(
+        N_("The provider refused the request"),
+        N_("By the protocol nothing is due. Change the request, or choose another provider."),
+        "other",
+    ),
     "slow_start": Explanation(
         N_("The provider did not answer in time"),
         N_("We stopped waiting. It may charge for this; that is known when it settles."),

@@ -13,7 +13,7 @@ from django.utils import timezone
 from accounts.models import User
 from attestation.models import Standing
 from inference.media.selectors import elsewhere
-from inference.models import Medium
+from inference.models import Chat, Medium
 from ledger.models import SubAccount
 from protocol.fees import NEURON_PER_0G
 from tests import factories
@@ -68,6 +68,15 @@ def test_money_comes_before_a_verdict_and_a_verdict_before_a_price(path: str) ->
     factories.sub_account(provider=CHEAP, balance=NEURON_PER_0G)
     factories.sub_account(provider=HELD, acknowledged=False)
     assert chosen(client, path) == (HELD, "Chosen because you have a balance there.")
+    # Of several, where one asked last: not by a program, nor in another part of the playground.
+    factories.sub_account(provider=SOUND)
+    assert chosen(client, path) == (SOUND, "Chosen because you have a balance there.")
+    medium, other = ("chat", "images") if path.endswith("chat") else ("images", "chat")
+    for provider, of, asked in ((HELD, medium, True), (SOUND, other, True), (SOUND, medium, False)):
+        Chat.objects.create(owner=alice, provider=provider, medium=of, asked=asked)
+    assert chosen(client, path) == (HELD, "Chosen because you asked it last.")
+    SubAccount.objects.filter(provider=HELD).update(balance=0)
+    assert chosen(client, path)[0] == SOUND
     # Money where the evidence failed leads nobody there, unless there is nothing else.
     SubAccount.objects.all().delete()
     factories.sub_account(provider=CHEAP)

@@ -17,6 +17,7 @@ from finetune import problems, results, wizard
 from finetune.models import Dataset, DatasetState, Draft, LogPart, Passage, Task
 from inference import conversations, presets, shares, words
 from inference.media import selectors
+from inference.media import words as media_words
 from inference.media.models import File, Job
 from inference.media.models import Role as FileRole
 from inference.models import Chat, FeeKind, Medium, State, Turn
@@ -112,6 +113,10 @@ def test_every_end_of_an_answer(alice: Client, chat: Chat) -> None:
     for each in (failed, chat.leaf_id):
         shown += left(alice, reverse("inference:inspect", args=[each]))
     assert shown == []
+
+
+def test_what_is_no_chat_is_not_told_to_change_its_question() -> None:
+    assert [kind for kind in words.FAILURES if "question" in media_words.failure(kind).text] == []
 
 
 def test_every_verdict_and_the_request_log(alice: Client, chat: Chat) -> None:
