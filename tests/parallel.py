@@ -52,6 +52,14 @@ LONG = (
     "live/test_faults.py",
     "browser/test_keyboard.py",
     "browser/test_keys.py",
+    "browser/test_ops.py",
+    "browser/test_moderation.py",
+    "browser/test_chat_presets.py",
+    "browser/test_market.py",
+    "browser/test_chat_pictures.py",
+    "browser/test_alerts.py",
+    "browser/test_personal.py",
+    "browser/test_paper.py",
 )
 #: Those that wait most, the longest first: one process does them all, beside the others, which
 #: compute.
