@@ -15,6 +15,7 @@ from django.utils.translation import gettext_noop, ngettext
 
 from accounts import links as account_links
 from accounts.addresses import short
+from accounts.models import User
 from attestation.models import Verification
 from finetune.models import Task
 from ledger import groups as grouped
@@ -114,8 +115,9 @@ def clean(text: str) -> str:
     return text.replace("\x00", "").strip()[:LENGTH]
 
 
-def find(text: str, *, staff: bool = False) -> Found:
-    """Everything a question leads to (at most 10 queries). `staff`: also pages for them alone."""
+def find(text: str, user: User | None = None, *, staff: bool = False) -> Found:
+    """Everything a question leads to (at most 10 queries). `user`: also what is theirs alone,
+    `staff`: also pages for them alone."""
     q = clean(text)
     if not q:
         own = tuple(Target(_(label), path) for label, path, also in PAGES[:6] if links.exists(path))
@@ -129,7 +131,7 @@ def find(text: str, *, staff: bool = False) -> Found:
         path = f"/tx/{q.lower()}"
         return Found(q, path, (_one(_("Transaction"), q.lower(), path),))
     if _UUID.fullmatch(q):
-        return _number(q, uuid.UUID(q))
+        return _number(q, uuid.UUID(q), user)
     return _words(q, PAGES + STAFF_PAGES if staff else PAGES)
 
 
@@ -160,12 +162,14 @@ def _address(q: str, address: str) -> Found:
     return Found(q, direct, tuple(groups))
 
 
-def _number(q: str, number: uuid.UUID) -> Found:
-    """A report of ours, or a fine-tuning task that some contract knows."""
+def _number(q: str, number: uuid.UUID, user: User | None) -> Found:
+    """A report of ours, a fine-tuning task of one's own, or one that some contract knows: whether
+    its owner uses this site is nobody else's."""
     path = f"/verifications/{number}"
     if Verification.objects.filter(pk=number).exists():
         return Found(q, path, (_one(_("Verification report"), str(number), path),))
-    task = Task.objects.filter(Q(pk=number) | Q(remote_id=number)).only("pk").first()
+    own = Task.objects.filter(user=user) if user is not None else Task.objects.none()
+    task = own.filter(Q(pk=number) | Q(remote_id=number)).only("pk").first()
     held = SubAccount.current.filter(deliverables__contains=[{"id": str(number)}]).first()
     if task is not None:
         path = f"/fine-tuning/tasks/{task.pk}"

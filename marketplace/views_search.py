@@ -11,6 +11,7 @@ from django.views.decorators.http import require_safe
 
 from accounts import roles
 from accounts.history import kind as movement_kind
+from accounts.models import User
 from ledger.records import MovementEntry
 from marketplace import limits, links, transactions
 from marketplace.changes import ChangeRow
@@ -42,7 +43,8 @@ def _find(request: HttpRequest) -> Found:
     q = request.GET.get("q", "")
     if q.strip():
         limits.spend(limits.SEARCH, request)
-    return find(q, staff=not roles.of(request.user).isdisjoint(roles.STAFF))
+    user = request.user if isinstance(request.user, User) else None
+    return find(q, user, staff=not roles.of(request.user).isdisjoint(roles.STAFF))
 
 
 @dataclass(frozen=True)

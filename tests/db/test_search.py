@@ -19,6 +19,7 @@ from marketplace import limits, links, search
 from operators.models import Profile
 from tests import factories
 from tests.db import report_world
+from tests.db.test_words_playground import task
 from tests.factories import ALICE, BOB, PETRA
 
 pytestmark = pytest.mark.django_db
@@ -50,6 +51,25 @@ def test_a_number_leads_to_its_page(client: Client) -> None:
     mistyped = PETRA.replace("A", "a", 1)
     assert "mistyped" in client.get("/search", {"q": mistyped}).content.decode()
     assert "has this number" in client.get("/search", {"q": str(uuid.uuid4())}).content.decode()
+
+
+def test_a_task_of_this_site_is_found_by_its_owner_alone(client: Client) -> None:
+    """Its number is on the chain: whoever typed in all of them would learn who uses this site."""
+    factories.service(PETRA)
+    owner = User.objects.for_address(ALICE)
+    made = task(owner)
+    number, path = str(made.remote_id), f"/fine-tuning/tasks/{made.pk}"
+    factories.sub_account(ALICE, PETRA, deliverables=[{"id": number}])
+    other = Client()
+    other.force_login(User.objects.for_address(BOB))
+    for stranger in (client, other):
+        assert stranger.get("/search", {"q": number})["Location"] == f"/providers/{PETRA}"
+        assert path not in stranger.get("/palette", {"q": number}).content.decode()
+        nothing = stranger.get("/search", {"q": str(made.pk)})
+        assert "has this number" in nothing.content.decode()
+    client.force_login(owner)
+    for q in (number, str(made.pk)):
+        assert client.get("/search", {"q": q})["Location"] == path
 
 
 def test_a_transactions_page_asks_the_node_only_so_often(
