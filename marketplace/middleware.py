@@ -127,7 +127,7 @@ def designed_errors(get_response: type_sync) -> type_sync:
         for_people = request.accepts("text/html") and not request.path.startswith("/api/")
         if response.status_code != 405 or response.content or not for_people:
             return response
-        page = views_errors.error(request, 405)
+        page = views_errors.error(request, 405, links=views_errors.above(request.path))
         page["Allow"] = response.headers["Allow"]
         return page
 

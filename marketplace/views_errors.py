@@ -15,6 +15,7 @@ from django.core.exceptions import RequestDataTooBig
 from django.db import InterfaceError, OperationalError
 from django.http import Http404, HttpRequest, HttpResponse
 from django.template.loader import render_to_string
+from django.urls import Resolver404, resolve
 from django.utils.cache import patch_vary_headers
 from django.utils.translation import gettext as _
 from django.utils.translation import gettext_noop
@@ -126,6 +127,19 @@ def error(
     if retry_seconds is not None:
         response["Retry-After"] = str(retry_seconds)
     return response
+
+
+def above(path: str) -> tuple[Link, ...]:
+    """The nearest page above an address that only forms are sent to, to go on from there."""
+    parts = path.strip("/").split("/")
+    for end in range(len(parts) - 1, 0, -1):
+        page = "/" + "/".join(parts[:end])
+        try:
+            resolve(page)
+        except Resolver404:
+            continue
+        return (Link(_("Open the page that this belongs to"), page),)
+    return ()
 
 
 def bad_request(request: HttpRequest, exception: Exception) -> HttpResponse:

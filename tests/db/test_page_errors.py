@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import html
 import json
+import re
 from typing import Any
 from urllib.parse import parse_qsl, urljoin, urlsplit
 
@@ -41,6 +42,21 @@ def test_a_page_that_does_not_take_a_method_says_so(client: Client, method: str,
     assert response.status_code == 405 and "GET" in response["Allow"]
     assert "does not take that kind of request" in response.content.decode()
     assert 'class="site-header"' in response.content.decode()
+
+
+@pytest.mark.parametrize(
+    ("path", "above"),
+    [
+        ("/moderation/decide", "/moderation"),
+        ("/ops/failures", "/ops"),
+        ("/moderation/items/1/claim", "/moderation"),
+    ],
+)
+def test_an_address_of_forms_alone_leads_to_its_page(client: Client, path: str, above: str) -> None:
+    """A tab is opened again, or the language chosen, where a form was answered."""
+    response = client.get(path)
+    assert response.status_code == 405 and response["Allow"] == "POST"
+    assert re.findall(r'<p><a href="([^"]+)">', response.content.decode()) == [above]
 
 
 def test_programs_get_no_page(client: Client) -> None:
