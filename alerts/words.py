@@ -65,7 +65,7 @@ FINDINGS = {
     Fact.REGRESSION: N_("its verification became worse"),
     Fact.SAME_PPID: N_("it showed evidence of a machine that another provider shows too"),
     Fact.SAME_GPU: N_("it showed a GPU that another provider shows too"),
-    Fact.SIGNER_REUSED: N_("its signing key is another provider's too"),
+    Fact.SIGNER_REUSED: N_("another provider names its signing key, too"),
     Fact.COMPOSE_CHANGED: N_("it showed evidence of another compose file than before"),
     Fact.IDENTICAL_EVIDENCE: N_("it showed evidence that had been shown before"),
     Fact.URL_CHANGED: N_("its endpoint moved without a new acknowledgement"),

@@ -35,6 +35,8 @@ from ledger.records import Listing
 EVENT_STAYS = dt.timedelta(days=7)
 #: Verdicts that are looked at for one that says how bad it was.
 MAX_GAPS = 40
+#: Of those who show the same thing, how many are looked at for one whose it is.
+MOST_ASKED = 8
 _SHARED = {
     Trait.PPID: Fact.SAME_PPID,
     Trait.GPU: Fact.SAME_GPU,
@@ -259,7 +261,13 @@ def _shared(run: Verification, trait: str, value: str) -> list[Seen]:
     if fact is None:
         return []
     others = Identity.objects.filter(trait=trait, value=value).exclude(provider=run.provider)
-    first = others.order_by("since", "pk").first()
+    others = others.order_by("since", "pk")
+    if _is_its_own(run):
+        # Anybody can pass on what another's machine answers: that is said of whoever does.
+        found = (one for one in others[:MOST_ASKED] if _is_its_own(_newest_of(one)))
+        first = next(found, None)
+    else:
+        first = others.first()
     if first is None:
         return []
     if said(fact, first.provider, run.provider, value):
@@ -267,6 +275,22 @@ def _shared(run: Verification, trait: str, value: str) -> list[Seen]:
     detail = {"other_service": [first.service_kind, first.service_name], "endpoint": run.endpoint}
     detail["other_since"] = first.since.isoformat()
     return [Seen(fact, value, first.provider, detail)]
+
+
+def _is_its_own(run: Verification | None) -> bool:
+    """Whether the chain names the key in this evidence as its provider's, and the owner of the
+    contract accepted it."""
+    rows = {} if run is None else _verdicts(run)
+    return rows.get("bind.onchain") == rows.get("bind.ack") == "pass"
+
+
+def _newest_of(one: Identity) -> Verification | None:
+    """The newest verdict on the machine that is known by this (1 query)."""
+    rows = Verification.objects.filter(
+        provider=one.provider, kind=one.service_kind, service_name=one.service_name
+    )
+    judged = rows.filter(endpoint=one.endpoint, outcome=Outcome.JUDGED).only("rows")
+    return judged.order_by("-started_at").first()
 
 
 def _let_go(provider: str, now: dt.datetime) -> None:

@@ -91,6 +91,8 @@ def signer_reused(listing: Listing) -> list[Seen]:
     if not int(signer or "0", 16):
         return []
     others = Service.current.filter(removed=False, tee_signer=signer)
+    if listing.tee_signer_acknowledged:  # anybody may name a key of another's
+        others = others.filter(tee_signer_acknowledged=True)
     first = others.exclude(provider=listing.provider).order_by("created_block", "pk").first()
     if first is None or said(Fact.SIGNER_REUSED, first.provider, listing.provider, signer):
         return []

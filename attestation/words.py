@@ -67,7 +67,7 @@ _FINDINGS: Mapping[str, tuple[str, str]] = {
         ),
     ),
     "signer_reused": (
-        N_("Two providers sign with one key"),
+        N_("Two providers name one signing key"),
         N_("A signature does not tell which of them answered."),
     ),
     "compose_changed": (
@@ -90,6 +90,14 @@ _FINDINGS: Mapping[str, tuple[str, str]] = {
         N_("Whoever accepted the earlier key has not accepted this one."),
     ),
 }
+
+_PASSED_ON = (
+    N_("Another provider shows the same evidence"),
+    N_(
+        "What this one’s machine signed was handed over by another one, too. That says nothing "
+        "against this one."
+    ),
+)
 
 _LEAVE = N_("Do not send private data, and retrieve what you hold there.")
 _DOCUMENT = N_(
@@ -230,8 +238,11 @@ def other_hash() -> str:
     return _("The report of this number has another content hash.")
 
 
-def finding(kind: str) -> tuple[str, str]:
-    """Title and explanation of a fact across the market (`attestation.models.Fact`)."""
+def finding(kind: str, *, passed_on: bool = False) -> tuple[str, str]:
+    """Title and explanation of a fact across the market (`attestation.models.Fact`); `passed_on`:
+    as seen from whose evidence another one handed over."""
+    if passed_on:
+        return _(_PASSED_ON[0]), _(_PASSED_ON[1])
     if kind not in _FINDINGS:
         return kind.replace("_", " "), ""
     title, text = _FINDINGS[kind]

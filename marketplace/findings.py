@@ -43,14 +43,16 @@ def rows(found: Iterable[FindingView], provider: str) -> tuple[FindingRow, ...]:
 
 
 def _finding(view: FindingView, provider: str) -> FindingRow:
-    title, text = words.finding(view.kind)
-    other = view.other_provider if view.provider == provider else view.provider
+    mine = view.provider == provider
+    passed_on = not mine and view.kind == "identical_evidence"
+    title, text = words.finding(view.kind, passed_on=passed_on)
+    other = view.other_provider if mine else view.provider
     other = "" if other == provider else other
     return FindingRow(
         kind=view.kind,
         title=title,
         text=_moved(view.detail) + text,
-        said=_(_OTHER.get(view.kind, "")) or _("See"),
+        said=_(_OTHER["same_ppid"]) if passed_on else _(_OTHER.get(view.kind, "")) or _("See"),
         other=other,
         other_path=links.provider_path(other) if other else "",
         opened_at=view.opened_at,

@@ -27,6 +27,7 @@ from attestation.models import (
 )
 from attestation.selectors import ServiceKey
 from ledger.models import Service
+from marketplace.findings import open_rows
 from provider.tee.development.intel import DEBUG_ATTRIBUTES
 from provider.tee.development.report import Machine
 from tests.db import api_rows
@@ -116,6 +117,23 @@ def test_many_copies_of_one_machine_are_no_square_of_facts(server: Provider) -> 
         run(ServiceKey("inference", address(number), "inference-v1.0"))
     assert len(held(Fact.SAME_PPID)) == 5
     assert {other for _, _, other in held(Fact.SAME_PPID)} == {address(1)}
+
+
+def test_whoever_passes_on_anothers_evidence_says_nothing_against_it(server: Provider) -> None:
+    """Anybody may list a key of another's and hand over what its machine answers, first or not."""
+    with provider(server.answer) as copier:
+        listed(copier.url, PAUL, tee_signer_acknowledged=False)
+        run(PAULS)
+        listed(server.url)
+        run()
+        assert not held(), "the owner accepted that key for Petra alone"
+        run(PAULS)
+    assert {(who, other) for _fact, who, other in held()} == {(PAUL, PETRA), (PAUL, "")}
+    run()
+    assert held(Fact.IDENTICAL_EVIDENCE)[Fact.IDENTICAL_EVIDENCE, PAUL, PETRA] == 1
+    assert PETRA not in {who for _fact, who, other in held() if other}
+    (hers,) = (x for x in open_rows(PETRA) if x.kind == "identical_evidence" and x.other)
+    assert (hers.other, hers.said) == (PAUL, "The other one:") and "nothing against" in hers.text
 
 
 def test_byte_identical_evidence_and_a_changed_compose_file(server: Provider) -> None:
