@@ -20,18 +20,25 @@ from alerts.models import Channels, Delivery
 
 CODE_LIVES = dt.timedelta(minutes=30)
 _DIGITS = 6
+#: Codes in an hour: of one wallet, to one address, and from one network address: anybody makes
+#: wallets, and names somebody else's address.
+PER_WALLET, PER_ADDRESS, PER_CALLER = 5, 5, 20
 
 
-def ask(user: User, address: str) -> None:
-    """Mail a code to `address`; nothing else is sent there before it came back. Raises Problem."""
+def ask(user: User, address: str, caller: str = "") -> None:
+    """Mail a code to `address`; nothing else is sent there before it came back. `caller`: the
+    network address that asks (`limits.address`). Raises Problem."""
     if not deliver.mail_works():
         raise Problem("no_mail", _("This site sends no mail."), _("Use a webhook or the feed."))
-    limits.spend("mail-codes", user.address, limit=5, seconds=3600)
+    limits.spend("mail-codes", user.address, limit=PER_WALLET, seconds=3600)
     address = address.strip()
     try:
         validate_email(address)
     except ValidationError:
         raise Problem("invalid_email", _("This is no mail address.")) from None
+    if caller:
+        limits.spend("mail-codes-from", caller, limit=PER_CALLER, seconds=3600)
+    limits.spend("mail-codes-to", address.casefold(), limit=PER_ADDRESS, seconds=3600)
     code = f"{secrets.randbelow(10**_DIGITS):0{_DIGITS}d}"
     way = services.channels_of(user)
     Channels.objects.filter(pk=way.pk).update(

@@ -200,7 +200,7 @@ def mail(request: HttpRequest) -> HttpResponse:
     way = services.channels_of(user)
     try:
         if act == "ask":
-            mailbox.ask(user, request.POST.get("email", "")[:254])
+            mailbox.ask(user, request.POST.get("email", "")[:254], limits.address(request))
         elif act == "prove":
             mailbox.prove(user, request.POST.get("code", "")[:20])
         elif act == "forget":

@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 from django.core import mail
+from django.core.cache import cache
 from django.core.mail.backends.locmem import EmailBackend as LocMemBackend
 from django.test import Client
 from django.utils import timezone
@@ -100,6 +101,25 @@ def test_every_mail_can_be_ended_without_signing_in(alice: User, post: Post, set
     assert done.status_code == 200 and services.channels_of(alice).email == ""
     Channels.objects.filter(pk=way.pk).update(email="new@b.org", email_verified_at=timezone.now())
     assert outside.post(path).status_code == 404, "it was about another address"
+
+
+def test_many_wallets_cannot_flood_anybodys_mailbox(post: Post) -> None:
+    """Wallets cost nothing, and whose address it is is known only when the code comes back."""
+
+    wallets = [signed_in(cast.account(number)) for number in range(10, 15)]
+
+    def asked(number: int, to: str, network: str) -> int:
+        given = {"act": "ask", "email": to}
+        path = "/account/alerts/mail"
+        return wallets[number].post(path, given, REMOTE_ADDR=network).status_code
+
+    own = [asked(n % 4, "Victim@example.org", f"192.0.2.{n}") for n in range(6)]
+    assert own == [302] * 5 + [429] and len(post.letters) == 5
+    assert asked(2, "victim@EXAMPLE.org", "192.0.2.99") == 429
+    cache.clear()
+    elsewhere = "2001:db8::"  # one customer has all of a /64
+    spread = [asked(n % 5, f"victim{n}@example.org", f"{elsewhere}{n}") for n in range(22)]
+    assert spread == [302] * 20 + [429] * 2
 
 
 def test_a_mail_server_that_refuses_is_shown_and_tried_again(alice: User, post: Post) -> None:
