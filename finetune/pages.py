@@ -34,11 +34,23 @@ STEPS = (
 
 
 @dataclass(frozen=True)
+class Blocked:
+    """The result that stops another one's delivery; `task`: whose page can acknowledge it, None
+    where it was made elsewhere and has no page here yet."""
+
+    result: Deliverable
+    task: Task | None
+
+
+@dataclass(frozen=True)
 class OfferRow:
+    """`blocked`: what keeps this provider from delivering to whoever reads."""
+
     listing: Listing
     standing: StandingView
     told: Told | None = None
     decided: Decided = NOTHING
+    blocked: Blocked | None = None
 
     @property
     def path(self) -> str:
@@ -267,15 +279,6 @@ class Deadline:
         """Seconds that a provider may give beyond what brokers come with; 0 once those are over, or
         where there can be none."""
         return self.due.latest - self.due.at
-
-
-@dataclass(frozen=True)
-class Blocked:
-    """The result that stops another one's delivery; `task`: whose page can acknowledge it, None
-    where it was made elsewhere and has no page here yet."""
-
-    result: Deliverable
-    task: Task | None
 
 
 @dataclass(frozen=True)

@@ -161,7 +161,7 @@ Refusal = Problem | BadParameters | None
 
 
 def _show_model(request: HttpRequest, draft: Draft, problem: Refusal) -> pages.WizardPage:
-    offers = selectors.offers()
+    offers = selectors.offers_to(draft.user)
     offered = {(row.listing.provider, model) for row in offers for model in row.models}
     if draft._state.adding and (draft.provider, draft.model) not in offered:
         draft.provider = draft.model = ""  # a link may say anything
@@ -240,15 +240,18 @@ def _least(held: Position | None) -> int:
 
 
 def _top_up(listing: Listing | None, held: Position | None, price: Price | None, least: int) -> str:
-    """The form of the transfer that is missing. The sum is filled in where it is enough whatever
-    the provider adds: the `least` that opens an account.
+    """The form of the transfer that is missing. The sum is filled in where it is known: the `least`
+    that opens an account is enough whatever the provider adds, and some models' reserve is
+    documented.
     """
     if listing is None:
         return ""
-    if held is not None:
-        return links.form("transfer", held)
-    amount = max(price.missing if price else 0, least) if least else 0
-    return links.form("transfer", listing, **({"amount": money.exact(amount)} if amount else {}))
+    lacks = price.missing if price else 0
+    amount = max(lacks, least) if least else 0
+    if held is not None and price and price.reserve is not None:
+        amount = lacks
+    filled = {"amount": money.exact(amount)} if amount else {}
+    return links.form("transfer", held or listing, **filled)
 
 
 def _show_sign(request: HttpRequest, draft: Draft, problem: Refusal) -> pages.WizardPage:

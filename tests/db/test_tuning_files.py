@@ -237,6 +237,14 @@ def test_a_draft_is_saved_step_by_step_and_typed_text_is_kept(alice: User, setti
         assert "The first transfer is at least" in text
         least, most = (money.short(n) for n in sorted(pricing.DOCUMENTED_RESERVE.values()))
         assert (f"the reserve is {least} to {most} 0G" in text) is (model == "m")
+    # Into an account that there is goes what is missing, where the estimate knows all of it.
+    funds: dict[str, Any] = {"serving": factories.FINE_TUNING, "balance": 5 * 10**16}
+    held = factories.sub_account(alice.address, **funds)
+    for model, filled in (("m", ""), ("Qwen2.5-0.5B-Instruct", "&amount=0.0217285")):
+        Draft.objects.update(model=model)
+        page = html.unescape(mine.get(f"{base}/price").content.decode())
+        assert re.search(rf"/account\?action=transfer&account=[^&]+{filled}&then=", page), model
+    held.delete()
     # Rows that providers take through storage alone, by the documentation.
     for kind in ("instruction", "text"):
         Dataset.objects.update(kind=kind)

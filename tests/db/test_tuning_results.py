@@ -55,6 +55,10 @@ def test_what_will_stop_a_result_is_said_before_anything_is_signed(alice: User) 
             page = client.get(f"/fine-tuning/new/{draft.pk}/{step}").content.decode()
             said = page.partition('data-testid="blocked-by"')[2].partition("<section")[0]
             assert bool(said) is bool(way) and way in said, (change, step)
+        # Where it is chosen, too, before there is a draft.
+        page = client.get("/fine-tuning/new").content.decode()
+        said = page.partition('data-testid="offer-blocked"')[2].partition("</p>")[0]
+        assert bool(said) is bool(way) and (way in said or "adopt" in way), change
 
 
 def test_what_blocks_a_result_has_a_way_out(alice: User) -> None:
