@@ -82,9 +82,12 @@ class EffectRow:
 
 
 def effect_rows(effects: Iterable[dict[str, Any]]) -> tuple[EffectRow, ...]:
-    """Rows of stored effects (`Effect.to_json`), in their order, gas last."""
+    """Rows of stored effects (`Effect.to_json`), in their order, gas last, without a service that
+    was listed and stays so."""
     return tuple(
-        EffectRow(e["what"], _(_LABELS[e["what"]]), e.get("who", ""), *_values(e)) for e in effects
+        EffectRow(e["what"], _(_LABELS[e["what"]]), e.get("who", ""), *_values(e))
+        for e in effects
+        if e["what"] != "service" or e["before"] != e["after"]
     )
 
 

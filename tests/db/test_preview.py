@@ -11,6 +11,7 @@ from django.test import Client
 from eth_account.signers.local import LocalAccount
 
 from accounts import actions, calls, keys, keys_lasting, preview, reading, services
+from accounts import pages_transaction as shown
 from accounts import preview_words as words
 from accounts.codes import CODES
 from accounts.errors import Problem, Refused
@@ -287,6 +288,14 @@ def test_a_provider_pays_its_stake_once_and_gets_it_back(contracts: Contracts) -
     update = services.check("add_or_update_service", listing, provider.address)
     assert update.call.value == 0
     assert not {"stake", "wallet"} & {e.what for e in update.effects}
+    # A table of what changes has no line for what was listed and stays so.
+    assert [row.what for row in shown.review(before, {}).rows] == [
+        "wallet",
+        "stake",
+        "service",
+        "gas",
+    ]
+    assert [row.what for row in shown.review(update, {}).rows] == ["gas"]
     with pytest.raises(Refused) as caught:
         long = {**listing, "additional_info": "é" * 2049}
         services.check("add_or_update_service", long, provider.address)
