@@ -33,13 +33,28 @@ async function able() {
   form.querySelector('[data-no-edits]').hidden = said.edits || !changing;
 }
 
+// What the server would refuse once all of it has travelled, by first bytes and size as it looks (inference/media/uploads.py).
+const SIGNS = /^(\x89PNG\r\n\x1a\n|\xff\xd8\xff|RIFF[^]{4}WEBP)/;
+const MOST = 10 << 20;
+
+async function judge() {
+  const [file] = form.elements.picture.files;
+  const begins = file && String.fromCharCode(...new Uint8Array(await file.slice(0, 12).arrayBuffer()));
+  if (file !== form.elements.picture.files[0]) return;
+  const box = form.querySelector('[data-unusable]');
+  box.hidden = !file || (file.size <= MOST && SIGNS.test(begins));
+  box.lastElementChild.textContent = box.hidden ? '' : t('{name} cannot be used: bring a PNG, JPG or WEBP up to 10 MB.', { name: file.name });
+}
+
 if (form) {
   startMask(form);
   startSending(form);
   form.addEventListener('change', price);
   form.elements.provider.addEventListener('change', able);
+  form.elements.picture.addEventListener('change', judge);
   price();
   able();
+  judge();
 }
 
 // Before and after: the slider moves the edge of the upper picture.

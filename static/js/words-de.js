@@ -203,6 +203,7 @@ learn({
 "{key}: holds half a character (a lone surrogate)": "{key}: enthält ein halbes Zeichen (ein einzelnes Surrogat)",
 "{key}: is empty": "{key}: ist leer",
 "{length}, as it will be sent: {size} MB.": "{length}, wie es gesendet wird: {size} MB.",
+"{name} cannot be used: bring a PNG, JPG or WEBP up to 10 MB.": "{name} ist nicht verwendbar: Bringen Sie PNG, JPG oder WEBP bis 10 MB.",
 "{name} is empty.": "{name} ist leer.",
 "{name} is not a sound that this browser can play. Try WAV, MP3, M4A, Ogg or WebM.": "{name} ist kein Ton, den dieser Browser abspielen kann. Versuchen Sie WAV, MP3, M4A, Ogg oder WebM.",
 "{name} is {length} long; up to {most} are taken.": "{name} ist {length} lang; bis zu {most} werden angenommen.",

@@ -180,6 +180,16 @@ def test_pictures_from_a_service_to_a_verified_file(
         page.locator("[data-editing] summary").click()
         page.get_by_test_id("image-upload").set_input_files(early)
     expect(page.get_by_test_id("mask-canvas")).to_be_visible()
+    # What will be refused is said before anything is sent, and taken back with what is right.
+    unusable = page.locator("[data-unusable]")
+    expect(unusable).to_be_hidden()
+    scan, heavy = b"II*\0" + bytes(64), data + bytes(10 << 20)
+    for name, wrong in (("scan.tiff", scan), ("heavy.png", heavy), ("empty.png", b"")):
+        file = FilePayload(name=name, mimeType="image/png", buffer=wrong)
+        page.get_by_test_id("image-upload").set_input_files(file)
+        expect(unusable).to_have_text(f"{name} cannot be used: bring a PNG, JPG or WEBP up to 10 MB.")
+    page.get_by_test_id("image-upload").set_input_files(early)
+    expect(unusable).to_be_hidden()
 
 
 @pytest.fixture
