@@ -187,7 +187,9 @@ def test_pictures_from_a_service_to_a_verified_file(
     for name, wrong in (("scan.tiff", scan), ("heavy.png", heavy), ("empty.png", b"")):
         file = FilePayload(name=name, mimeType="image/png", buffer=wrong)
         page.get_by_test_id("image-upload").set_input_files(file)
-        expect(unusable).to_have_text(f"{name} cannot be used: bring a PNG, JPG or WEBP up to 10 MB.")
+        expect(unusable).to_have_text(
+            f"{name} cannot be used: bring a PNG, JPG or WEBP up to 10 MB."
+        )
     page.get_by_test_id("image-upload").set_input_files(early)
     expect(unusable).to_be_hidden()
 
