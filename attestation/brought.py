@@ -7,12 +7,14 @@ without. What is stored, and what programs read, stays the engine's.
 
 from __future__ import annotations
 
+import datetime as dt
 import re
 from collections.abc import Mapping
 
 from attestation.comparison import is_ours
 from attestation.engine.verdicts import Question, marked
 from attestation.models import Endpoint, Verification
+from attestation.selectors import EXPIRED, EXPIRED_AFTER
 
 PARTIAL = "partial"
 #: What the note on NVIDIA's keys of a bundle is about.
@@ -40,6 +42,26 @@ def overall(run: Verification) -> str:
     if by_word(run) and run.overall.removeprefix("dev-") in _GOOD:
         return marked(PARTIAL, run.overall.startswith("dev-"))
     return run.overall
+
+
+def judged_at(run: Verification) -> dt.datetime:
+    """The moment that a verdict is of: of a file the one it was judged at, if that is past."""
+    if run.endpoint != Endpoint.UPLOAD or run.now_unix >= run.finished_at.timestamp():
+        return run.finished_at
+    return dt.datetime.fromtimestamp(run.now_unix, dt.UTC)
+
+
+def expired(run: Verification, now: dt.datetime) -> bool:
+    """Whether it counts no more: a provider's report after a day, whenever its bundle is brought.
+
+    Of other files nothing is said that could end.
+    """
+    return bool(run.overall) and not by_word(run) and now - judged_at(run) >= EXPIRED_AFTER
+
+
+def shown(run: Verification, now: dt.datetime) -> str:
+    """The one word at `now`, "" where there was no verdict."""
+    return EXPIRED if expired(run, now) else overall(run)
 
 
 def unasked(run: Verification, answers: Mapping[str, str]) -> frozenset[Question]:

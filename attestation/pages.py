@@ -35,7 +35,7 @@ from attestation.fields import FieldGroup, Key
 from attestation.models import Verification
 from attestation.printing import QUESTIONS as TITLES
 from attestation.reproduce import Command
-from attestation.selectors import EXPIRED, EXPIRED_AFTER, FindingView, HistoryEntry, ReportView
+from attestation.selectors import FindingView, HistoryEntry, ReportView
 from attestation.sources import needs
 
 _WORST = ("fail", "warn", "not_provided", "not_checked", "pass")
@@ -193,12 +193,11 @@ def report_page(
     known = evidence is not None and not run.development
     quote, nras = needs.outside(evidence, trust.anchors()) if evidence and known else (b"", b"")
     upload = run.endpoint == "upload"
-    old = bool(run.overall) and not upload and now - run.finished_at >= EXPIRED_AFTER
     bundle = f"/api/v1/verifications/{run.pk}/bundle" if evidence else ""
     return ReportPage(
         run=run,
         overall=run.overall,
-        shown=(EXPIRED if old else brought.overall(run)) or "never",
+        shown=brought.shown(run, now) or "never",
         development=run.development,
         about=words.endpoint(run.endpoint),
         why=words.trigger(run.trigger),
@@ -212,7 +211,7 @@ def report_page(
         sections=tuple(_sections(run)),
         exhibits=_named(exhibits.of(evidence)) if evidence else Exhibits(),
         fields=fields.groups(run),
-        since=None if upload else _since(run, history, old),
+        since=None if upload else _since(run, history, brought.expired(run, now)),
         findings=view.findings,
         history=tuple(history),
         commands=reproduce.commands(run, site, bundle) if bundle else (),

@@ -10,11 +10,13 @@ from collections.abc import Iterable
 from django.conf import settings
 from django.core.cache import cache
 from django.http import Http404, HttpRequest, HttpResponse
+from django.utils import timezone
 from django.utils.cache import get_conditional_response
 from django.views.decorators.http import require_safe
 
 from accounts.addresses import short
 from attestation import brought
+from attestation.engine.verdicts import told_overall
 from attestation.models import Verification
 from attestation.selectors import DEVELOPMENT, ServiceKey, StandingView, standing_of, standings
 from ledger import listed, selectors
@@ -144,10 +146,12 @@ def model(request: HttpRequest, model: str) -> HttpResponse:
 
 @require_safe
 def report(request: HttpRequest, id: uuid.UUID) -> HttpResponse:
-    run = Verification.objects.filter(pk=id).defer("rows", "facts", "inputs").first()
+    run = Verification.objects.filter(pk=id).defer("facts", "inputs").first()
     if run is None:
         raise Http404("There is no report of this number.")
-    text, tone = _chip(brought.overall(run), run.finished_at)
+    # Without the report beside it that says what is missing.
+    word = told_overall(brought.shown(run, timezone.now()), run.rows)
+    text, tone = _chip(word, brought.judged_at(run))
     about = f"Provider {short(run.provider)}" if run.provider else "Of no provider's present state"
     title = "Verification report" if run.provider else "Evidence somebody brought"
     card = social.Card(settings.NETWORK.label, title, (about,), text, tone, str(run.pk)[:8])

@@ -44,7 +44,7 @@ from tests.db import report_world as world
 from tests.db.plans import plans
 from tests.db.report_world import KEY, development, machine, path, stored, unreachable
 from tests.pure.attestation_cases import Case
-from tests.pure.attestation_lab import ADDRESS, lab
+from tests.pure.attestation_lab import ADDRESS, NOW, lab
 from tests.pure.attestation_lab import KEY as SIGNER
 
 pytestmark = pytest.mark.django_db
@@ -221,6 +221,7 @@ def test_an_old_report_is_expired_and_still_says_what_it_was(client: Client) -> 
     page = shown(client, path(run))
     assert attributes(page, "verdict-overall", "data-verdict") == [("expired",)]
     assert "it was" in page and run.overall in page and "it counts no more" in page
+    assert overall(client, run)[1].startswith("Expired · "), "so does the picture of its link"
     # What failed goes on counting where a provider is chosen (`StandingView.failed`).
     Verification.objects.update(overall="fail")
     page = shown(client, path(run))
@@ -644,12 +645,22 @@ def test_a_bundle_is_judged_as_its_report_was(
     assert response.status_code == 302
     again = Verification.objects.get(pk=response["Location"].rsplit("/", 1)[1])
     assert (again.overall, again.questions, again.rows) == (run.overall, run.questions, run.rows)
-    page = shown(client, path(again))
-    assert attributes(page, "verdict-overall", "data-verdict") == [("dev-pass",)], "it is ours"
-    again = services.judge_upload(services.Upload(bundle=services.bundle(again)))
-    assert attributes(shown(client, path(again)), "verdict-overall", "data-verdict") == [
-        ("dev-pass",)
-    ]
+    judged = dt.datetime.fromtimestamp(NOW, dt.UTC)
+    for _round in range(2):
+        with patch.object(timezone, "now", return_value=judged + HOUR):
+            assert overall(client, again) == ("dev-pass", "Verified development evidence"), "ours"
+        # It lasts no longer than the report does, whenever it is brought.
+        assert overall(client, again) == ("expired", f"Expired · {judged:%d %b %Y %H:%M} UTC")
+        again = services.judge_upload(services.Upload(bundle=services.bundle(again)))
+
+
+def overall(client: Client, run: Verification) -> tuple[str, str]:
+    """The one word of a report's page, and what its picture begins with."""
+    ((word,),) = attributes(shown(client, path(run)), "verdict-overall", "data-verdict")
+    with patch.object(social, "Card", wraps=social.Card) as card:
+        client.get(f"/og{path(run)}.png")
+    chip = str(card.call_args.args[3])
+    return word, chip if word == "expired" else chip.partition(" · ")[0]
 
 
 def check_row(page: str, id: str) -> str:
@@ -698,9 +709,7 @@ def test_what_only_its_bringer_says_is_not_shown_as_verified(
     theirs = ("bind.onchain", "bind.ack", "bind.nonce", "bind.challenge", "nras.token")
     assert all(word in check_row(page, id) for id in theirs)
     assert word not in check_row(page, "tdx.sig")
-    with patch.object(social, "Card", wraps=social.Card) as card:
-        client.get(f"/og{path(run)}.png")
-    assert card.call_args.args[3].startswith("Development evidence, partly verified")
+    assert overall(client, run)[1] == "Development evidence, partly verified"
     # Nor once this site has packed it: the report is ours, what it rests on is not.
     for _round in range(2):
         run = services.judge_upload(services.Upload(bundle=services.bundle(run)))
