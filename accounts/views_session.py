@@ -23,6 +23,9 @@ from accounts.models import User
 from accounts.problems import answer, body_of, json_door, text_of
 
 _PENDING = "siwe"
+#: Of one network address, whoever is signed in: each may ask the chain node to run a contract, and
+#: anybody has as many wallets as they like.
+PER_MINUTE = 60
 
 
 def _origin(request: HttpRequest) -> tuple[str, str]:
@@ -38,7 +41,7 @@ def prepare(request: HttpRequest) -> HttpResponse:
     """`{address}` → `{message, notice}`; the message waits in the session, with a nonce good for
     one try.
     """
-    limits.spend("sign-in", limits.caller(request), limit=60, seconds=60)
+    limits.spend("sign-in", limits.address(request), limit=PER_MINUTE, seconds=60)
     address = text_of(body_of(request), "address", limit=42)
     if not is_address(address):
         raise Problem("invalid_address", _("This is not a wallet address."))
@@ -69,7 +72,7 @@ def verify(request: HttpRequest) -> HttpResponse:
     """`{signature}` → `{address}` and a fresh session. Whatever the outcome, the pending message is
     used up.
     """
-    limits.spend("sign-in-verify", limits.caller(request), limit=60, seconds=60)
+    limits.spend("sign-in-verify", limits.address(request), limit=PER_MINUTE, seconds=60)
     pending = request.session.pop(_PENDING, None)
     signature = text_of(body_of(request), "signature", limit=siwe.MAX_SIGNATURE_CHARACTERS)
     # The session holds the message once; the cache makes "once" hold for parallel requests too.

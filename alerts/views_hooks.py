@@ -16,6 +16,7 @@ from django.views.decorators.http import require_GET, require_http_methods, requ
 from accounts import limits, pages_parts
 from accounts.errors import Problem
 from accounts.http import signed_out, unless_fresh, user_of
+from accounts.models import User
 from alerts import deliver, hooks, pages, selectors
 from alerts.models import Delivery, Format, Hook, State
 from alerts.tasks import send_due
@@ -47,6 +48,13 @@ def new(request: HttpRequest) -> HttpResponse:
     return render(request, "alerts/hook_new.html", {"page": form}, status=status)
 
 
+def _spend(request: HttpRequest, user: User) -> None:
+    """Each press may send a message to a stranger's server, and wallets cost nothing: so many of
+    one network address. Raises TooMany."""
+    limits.spend("hook-acts", user.address, limit=60, seconds=600)
+    limits.spend("hook-acts-from", limits.address(request), limit=120, seconds=600)
+
+
 def _hook(request: HttpRequest, hook_id: uuid.UUID) -> Hook:
     return get_object_or_404(Hook, pk=hook_id, user=user_of(request))
 
@@ -73,7 +81,7 @@ def hook(request: HttpRequest, hook_id: uuid.UUID) -> HttpResponse:
 def act(request: HttpRequest, hook_id: uuid.UUID) -> HttpResponse:
     """`act`: test, enable, secret, delete."""
     found, wanted = _hook(request, hook_id), request.POST.get("act", "")
-    limits.spend("hook-acts", found.user.address, limit=60, seconds=600)
+    _spend(request, found.user)
     if wanted == "delete":
         hooks.delete(found)
         return HttpResponseRedirect("/account/alerts#hooks")
@@ -94,7 +102,7 @@ def act(request: HttpRequest, hook_id: uuid.UUID) -> HttpResponse:
 def again(request: HttpRequest, delivery_id: uuid.UUID) -> HttpResponse:
     """Send one notification to its webhook once more, or what waits for its next try now."""
     user = user_of(request)
-    limits.spend("hook-acts", user.address, limit=60, seconds=600)
+    _spend(request, user)
     row = get_object_or_404(
         Delivery.objects.select_related("user", "hook", "notification"),
         pk=delivery_id,

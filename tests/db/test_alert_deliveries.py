@@ -205,6 +205,17 @@ def test_whoever_sends_much_keeps_nobody_else_waiting(alice: User, receiver: Rec
     assert deliver.send_due() == 6 and not Delivery.objects.filter(state=State.WAITING).exists()
 
 
+def test_many_wallets_cannot_flood_anybodys_server() -> None:
+    presses = []
+    for number in range(10, 13):
+        user = User.objects.for_address(cast.account(number).address)
+        hook, _ = hooks.create(user, "https://victim.example/")
+        browser, path = signed_in(cast.account(number)), f"/account/alerts/hooks/{hook.pk}/act"
+        for _press in range(41):
+            presses.append(browser.post(path, {"act": "enable"}, REMOTE_ADDR="203.0.113.8"))
+    assert [press.status_code for press in presses] == [302] * 120 + [429] * 3
+
+
 @pytest.mark.parametrize("status", [302, 400, 404, 500])
 def test_what_is_no_success_is_tried_again(alice: User, receiver: Receiver, status: int) -> None:
     hooks.create(alice, receiver.url)
