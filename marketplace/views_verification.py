@@ -52,7 +52,7 @@ def report(request: HttpRequest, id: uuid.UUID, digest: str = "") -> HttpRespons
     listing = ledger.service(*key, include_removed=True) if run.provider else None
     history = selectors.history(key, page_size=SHOWN_HISTORY).items if run.provider else ()
     page = report_page(
-        view, history, now=timezone.now(), site=settings.SITE_URL, answered=_answered(run)
+        view, history, now=timezone.now(), site=settings.SITE_URL, answered=_answered(run, listing)
     )
     verify = account_links.service(listing, "verification") if listing else ""
     context = {
@@ -78,14 +78,14 @@ def _held(request: HttpRequest, listing: Listing) -> tuple[int, str]:
     return found.spendable, account_links.form("retrieve", found)
 
 
-def _answered(run: Verification) -> str | None:
+def _answered(run: Verification, listing: Listing | None) -> str | None:
     """Who signs this machine's answers; None where another machine signs them, or there are none.
 
     Of two machines the model's signs; a separated model's key is what its own report attests.
     """
     signs = run.endpoint == "model" or run.declared != "separated"
     asked = run.kind == "inference" and run.declared not in ("standard", "opml", "zkml")
-    return newest_signer(run.provider) if run.provider and asked and signs else None
+    return newest_signer(run.provider, listing.serving) if listing and asked and signs else None
 
 
 @require_http_methods(["GET", "HEAD", "POST"])

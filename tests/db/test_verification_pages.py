@@ -87,13 +87,13 @@ def finding(run: Verification, kind: str) -> Finding:
     )  # fmt: skip
 
 
-def answered(signer: str) -> Turn:
+def answered(signer: str, serving: str = factories.INFERENCE) -> Turn:
     """An answer of Petra's that was checked: signed by this key."""
     owner = User.objects.get_or_create(address=factories.ALICE)[0]
     return Turn.objects.create(
         chat=Chat.objects.create(owner=owner), provider=factories.PETRA, prompt_key=uuid.uuid4(),
         process="test", state="answered", verdict="verified", signer=signer, url="https://p.example",
-        model="m", serving=factories.INFERENCE, input_price=1, output_price=1, max_tokens=10,
+        model="m", serving=serving, input_price=1, output_price=1, max_tokens=10,
     )  # fmt: skip
 
 
@@ -370,6 +370,8 @@ def test_the_keys_are_compared_in_words(client: Client) -> None:
         cache.clear()
         factories.head()
         answered(signer)
+        # What she signs with in another contract has another key, and another report.
+        answered(factories.BOB, factories.FINE_TUNING)
         assert keys(run)[2][0] == word and said in keys(run)[2][1]
     made = machine()
     other = stored(
