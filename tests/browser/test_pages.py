@@ -13,6 +13,7 @@ import pytest
 from django.utils import timezone
 from playwright.sync_api import Page, expect
 
+from attestation.selectors import ServiceKey
 from ledger import topics
 from ledger.models import Service
 from marketplace import links
@@ -20,6 +21,7 @@ from tests import factories
 from tests.browser import pagecheck
 from tests.browser.axe import ENHANCED
 from tests.browser.live import listening
+from tests.db import report_world
 
 
 def test_every_page_is_sound(asgi_server: str, page: Page) -> None:
@@ -30,9 +32,14 @@ def test_every_page_is_sound(asgi_server: str, page: Page) -> None:
 
 def test_letters_twice_as_large_leave_a_phone_half_its_width(asgi_server: str, page: Page) -> None:
     """In pixels of its letters a phone of 360 has 180 then (WCAG 1.4.4)."""
+    factories.market(1)
+    listed = f"/services/inference/{factories.address(0)}"
+    report_world.development(key=ServiceKey("inference", factories.address(0), "inference-v1.0"))
     page.set_viewport_size({"width": 180, "height": 400})
-    for path in ("/nothing-is-here", "/verify?what=answer"):
+    page.set_extra_http_headers({"Accept-Language": "de"})  # words are longer
+    for path in ("/nothing-is-here", "/verify?what=answer", "/", listed, f"{listed}/changes"):
         page.goto(asgi_server + path)
+        page.locator(".more").evaluate_all("all => all.forEach((one) => (one.open = true))")
         assert pagecheck.overflow(page, 180) == [], path
 
 
