@@ -22,7 +22,7 @@ from django.utils.translation import gettext_noop
 from redis.exceptions import RedisError
 
 from accounts.errors import Problem
-from accounts.http import NotSignedIn, own_form, typed
+from accounts.http import NotSignedIn, own_form, own_path, typed
 from accounts.models import User
 from accounts.pages_transaction import Link
 from accounts.problems import problem
@@ -151,7 +151,10 @@ def bad_request(request: HttpRequest, exception: Exception) -> HttpResponse:
 def too_large(request: HttpRequest, most: int) -> HttpResponse:
     """More than the `most` bytes that are taken."""
     said = _("Up to %(n)s MB at once.") % {"n": most >> 20}
-    return error(request, 413, f"{said} {_(_TEXTS[413][1])}")
+    here, came = f"{request.scheme}://{request.get_host()}", request.headers.get("Referer", "")
+    form = own_path(request, came.removeprefix(here), "") if came.startswith(here) else ""
+    links = (Link(_("Go back"), form),) if form else ()
+    return error(request, 413, f"{said} {_(_TEXTS[413][1])}", links=links)
 
 
 def forbidden(request: HttpRequest, exception: Exception) -> HttpResponse:

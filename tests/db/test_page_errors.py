@@ -81,6 +81,15 @@ def test_programs_get_no_page(client: Client) -> None:
         response = client.post("/playground/chat/start", fields, headers={"Accept": kind})
         assert response.status_code == 413 and response["Content-Type"].startswith(said)
         assert "This is too much at once" in response.content.decode()
+    # It leads to the page that the form stands on, if that is one of ours.
+    for came, back in (
+        ("http://testserver/verify?what=answer&x=%22", ["/verify?what=answer&amp;x=%22"]),
+        ("http://testserver//evil.example/", []),
+        ("http://testserver.evil.example/", []),
+    ):
+        headers = {"Accept": "text/html", "Referer": came}
+        page = client.post("/playground/chat/start", fields, headers=headers).content.decode()
+        assert re.findall(r'<p><a href="([^"]+)">', page) == back, came
 
 
 @pytest.mark.parametrize(
