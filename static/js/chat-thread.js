@@ -170,8 +170,8 @@ export class Thread {
     return turn;
   }
 
-  // How fast an answer comes that was asked here, until the server's own numbers take the place. (One that was being
-  // written before comes in one piece up to now.)
+  // How fast an answer comes that was asked here, from the press of the button, until the server's own numbers take the place,
+  // from where it asked the provider. (One that was being written before comes in one piece up to now.)
   pace(turn, text) {
     if (!turn.sent) return;
     const now = performance.now();
@@ -184,7 +184,7 @@ export class Thread {
     const line = turn.element.querySelector('[data-pace]');
     if (!line) return;
     line.hidden = false;
-    line.textContent = now > turn.first ? t('First token after {seconds} s, about {speed} tok/s', { seconds, speed }) : t('First token after {seconds} s', { seconds });
+    line.textContent = now > turn.first ? t('First token {seconds} s after you asked, about {speed} tok/s', { seconds, speed }) : t('First token {seconds} s after you asked', { seconds });
   }
 
   append(turn, change) {
