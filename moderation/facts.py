@@ -9,7 +9,6 @@ from typing import Any
 from django.utils.translation import gettext as _
 from django.utils.translation import gettext_noop as N_
 
-from accounts import trust
 from attestation import words
 
 #: What is shown of a finding's detail, in this order; the rest is for the checks alone.
@@ -49,7 +48,12 @@ def _value(key: str, said: str) -> str:
 
 
 def turn(detail: Mapping[str, Any]) -> tuple[str, str]:
-    """What it was and what it is, both empty where a finding is no change."""
-    if "to" in detail:
-        return trust.label(text(detail.get("from", ""))), trust.label(text(detail["to"]))
-    return text(detail.get("before", "")), text(detail.get("after", ""))
+    """What it was and what it is, both empty where a finding is no change: verdicts, or (`judged`
+    no) what the chain or a machine had."""
+    first, last = ("from", "to") if judged(detail) else ("before", "after")
+    return text(detail.get(first, "")), text(detail.get(last, ""))
+
+
+def judged(detail: Mapping[str, Any]) -> bool:
+    """Whether a finding is about a verdict that became worse."""
+    return "to" in detail

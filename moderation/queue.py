@@ -13,7 +13,7 @@ from typing import Any
 from django.db.models import Count, Q, QuerySet, Sum
 from django.utils.translation import gettext as _
 
-from accounts import links
+from accounts import links, money
 from accounts.addresses import short
 from attestation import selectors as attestation
 from attestation import words
@@ -189,8 +189,10 @@ def _values(said: Mapping[str, Any], names: list[str]) -> str:
 
 
 def _valued(name: str, value: str) -> str:
-    priced = "price" in name and value.isascii() and value.isdigit()
-    return f"{name.replace('_', ' ')} {f'{integer(value):,} neuron' if priced else value}"
+    if value.isascii() and value.isdigit() and ("price" in name or name == "stake"):
+        number = integer(value)
+        value = f"{money.exact(number)} 0G" if name == "stake" else f"{number:,} neuron"
+    return f"{name.replace('_', ' ')} {value}"
 
 
 @dataclass(frozen=True)
@@ -202,6 +204,8 @@ class Finding:
     detail: tuple[tuple[str, str], ...]
     before: str
     after: str
+    #: Both are verdicts.
+    judged: bool
 
 
 @dataclass(frozen=True)
@@ -343,6 +347,7 @@ def _finding(about: Mapping[str, Any]) -> Finding | None:
         detail=facts.pairs(detail),
         before=before,
         after=after,
+        judged=facts.judged(detail),
     )
 
 

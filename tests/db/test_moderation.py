@@ -18,7 +18,7 @@ from django.test import Client
 from django.test.utils import CaptureQueriesContext
 from django.utils import timezone, translation
 
-from accounts import roles, trust
+from accounts import roles
 from accounts.errors import Problem
 from accounts.models import User
 from accounts.roles import Role
@@ -403,14 +403,17 @@ def test_the_desk_works_without_script(one: User, two: User) -> None:
     finding(Fact.REGRESSION, detail=worse)
     price = {"before": {"input_price": "4000"}, "after": {"input_price": "9000"}}
     factories.change(PETRA, change="price", block=11, **price)
+    stake = {"before": {"stake": "0"}, "after": {"stake": str(100 * factories.ONE)}}
+    factories.change(PETRA, change="stake", block=12, **stake)
     looking.sweep()
     regression = Item.objects.get(kind=ItemKind.REGRESSION)
     html = mine.get(f"/moderation?item={regression.pk}").content.decode()
     turn = html.partition('data-testid="finding-turn"')[2].partition("</p>")[0]
-    assert trust.label("dev-pass") in turn and trust.label("fail") in turn
+    assert re.findall('data-verdict="([^"]+)"', turn) == ["dev-pass", "fail"]
     assert "the broker’s machine" in html and ">bind.ack<" in html
     assert "level" not in html and "tdx.qvl" not in html
     assert "input price 4,000 neuron" in html and "input price 9,000 neuron" in html
+    assert "stake 0 0G" in html and "stake 100 0G" in html
     item = Item.objects.get(kind=ItemKind.HARDWARE)
     mine.post(f"/moderation/items/{item.pk}/claim", {"act": "claim"})
     assert "claimed" in other.get("/moderation").content.decode()
