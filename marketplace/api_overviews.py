@@ -26,7 +26,6 @@ from marketplace.schemas_overviews import (
     ProvidersFileIn,
     ProvidersIn,
 )
-from probes.fold import percent
 
 router = Router()
 Line = TypeVar("Line")
@@ -45,7 +44,8 @@ def model_body(line: ModelLine) -> dict[str, Any]:
         "output_price": row.output_price,
         "first_token_ms": best.first_token,
         "tokens_per_second": None if best.speed is None else tenths(best.speed),
-        "uptime_7d_percent": None if best.uptime is None else percent(best.uptime),
+        "uptime_7d_percent": best.uptime and best.uptime.percent,
+        "probes_7d": best.uptime and best.uptime.probes,
         "updated_at_unix": row.updated_at_unix or None,
     }
 
@@ -59,7 +59,8 @@ def provider_body(line: ProviderLine) -> dict[str, Any]:
         "services": row.services,
         "acknowledged": row.acknowledged,
         "verified": line.verified,
-        "uptime_7d_percent": None if line.uptime is None else percent(line.uptime),
+        "uptime_7d_percent": line.uptime and line.uptime.percent,
+        "probes_7d": line.uptime and line.uptime.probes,
         "stake": row.stake,
         "earned": row.earned,
         "since_block": row.since_block,

@@ -22,6 +22,7 @@ from django.db.models import (
     Value,
     When,
 )
+from django.db.models.expressions import Combinable
 from django.db.models.functions import Cast, Coalesce, Greatest, Lower
 from django.db.models.lookups import Exact, GreaterThanOrEqual, IsNull, LessThanOrEqual
 from django.utils import timezone
@@ -32,6 +33,7 @@ from ledger.models import Kind
 from ledger.selectors import Condition
 from marketplace import cards, formats
 from probes.models import Health
+from probes.selectors import Uptime
 from protocol import fees
 from protocol.declared import CONTEXT_PATTERN
 
@@ -196,12 +198,32 @@ def word() -> Coalesce:
 PASSES = Q(word__in=("pass", f"{attestation.DEVELOPMENT}pass"))
 
 
-def health_of_row(column: str, since: dt.datetime, **where: Any) -> Subquery:
+def health_of_row(column: str | Combinable, since: dt.datetime, **where: Any) -> Subquery:
     """A column of what our probes measured of each row they looked at since then; NULL without."""
     rows = Health.objects.filter(
         serving=OuterRef("serving"), provider=OuterRef("provider"), checked_at__gt=since, **where
     )
-    return Subquery(rows.values(column)[:1])
+    return Subquery(rows.values(one=F(column) if isinstance(column, str) else column)[:1])
+
+
+#: Bits of a number of probes, and of quarters of an hour in 7 days.
+_PROBES, _CELLS = 31, 10
+
+
+def uptime_of_row(since: dt.datetime) -> Subquery:
+    """The uptime of 7 days with what it is by as one number (`uptime_of`): the highest or lowest of
+    several keeps its own probes."""
+    share, probes, cells = (F(f"{name}_7d") for name in ("uptime", "probes", "cells"))
+    by_probes = share * Value(1 << _PROBES, BigIntegerField()) + probes
+    return health_of_row(by_probes * Value(1 << _CELLS, BigIntegerField()) + cells, since)
+
+
+def uptime_of(number: int | None) -> Uptime | None:
+    """What `uptime_of_row` found."""
+    if number is None:
+        return None
+    by_probes, cells = divmod(number, 1 << _CELLS)
+    return Uptime(*divmod(by_probes, 1 << _PROBES), cells)
 
 
 @dataclass(frozen=True)

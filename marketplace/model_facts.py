@@ -12,14 +12,15 @@ from ledger import selectors
 from ledger.records import Listing
 from marketplace import cards, conditions
 from probes import selectors as probes
+from probes.selectors import Uptime
 
 
 @dataclass(frozen=True)
 class Measured:
-    """The best of a model's services in 7 days: 1/10000, milliseconds, tokens per 10 s; None
-    without data. `verified`: services that pass our check now."""
+    """The best of a model's services in 7 days: milliseconds, tokens per 10 s; None without data.
+    `verified`: services that pass our check now."""
 
-    uptime: int | None = None
+    uptime: Uptime | None = None
     first_token: int | None = None
     speed: int | None = None
     verified: int = 0
@@ -30,7 +31,7 @@ def measured(models: Iterable[str]) -> dict[str, Measured]:
     since = probes.week_told()
     rows = selectors.matching(selectors.ServiceQuery(kind="inference"))
     rows = rows.filter(model__in=list(models)).annotate(
-        up=conditions.health_of_row("uptime_7d", since),
+        up=conditions.uptime_of_row(since),
         first=conditions.health_of_row("first_token_p50", since),
         fast=conditions.health_of_row("tokens_p50", since),
         word=conditions.word(),
@@ -40,7 +41,9 @@ def measured(models: Iterable[str]) -> dict[str, Measured]:
         best=Max("up"), least=Min("first"), most=Max("fast"), good=good
     )
     return {
-        row["model"]: Measured(row["best"], row["least"], row["most"], row["good"])
+        row["model"]: Measured(
+            conditions.uptime_of(row["best"]), row["least"], row["most"], row["good"]
+        )
         for row in found.order_by()
     }
 

@@ -23,6 +23,7 @@ from marketplace.memo import at_listing
 from marketplace.model_facts import Measured, measured
 from marketplace.names import Named
 from probes import selectors as probes
+from probes.selectors import Uptime
 
 
 @dataclass(frozen=True)
@@ -176,11 +177,11 @@ def types(asked: ModelsAsked, version: str) -> tuple[Option, ...]:
 @dataclass(frozen=True)
 class ProviderLine:
     """`verified`: services that pass our check now; `uptime`: of the least reliable one in 7 days,
-    1/10000, None without data."""
+    None without data."""
 
     row: groups.ProviderRow
     verified: int
-    uptime: int | None
+    uptime: Uptime | None
     said: Named | None
 
     @property
@@ -218,11 +219,14 @@ def providers(
     return Page(lines, found.count, found.number, found.size)
 
 
-def _measured(providers: list[str]) -> dict[str, tuple[int, int | None]]:
+def _measured(providers: list[str]) -> dict[str, tuple[int, Uptime | None]]:
     """Of each: verified services and the least uptime (1 query)."""
     since = probes.week_told()
     rows = selectors.matching(selectors.ServiceQuery()).filter(provider__in=providers)
-    rows = rows.annotate(up=conditions.health_of_row("uptime_7d", since), word=conditions.word())
+    rows = rows.annotate(up=conditions.uptime_of_row(since), word=conditions.word())
     good = Count("pk", filter=conditions.PASSES)
     found = rows.values("provider").annotate(least=Min("up"), good=good)
-    return {row["provider"]: (row["good"], row["least"]) for row in found.order_by()}
+    return {
+        row["provider"]: (row["good"], conditions.uptime_of(row["least"]))
+        for row in found.order_by()
+    }

@@ -62,6 +62,7 @@ class ModelOut(Schema):
     first_token_ms: int | None
     tokens_per_second: str | None
     uptime_7d_percent: str | None
+    probes_7d: int | None = Field(..., description="that this uptime is by")
     updated_at_unix: int | None
 
 
@@ -75,6 +76,7 @@ class ProviderLineOut(Schema):
     acknowledged: int = Field(..., description="services whose signer the owner acknowledged")
     verified: int = Field(..., description="services that pass our check now")
     uptime_7d_percent: str | None = Field(..., description="of the least reliable service")
+    probes_7d: int | None = Field(..., description="that this uptime is by")
     stake: Neuron
     earned: Neuron
     since_block: int

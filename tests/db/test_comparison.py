@@ -100,6 +100,17 @@ def test_an_answer_with_a_new_tag_has_what_was_measured_since(
     assert first["ETag"] != second["ETag"]
     was, now = ({i["uptime_7d_percent"] for i in one.json()["items"]} for one in (first, second))
     assert "12.34" not in was and "12.34" in now
+    # A share is told with the probes that it is by, of the service that has it.
+    some = Health.objects.filter(kind="inference").first()
+    assert some is not None
+    Health.objects.filter(pk=some.pk).update(
+        uptime_7d=10_000, probes_7d=2, updated_at=timezone.now()
+    )
+    asked = client.get("/api/v1/models?page_size=200").json()["items"]
+    model = Service.objects.get(provider=some.provider, kind="inference").model
+    (best,) = (item for item in asked if item["model"] == model)
+    assert (best["uptime_7d_percent"], best["probes_7d"]) == ("100.00", 2)
+    assert '100.00 % <span class="sub">by 2</span>' in client.get("/models").content.decode()
 
 
 def test_a_button_that_needs_a_script_waits_for_it(world: list[Service], client: Client) -> None:
@@ -125,10 +136,14 @@ def test_providers_are_found_ordered_and_one_list_in_every_form(
     assert (rows == [item["address"] for item in every[:25]] and f"sort={sort}" in html) or not sort
     lines = read_csv(client, f"/providers.csv?sort={sort}")
     assert [line["address"] for line in lines] == [item["address"] for item in every]
-    measured = {health.provider: health.uptime_7d for health in Health.objects.all()}
+    measured = {one.provider: (one.uptime_7d, one.probes_7d) for one in Health.objects.all()}
     for item in every:
-        up = measured.get(item["address"])
+        up, probes = measured.get(item["address"], (None, None))
         assert item["uptime_7d_percent"] == (None if up is None else f"{up // 100}.{up % 100:02d}")
+        assert item["probes_7d"] == probes
+    assert html.count('<span class="sub">by 600</span>') == len(
+        [item for item in every[:25] if item["probes_7d"]]
+    )
     good = {item["address"] for item in every if item["verified"]}
     assert good == set(shown(verified="pass"))
     assert {i["address"] for i in listed("kind=fine-tuning")} == set(shown(type="fine-tuning"))
