@@ -20,8 +20,8 @@ _RULES: tuple[tuple[re.Pattern[str], str | Callable[[re.Match[str]], str]], ...]
     (re.compile(r"\bwhsec_[\w+/=-]+"), REMOVED),
     (re.compile(r"\bgAAAA[\w-]{20,}={0,2}"), REMOVED),
     (re.compile(r"(?<!\d)\d{6,20}:[\w-]{30,}+"), REMOVED),
-    # The address of a shared conversation is its secret.
-    (re.compile(r"/shared/[\w-]{16,}"), f"/shared/{REMOVED}"),
+    # Addresses that are the permission: a shared conversation, a private feed, the end of mails.
+    (re.compile(r"(/shared/|/account/(?:feed|unsubscribe)/)[\w:-]{16,}"), rf"\1{REMOVED}"),
     (re.compile(r"(?i)\b(bearer|basic)\s+[^\s'\",]+"), rf"\1 {REMOVED}"),
     (
         re.compile(

@@ -24,6 +24,8 @@ SECRETS = {
     "private key": "0x" + KEY,
     "mail": "alice@mail.example",
     "shared conversation": "/shared/" + "Ab-_" * 8,
+    "private feed": "/account/feed/" + "Ab-_" * 10 + "A.atom",
+    "end of mails": "/account/unsubscribe/7-" + "ab" * 12 + ":" + "Ab-_" * 10,
 }
 
 
