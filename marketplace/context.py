@@ -91,9 +91,16 @@ def head_of(request: HttpRequest) -> chain.Freshness:
     return known
 
 
+def database_away(request: HttpRequest) -> bool:
+    """Whether this request has waited for the database in vain (`views_errors.database_away`)."""
+    return bool(getattr(request, "database_away", False))
+
+
 def current_freshness(request: HttpRequest) -> freshness.Shown:
     """From the follower's own row. A dead database must not turn an error page into a second
-    error."""
+    error, nor be waited for twice."""
+    if database_away(request):
+        return freshness.Shown("unknown")
     try:
         return freshness.judge(head_of(request))
     except DatabaseError:
@@ -113,6 +120,8 @@ def drift_banner(request: HttpRequest) -> freshness.Banner | None:
     """For staff only: the last comparison with the contracts found differences."""
     if settings.SESSION_COOKIE_NAME not in request.COOKIES:
         return None  # nobody is signed in: no query, and the page stays the same for all
+    if database_away(request):
+        return None
     try:
         if not getattr(getattr(request, "user", None), "is_staff", False):
             return None

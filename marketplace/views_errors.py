@@ -233,6 +233,7 @@ def database_away(request: HttpRequest, failure: Exception) -> HttpResponse:
     """The database is away for a moment, or takes nothing more: a page says so, and when to come
     back."""
     if getattr(failure.__cause__, "sqlstate", "") != _DISK_FULL:
+        request.database_away = True  # type: ignore[attr-defined]  # its page asks it nothing
         return _away(request, _("The database does not answer just now."))
     text = _(
         "This site has run out of room, so nothing was changed. Reading still works; "

@@ -185,6 +185,22 @@ def test_a_store_that_does_not_answer_is_told_to_a_script(failure: type[Exceptio
     assert "may have been done all the same" in fix and "nothing was changed" not in fix.lower()
 
 
+def test_a_database_that_is_away_is_waited_for_once(django_assert_num_queries: Any) -> None:
+    """Each question waits ten seconds for a connection: the page that says so asks none."""
+    factories.head()
+    request = RequestFactory().get("/x", headers={"Cookie": f"{settings.SESSION_COOKIE_NAME}=a"})
+    request.user = User.objects.for_address(factories.ALICE)
+    roles.give(request.user, Role.ADMIN)
+    with django_assert_num_queries(0):
+        try:
+            raise OperationalError("couldn't get a connection after 10.00 sec")
+        except OperationalError:
+            response = server_error(request)
+    text = response.content.decode()
+    assert response.status_code == 503 and "The database does not answer just now" in text
+    assert 'data-state="unknown"' in text
+
+
 @pytest.mark.parametrize("told", [True, False])
 @pytest.mark.parametrize("path", ["/verify", "/api/v1/transactions/preview"])
 async def test_an_upload_that_nobody_reads_is_refused_and_heard_out(path: str, told: bool) -> None:
