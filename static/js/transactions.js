@@ -70,11 +70,12 @@ let asked = false;
 document.querySelector('[data-tx-form]')?.addEventListener('submit', ({ submitter }) => { asked ||= Boolean(submitter); });
 document.addEventListener('htmx:afterSettle', ({ detail }) => {
   if (detail.target.id !== 'review') return;
-  const amount = document.getElementById('tx-amount');
+  const field = document.querySelector('#tx-amount, #tx-slots'); // what can be typed wrong
   const wrong = document.getElementById('tx-wrong');
-  document.querySelector('#tx-amount-note.error')?.remove(); // of what the page was asked with
-  amount?.setAttribute('aria-invalid', Boolean(wrong));
-  amount?.setAttribute('aria-describedby', wrong ? 'tx-wrong' : 'tx-amount-note');
+  const note = `${field?.id}-note`;
+  document.querySelector(`#${note}.error`)?.remove(); // of what the page was asked with
+  field?.setAttribute('aria-invalid', Boolean(wrong));
+  field?.setAttribute('aria-describedby', wrong ? 'tx-wrong' : note);
   if (asked) reveal();
   asked = false;
 });

@@ -71,9 +71,12 @@ def test_a_lasting_key_is_shown_once_and_keys_are_revoked_on_the_chain(
     expect(slots).to_have_attribute("data-revoked", "0")
 
     # Some others, and then all.
-    page.goto(f"{asgi_server}/account?action=revoke_tokens&provider={petra}")
+    page.goto(f"{asgi_server}/account?action=revoke_tokens&provider={petra}&slots=3,+x")
+    expect(page.locator("#tx-slots-note")).to_contain_text("“x” is no slot")
     page.get_by_label("Slots").fill("3, 7-9")
     expect(page.locator('[data-effect="key_revoked"]')).to_have_count(4)
+    expect(page.get_by_text("is no slot")).to_have_count(0)
+    expect(page.get_by_label("Slots")).to_have_attribute("aria-invalid", "false")
     to_final(page)
     assert held(contracts, petra)["revokedBitmap"] == 1 << 0 | 1 << 3 | 0b111 << 7
     page.goto(f"{asgi_server}/account/keys")
