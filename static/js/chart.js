@@ -32,10 +32,15 @@ function lines(figure) {
 // 24 hours, in the zone that the table's moments stand in; midnight is written as its day.
 function moments(timeZone) {
   const format = (options) => new Intl.DateTimeFormat(locale, { timeZone, ...options });
-  const clock = format({ hour: "2-digit", minute: "2-digit", hourCycle: "h23" });
+  const clock = { hour: "2-digit", minute: "2-digit", hourCycle: "h23" };
+  const [minutes, seconds] = [format(clock), format({ ...clock, second: "2-digit" })];
   const day = format({ day: "numeric", month: "short" });
   return (_, splits, axis, space, step) =>
-    splits.map((unix) => (step < 86400 && clock.format(unix * 1000) !== "00:00" ? clock : day).format(unix * 1000));
+    splits.map((unix) => {
+      const at = unix * 1000;
+      const night = at % 60000 === 0 && minutes.format(at) === "00:00";
+      return (step >= 86400 || night ? day : step < 60 ? seconds : minutes).format(at);
+    });
 }
 const zoneOf = (figure) => (local() && !inDays(figure) ? Intl.DateTimeFormat().resolvedOptions().timeZone : "Etc/UTC");
 
@@ -62,7 +67,7 @@ function draw(figure) {
   const zone = zoneOf(figure);
   const across = { ...axis, size: 30 };
   if (figure.dataset.axis) Object.assign(across, { label: figure.dataset.axis, labelFont: font, labelSize: 18 });
-  else Object.assign(across, { values: moments(zone) }, alone && { splits: () => [first] });
+  else Object.assign(across, { values: moments(zone), space: last - first < 900 ? 80 : 50 }, alone && { splits: () => [first] });
   const up = { ...axis, values: (_, splits) => splits.map(amounts.format), size: room, label: figure.dataset.unit, labelFont: font, labelSize: 18 };
   if (rows.every(({ values }) => values.every((value) => Number.isInteger(value ?? 0)))) up.incrs = wholes;
   const chart = new window.uPlot(

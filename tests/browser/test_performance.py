@@ -3,11 +3,14 @@ say the same as their tables."""
 
 from __future__ import annotations
 
+import datetime as dt
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
+from django.utils import timezone
 from playwright.sync_api import Page, expect
 
 from ledger import selectors as ledger
@@ -124,3 +127,22 @@ def test_it_reads_without_javascript(measured: str, browser: Any) -> None:
     page.locator("#first-token summary").click()
     expect(page.locator("#first-token tbody tr").first).to_be_visible()
     context.close()
+
+
+def test_the_axis_of_a_young_listing_says_no_moment_twice(asgi_server: str, page: Page) -> None:
+    factories.head()
+    factories.contract()
+    made = factories.service(factories.PETRA)
+    at = timezone.now() - dt.timedelta(minutes=2)
+    after = {"input_price": str(made.input_price), "output_price": str(made.output_price)}
+    factories.change(factories.PETRA, change="registered", before=None, after=after, at=at)
+    page.add_init_script(
+        "window.written = []; const draw = CanvasRenderingContext2D.prototype;"
+        "const was = draw.fillText; draw.fillText = function (text, ...more) {"
+        " window.written.push(text); return was.call(this, text, ...more); };"
+    )
+    page.goto(f"{asgi_server}/services/inference/{factories.PETRA}/changes")
+    expect(page.locator("#prices-over-time canvas")).to_be_visible()
+    texts: list[str] = page.evaluate("window.written")
+    clock = [text for text in texts if re.fullmatch(r"\d\d:\d\d(:\d\d)?", text)]
+    assert clock and len(set(clock)) == len(clock)
