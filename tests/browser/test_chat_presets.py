@@ -86,8 +86,14 @@ def test_presets_and_how_answers_are_read(alice: Page, asgi_server: str, chat: C
     expect(alice.get_by_role("heading", level=1)).to_contain_text("Kind")
     expect(alice.get_by_test_id("preset-version")).to_have_count(4)
     alice.get_by_role("link", name="All presets").click()
+    expect(alice).to_have_url(re.compile("/presets$"))
+    seen = alice.viewport_size
+    alice.set_viewport_size({"width": 180, "height": 400})  # letters twice as large, on a phone
+    assert pagecheck.overflow(alice, 180) == []
     card.get_by_role("link", name="Use in a new conversation").click()
     expect(alice.get_by_label("Temperature")).to_have_value("0.3")
+    assert pagecheck.overflow(alice, 180) == []
+    alice.set_viewport_size(seen or {"width": 1280, "height": 720})
     # its question asks for what differs, until one goes on by hand
     field = alice.get_by_test_id("chat-input")
     alice.get_by_label("what", exact=True).fill("hello $&")
