@@ -40,6 +40,9 @@ from net import queue
 from protocol import tuning
 
 _SIGNATURE = 300
+#: Pieces of datasets that one network address may bring in a day, 2 GB: a wallet has a quota, but
+#: anybody has as many wallets as they like, and the disk is everybody's.
+PIECES_A_DAY = 2_048
 Own = TypeVar("Own")
 Door = Callable[[HttpRequest, Own], HttpResponse]
 View = Callable[..., HttpResponse]
@@ -92,6 +95,7 @@ def piece(request: HttpRequest, dataset_id: UUID, number: int) -> HttpResponse:
     """The bytes of one piece, as they are."""
     dataset = dataset_of(request, dataset_id)
     limits.spend("pieces", dataset.user.address, limit=600, seconds=60)
+    limits.spend("pieces-from", limits.address(request), limit=PIECES_A_DAY, seconds=24 * 3600)
     services.put(dataset, number, request.body)
     return answer({"number": number})
 

@@ -25,7 +25,18 @@ from accounts.models import User
 from attestation import leases
 from attestation.models import Verification
 from devnet import accounts as cast
-from finetune import drafts, files, follow, pricing, results, selectors, services, views, wizard
+from finetune import (
+    drafts,
+    files,
+    follow,
+    pricing,
+    results,
+    selectors,
+    services,
+    views,
+    views_doors,
+    wizard,
+)
 from finetune.broker import Said
 from finetune.models import Dataset, Draft, Piece, Place, PlaceState, Task, Way
 from net.cache import keep
@@ -120,6 +131,12 @@ def test_doors_belong_to_their_owner_and_go_on_where_they_were_cut(alice: User) 
     assert other.get(here).status_code == 404
     kind = "application/octet-stream"
     assert other.put(f"{here}/pieces/0", raw, kind).status_code == 404
+    # Who brings much under many names has filled nobody's quota, but the disk.
+    used = {"limit": views_doors.PIECES_A_DAY, "seconds": 24 * 3600}
+    limits.spend("pieces-from", "203.0.113.5", uses=views_doors.PIECES_A_DAY, **used)
+    for address in ("203.0.113.5", "::ffff:203.0.113.5"):
+        much = mine.put(f"{here}/pieces/0", raw, kind, REMOTE_ADDR=address)
+        assert much.status_code == 429 and int(much["Retry-After"]) > 60
     early = mine.post(f"{here}/finish", {}, content_type="application/json")
     assert early.status_code == 409 and mine.get(here).json()["missing"] == [0]
     assert mine.put(f"{here}/pieces/0", raw, kind).status_code == 200
