@@ -109,8 +109,10 @@ def _removed(gone: list[Position]) -> list[Card]:
 
 
 def _retrieve(kind: str, text: str, p: Position) -> Card:
-    """Something grave, whose one act takes the money out."""
+    """Something grave, whose one act takes the money out, or follows what is on its way."""
     action, path = _("Retrieve what is free"), links.form("retrieve", p)
+    if p.spendable <= 0:
+        action, path = _("See refunds"), "/account/refunds"
     return Card(kind, text, action, path, p.provider, grave=True)
 
 

@@ -122,6 +122,11 @@ def test_an_endpoint_that_moved_is_told_until_its_evidence_was_good(user: User) 
     assert kinds(user) == ["endpoint_moved"]
     (card,) = attention.cards(user, account(ALICE).positions, 0, timezone.now())
     assert card.grave and "changed 3 hours ago" in card.text and "retrieve" in card.path
+    # All of it is on its way: a further retrieval would only cost gas.
+    SubAccount.objects.update(pending_refund=5 * ONE)
+    (card,) = attention.cards(user, account(ALICE).positions, 0, timezone.now())
+    assert (card.action, card.path) == ("See refunds", "/account/refunds")
+    SubAccount.objects.update(pending_refund=0)
     standing = Standing.objects.create(
         provider=PETRA,
         kind="inference",
