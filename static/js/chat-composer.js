@@ -69,7 +69,7 @@ export function show({ writing, preparing }) {
   come.hidden = false;
   if (held) come.focus({ preventScroll: true });
   sendButton.ariaDisabled = preparing; // what is disabled cannot keep the focus
-  sendButton.toggleAttribute('aria-busy', preparing);
+  sendButton.ariaBusy = preparing;
 }
 
 // A changed signing key is accepted by the person, for this key alone.

@@ -43,6 +43,17 @@ function draw() {
 draw();
 document.addEventListener('numbers:new', draw);
 
+// A review asks the chain, for seconds where that does not answer: the button says meanwhile that it is under way.
+const MOMENT = 300;
+document.querySelector('[data-tx-form]')?.addEventListener('htmx:beforeSend', ({ currentTarget, detail: { xhr } }) => {
+  const button = currentTarget.querySelector('[type=submit]');
+  const busy = setTimeout(() => { button.ariaBusy = true; }, MOMENT);
+  xhr.addEventListener('loadend', () => {
+    clearTimeout(busy);
+    button.ariaBusy = false;
+  });
+});
+
 // A refund that unlocks while one watches can be collected at once, without a reload.
 document.addEventListener('countdown:done', (event) => {
   const cell = event.target.closest('tr')?.querySelector('[data-collect-at]');

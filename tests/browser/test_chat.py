@@ -158,6 +158,8 @@ def test_from_an_empty_page_to_a_verified_answer(alice: Page, asgi_server: str) 
     alice.route("**/account/keys/prepare", lambda _: None)  # its answer is not looked at
     with alice.expect_request("**/account/keys/prepare"):
         alice.get_by_test_id("chat-send").click()
+    # It shows that it is under way: an attribute without a word shows and says nothing.
+    expect(alice.get_by_test_id("chat-send")).to_have_attribute("aria-busy", "true")
 
 
 def test_stop_reload_and_a_second_window(alice: Page, asgi_server: str, chat: Chat) -> None:
