@@ -72,6 +72,7 @@ def build(
         choices=choices,
         presets=_presets(action, amounts, chosen, then),
         slider=_slider(action, account, least),
+        empty=action == "withdraw" and account.ledger is None,
     )
 
 

@@ -104,6 +104,8 @@ class Form:
     choices: tuple[ProviderChoice, ...] = ()
     presets: tuple[Link, ...] = ()
     slider: Slider | None = None
+    #: Nothing could be taken out: there is no account.
+    empty: bool = False
     #: The step before this one, where it is in a block.
     done: str = ""
 
@@ -113,8 +115,8 @@ class Form:
 
     @property
     def impossible(self) -> bool:
-        """Whether nothing could be reviewed, whatever is typed: nobody can be chosen."""
-        return self.takes_provider and not self.choices
+        """Whether nothing could be reviewed, whatever is typed."""
+        return self.empty or (self.takes_provider and not self.choices)
 
     @property
     def steps(self) -> tuple[Step, ...]:

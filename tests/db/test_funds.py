@@ -247,6 +247,8 @@ def test_a_review_is_a_link_and_needs_no_script(alice: Client, site: None) -> No
     assert 'data-state="blocked"' in html and "At least 3 0G is needed" in html
     assert ">Would be refused<" in html and "Check again" not in html
     assert re.search('data-copy="MinimumDepositRequired · [0-9a-f]{16}" title="Copy details"', html)
+    html = alice.get("/account?action=withdraw").content.decode()
+    assert "so there is nothing to withdraw" in html and ">Review<" not in html
     html = alice.get("/account?action=deposit&amount=90000000").content.decode()
     assert 'data-code="insufficient_wallet_balance">Your wallet holds too little<' in html
     html = alice.get("/account?action=deposit_for&amount=5&recipient=0x12").content.decode()
