@@ -66,6 +66,11 @@ def power(number: int, shift: int = 0) -> str:
     return f"{digits[0]}.{digits[1:4]} × 10{places}"
 
 
+def readable(number: int) -> str:
+    """All digits with separators, or a power where nobody could read them."""
+    return power(number) if number >= MOST else f"{number:,}"
+
+
 def signed(neuron: int) -> str:
     """An amount with its sign, for changes: `+1.5`, `−0.2`, `0`."""
     return ("+" if neuron > 0 else "") + amount(neuron)
@@ -100,8 +105,7 @@ class Price:
 
     @property
     def each_read(self) -> str:
-        """`each` with separators, or as a power where nobody could read it."""
-        return power(self.each) if self.each >= MOST else f"{self.each:,}"
+        return readable(self.each)
 
     @property
     def each_said(self) -> str:

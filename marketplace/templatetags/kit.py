@@ -56,6 +56,7 @@ def number(value: int) -> str:
 
 
 register.filter("block", number)
+register.filter("readable", formats.readable)
 
 
 @register.filter

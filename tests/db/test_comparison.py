@@ -327,6 +327,18 @@ def test_embeddings_are_ordered_by_the_one_price_that_they_have(client: Client) 
     assert "not billed by output" in said and "5 neuron" not in said
 
 
+def test_no_price_pushes_what_stands_beside_it_out_of_sight(client: Client) -> None:
+    factories.head()
+    factories.contract()
+    asked = dict.fromkeys(("input_price", "output_price"), 2**255 - 1)
+    cached = '{"cacheTokenBilling": {"divisor": 2}}'
+    factories.service(factories.PETRA, model="m", additional_info=cached, **asked)
+    for path in ("/?exact=1", "/models", f"/services/inference/{factories.PETRA}"):
+        page = client.get(path).content.decode()
+        assert "× 10" in page, path
+        assert not re.search(r">[^<>]*\d[\d,]{40}", page), path
+
+
 def _shown(**asked: str) -> tuple[ServiceRow, ...]:
     return catalogue.catalogue_page(Filters.parse(asked), head()).rows
 
