@@ -6,8 +6,9 @@ from __future__ import annotations
 
 import time
 from collections import Counter
+from collections.abc import Mapping
 from threading import Lock
-from typing import cast
+from typing import Any, cast
 
 from django.conf import settings
 from django.core.cache import cache
@@ -23,6 +24,14 @@ def address(request: HttpRequest) -> str:
     remote = str(request.META.get("REMOTE_ADDR", ""))
     forwarded = str(request.META.get("HTTP_X_FORWARDED_FOR", ""))
     return callers.caller(remote, forwarded, settings.TRUSTED_PROXIES)
+
+
+def address_of_socket(scope: Mapping[str, Any]) -> str:
+    """The same of a websocket."""
+    remote = (scope.get("client") or ("",))[0]
+    name = b"x-forwarded-for"
+    forwarded = b",".join(value for header, value in scope["headers"] if header.lower() == name)
+    return callers.caller(remote, forwarded.decode("latin-1"), settings.TRUSTED_PROXIES)
 
 
 def caller(request: HttpRequest) -> str:

@@ -13,7 +13,7 @@ import hashlib
 import logging
 from collections import Counter
 from collections.abc import Awaitable, Callable, MutableMapping
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from importlib import import_module
 from typing import Any
 
@@ -26,6 +26,7 @@ from django.conf import settings
 from django.db import DatabaseError
 from django.utils import timezone
 
+from accounts import limits
 from net import layer
 from net.postgres import statements
 
@@ -41,8 +42,9 @@ SIGNED_OUT = 4401
 #: Close code of one socket too many, each of which holds a connection, a channel and two tasks, or
 #: of one message too many.
 TOO_MANY = 4429
-#: Open sockets of one person, and of all who are signed in, in this process.
-MOST_OF_ONE, MOST = 200, 5_000
+#: Open sockets of one person, of one network address (wallets cost nothing: with a few dozen one
+#: visitor would hold all), and of all who are signed in, in this process.
+MOST_OF_ONE, MOST_OF_ADDRESS, MOST = 200, 1_000, 5_000
 #: How long an unnoticed end can go unnoticed, seconds.
 CHECK_EVERY = 60.0
 
@@ -78,7 +80,7 @@ class Doors:
             del self.open[who]
 
 
-people = Doors(MOST_OF_ONE, MOST)
+people, networks = Doors(MOST_OF_ONE, MOST), Doors(MOST_OF_ADDRESS, MOST)
 
 
 class Listening(AsyncWebsocketConsumer):  # type: ignore[misc]  # channels has no types
@@ -141,16 +143,16 @@ class EndsWithSession:
         if not key or user is None or not user.is_authenticated:
             await self.application(scope, receive, send)
             return
-        person = str(user.pk)
-        if not people.enter(person):
-            await receive()
-            await send({"type": "websocket.accept"})
-            await send({"type": "websocket.close", "code": TOO_MANY, "reason": "too many"})
-            return
-        try:
+        places = ((people, str(user.pk)), (networks, limits.address_of_socket(scope)))
+        with ExitStack() as held:
+            for doors, who in places:
+                if not doors.enter(who):
+                    await receive()
+                    await send({"type": "websocket.accept"})
+                    await send({"type": "websocket.close", "code": TOO_MANY, "reason": "too many"})
+                    return
+                held.callback(doors.leave, who)
             await _Guard(key, user.pk, receive, send).run(self.application, scope)
-        finally:
-            people.leave(person)
 
 
 class _Guard:

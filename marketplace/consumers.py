@@ -13,6 +13,7 @@ from django.db import DatabaseError
 from eth_utils.address import is_checksum_address
 from redis.exceptions import RedisError
 
+from accounts.limits import address_of_socket
 from accounts.sockets import TOO_MANY, Doors, Listening
 from chain import selectors as chain
 from inference import turnlog
@@ -108,7 +109,7 @@ class LiveConsumer(Listening):
             await self.base_send(NOT_NOW)
             await self.base_send({"type": "websocket.http.response.body", "body": b""})
             raise StopConsumer
-        self.who = limits.caller_of_socket(self.scope)
+        self.who = address_of_socket(self.scope)
         await self.accept()
         often = await database_sync_to_async(limits.take)(limits.LIVE, self.who)
         self.inside = often.allowed and doors.enter(self.who)

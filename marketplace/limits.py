@@ -10,9 +10,7 @@ from __future__ import annotations
 
 import logging
 import math
-from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
 
 import redis
 from django.conf import settings
@@ -126,11 +124,3 @@ def spend(limit: Limit, request: HttpRequest) -> None:
     decision = take(limit, address(request))
     if not decision.allowed:
         raise TooMany(max(1, decision.retry_s), (limit.name, limit.per_minute, 60))
-
-
-def caller_of_socket(scope: Mapping[str, Any]) -> str:
-    """The network address to count of a websocket (`accounts.limits.address`)."""
-    remote = (scope.get("client") or ("",))[0]
-    name = b"x-forwarded-for"
-    forwarded = b",".join(value for header, value in scope["headers"] if header.lower() == name)
-    return callers.caller(remote, forwarded.decode("latin-1"), settings.TRUSTED_PROXIES)

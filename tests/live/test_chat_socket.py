@@ -220,10 +220,12 @@ async def test_limits_and_refusals(asgi_server: str, chat: Chat) -> None:
         assert socket.connection.close_code == 4429
 
 
+@pytest.mark.parametrize("held", ["people", "networks"])
 async def test_one_person_does_not_hold_all_sockets(
-    asgi_server: str, chat: Chat, monkeypatch: pytest.MonkeyPatch
+    asgi_server: str, chat: Chat, monkeypatch: pytest.MonkeyPatch, held: str
 ) -> None:
-    monkeypatch.setattr(sockets, "people", sockets.Doors(2, 100))
+    """Nor does one network address, however many wallets it has."""
+    monkeypatch.setattr(sockets, held, sockets.Doors(2, 100))
     async with contextlib.AsyncExitStack() as stack:
         for _ in range(2):
             await stack.enter_async_context(opened(asgi_server, chat, chat.owner))
@@ -232,7 +234,7 @@ async def test_one_person_does_not_hold_all_sockets(
                 await socket.hear()
         assert closed.value.rcvd is not None and closed.value.rcvd.code == 4429
     async with asyncio.timeout(30):
-        while sockets.people.open:  # room again
+        while sockets.people.open or sockets.networks.open:  # room again
             await asyncio.sleep(0.02)
 
 
