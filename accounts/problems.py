@@ -53,18 +53,20 @@ def problem(request: HttpRequest, error: Problem) -> HttpResponse:
     return response
 
 
-def of_node(error: NodeError) -> Problem:
-    """What a person needs to know when the chain node is the trouble."""
+def of_node(error: NodeError, *, looking: bool = False) -> Problem:
+    """What a person needs to know when the chain node is the trouble; `looking`: they were about
+    to send nothing, and may have come for what they sent."""
     if isinstance(error, WrongChain):
         return Problem(
             "wrong_chain", str(error), _("The operator has to fix CHAIN_RPC_URLS."), status=503
         )
-    return Problem(
-        "chain_unreachable",
-        _("The chain does not answer right now, so this cannot be checked. Nothing was sent."),
-        _("Try again in a minute."),
-        status=503,
-    )
+    said = _("The chain does not answer right now, so this cannot be checked. Nothing was sent.")
+    if looking:
+        said = _(
+            "The chain does not answer right now, so nothing can be looked up there. What was "
+            "sent before is not affected."
+        )
+    return Problem("chain_unreachable", said, _("Try again in a minute."), status=503)
 
 
 def json_door(view: Callable[..., Answer]) -> Callable[..., Answer | HttpResponse]:

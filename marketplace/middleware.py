@@ -153,7 +153,7 @@ def _page_of(request: HttpRequest, exception: Exception) -> HttpResponse | None:
     if isinstance(exception, PastTheEnd):
         return HttpResponseRedirect(exception.path)
     if isinstance(exception, NodeError):
-        exception = of_node(exception)
+        exception = of_node(exception, looking=request.method in ("GET", "HEAD"))
     if isinstance(exception, Problem) and views_errors.for_script(request):
         answer = problem(request, exception)
         patch_vary_headers(answer, ["Accept"])

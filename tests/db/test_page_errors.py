@@ -109,6 +109,8 @@ def test_what_a_page_raises_becomes_a_page(raised: Exception, status: int, said:
     response = middleware.process_exception(RequestFactory().get("/x"), raised)
     assert response.status_code == status and said in response.content.decode()
     assert response.get("Retry-After") == ("7" if status == 429 else None)
+    # Whoever only looks may have come for what they have just sent.
+    assert "Nothing was sent" not in response.content.decode()
     # What may pass can be asked for again from here.
     assert ('href="/x">Try again' in response.content.decode()) == (status != 409)
     # A page's script reads the same as words it can show.
@@ -118,6 +120,7 @@ def test_what_a_page_raises_becomes_a_page(raised: Exception, status: int, said:
     assert response.get("Retry-After") == ("7" if status == 429 else None)
     body = json.loads(response.content)
     assert html.escape(f"{body['title']} {body.get('fix', '')}").find(said) >= 0
+    assert ("Nothing was sent" in body["title"]) == (body["code"] == "chain_unreachable")
     # A form is kept for it.
     own = {"Origin": "http://testserver"}
     form = RequestFactory().post("/x", {"note": "a <b>"}, headers=own)
