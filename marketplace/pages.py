@@ -12,7 +12,7 @@ from django.utils.translation import gettext_noop, ngettext
 from accounts import links as account_links
 from accounts.pages_transaction import Link
 from attestation.selectors import DEVELOPMENT, ServiceKey, StandingView, standing_of
-from ledger import records, statistics
+from ledger import records, selectors, statistics
 from marketplace import formats, links
 from marketplace.changes import ChangeRow
 from marketplace.findings import FindingRow
@@ -90,8 +90,8 @@ class ServiceHead:
     where the playground cannot ask it; `warning` is set where the endpoint moved after the owner's
     last acknowledgement. `described`: the summary with the moment of the check, for those who keep
     it: a preview of a link is shown for weeks. `silent`: that nothing answers now, where the newest
-    probe saw that. `decided`: by moderators; `report_key` names it in
-    a report to them."""
+    probe saw that, and `elsewhere` where somebody else does. `decided`: by moderators; `report_key`
+    names it in a report to them."""
 
     listing: records.Listing
     id: str
@@ -113,6 +113,7 @@ class ServiceHead:
     warning: str
     warning_tone: str
     silent: str
+    elsewhere: str
     decided: Decided
     report_key: str
 
@@ -124,7 +125,8 @@ def service_head(
     payers: int | None = None,
 ) -> ServiceHead:
     """The head with verdict, health, payers and what moderators decided as they are now (5
-    queries, one less with `standing`, and with `payers` of 30 days)."""
+    queries, one less with `standing`, and with `payers` of 30 days; one more where it is silent).
+    """
     key = ServiceKey.of(listing)
     known, health = standing or standing_of(key), health_of([key])[key]
     if payers is None:
@@ -132,6 +134,7 @@ def service_head(
     path, label, icon = try_of(listing)
     move = moved([listing]).get((listing.serving, listing.provider))
     at, now = known.checked_at, timezone.now()
+    silent = "" if listing.removed else _silent(health, now)
     ago = formats.relative(at, now) if at else ""
     moment = f"{formats.date(at.astimezone(dt.UTC).date())} {at:%H:%M} UTC" if at else ""
     return ServiceHead(
@@ -159,7 +162,8 @@ def service_head(
         described=_sentence(listing, _checked(known, moment), health, payers),
         warning=move.said(known) if move else "",
         warning_tone="" if move and move.attested(known) else "bad",
-        silent="" if listing.removed else _silent(health, now),
+        silent=silent,
+        elsewhere=_elsewhere(listing) if silent else "",
         decided=moderation.of_listing(listing),
         report_key=Subject.service(listing.serving, listing.provider).key,
     )
@@ -216,6 +220,15 @@ def _silent(health: HealthView, now: dt.datetime) -> str:
     return _(
         "It has not answered our probes for %(time)s. What is asked now will probably fail."
     ) % {"time": formats.duration(round((now - health.since).total_seconds()))}
+
+
+def _elsewhere(listing: records.Listing) -> str:
+    """Others that answer now: of the same model where somebody else offers it, else of its type (1
+    query)."""
+    model = "" if listing.is_fine_tuning else listing.model
+    if model and selectors.matching(selectors.ServiceQuery(model=model)).count() > 1:
+        return links.with_query("/", model=model, answers=1)
+    return links.with_query("/", type=service_type(listing), answers=1)
 
 
 def _sentence(listing: records.Listing, checked: str, health: HealthView, payers: int) -> str:

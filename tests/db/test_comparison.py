@@ -6,6 +6,7 @@ import csv
 import datetime as dt
 import io
 import re
+from html import unescape
 from typing import Any
 from urllib.parse import quote
 
@@ -362,10 +363,20 @@ def test_what_answers_now_did_so_at_a_probe_of_now(client: Client) -> None:
     )
     said = client.get(f"/services/inference/{down.provider}").content.decode()
     assert "It has not answered our probes for 3 h. What is asked now will probably fail." in said
-    assert (
-        f'href="/?model={quote(down.model, safe="")}"'
-        in said.split("service-silent")[1].split("</p>")[0]
-    )
+
+    def elsewhere() -> tuple[str, set[str]]:
+        page = client.get(f"/services/inference/{down.provider}").content.decode()
+        (path,) = re.findall(r'<a href="([^"]+)"', page.split("service-silent")[1].split("</p>")[0])
+        found = client.get(unescape(path)).content.decode()
+        return path, set(re.findall(r'data-testid="service-row" data-provider="(\w+)"', found))
+
+    # Of the same model if somebody else offers it, else of its type; never back to itself.
+    alike = {one.provider for one in (up, slow) if one.service_type == down.service_type}
+    assert elsewhere()[1] == alike
+    slow.model, slow.service_type, slow.block = down.model, down.service_type, slow.block + 1
+    slow.save()
+    path, found = elsewhere()
+    assert f"model={quote(down.model, safe='')}" in path and found == {slow.provider}
     said = client.get(f"/services/inference/{silent.provider}").content.decode()
     assert "service-silent" not in said
 
