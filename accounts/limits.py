@@ -80,3 +80,13 @@ def spend(name: str, who: str, *, limit: int, seconds: int, uses: int = 1) -> No
     if counted > limit:
         hit(name)
         raise TooMany(seconds - into, (name.split(":")[0], limit, seconds))
+
+
+#: Checks of transactions for people of one network address, each some ten questions to the chain
+#: node, whose own limit is everybody's: a person has limits, too, but wallets cost nothing.
+CHECKS_PER_MINUTE = 600
+
+
+def spend_check(request: HttpRequest) -> None:
+    """Count one transaction that is checked against the chain. Raises TooMany."""
+    spend("checks-from", address(request), limit=CHECKS_PER_MINUTE, seconds=60)

@@ -34,6 +34,8 @@ def account(request: HttpRequest) -> HttpResponse:
     user = user_of(request)
     target = request.headers.get("HX-Target", "")
     query = {name: str(value) for name, value in request.GET.items()}
+    if "action" in query:
+        limits.spend_check(request)
     page = funds.page(user, query, whole=target != "review")
     part = f"#{target}" if target in _PARTS else ""
     response = render(request, f"accounts/funds.html{part}", {"page": page})

@@ -51,6 +51,7 @@ def collect(request: HttpRequest) -> HttpResponse:
     """
     if not request.user.is_authenticated:
         return signed_out(request, _("Collect all"))
+    limits.spend_check(request)
     user, head = user_of(request), chain.head()
     positions = ledger.account(user.address).positions
     left = refunds.batches(positions, clock.now_unix(head))

@@ -44,6 +44,7 @@ def start(request: HttpRequest) -> HttpResponse:
     """`{action, params, seen, then?}` → the stored intent, checked; nothing is sent yet."""
     user, body = user_of(request), body_of(request)
     limits.spend("transactions", user.address, limit=60, seconds=60)
+    limits.spend_check(request)
     seen = text_of(body, "seen", limit=64)
     then = forms.next_step(str(body.get("then", "")))
     action, params = body.get("action", ""), body.get("params", {})
@@ -57,6 +58,7 @@ def confirm(request: HttpRequest, identifier: UUID) -> HttpResponse:
     """`{again?}` → what `eth_sendTransaction` takes; the intent now waits for the wallet."""
     user = user_of(request)
     limits.spend("confirmations", user.address, limit=60, seconds=60)
+    limits.spend_check(request)
     intent = intents.of(user, identifier)
     again = body_of(request).get("again") is True
     return _answer(intents.confirm(intent, again=again))

@@ -133,6 +133,7 @@ def edit(request: HttpRequest, kind: str) -> HttpResponse:
         page = _edit_page(user, now, typed, posted=False)
         return _answer(request, "listing_edit", page)
     limits.spend("operator-listing", user.address, limit=240, seconds=60)
+    limits.spend_check(request)
     if "start_over" in request.POST:
         listing_state.forget(user, now)
         return HttpResponseRedirect(path_of(kind, now.name, "edit"))

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from django.test import Client
 
-from accounts import services
+from accounts import limits, services
 from accounts.models import Intent, State
 from devnet.client import Chain
 from tests.db.test_transactions import (
@@ -86,3 +86,13 @@ def test_every_write_needs_the_csrf_token(chain: Chain) -> None:
         path = f"/account/transactions/{intent.pk}/{name}"
         assert post(strict, path, {}).status_code == 403
     assert post(strict, "/account/transactions/start", {}).status_code == 403
+
+
+def test_many_wallets_of_one_network_ask_the_node_no_more_than_a_few() -> None:
+    most, network = limits.CHECKS_PER_MINUTE, "2001:db8:0:1::"
+    limits.spend("checks-from", f"{network}/64", limit=most, seconds=60, uses=most)
+    review = "/account?action=deposit&amount=5"
+    for wallet, path in ((ALICE, review), (BOB, review), (BOB, "/account/refunds/collect")):
+        browser = client_of(wallet)
+        assert browser.get(path, REMOTE_ADDR=f"{network}9").status_code == 429, path
+        assert browser.get("/account", REMOTE_ADDR=f"{network}9").status_code == 200
