@@ -5,6 +5,7 @@ back.
 from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
+from urllib.parse import urlsplit
 
 from django.conf import settings
 from django.contrib.auth import login, logout
@@ -23,6 +24,7 @@ from accounts.models import User
 from accounts.problems import answer, body_of, json_door, text_of
 
 _PENDING = "siwe"
+_LOOPBACK = ("127.0.0.1", "::1", "localhost")
 #: Of one network address, whoever is signed in: each may ask the chain node to run a contract, and
 #: anybody has as many wallets as they like.
 PER_MINUTE = 60
@@ -30,9 +32,21 @@ PER_MINUTE = 60
 
 def _origin(request: HttpRequest) -> tuple[str, str]:
     """(domain, uri) of the site as the person's browser sees it; Django has checked the host
-    against ALLOWED_HOSTS.
+    against ALLOWED_HOSTS, which looks at no port. A public site signs nobody in by the name of the
+    reader's own machine or at another port: there a wallet would warn nobody of a page of whoever
+    listens there. Raises SignInFailed.
     """
-    return request.get_host(), f"{request.scheme}://{request.get_host()}"
+    host, site = request.get_host(), urlsplit(settings.SITE_URL)
+    asked = urlsplit(f"//{host}")
+    if site.hostname not in _LOOPBACK and (
+        asked.hostname in _LOOPBACK or asked.port not in (None, site.port)
+    ):
+        raise SignInFailed(
+            "domain_mismatch",
+            _("This is not the address of this site, so nobody signs in here."),
+            _("Open %(site)s.") % {"site": settings.SITE_URL},
+        )
+    return host, f"{request.scheme}://{host}"
 
 
 @require_POST

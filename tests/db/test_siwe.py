@@ -236,6 +236,40 @@ def test_signing_in_makes_a_new_session_of_seven_days_and_signing_out_ends_it(
     assert "_auth_user_id" not in client.session
 
 
+@pytest.mark.parametrize(
+    ("site_url", "host", "good"),
+    [
+        ("https://market.example", "market.example", True),
+        ("https://market.example", "www.market.example", True),
+        ("https://market.example", "market.example:8443", False),
+        ("https://market.example:8443", "market.example:8443", True),
+        ("https://market.example", "localhost", False),
+        ("https://market.example", "127.0.0.1:3000", False),
+        ("https://market.example", "[::1]:3000", False),
+        ("http://127.0.0.1:8000", "localhost:8000", True),
+    ],
+)
+def test_no_message_is_made_in_the_name_of_another_page_of_the_same_host(
+    client: Client, settings: Any, site_url: str, host: str, good: bool
+) -> None:
+    """A wallet compares a message with the page that shows it: a program at another port, or on the
+    reader's machine, could show one of ours, and its signature would open a session here."""
+    settings.SITE_URL = site_url
+    settings.ALLOWED_HOSTS = ["market.example", "www.market.example", "127.0.0.1", "localhost"]
+    settings.ALLOWED_HOSTS += ["[::1]"]
+    given = {"address": ALICE.address}
+    asked: dict[str, Any] = {"content_type": "application/json", "headers": {"host": host}}
+    answer = client.post("/account/sign-in/prepare", given, **asked)
+    assert answer.status_code == (200 if good else 401)
+    told = answer.json()
+    assert told["message"].startswith(f"{host} wants") if good else site_url in told["detail"]
+    if good:  # nor does the message of one page open a session by way of another
+        client.post("/account/sign-in/prepare", given, **asked)
+        signed = {"signature": sign(ALICE, told["message"])}
+        other: dict[str, Any] = {**asked, "headers": {"host": "127.0.0.1:3000"}}
+        assert client.post("/account/sign-in/verify", signed, **other).status_code == 401
+
+
 def test_a_signature_is_good_for_one_try(client: Client) -> None:
     signature = sign(ALICE, prepare(client))
     assert verify(client, signature).status_code == 200
