@@ -25,7 +25,7 @@ from marketplace.models import Announcement, ComponentDay, Update
 from ops import failures, jobs, staff
 from ops.models import Job
 from tests import factories
-from tests.browser.pagecheck import sound, watching
+from tests.browser.pagecheck import overflow, sound, watching
 from tests.browser.session import enter
 
 PASSWORD = "correct horse battery staple"
@@ -99,6 +99,8 @@ def test_operations(page: Page, context: BrowserContext, rows: str) -> None:
     sound(page, f"{rows}/ops/announcements")
     sound(page, f"{rows}/status")
     sound(page, f"{rows}/ops")
+    page.set_viewport_size({"width": 180, "height": 400})  # a phone's, with letters twice as large
+    assert overflow(page, 180) == []
     page.set_viewport_size({"width": 1280, "height": 900})
     expect(page.locator("[data-alarm=drift]")).to_contain_text("2 values differ")
     expect(page.get_by_test_id("failure-row")).to_have_count(2)
