@@ -180,8 +180,8 @@ def failures(run: Verification) -> Iterable[str]:
     # The second verifier repeats what the rows say one by one.
     rows = [row for row in wrong if row["id"] != _AGREES] or wrong
     for row in rows[:_NAMED]:
-        said = _("Wrong: “%(check)s”") % {"check": words.spoken(row["title"])}
-        yield f"{said}. {words.meaning(row['id'])}".rstrip()
+        said = _("Failed: “%(check)s”") % {"check": words.spoken(row["title"])}
+        yield f"{said}. {words.advice(row['id'], 'fail', provider=False)}".rstrip()
     if len(rows) > _NAMED:
         yield _("and %(count)s more") % {"count": len(rows) - _NAMED}
 

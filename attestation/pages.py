@@ -32,7 +32,7 @@ from attestation import (
 from attestation.engine.verdicts import NOTES, QUESTIONS, Question, asks, is_unseen, marked, told
 from attestation.exhibits import Exhibits
 from attestation.fields import FieldGroup, Key
-from attestation.models import Verification
+from attestation.models import Endpoint, Verification
 from attestation.printing import QUESTIONS as TITLES
 from attestation.reproduce import Command
 from attestation.selectors import FindingView, HistoryEntry, ReportView
@@ -283,19 +283,26 @@ def _question(run: Verification, name: Question, answer: str, forced: bool) -> Q
             rows,
             answer,
             forced and name in ("key", "software", "fresh"),
-            unasked=[row["id"] for row in run.rows] == [_LABEL],
+            nothing=_nothing(run),
         ),
         fact=_fact(run, name),
     )
 
 
-def _why(rows: Sequence[Mapping[str, Any]], answer: str, forced: bool, *, unasked: bool) -> str:
+def _nothing(run: Verification) -> str:
+    """Why a question has no answer at all."""
+    if run.endpoint == Endpoint.UPLOAD:
+        return words.advice("", "not_provided", provider=False)
+    if [row["id"] for row in run.rows] == [_LABEL]:
+        return _("The provider was not asked: the service declares no machine to attest.")
+    return _("The provider handed over nothing that answers this.")
+
+
+def _why(rows: Sequence[Mapping[str, Any]], answer: str, forced: bool, *, nothing: str) -> str:
     if forced and answer == "fail":
         return _("Hardware failed, so nothing that stands in the quote proves anything.")
     if not rows or answer == "not_provided":
-        if unasked:
-            return _("The provider was not asked: the service declares no machine to attest.")
-        return _("The provider handed over nothing that answers this.")
+        return nothing
     open_rows = sorted(
         (row for row in rows if row["verdict"] != "pass"),
         # First what makes the answer no better than it is.
@@ -320,7 +327,7 @@ def _why(rows: Sequence[Mapping[str, Any]], answer: str, forced: bool, *, unaske
 
 
 _SAID = {
-    "fail": N_("Wrong: “%(check)s”"),
+    "fail": N_("Failed: “%(check)s”"),
     "warn": N_("Weak: “%(check)s”"),
     "not_provided": N_("Not handed over: “%(check)s”"),
     "not_checked": N_("Not checked: “%(check)s”"),
@@ -360,7 +367,12 @@ def _advisories(facts: Mapping[str, Any]) -> str:
 def _sections(run: Verification) -> Iterable[Section]:
     grouped: dict[str, list[CheckRow]] = {}
     for row in run.rows:
-        made = check_row(row, kept=run.body_id is not None, by_word=brought.says(run, row["id"]))
+        made = check_row(
+            row,
+            kept=run.body_id is not None,
+            by_word=brought.says(run, row["id"]),
+            provider=run.endpoint != Endpoint.UPLOAD,
+        )
         grouped.setdefault(row["group"], []).append(made)
     groups = [_group(name, rows) for name, rows in grouped.items()]
     gpus = tuple(group for group in groups if _is_gpu(group.name))
@@ -403,9 +415,11 @@ def _group(name: str, rows: Sequence[CheckRow]) -> Group:
     )
 
 
-def check_row(row: Mapping[str, Any], *, kept: bool, by_word: bool = False) -> CheckRow:
+def check_row(
+    row: Mapping[str, Any], *, kept: bool, by_word: bool = False, provider: bool = True
+) -> CheckRow:
     """One stored row (asdict(Check)); `kept`: the evidence that it is about is stored, too;
-    `by_word`: see `brought.says`."""
+    `by_word`: see `brought.says`; `provider`: it is about a known one's."""
     expected, got = values.pair(row["expected"], row["got"], marked=row["verdict"] == "fail")
     detail = words.spoken(row["detail"])
     return CheckRow(
@@ -418,7 +432,7 @@ def check_row(row: Mapping[str, Any], *, kept: bool, by_word: bool = False) -> C
         detail_lang="en" if detail == row["detail"] else "",
         source=row["source"],
         required=row["required"],
-        advice=words.advice(row["id"], row["verdict"]),
+        advice=words.advice(row["id"], row["verdict"], provider=provider),
         who=words.who_checked(row["id"], kept=kept, by_word=by_word),
         note=row["id"] in NOTES,
         # Advisories decide whether a warning matters to somebody: they are what it says.

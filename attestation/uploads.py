@@ -4,7 +4,9 @@ permanent public page, so nothing else may pass for it. Pure; bounded before it 
 
 from __future__ import annotations
 
+import codecs
 import re
+from contextlib import suppress
 from typing import Any
 
 from django.utils.translation import gettext as _
@@ -40,6 +42,15 @@ _TO_READ = N_(
     "This is a conversation as Markdown, which is for reading: the bytes that were signed are in "
     "its other export, JSON. Bring that."
 )
+#: How a quote begins (attestation.md 4): as bytes, hex or base64.
+_QUOTE = re.compile(
+    rb"[\x04\x05]\x00\x02\x00\x81\x00\x00\x00"
+    rb"|\s*(?:(?:0x)?0[45]00020081000000|B[AQ]ACAIEAAA)"
+)
+_ALONE = N_(
+    'This is a quote alone. Bring the report that it came in, or JSON: {"quote": "…"}, in hex or '
+    "base64."
+)
 _TO_LOOK_UP = N_(
     "This is a report page for programs: what a site says of a check, not the evidence. Bring the "
     "file of “Download evidence” on that page."
@@ -48,6 +59,16 @@ _NOT_KEPT = N_(
     "This is no attestation report, GPU evidence or bundle that is known here, so it was neither "
     "stored nor published. A report is the JSON that a provider gives, with its quote."
 )
+
+
+def as_written(data: bytes) -> bytes:
+    """A text without what editors and shells make of it: a mark before it, two bytes a character.
+    Anything else as it is.
+    """
+    if data.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
+        with suppress(UnicodeDecodeError):
+            return data.decode("utf-16").encode()
+    return data.removeprefix(codecs.BOM_UTF8)
 
 
 def kind_of(data: bytes, wanted: str = "") -> str:
@@ -67,6 +88,8 @@ def kind_of(data: bytes, wanted: str = "") -> str:
     if data.lstrip()[:1] not in (b"{", b"["):
         if _MARKDOWN in data:
             raise BadUpload(_(_TO_READ))
+        if _QUOTE.match(data):
+            raise BadUpload(_(_ALONE))
         return "gpu"
     try:
         given: Any = strictjson.loads(data, _SHAPE)

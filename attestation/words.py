@@ -169,6 +169,7 @@ _FAILED: Mapping[str, tuple[str, ...]] = {
     "service.": (N_("Read what the service declares before you send anything private."),),
 }
 _MISSING = N_("The provider did not hand this over. Only its operator can change that.")
+_NOT_IN_IT = N_("What was brought holds nothing of this.")
 _UNCHECKED = N_("Our gap, not the provider’s fault: it counts as unchecked, neither green nor red.")
 _UNPUBLISHED = N_(
     "It is measured, but not among the published values that this site compares with: either its "
@@ -270,24 +271,20 @@ def spoken(stored: str) -> str:
     return stored if translated == message else translated % values
 
 
-def advice(id: str, verdict: str) -> str:
-    """What to do about a row; "" for one that is right."""
+def advice(id: str, verdict: str, *, provider: bool = True) -> str:
+    """What to do about a row; "" for one that is right. Not `provider`: of evidence that is of no
+    known one, only what it means.
+    """
     if verdict == "pass":
         return ""
     if verdict == "not_provided":
-        return _(_MISSING)
+        return _(_MISSING if provider else _NOT_IN_IT)
     if verdict == "not_checked":
         return _(_UNCHECKED)
     table = _WEAK if verdict == "warn" else _FAILED
     found = [start for start in table if id.startswith(start)]
-    return " ".join(_(text) for text in table[max(found, key=len)]) if found else ""
-
-
-def meaning(id: str) -> str:
-    """What it means that a row is wrong, without what to do about it."""
-    found = [start for start in _FAILED if id.startswith(start)]
-    texts = _FAILED[max(found, key=len)] if found else ()
-    return " ".join(_(text) for text in texts if text != _LEAVE)
+    texts = table[max(found, key=len)] if found else ()
+    return " ".join(_(text) for text in texts if provider or text != _LEAVE)
 
 
 #: Rows that need something besides the stored bytes: where the value came from, in words.

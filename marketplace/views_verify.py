@@ -93,7 +93,8 @@ def _judge(request: HttpRequest) -> HttpResponse:
 
 
 def _evidence(request: HttpRequest) -> HttpResponse:
-    data = _file(request, "file") or request.POST.get("text", "").strip().encode()
+    data = uploads.as_written(_file(request, "file"))
+    data = data or request.POST.get("text", "").strip().encode()
     kind = uploads.kind_of(data, request.POST.get("kind", ""))
     if kind == "conversation":
         return _checked(request, answers.conversation(data))

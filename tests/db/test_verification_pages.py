@@ -21,6 +21,7 @@ from xml.etree import ElementTree
 import pytest
 from celery import current_app
 from django.core.cache import cache
+from django.core.files.uploadedfile import SimpleUploadedFile
 from django.db import connection
 from django.test import Client
 from django.test.utils import CaptureQueriesContext
@@ -146,7 +147,10 @@ def test_a_failure_says_in_words_what_is_wrong_and_what_to_do(client: Client) ->
         lab().context(machine()),
         key=None,
     )
-    assert leave not in failures(shown(client, path(brought))), "it is nobody's"
+    page = html.unescape(shown(client, path(brought)))
+    assert "Failed: “TD is not in debug mode”. The machine runs" in failures(page)
+    for about_a_provider in ("retrieve what", "Only its operator", "The provider handed over"):
+        assert about_a_provider not in page, "it is nobody's"
     Standing.objects.update(checked_at=timezone.now() - 25 * HOUR)
     assert "You hold" in failures(shown(client, TAB)), "a failure does not wear off"
     development(age=dt.timedelta(minutes=1))
@@ -632,6 +636,11 @@ def test_a_pasted_report_gets_the_same_page_as_a_providers(client: Client) -> No
     run = Verification.objects.get()
     assert (run.provider, run.endpoint) == ("", "upload")
     assert Standing.objects.count() == 0
+    # Editors and shells put marks before a text, or write it in two bytes a character.
+    for saved in (body.encode("utf-8-sig"), body.encode("utf-16")):
+        response = client.post("/verify", {"file": SimpleUploadedFile("report.json", saved)})
+        assert response.status_code == 302
+    assert len(set(Verification.objects.values_list("body_id", flat=True))) == 1
 
 
 def test_a_bundle_is_judged_as_its_report_was(
@@ -728,6 +737,7 @@ def test_what_only_its_bringer_says_is_not_shown_as_verified(
         ({"text": "[" * 5000}, "cannot be read"),
         ({"text": '{"quote": ""}', "onchain_signer": "0x12"}, "not an address"),
         ({"text": '{"quote": ""}', "nonce": "zz"}, "not hex"),
+        ({"text": (b"\x04\0\x02\0\x81\0\0\0" + bytes(600)).hex()}, "This is a quote alone"),
         (
             {"text": '{"checks": [], "content_hash": "", "evidence_sha256": ""}'},
             "Bring the file of “Download evidence”",
