@@ -117,7 +117,8 @@ def context(chat: Chat, parent: int | None) -> tuple[Turn, ...]:
     rows = rows.exclude(state__in=(State.OPEN, State.FAILED)).order_by("-pk")
     taken: list[Turn] = []
     room = MAX_CONTEXT_CHARS
-    for turn in rows.defer("request_sealed", "response_sealed", "reasoning_sealed"):
+    heavy = ("request_sealed", "response_sealed", "arrivals_sealed", "reasoning_sealed")
+    for turn in rows.defer(*heavy):
         room -= len(turn.question) + len(turn.answer)
         room -= len(turn.calls_sealed) + len(turn.results_sealed)
         if room < 0:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 import shlex
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from datetime import datetime
 
@@ -16,6 +17,7 @@ from inference.models import Turn
 from inference.pages_turn import TurnView
 
 SHOWN_CHARS = 60_000
+SHOWN_PIECES = 300
 PATH = "/v1/proxy/chat/completions"
 #: A program's request had others, which are not kept.
 _CHAT_HEADERS = (("Content-Type", "application/json"), ("Accept", "text/event-stream"))
@@ -35,10 +37,22 @@ class Raw:
 
 
 @dataclass(frozen=True)
+class Piece:
+    """What one read of the answer brought: `ms` after it was asked, so many bytes, and which; ""
+    where those were not kept.
+    """
+
+    ms: int
+    size: int
+    text: str
+
+
+@dataclass(frozen=True)
 class InspectPage:
     """The request inspector. `token` names the program whose request it was: then the bytes (`size`
     of those sent) only passed through (`inference.openai`). `signature` is the provider's reply as
-    it came, "" where there is none. `status` is that of a refusal, 0 of anything else.
+    it came, "" where there is none. `status` is the HTTP status of what failed, 0 where there was
+    none, or no failure. `pieces`: the first of them.
     """
 
     turn: TurnView
@@ -55,6 +69,8 @@ class InspectPage:
     size: int = 0
     signature: str = ""
     status: int = 0
+    pieces: tuple[Piece, ...] = ()
+    most_pieces: int = SHOWN_PIECES
 
 
 def page(turn: Turn) -> InspectPage:
@@ -88,7 +104,15 @@ def page(turn: Turn) -> InspectPage:
         size=turn.request_bytes,
         signature=json.dumps(turn.signature, indent=2)[:SHOWN_CHARS] if turn.signature else "",
         status=turn.failure_status,
+        pieces=tuple(_pieces(turn, received or b"")),
     )
+
+
+def _pieces(turn: Turn, received: bytes) -> Iterator[Piece]:
+    start = 0
+    for ms, size in turn.arrivals[:SHOWN_PIECES]:
+        yield Piece(ms, size, received[start : start + size].decode("utf-8", "replace"))
+        start += size
 
 
 def _raw(text: str, size: int) -> Raw:

@@ -204,6 +204,9 @@ class Turn(models.Model):
 
     request_sealed = models.BinaryField(default=b"", help_text="the exact bytes sent, packed")
     response_sealed = models.BinaryField(default=b"", help_text="the exact bytes received, packed")
+    arrivals_sealed = models.BinaryField(
+        db_default=b"", default=b"", help_text="when its first pieces came, packed"
+    )
     response_headers = models.JSONField(default=dict, help_text="as received, bounded: hostile")
     request_bytes = models.IntegerField(default=0)
     picture_bytes = models.IntegerField(default=0, help_text="of the request, its pictures")
@@ -315,6 +318,15 @@ class Turn(models.Model):
     def response(self) -> bytes:
         """b"" where it was not kept. Raises seals.Unreadable."""
         return self.chat.box.unpack("response", self.response_sealed)
+
+    @property
+    def arrivals(self) -> list[tuple[int, int]]:
+        """Milliseconds and bytes of the first pieces received; none where that was not kept."""
+        try:
+            found = orjson.loads(self.chat.box.unpack("arrivals", self.arrivals_sealed) or b"[]")
+        except seals.Unreadable:
+            return []
+        return list(zip(found[::2], found[1::2], strict=True))
 
     @property
     def text_bytes(self) -> int:

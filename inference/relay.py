@@ -11,9 +11,12 @@ import hashlib
 import re
 import time
 import zlib
+from array import array
 from collections.abc import AsyncGenerator
 from contextlib import aclosing
 from dataclasses import dataclass, field
+
+import orjson
 
 from inference import failures, tools, wire
 from inference.failures import Failure
@@ -41,6 +44,8 @@ MAX_PACKED_BYTES = 4 << 20
 #: may then keep for milliseconds.
 _PACKED_AT_ONCE = 16 << 10
 MAX_HEADERS = 40
+#: Of so many reads is kept when they came: of a longer answer the beginning.
+MAX_ARRIVALS = 2_000
 #: Only characters that are safe in a path.
 ANSWER_ID = re.compile(r"[A-Za-z0-9._-]{1,128}")
 _SECRET_HEADERS = {"set-cookie", "authorization", "proxy-authorization"}
@@ -75,7 +80,7 @@ class Record:
 
     `response_sha256` covers every byte received. `complete` says that the provider ended its answer
     itself, so that the hash may be compared with a signed one. Times are seconds since `started`
-    (monotonic clock).
+    (monotonic clock). `arrivals`: of the first reads the milliseconds and the bytes, in turn.
     """
 
     request_sha256: str = ""
@@ -94,6 +99,7 @@ class Record:
     first_text_seconds: float | None = None
     last_progress: float = 0.0
     seconds: float = 0.0
+    arrivals: array[int] = field(default_factory=lambda: array("Q"))
     _hash: hashlib._Hash = field(default_factory=hashlib.sha256)
     # A small window: some hundred answers are packed at the same time.
     _packer: zlib._Compress = field(
@@ -117,6 +123,8 @@ class Record:
             if self._loose_bytes >= _PACKED_AT_ONCE:
                 self._pack()
         self.seconds = time.monotonic() - self.started
+        if len(self.arrivals) < 2 * MAX_ARRIVALS:
+            self.arrivals.extend((int(self.seconds * 1000), len(data)))
 
     def _pack(self) -> None:
         packed = self._packer.compress(b"".join(self._loose))
@@ -130,6 +138,10 @@ class Record:
         if self._packed_bytes > MAX_PACKED_BYTES:
             return b""
         return b"".join(self._packed) + self._packer.copy().flush()
+
+    def packed_arrivals(self) -> bytes:
+        """`arrivals` as JSON; b"" where nothing came."""
+        return orjson.dumps(self.arrivals.tolist()) if self.arrivals else b""
 
 
 @dataclass(frozen=True)

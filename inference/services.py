@@ -136,6 +136,7 @@ def _sealed(box: seals.Box, record: Record, failure: Failure | None) -> dict[str
             "calls_sealed": box.seal("calls", tools.pack(record.calls.found)),
             "detail_sealed": box.seal_text("detail", failure.detail if failure else ""),
             "response_sealed": box.seal("response", record.packed()),
+            "arrivals_sealed": box.pack("arrivals", record.packed_arrivals()),
         }
     except seals.Unreadable:
         return {}

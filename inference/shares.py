@@ -185,7 +185,8 @@ def read_reported(digest: str, pay: Callable[[int], None] = lambda size: None) -
     chat = row.chat
     path = conversations.tree_of(chat).path(row.leaf_id)
     shown = newest(chat, path)
-    rows = chat.turns.filter(pk__in=shown).defer("request_sealed", "response_sealed")
+    heavy = ("request_sealed", "response_sealed", "arrivals_sealed")
+    rows = chat.turns.filter(pk__in=shown).defer(*heavy)
     turns = {turn.pk: turn for turn in rows}
     pay(sum(len(x.answer_sealed) + len(x.calls_sealed) for x in turns.values()))
     pictures = attachments.of_turns(chat, shown)

@@ -22,6 +22,7 @@ from net.postgres import statements
 #: statement of more than 50 parameters is read anew by psycopg each time.
 _LATER = {
     "answer_sealed", "reasoning_sealed", "calls_sealed", "detail_sealed", "response_sealed",
+    "arrivals_sealed",
     "response_headers", "response_sha256", "response_bytes", "complete", "answer_id",
     "finish_reason", "prompt_tokens", "completion_tokens", "cached_tokens", "quantity", "fee_kind",
     "first_token_ms", "reasoning_ms", "total_ms", "failure", "failure_status", "retry_after",

@@ -23,6 +23,7 @@ from accounts.models import AccessToken
 from inference import (
     access,
     conversations,
+    inspector,
     opening,
     services,
     signatures,
@@ -89,6 +90,12 @@ async def test_an_answer_is_kept_billed_and_verified() -> None:
     assert sent["stream_options"] == {"include_usage": True}
     assert sent["messages"] == [{"role": "user", "content": "What is a ledger?"}]
     assert asked.headers["authorization"].startswith(authorization("app-sk-"))
+    # When each piece of it came, for *Inspect*: all of its bytes, in their order.
+    pieces = (await in_db(inspector.page)(turn)).pieces
+    assert "".join(piece.text for piece in pieces).encode() == bytes(turn.response)
+    moments = [piece.ms for piece in pieces]
+    assert moments == sorted(moments) and moments[0] <= turn.first_token_ms
+    assert moments[-1] <= turn.total_ms
     chat = await in_db(Chat.objects.get)(pk=s.chat.pk)
     assert chat.title == "What is a ledger?"
 
