@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import reduce
+from operator import or_
 
+from django.db.models import Q
 from django.utils.translation import gettext as _
 
 from accounts.models import User
@@ -26,6 +29,31 @@ class Chosen:
 
     service: Listing | None
     why: str = ""
+
+
+@dataclass(frozen=True)
+class _NotByPrice:
+    """What is chosen before a cheaper one, as `ServiceQuery.where`: where the person's money lies
+    and whose evidence passed our check."""
+
+    providers: frozenset[str]
+
+    def q(self) -> Q:
+        passed = (attestation.verified_filter(word) for word in sorted(assurance.ENOUGH))
+        return reduce(or_, passed, Q(provider__in=self.providers))
+
+
+def offered(query: ledger.ServiceQuery, user: User | None) -> list[Listing]:
+    """What one can choose from: the cheapest of a query, one per provider, and on a network with
+    more of them those that `first` would choose before a cheaper one (3 queries, 9 there)."""
+    page = ledger.services(query, page_size=ledger.MAX_PAGE_SIZE)
+    found = {(x.provider, x.serving): x for x in page.items}
+    if page.count > len(found):
+        positions = ledger.account(user.address).positions if user else ()
+        where = _NotByPrice(frozenset(x.provider for x in positions))
+        dearer = ledger.services(replace(query, where=where), page_size=ledger.MAX_PAGE_SIZE)
+        found |= {(x.provider, x.serving): x for x in dearer.items}
+    return readiness.one_each(found.values())
 
 
 def first(

@@ -79,7 +79,7 @@ def chat_page(visit: Visit, chat: Chat | None, error: ChatError | None = None) -
     rows).
     """
     wanted = visit.provider or (chat.provider if chat else "")
-    listings = chat_listings(also=wanted)
+    listings = chat_listings(also=wanted, user=visit.user)
     named = Chosen(next((x for x in listings if x.provider == wanted), None))
     choice = named if wanted else choosing.first(visit.user, listings, Medium.CHAT)
     service = choice.service
@@ -251,7 +251,7 @@ def asked(turn: Turn) -> Asked:
         place,
         _turns(chat, set(place.columns)),
         last=last,
-        others=alternatives(turn, chat_listings()) if failed else (),
+        others=alternatives(turn, chat_listings(user=chat.owner)) if failed else (),
         oldest=_oldest(turn),
         pictures=tuple(attachments.of_turns(chat, [turn.pk]).get(turn.pk, ())),
         left=_left_after_first(turn),
@@ -373,12 +373,14 @@ def _readiness(
     return readiness.check(user, service, fee=fee, has=has)
 
 
-def chat_listings(service_type: str = fees.CHAT, also: str = "") -> list[Listing]:
-    """Chat services (or those of another type) one can choose, accepted signers first, then by
+def chat_listings(
+    service_type: str = fees.CHAT, also: str = "", user: User | None = None
+) -> list[Listing]:
+    """Chat services (or those of another type) a `user` can choose, accepted signers first, then by
     price; one per provider. `also`: a provider that somebody named, even if moderators hid it.
     """
     query = ServiceQuery(kind=Kind.INFERENCE.value, type=service_type, sort="price")
-    found = readiness.one_each(ledger.services(query, page_size=ledger.MAX_PAGE_SIZE).items)
+    found = choosing.offered(query, user)
     if also and also not in {x.provider for x in found}:
         named = readiness.chat_service(also)
         if named is not None and named.service_type == service_type:

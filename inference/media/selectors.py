@@ -16,6 +16,7 @@ from django.urls import reverse
 from django.utils import timezone
 from django.utils.translation import gettext as _
 
+from accounts.models import User
 from accounts.pages_parts import Pager, pager
 from attestation import selectors as attestation
 from attestation.selectors import ServiceKey
@@ -53,10 +54,10 @@ PAGE_SIZE = 12
 _HEAVY = ("request_sealed", "response_sealed")
 
 
-def listings(medium: Medium, also: str = "") -> list[Listing]:
-    """Services one can choose for a medium, in the chat's order; `also`: as in the chat."""
+def listings(medium: Medium, also: str = "", user: User | None = None) -> list[Listing]:
+    """Services a `user` can choose for a medium, in the chat's order; `also`: as in the chat."""
     types = services.TYPES[medium]
-    return [listing for kind in types for listing in selectors.chat_listings(kind, also)]
+    return [listing for kind in types for listing in selectors.chat_listings(kind, also, user)]
 
 
 def home_of(medium: Medium) -> str:
@@ -93,7 +94,7 @@ def form(
     file_again: bool = False,
 ) -> Form:
     """The form of a page (about 13 queries)."""
-    choices = listings(medium, visit.provider)
+    choices = listings(medium, visit.provider, visit.user)
     choice = Chosen(next((x for x in choices if x.provider == visit.provider), None))
     if not visit.provider:
         choice = choosing.first(visit.user, choices, medium, services.usual_fee)

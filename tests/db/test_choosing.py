@@ -14,7 +14,7 @@ from accounts.models import User
 from attestation.models import Standing
 from inference.media.selectors import elsewhere
 from inference.models import Chat, Medium
-from ledger.models import SubAccount
+from ledger.models import Service, SubAccount
 from protocol.fees import NEURON_PER_0G
 from tests import factories
 
@@ -47,6 +47,26 @@ def chosen(client: Client, path: str) -> tuple[str, str]:
     option = re.search(r'<option value="(0x\w+)"[^>]* selected>', page)
     why = re.search(r'data-testid="chosen-why">([^<]*)<', page)
     return option[1] if option else "", why[1] if why else ""
+
+
+def test_money_and_a_verdict_are_found_beyond_the_cheapest(
+    path: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The select holds two hundred; on a network with more the one with the money was not there."""
+    kind = "chatbot" if path.endswith("chat") else "text-to-image"
+    cheapest = factories.address("cheapest")
+    factories.service(cheapest, service_type=kind, input_price=10**10, output_price=10**10)
+    Standing.objects.update(serving=Service.objects.values("serving")[:1])
+    monkeypatch.setattr("ledger.selectors.MAX_PAGE_SIZE", 2)
+    client = Client()
+    assert chosen(client, path)[0] == SOUND
+    client.force_login(User.objects.for_address(factories.ALICE))
+    factories.purse()
+    factories.sub_account(provider=HELD)
+    Standing.objects.filter(provider=HELD).delete()
+    assert chosen(client, path) == (HELD, "Chosen because you have a balance there.")
+    options = re.findall(r'<option value="(0x\w+)"', client.get(path).content.decode())
+    assert options[:4] == [cheapest, CHEAP, SOUND, HELD] and len(set(options)) == 4
 
 
 def test_money_comes_before_a_verdict_and_a_verdict_before_a_price(path: str) -> None:
