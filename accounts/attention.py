@@ -57,13 +57,14 @@ def cards(
     services = signers.listed({p.provider for p in held}) if held else {}
     failed = [p for p in held if standings[ServiceKey.of(p)].failed]
     gone = [p for p in held if services.get((p.serving, p.provider), ("", False))[1]]
+    there = [p for p in held if p not in gone]
     return (
         *_results(user, known, now_unix),
         *_signers(user, held, services),
         *_removed(gone),
-        *_evidence(held, standings, now),
+        *_evidence(there, standings, now),
         *_unlocked(held, now_unix),
-        *_low([p for p in held if p not in gone and p not in failed]),
+        *_low([p for p in there if p not in failed]),
         *_idle(user.address, held, now),
     )
 

@@ -141,6 +141,8 @@ def test_an_endpoint_that_moved_is_told_until_its_evidence_was_good(user: User) 
     assert kinds(user) == ["endpoint_moved"]
     Finding.objects.filter(pk=found.pk).update(closed_at=timezone.now())
     assert kinds(user) == ["evidence_failed"]
+    Service.objects.update(removed=True)
+    assert kinds(user) == ["service_removed"], "nothing can be sent there, and the act is the same"
 
 
 def test_a_result_to_acknowledge_is_the_first_thing_told_with_the_time_left(
