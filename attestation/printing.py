@@ -6,7 +6,7 @@ import json
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
-from attestation.engine.verdicts import Question, Report
+from attestation.engine.verdicts import FAIL, Question, Report
 from net.marks import N_
 
 if TYPE_CHECKING:
@@ -41,7 +41,7 @@ def render(report: Report, *, as_json: bool, published: Comparison | None = None
         if row.group != group:
             group = row.group
             lines += ["", group]
-        lines.append(check(row.verdict, row.id, row.got, row.detail))
+        lines.append(check(row.verdict, row.id, row.got, row.detail, row.expected))
     if published is not None:
         lines += [printable(line) for line in published.lines()]
     return "\n".join(lines)
@@ -52,10 +52,13 @@ def answers(questions: Mapping[Any, str]) -> list[str]:
     return [f"{text:44} {questions[name]}" for name, text in QUESTIONS.items() if name in questions]
 
 
-def check(verdict: str, id: str, got: object, detail: str) -> str:
-    """One row, as far as a line goes."""
+def check(verdict: str, id: str, got: object, detail: str, expected: object) -> str:
+    """One row, as far as a line goes, and below one that fails what would be right."""
     note = "; ".join(printable(text) for text in (got, detail) if text not in (None, ""))
-    return f"  {verdict:13} {id:24} {note}"[:_WIDTH]
+    line = f"  {verdict:13} {id:24} {note}"[:_WIDTH]
+    if verdict != FAIL or expected in (None, ""):
+        return line
+    return f"{line}\n" + f"{'':41}expected {printable(expected)}"[:_WIDTH]
 
 
 def printable(value: object) -> str:

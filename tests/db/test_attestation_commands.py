@@ -132,6 +132,11 @@ def test_without_a_time_the_collateral_gives_it_never_the_clock() -> None:
     for wrong, named in (("--now=99999999999999999999", "--now"), ("--now=-1", "--now")):
         with pytest.raises(CommandError, match=named):
             call_command("verify_evidence", *given, wrong)
+    other, output = f"0x{'11' * 20}", StringIO()
+    with pytest.raises(SystemExit):
+        asked = ("--now=1771545600", f"--onchain-signer={other}")
+        call_command("verify_evidence", *given, *asked, stdout=output)
+    assert f"expected {other}" in output.getvalue(), "a row that fails says what would be right"
     with pytest.raises(CommandError, match="--onchain-signer is not an address"):
         call_command("verify_evidence", *given, "--now=1771545600", "--onchain-signer=0xDC1A")
 

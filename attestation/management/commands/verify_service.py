@@ -96,7 +96,8 @@ def render(runs: tuple[Verification, ...]) -> str:
             lines += [printing.printable(run.error), ""]
         lines += printing.answers(run.questions)
         for row in run.rows:
-            lines.append(printing.check(row["verdict"], row["id"], row["got"], row["detail"]))
+            about = (row["verdict"], row["id"], row["got"], row["detail"], row["expected"])
+            lines.append(printing.check(*about))
         lines += ["", f"{settings.SITE_URL}/verifications/{run.pk}", ""]
     return "\n".join(lines)
 
