@@ -28,7 +28,7 @@ from marketplace.tariffs import Workload
 from moderation.models import Effect, EffectKind
 from moderation.subjects import SubjectKind
 from probes.models import Health
-from protocol import fees
+from protocol import declared, fees
 from tests import factories
 from tests.db import report_world
 
@@ -148,7 +148,7 @@ def test_a_choices_count_is_what_choosing_it_shows(
 def test_the_database_reads_declarations_as_the_page_does(world: list[Service]) -> None:
     rows = Service.current.annotate(context=conditions.CONTEXT, tee=conditions.VERIFIER)
     for row in rows:
-        assert (row.context or None) == cards.context_of(row.additional_info)
+        assert (row.context or None) == declared.context_of(row.additional_info)
         assert (row.tee or "") == cards.verifier_of(row.additional_info)
 
 

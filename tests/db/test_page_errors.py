@@ -88,8 +88,33 @@ def test_programs_get_no_page(client: Client) -> None:
         ("http://testserver.evil.example/", []),
     ):
         headers = {"Accept": "text/html", "Referer": came}
-        page = client.post("/playground/chat/start", fields, headers=headers).content.decode()
-        assert re.findall(r'<p><a href="([^"]+)">', page) == back, came
+        html = client.post("/playground/chat/start", fields, headers=headers).content.decode()
+        assert re.findall(r'<p><a href="([^"]+)">', html) == back, came
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        "/playground/chat/{}",
+        "/playground/images/{}",
+        "/playground/audio/{}",
+        "/playground/embeddings/{}",
+        "/account/inbox/{}",
+    ],
+)
+def test_what_is_somebodys_own_asks_to_sign_in(client: Client, path: str) -> None:
+    """Whoever comes back to their conversation after a week hears that it is there for them."""
+    factories.head()
+    path = path.format("0b5d9a52-1c1f-4f3c-9b5e-4b8a52a8b3a1")  # nobody's: the same is said of it
+    page = client.get(path, headers={"Accept": "text/html"})
+    text = page.content.decode()
+    assert page.status_code == 404 and "Connect your wallet and sign in" in text
+    assert "There is nothing at this address" not in text
+    for program in ({"Accept": "application/json"}, {"HX-Request": "true"}):
+        answer = client.get(path, headers=program)
+        assert answer.status_code == 404 and "Connect your wallet" not in answer.content.decode()
+    client.force_login(User.objects.for_address(factories.ALICE))
+    assert "There is nothing at this address" in client.get(path).content.decode()
 
 
 @pytest.mark.parametrize(
