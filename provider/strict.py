@@ -13,11 +13,19 @@ from provider.errors import Refused
 
 #: Of a body (`protocol.marks`): more than any prompt that a model takes.
 MOST_MARKS = 1 << 20
+#: Names of a request that decide what the upstream does, and what is paid for that.
+DECIDING = frozenset(
+    {
+        *("model", "messages", "prompt", "input", "n", "stream", "stream_options"),
+        *("max_tokens", "max_completion_tokens", "response_format"),
+    }
+)
 
 
 def strict_object(raw: bytes) -> dict[str, Any]:
     """The JSON object in `raw`. Raises Refused 400, also for a repeated key: two parsers could read
-    two requests. Raises it before anything is parsed for more than MOST_MARKS."""
+    two requests. Servers in Go take a name in any letters: a `MODEL` beside `model` would have one
+    answer at the price of another. Raises it before anything is parsed for more than MOST_MARKS."""
     if marks(raw) > MOST_MARKS:
         raise Refused(400, f"validate request: the body holds more than {MOST_MARKS} values")
     try:
@@ -29,6 +37,10 @@ def strict_object(raw: bytes) -> dict[str, Any]:
         raise Refused(400, "validate request: the body is not valid JSON") from error
     if not isinstance(document, dict):
         raise Refused(400, "validate request: the body is not a JSON object")
+    folded = {name: name.casefold() for name in document}
+    hidden = (name not in DECIDING and fold in DECIDING for name, fold in folded.items())
+    if len(set(folded.values())) < len(folded) or any(hidden):
+        raise Refused(400, "validate request: a name of the body differs from one in its letters")
     return document
 
 

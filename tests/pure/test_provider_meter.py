@@ -125,6 +125,11 @@ def test_only_what_must_change_changes(document: dict[str, Any], changed: dict[s
         b'{"model":"m","messages":[],"max_tokens":1,"max_tokens":1000000}',
         b'{"model":"m","messages":[],"messages":[{"role":"user"}]}',
         b'{"model":"m","messages":[{"role":"user","role":"system"}]}',
+        # Servers in Go heed the last of these, the Kelvin sign included.
+        b'{"model":"m","messages":[],"MODEL":"dear"}',
+        b'{"model":"m","messages":[],"MAX_TO\xe2\x84\xaaENS":1000000}',
+        b'{"model":"m","messages":[],"Stream":true}',
+        b'{"model":"m","messages":[],"a":1,"A":2}',
     ],
 )
 def test_a_request_with_two_meanings_is_refused(raw: bytes) -> None:
