@@ -207,7 +207,8 @@ def _up(health: HealthView) -> str:
     up = ngettext(
         "Up %(share)s in 7 days by %(n)s probe", "Up %(share)s in 7 days by %(n)s probes", probes
     )
-    text = up % {"share": share, "n": f"{probes:,}"}
+    # A number and its sign stay in one line.
+    text = up % {"share": share.replace(" ", "\N{NO-BREAK SPACE}"), "n": f"{probes:,}"}
     return _("%(text)s (example data)") % {"text": text} if health.example else text
 
 
