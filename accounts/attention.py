@@ -23,7 +23,6 @@ from attestation.models import Fact
 from attestation.selectors import FindingView, ServiceKey, StandingView
 from ledger.models import Kind, Movement, ServiceChange
 from ledger.records import Position
-from ledger.spending import Pair
 from protocol import tuning
 
 IDLE_FOR = timedelta(days=30)
@@ -47,20 +46,23 @@ def cards(
     now_unix: int,
     now: datetime,
     standings: Mapping[ServiceKey, StandingView] | None = None,
+    offers: signers.Offers | None = None,
 ) -> tuple[Card, ...]:
-    """The gravest first. `now_unix` is the chain's clock, `now` ours; `standings` of the positions,
-    where the caller has read them (9 queries at most, one less with these)."""
+    """The gravest first. `now_unix` is the chain's clock, `now` ours; `standings` of the positions
+    and `offers` of their providers, where the caller has read them (9 queries at most, one less
+    with each)."""
     known = list(positions)
     held = [p for p in known if p.balance]
     if standings is None:
         standings = attestation.standings(ServiceKey.of(p) for p in held)
-    services = signers.listed({p.provider for p in held}) if held else {}
+    if offers is None:
+        offers = signers.listed({p.provider for p in held}) if held else {}
     failed = [p for p in held if standings[ServiceKey.of(p)].failed]
-    gone = [p for p in held if services.get((p.serving, p.provider), ("", False))[1]]
+    gone = [p for p in held if signers.gone(offers, p)]
     there = [p for p in held if p not in gone]
     return (
         *_results(user, known, now_unix),
-        *_signers(user, held, services),
+        *_signers(user, held, offers),
         *_removed(gone),
         *_evidence(there, standings, now),
         *_unlocked(held, now_unix),
@@ -182,10 +184,8 @@ def _result(hours: int, *, late: bool) -> str:
 # --- signers -------------------------------------------------------------------------------------
 
 
-def _signers(
-    user: User, held: list[Position], services: Mapping[Pair, tuple[str, bool]]
-) -> list[Card]:
-    known = signers.acknowledged(user.address, held, services)
+def _signers(user: User, held: list[Position], offers: signers.Offers) -> list[Card]:
+    known = signers.acknowledged(user.address, held, offers)
     return [
         _retrieve(
             "signer_changed",

@@ -29,6 +29,7 @@ from accounts import (
     refunds,
     selectors,
     services,
+    signers,
     trust,
 )
 from accounts import pages_transaction as shown
@@ -62,11 +63,12 @@ def page(user: User, query: Mapping[str, str], *, whole: bool = True) -> pages.F
     review = None if form.error or left else _review(user, form, least, found, now)
     current = None if review else current
     standings = attestation.standings(map(ServiceKey.of, found.positions))
+    offers = signers.listed({p.provider for p in found.positions})
     return pages.FundsPage(
         address=user.address,
         balances=pages.balances(found, selectors.wallet_balance(user.address)),
         has_account=found.ledger is not None,
-        rows=position_rows(found.positions, now, week, standings),
+        rows=position_rows(found.positions, now, week, standings, offers),
         form=form,
         review=review,
         current=shown.transaction(follow.look(current)) if current else None,
@@ -75,7 +77,7 @@ def page(user: User, query: Mapping[str, str], *, whole: bool = True) -> pages.F
         closing=closing.checklist(found, now, clock.lead_seconds(head))
         if form.action == "delete_ledger" and found.ledger
         else (),
-        cards=attention.cards(user, found.positions, now, timezone.now(), standings),
+        cards=attention.cards(user, found.positions, now, timezone.now(), standings, offers),
     )
 
 
@@ -90,16 +92,20 @@ def position_rows(
     now: int,
     week: Mapping[Pair, int] = MappingProxyType({}),
     standings: Mapping[ServiceKey, StandingView] | None = None,
+    offers: signers.Offers = MappingProxyType({}),
 ) -> tuple[pages.PositionRow, ...]:
     """Sub-accounts with what our checks say about each service, and whether lists leave it out (2
-    queries, one less with `standings`)."""
+    queries, one less with `standings`). Nobody is led to bring more where evidence failed or, by
+    `offers`, the service is gone."""
     words = standings or attestation.standings(map(ServiceKey.of, positions))
     hidden = listed.left_out([position.provider for position in positions])
     return tuple(
         pages.PositionRow(
             position=position,
             name=position.service_name or position.kind,
-            top_up=links.form("transfer", position),
+            top_up=""
+            if words[ServiceKey.of(position)].failed or signers.gone(offers, position)
+            else links.form("transfer", position),
             retrieve=links.form("retrieve", position),
             trust=links.form("acknowledge_signer", position)
             + ("&trust=no" if position.acknowledged else ""),

@@ -54,26 +54,35 @@ class _Moment:
         return self.block, self.log_index
 
 
-def listed(providers: Collection[str]) -> dict[Pair, tuple[str, bool]]:
+#: The signer of each service, and whether its provider removed it.
+Offers = Mapping[Pair, tuple[str, bool]]
+
+
+def listed(providers: Collection[str]) -> Offers:
     """The signer of each of their services, and whether its provider removed it (1 query)."""
     rows = Service.current.filter(provider__in=providers)
     found = rows.values_list("serving", "provider", "tee_signer", "removed")
     return {(serving, provider): (signer, removed) for serving, provider, signer, removed in found}
 
 
+def gone(offers: Offers, position: Position) -> bool:
+    """Whether its provider removed the service."""
+    return offers.get((position.serving, position.provider), ("", False))[1]
+
+
 def acknowledged(
     address: str,
     positions: Iterable[Position],
-    services: Mapping[Pair, tuple[str, bool]] | None = None,
+    offers: Offers | None = None,
 ) -> dict[Pair, Acknowledged]:
-    """The keys of every position whose flag is set (4 queries, 3 with `services` as `listed` has
+    """The keys of every position whose flag is set (4 queries, 3 with `offers` as `listed` has
     them, none without such positions)."""
     pairs = {(p.serving, p.provider) for p in positions if p.acknowledged}
     if not pairs:
         return {}
     providers = {provider for _, provider in pairs}
-    services = listed(providers) if services is None else services
-    current = {pair: signer for pair, (signer, removed) in services.items() if not removed}
+    offers = listed(providers) if offers is None else offers
+    current = {pair: signer for pair, (signer, removed) in offers.items() if not removed}
     moments = _moments(address, providers)
     replaced = _replaced_after(moments, providers)
     found = {}

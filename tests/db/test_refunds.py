@@ -217,6 +217,7 @@ def test_nobody_is_led_to_bring_money_where_only_leaving_helps(
     assert said in page and "Top up" not in page and page.count("action=retrieve") == 1
     funds = alice.get("/account").content.decode()
     assert funds.count('data-testid="attention"') == 1 and said in funds
+    assert ">Top up<" not in funds
 
 
 def test_a_strangers_movements_are_not_called_yours(alice: Client) -> None:
