@@ -296,12 +296,10 @@ def test_a_task_that_got_somewhere_and_reminders_before_its_deadline(
         account.save()
         assert services.sweep() == told and services.sweep() == 0, age
         # By the chain's word: a provider that says nothing more would be paid for the silence.
-        task.progress = "Training"
-        task.save()
-    late = Notification.objects.filter(user=alice, text__contains="may be too late already")
+        Task.objects.filter(pk=task.pk).update(progress="Training")
+    late = alice.notifications.filter(text__contains="may be too late already")
     assert sorted(row.title.split()[2] for row in late) == ["1", "24", "6"]
-    heads = [title.removesuffix(" fine-tuning of a <model>") for title in titles(alice)]
-    assert sorted(heads) == [
+    assert sorted(title.removesuffix(" fine-tuning of a <model>") for title in titles(alice)) == [
         "Fine-tuning of a <model> is delivered: acknowledge it in time",
         *["Less than 1 hour to acknowledge the"] * 2,
         "Less than 24 hours to acknowledge the",
