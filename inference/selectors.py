@@ -235,8 +235,8 @@ def _thread(chat: Chat | None, listings: list[Listing], visit: Visit) -> _Thread
 
 
 def _turns(chat: Chat, wanted: set[int]) -> dict[int, Turn]:
-    rows = chat.turns.filter(pk__in=wanted).defer("request_sealed", "response_sealed", "signature")
-    return {turn.pk: turn for turn in rows}
+    heavy = ("request_sealed", "response_sealed", "arrivals_sealed", "signature")
+    return {turn.pk: turn for turn in chat.turns.filter(pk__in=wanted).defer(*heavy)}
 
 
 def asked(turn: Turn) -> Asked:
