@@ -7,7 +7,9 @@ from uuid import UUID
 
 from django.db.models import QuerySet
 from django.utils import timezone
+from django.utils.translation import gettext as _
 
+from accounts.errors import Problem
 from accounts.models import User
 from finetune.models import Draft
 
@@ -18,6 +20,20 @@ UNDO_FOR = timedelta(seconds=60)
 def of(user: User) -> QuerySet[Draft]:
     """Those that are not deleted, the last changed first."""
     return user.tuning_drafts.filter(deleted_at=None).order_by("-updated_at")
+
+
+def one(user: User, draft_id: UUID) -> Draft:
+    """One of them. Raises Problem where there is none: its page was open, or is gone back to."""
+    rows = of(user).select_related("user", "dataset__file")
+    found = rows.filter(pk=draft_id).first()
+    if found is None:
+        raise Problem(
+            "draft_gone",
+            _("This draft became a task, in another tab perhaps, or was deleted."),
+            _("See “Your tasks” under Fine-tuning."),
+            status=404,
+        )
+    return found
 
 
 def delete(draft: Draft) -> None:

@@ -128,17 +128,7 @@ def drop(request: HttpRequest, dataset_id: UUID) -> HttpResponse:
 
 
 def _draft(request: HttpRequest, draft_id: UUID) -> Draft:
-    """One of the person's drafts. Raises Problem where there is none: its page was open."""
-    rows = drafts.of(user_of(request)).select_related("user", "dataset__file")
-    found = rows.filter(pk=draft_id).first()
-    if found is None:
-        raise Problem(
-            "draft_gone",
-            _("This draft became a task, in another tab perhaps, or was deleted."),
-            _("See “Your tasks” under Fine-tuning."),
-            status=404,
-        )
-    return found
+    return drafts.one(user_of(request), draft_id)
 
 
 @require_POST

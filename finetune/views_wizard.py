@@ -9,7 +9,7 @@ from uuid import UUID
 from django.conf import settings
 from django.db import transaction
 from django.http import Http404, HttpRequest, HttpResponse, HttpResponseRedirect
-from django.shortcuts import get_object_or_404, render
+from django.shortcuts import render
 from django.utils.translation import gettext as _
 from django.utils.translation import gettext_noop as N_
 from django.views.decorators.cache import never_cache
@@ -65,8 +65,7 @@ def step(request: HttpRequest, draft_id: UUID, name: str) -> HttpResponse:
         raise Http404("no such step")
     if not request.user.is_authenticated:
         return signed_out(request, _(TITLE))
-    rows = drafts.of(user_of(request)).select_related("user", "dataset")
-    draft = get_object_or_404(rows, pk=draft_id)
+    draft = drafts.one(user_of(request), draft_id)
     if request.method == "POST" and name == "config" and "view" in request.POST:
         return _turned(request, draft)
     if request.method == "POST" and name in _SAVE:

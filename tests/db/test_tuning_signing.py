@@ -153,6 +153,8 @@ def test_a_task_whose_answer_died_with_the_site_is_found(
     for door in (here, f"{here}/prepare"):
         late = client.post(door, json.dumps(first), content_type=JSON)
         assert late.status_code == 404 and "became a task" in late.json()["title"]
+    back = client.get(f"/fine-tuning/new/{draft.pk}/sign")  # with the browser's button
+    assert back.status_code == 404 and "became a task" in back.content.decode()
 
 
 # --- a provider about whom moderators said something ----------------------------------------------
