@@ -157,10 +157,13 @@ def announced_since(providers: Iterable[str], since: dt.datetime, sharers: int =
 def _announced(row: Note) -> Hit:
     sentence = words.FROM_TO if row.ends_at else words.FROM
     end = words.moment(row.ends_at) if row.ends_at else ""
+    title = words.ANNOUNCED[NoteKind(row.kind)]
+    if row.kind == NoteKind.INCIDENT and row.ends_at and row.ends_at <= row.signed_at:
+        title = words.ENDED
     return Hit(
         subject=str(row.pk),
         occurrence=f"note:{row.pk}",
-        title=words.ANNOUNCED[NoteKind(row.kind)].format(provider=short(row.provider)),
+        title=title.format(provider=short(row.provider)),
         text=sentence.format(start=words.moment(row.starts_at), end=end, text=row.text),
         path=f"/providers/{row.provider}",
         provider=row.provider,

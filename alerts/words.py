@@ -85,6 +85,7 @@ ANNOUNCED = {
     NoteKind.MAINTENANCE: N_("{provider} announces maintenance"),
     NoteKind.INCIDENT: N_("{provider} tells of an incident"),
 }
+ENDED = N_("{provider} says that an incident ended")
 FROM_TO = N_("From {start} to {end} UTC: {text}")
 FROM = N_("From {start} UTC, end not known: {text}")
 EXPIRES = N_("Your access token “{label}” expires on {moment} UTC")
@@ -132,7 +133,17 @@ _SENTENCES = (
     *(STILL_CHARGEABLE, LOCK_TIME, LOCK_TIME_FOR_ALL, WORSE, *TASKS.values(), LAST_HOUR),
     *(HOURS_LEFT, LATE, FORFEIT, ANSWERED, UNACKNOWLEDGED, LAST_OF, STAYS_YOURS, OWNERS_SURVIVES),
     *(CERTIFICATE, CERTIFICATE_ENDED, RENEW, UNPAID, WHY_UNPAID, GAS, GAS_ENDS, UNSETTLED, ABOVE),
-    *(ACCEPTED, *ANNOUNCED.values(), FROM_TO, FROM, EXPIRES, EXPIRES_MEANS, SPENT, SPENT_MEANS),
+    *(
+        ACCEPTED,
+        *ANNOUNCED.values(),
+        ENDED,
+        FROM_TO,
+        FROM,
+        EXPIRES,
+        EXPIRES_MEANS,
+        SPENT,
+        SPENT_MEANS,
+    ),
     *DECIDED.values(),
     *(YOURS_SURVIVES, PRICE_BY, PRICE, QUIET_TODAY, *CHANGES.values()),
     *(*READY.values(), *NOT_READY.values(), MADE_AT),

@@ -100,16 +100,20 @@ def test_a_token_that_ends_is_told_at_each_mark_of_its_time_and_limit(alice: Use
 def test_what_a_provider_announces_reaches_who_holds_money_there(alice: User) -> None:
     services.add(alice, Wish(Kind.NOTE))
     now = timezone.now()
-    for number, (provider, ends) in enumerate(((PETRA, now), (PETRA, None), (BOB, now))):
+    for number, (provider, kind, ends) in enumerate((
+        (PETRA, "maintenance", now), (PETRA, "incident", None), (PETRA, "incident", now),
+        (BOB, "maintenance", now),
+    )):  # fmt: skip
         Note.objects.create(
-            provider=provider, kind="maintenance" if ends else "incident", text="New <b>disks",
+            provider=provider, kind=kind, text="New <b>disks",
             starts_at=now, ends_at=ends, nonce=str(number), message="m", signature="0x",
             signed_at=timezone.now(),
         )  # fmt: skip
-    assert services.sweep() == 2 and services.sweep() == 0
+    assert services.sweep() == 3 and services.sweep() == 0
     assert {title.split(" ", 1)[1] for title in titles(alice)} == {
         "announces maintenance",
         "tells of an incident",
+        "says that an incident ended",
     }
     page = signed_in(cast.user(1)).get("/account/inbox").content.decode()
     assert "end not known: New &lt;b&gt;disks" in page
