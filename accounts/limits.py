@@ -72,7 +72,7 @@ def window(seconds: int) -> tuple[int, int]:
 
 def spend(name: str, who: str, *, limit: int, seconds: int, uses: int = 1) -> None:
     """Count one use of `name` by `who`, or as many as it costs; TooMany above `limit` uses per
-    window of `seconds`.
+    window of `seconds`, and above `callers.SHARES` times as many of all in an IPv6 network.
     """
     number, into = window(seconds)
     # Atomic in Redis; the key is only ever read inside its own window.
@@ -80,6 +80,8 @@ def spend(name: str, who: str, *, limit: int, seconds: int, uses: int = 1) -> No
     if counted > limit:
         hit(name)
         raise TooMany(seconds - into, (name.split(":")[0], limit, seconds))
+    if around := callers.around(who):
+        spend(name, around, limit=limit * callers.SHARES, seconds=seconds, uses=uses)
 
 
 #: Checks of transactions for people of one network address, each some ten questions to the chain

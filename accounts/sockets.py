@@ -27,7 +27,7 @@ from django.db import DatabaseError
 from django.utils import timezone
 
 from accounts import limits
-from net import layer
+from net import callers, layer
 from net.postgres import statements
 
 Event = MutableMapping[str, Any]
@@ -61,23 +61,30 @@ def _group(session_key: str) -> str:
 
 
 class Doors:
-    """Counts the open sockets of this process, all and by who opened them."""
+    """Counts the open sockets of this process, all and by who opened them; of network addresses
+    also by the IPv6 network around them, which has `callers.SHARES` times as many."""
 
     def __init__(self, most_each: int, most: int) -> None:
         self.open: Counter[str] = Counter()
+        self._around: Counter[str] = Counter()
         self._most_each, self._most = most_each, most
 
     def enter(self, who: str) -> bool:
         """Whether one more is let in; if so, `leave` must follow."""
+        around, most = callers.around(who), self._most_each * callers.SHARES
         if self.open.total() >= self._most or self.open[who] >= self._most_each:
             return False
+        if around and self._around[around] >= most:
+            return False
         self.open[who] += 1
+        self._around[around] += 1
         return True
 
     def leave(self, who: str) -> None:
-        self.open[who] -= 1
-        if not self.open[who]:
-            del self.open[who]
+        for counted, name in ((self.open, who), (self._around, callers.around(who))):
+            counted[name] -= 1
+            if not counted[name]:
+                del counted[name]
 
 
 people, networks = Doors(MOST_OF_ONE, MOST), Doors(MOST_OF_ADDRESS, MOST)

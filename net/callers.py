@@ -24,6 +24,9 @@ UNKNOWN = "unknown"
 MOST_HOPS = 32
 #: The part of an IPv6 address that belongs to one customer (bits).
 CUSTOMER_BITS = 64
+#: Whoever asks is given more for nothing, a /48 of 65,536 such parts: all of one have as much as so
+#: many together.
+SHARES = 16
 #: Bits that say roughly where an address is, by the protocol's version.
 _PARTS = {4: 24, 6: 48}
 
@@ -72,6 +75,11 @@ def part(who: str) -> str:
     except ValueError:
         return ""
     return str(found.supernet(new_prefix=_PARTS[found.version]))
+
+
+def around(who: str) -> str:
+    """The /48 that an IPv6 `caller` is in; "" for everything else."""
+    return part(who) if who.endswith(f"/{CUSTOMER_BITS}") else ""
 
 
 def tag(who: str, secret: str) -> str:

@@ -18,6 +18,7 @@ from django.test import Client
 from accounts import limits as accounts_limits
 from accounts.errors import TooMany
 from accounts.limits import spend
+from accounts.sockets import Doors
 from inference.openai import app
 from inference.openai.errors import ApiError
 from inference.openai.reply import Reply
@@ -48,6 +49,26 @@ def test_a_window_lets_in_exactly_its_number_of_each_caller() -> None:
 
     for who in (factories.ALICE, factories.BOB, "192.0.2.1", "2001:db8::/64"):
         assert everybody(lambda _, who=who: spent(who)) == ALLOWED, who
+
+
+def test_an_ipv6_network_has_so_many_shares_and_no_more() -> None:
+    """A /48 costs nothing, and holds 65,536 customers."""
+    name = secrets.token_hex(8)
+    limit, doors = limits.Limit(name, per_minute=1, burst=1), Doors(1, 1_000)
+
+    def spent(who: str) -> bool:
+        try:
+            spend(name, who, limit=1, seconds=86_400)
+        except TooMany:
+            return False
+        return True
+
+    for let_in in (spent, lambda who: limits.take(limit, who).allowed, doors.enter):
+        inside = [let_in(f"2001:db8:0:{number:x}::/64") for number in range(callers.SHARES + 4)]
+        assert inside == [True] * callers.SHARES + [False] * 4
+        assert let_in("2001:db8:1::/64") and let_in("192.0.2.1") and let_in(factories.ALICE)
+    doors.leave("2001:db8:0:3::/64")
+    assert doors.enter("2001:db8:0:ffff::/64") and not doors.enter("2001:db8:0:fffe::/64")
 
 
 def test_a_clock_that_is_set_back_shuts_nobody_out() -> None:

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from net.callers import UNKNOWN, Proxies, caller, part
+from net.callers import UNKNOWN, Proxies, around, caller, part
 
 NOBODY = Proxies()
 ONE = Proxies.parse("1")
@@ -76,3 +76,4 @@ def test_a_list_that_means_nothing_is_refused(text: str) -> None:
 )
 def test_a_part_of_an_address_names_nobody(who: str, where: str) -> None:
     assert part(who) == where
+    assert around(who) == ("" if who.endswith(".7") else where) and around(where) == ""
