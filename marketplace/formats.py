@@ -21,6 +21,7 @@ from django.utils.translation import gettext as _
 
 from accounts import money
 from net.words import kept_by_language
+from probes.dollars import power
 from probes.fold import percent
 from protocol import fees
 
@@ -33,7 +34,6 @@ MOST = 10**9 * ONE
 
 MINUS = "−"  # U+2212, as wide as a plus
 UNKNOWN = "–"
-_RAISED = str.maketrans("0123456789", "⁰¹²³⁴⁵⁶⁷⁸⁹")
 
 
 # --- amounts -------------------------------------------------------------------------------------
@@ -53,17 +53,6 @@ def amount(neuron: int) -> str:
     if size >= MOST:
         return _sign(neuron) + power(size, -_DECIMALS)
     return _sign(neuron) + ("<0.000001" if 0 < size < money.LEAST else exact(money.cut(size)))
-
-
-def power(number: int, shift: int = 0) -> str:
-    """`1.606 × 10⁴²`: four digits, cut, of a number of four at least, times ten to the `shift`.
-
-    A stranger may ask any price that 256 bits hold, and one of sixty digits pushes the columns of
-    everybody's list out of sight.
-    """
-    digits = str(number)
-    places = str(len(digits) - 1 + shift).translate(_RAISED)
-    return f"{digits[0]}.{digits[1:4]} × 10{places}"
 
 
 def readable(number: int) -> str:

@@ -22,6 +22,9 @@ _MICRO = 10**6
 _CENT = Decimal("0.01")
 #: No line breaks inside an amount.
 _SPACE = "\u00a0"
+#: Dollars that are written out; more are read as a power of ten.
+_WRITTEN = 10**12
+_RAISED = str.maketrans("0123456789", "⁰¹²³⁴⁵⁶⁷⁸⁹")
 #: A price outside of these is a mistake of the source, or another unit.
 LEAST, MOST = Decimal("0.0001"), Decimal(100_000)
 #: A clock may be so far ahead of ours.
@@ -31,6 +34,17 @@ LATE, ENDS = dt.timedelta(hours=1), dt.timedelta(days=1)
 SHAPE = JsonLimits(max_depth=3, max_bytes=16 << 10, max_marks=200)
 #: A uint256 of neuron at the highest price has fewer digits: nothing is rounded on the way.
 _EXACT = Context(prec=120, rounding=ROUND_HALF_EVEN)
+
+
+def power(number: int, shift: int = 0) -> str:
+    """`1.606 × 10⁴²`: four digits, cut, of a number of four at least, times ten to the `shift`.
+
+    A stranger may ask any price that 256 bits hold, and one of sixty digits pushes the columns of
+    everybody's list out of sight.
+    """
+    digits = str(number)
+    places = str(len(digits) - 1 + shift).translate(_RAISED)
+    return f"{digits[0]}.{digits[1:4]} × 10{places}"
 
 
 @dataclass(frozen=True)
@@ -58,13 +72,16 @@ class Price:
         return now - self.at > ENDS
 
     def of(self, neuron: int) -> str:
-        """An amount in dollars: `≈ $0.42`, below a cent two significant digits; empty for nothing,
-        as nothing is the same in every currency, and never `$0.00` for something."""
+        """An amount in dollars: `≈ $0.42`, below a cent two significant digits, from a trillion on
+        `≈ $1.606 × 10⁴²`; empty for nothing, as nothing is the same in every currency, and never
+        `$0.00` for something."""
         if neuron <= 0:
             return ""
         value = Decimal(neuron * self.micro).scaleb(-_UNITS, _EXACT)
         if value < Decimal("0.000001"):
             return f"<{_SPACE}$0.000001"
+        if value >= _WRITTEN:
+            return f"≈{_SPACE}${power(int(value)).replace(' ', _SPACE)}"
         places = 2 if value >= _CENT else 1 - value.adjusted()
         rounded = value.quantize(Decimal(1).scaleb(-places), context=_EXACT)
         if rounded >= _CENT:  # a cent is written as one, also where it was rounded up to that

@@ -226,3 +226,11 @@ def test_an_estimate_funds_and_earnings_are_said_in_dollars_too(
     assert embed == "Embed 1 text – up to 0.01 0G"
     assert "dollars" not in client.get("/playground/chat/estimate", asked).json()
     assert not said(page(client, "/account"))
+
+
+def test_dollars_of_any_price_fit_beside_it(rate: ExchangeRate, client: Client) -> None:
+    factories.head()
+    factories.contract()
+    asked = dict.fromkeys(("input_price", "output_price"), 2**255 - 1)
+    factories.service(factories.PETRA, **asked)
+    assert said(page(client, "/")) == ["≈\u00a0$2.894\u00a0×\u00a010⁶⁴"] * 2

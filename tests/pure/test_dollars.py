@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime as dt
 import json
+import unicodedata
 from typing import Any
 
 import pytest
@@ -105,7 +106,9 @@ def test_any_answer_is_a_price_or_refused(sent: bytes) -> None:
         (ONE // 10**6, 1_000_000, "≈\u00a0$0.0000010"),
         (1, 100, "<\u00a0$0.000001"),
         (2_500_000 * ONE, 557_195, "≈\u00a0$1,392,987.50"),
-        (2**256 - 1, 10**6, f"≈\u00a0${(2**256 - 1) // 10**18:,}.58"),
+        (999_999_999_999 * ONE, 10**6, "≈\u00a0$999,999,999,999.00"),
+        (10**12 * ONE, 10**6, "≈\u00a0$1.000\u00a0×\u00a010¹²"),
+        (2**256 - 1, 10**6, "≈\u00a0$1.157\u00a0×\u00a010⁵⁹"),
     ],
 )
 def test_an_amount_is_never_nothing_and_never_a_float(neuron: int, micro: int, said: str) -> None:
@@ -118,8 +121,10 @@ def test_an_amount_is_as_exact_as_it_is_written(neuron: int, micro: int) -> None
     if said.startswith("<"):
         assert value < 10**18
         return
-    whole, _, rest = said.removeprefix("≈\u00a0$").replace(",", "").partition(".")
+    said, _, places = said.removeprefix("≈\u00a0$").partition("\u00a0×\u00a010")
+    whole, _, rest = said.replace(",", "").partition(".")
     shown = int(whole) * 10**24 + int(rest.ljust(24, "0"))
+    shown *= 10 ** int(unicodedata.normalize("NFKC", places) or 0)
     # Half of the second significant digit, or half a cent.
     most = max(value // 18, 10**22 // 2 if value > 10**22 else 0)
     assert shown > 0 and abs(shown - value) <= most
