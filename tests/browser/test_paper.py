@@ -23,6 +23,11 @@ from tests.db.report_world import development, machine
 pytestmark = pytest.mark.django_db(transaction=True)
 #: Width of what is printed of an A4 sheet, CSS pixels.
 SHEET = 703
+#: An answer's table that scrolls on the screen.
+WIDE = """(answers) => answers.forEach((one) => {
+  const cells = "<td>what to do about it in some more words</td><td>invalid_signature</td>".repeat(4);
+  one.insertAdjacentHTML("beforeend", `<div><table><tbody><tr>${cells}</tr></tbody></table></div>`);
+})"""
 
 
 def printed(page: Page, url: str, scheme: str = "dark") -> tuple[str, bytes]:
@@ -38,7 +43,8 @@ def on_white(page: Page) -> None:
     """As the printer sees it: no navigation, white paper, and nothing wider than the sheet."""
     page.set_viewport_size({"width": SHEET, "height": 1000})
     page.emulate_media(media="print")
-    for gone in (".site-header", ".bottom-bar", ".site-footer", "main button:visible"):
+    fields = "main :is(input, textarea, select)"
+    for gone in (".site-header", ".bottom-bar", ".site-footer", "main button:visible", fields):
         assert page.locator(gone).locator("visible=true").count() == 0, gone
     colours = page.evaluate(
         """() => [document.body, ...document.querySelectorAll("main *")].filter((one) =>
@@ -55,7 +61,8 @@ def on_white(page: Page) -> None:
             if (!one.checkVisibility() || aside) return false;
             const box = one.getBoundingClientRect(), style = getComputedStyle(one);
             const hides = ["hidden", "clip", "auto", "scroll"].includes(style.overflowX);
-            return box.right > width + 1 || (hides && one.scrollWidth > one.clientWidth + 1);
+            const tight = hides || one.matches("li > div");
+            return box.right > width + 1 || (tight && one.scrollWidth > one.clientWidth + 1);
           }).map((one) => `${one.tagName}.${one.className} ${one.innerText?.slice(0, 40)}`)""",
         SHEET,
     )
@@ -112,6 +119,7 @@ def test_reports_and_statements_are_printed_whole(
         "settlements": ("/operator/settlements?period=all", (str(batch.tx_hash),), 16),
         "batch": (f"/operator/settlements/{batch.tx_hash}", (factories.ALICE, factories.BOB), 4),
         "analytics": ("/operator?period=all", (), 10),
+        "service": (f"/services/inference/{petra}", (petra,), 4),
     }
     for name, (path, words, most) in wanted.items():
         said, data = printed(page, site + path)
@@ -135,6 +143,8 @@ def test_reports_and_statements_are_printed_whole(
     enter(context, site, alice)
     for name, path, words in (
         ("statement", "/account/statement", ("Statement",)),
+        ("funds", "/account", ("Available",)),
+        ("transactions", "/account/transactions", ()),
         (
             "chat",
             f"/playground/chat/{chat.pk}",
@@ -146,4 +156,5 @@ def test_reports_and_statements_are_printed_whole(
         for word in words:
             assert word in said, f"{name}: {word[:60]}"
         assert f"{site}{path}" in said and pdf.pages(data) <= 4, name
+        page.locator(".prose").evaluate_all(WIDE)
         on_white(page)
