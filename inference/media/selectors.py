@@ -56,8 +56,7 @@ _HEAVY = ("request_sealed", "response_sealed")
 
 def listings(medium: Medium, also: str = "", user: User | None = None) -> list[Listing]:
     """Services a `user` can choose for a medium, in the chat's order; `also`: as in the chat."""
-    types = services.TYPES[medium]
-    return [listing for kind in types for listing in selectors.chat_listings(kind, also, user)]
+    return [x for kind in services.TYPES[medium] for x in selectors.chat_listings(kind, also, user)]
 
 
 def home_of(medium: Medium) -> str:
