@@ -25,7 +25,7 @@ pytestmark = pytest.mark.django_db(transaction=True)
 SHEET = 703
 #: An answer's table that scrolls on the screen.
 WIDE = """(answers) => answers.forEach((one) => {
-  const cells = "<td>what to do about it in some more words</td><td>invalid_signature</td>".repeat(4);
+  const cells = "<td>what to do about it in more words</td><td>invalid_signature</td>".repeat(4);
   one.insertAdjacentHTML("beforeend", `<div><table><tbody><tr>${cells}</tr></tbody></table></div>`);
 })"""
 
