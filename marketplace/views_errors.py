@@ -14,6 +14,7 @@ from django.conf import settings
 from django.core.exceptions import RequestDataTooBig
 from django.db import InterfaceError, OperationalError
 from django.http import Http404, HttpRequest, HttpResponse
+from django.shortcuts import render
 from django.template.loader import render_to_string
 from django.urls import Resolver404, resolve
 from django.utils.cache import patch_vary_headers
@@ -24,6 +25,7 @@ from redis.exceptions import RedisError
 from accounts.errors import Problem
 from accounts.http import NotSignedIn, own_form, own_path, typed
 from accounts.models import User
+from accounts.pages_parts import SignedOut
 from accounts.pages_transaction import Link
 from accounts.problems import problem
 from accounts.roles import RoleNeeded
@@ -211,13 +213,25 @@ def _again(request: HttpRequest, sender: str) -> pages.Again:
 
 
 def not_found(request: HttpRequest, exception: Exception) -> HttpResponse:
-    if isinstance(exception, NotSignedIn) and _lost_its_session(request):
-        return _kept(request, _(_SIGNED_OUT), _(_SIGN_IN))
+    if isinstance(exception, NotSignedIn):
+        if _lost_its_session(request):
+            return _kept(request, _(_SIGNED_OUT), _(_SIGN_IN))
+        if request.method == "GET" and _read_as_page(request):
+            # Whether it is there is told to nobody else; who comes back to their own may sign in.
+            page = SignedOut(_("Sign in to see this"))
+            answer = render(request, "accounts/signed_out.html", {"page": page}, status=404)
+            patch_vary_headers(answer, ["Accept", "HX-Request"])
+            return answer
     said = exception.args[0] if isinstance(exception, Http404) and exception.args else ""
     # A resolver's 404 carries a debug structure, get_object_or_404 and some of ours a note for
     # programmers; readers get whole sentences, which are translated where they are raised.
     told = isinstance(said, str) and said.endswith(".") and not said.endswith("given query.")
     return error(request, 404, said if told else "")
+
+
+def _read_as_page(request: HttpRequest) -> bool:
+    """Whether the answer is a page of its own in a browser: no part of one, no file."""
+    return request.accepts("text/html") and "HX-Request" not in request.headers
 
 
 def too_many_requests(request: HttpRequest, retry_seconds: int) -> HttpResponse:
