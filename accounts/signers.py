@@ -74,16 +74,19 @@ def acknowledged(
     address: str,
     positions: Iterable[Position],
     offers: Offers | None = None,
+    *,
+    own: bool = True,
 ) -> dict[Pair, Acknowledged]:
     """The keys of every position whose flag is set (4 queries, 3 with `offers` as `listed` has
-    them, none without such positions)."""
+    them, none without such positions). Not `own`: for somebody else, who hears nothing of what was
+    sent from this site."""
     pairs = {(p.serving, p.provider) for p in positions if p.acknowledged}
     if not pairs:
         return {}
     providers = {provider for _, provider in pairs}
     offers = listed(providers) if offers is None else offers
     current = {pair: signer for pair, (signer, removed) in offers.items() if not removed}
-    moments = _moments(address, providers)
+    moments = _moments(address, providers, own=own)
     replaced = _replaced_after(moments, providers)
     found = {}
     for pair in pairs:
@@ -97,9 +100,10 @@ def acknowledged(
     return found
 
 
-def of_position(address: str, position: Position) -> Acknowledged | None:
+def of_position(address: str, position: Position, *, own: bool = True) -> Acknowledged | None:
     """The same of one position; None where the flag is not set."""
-    return acknowledged(address, [position]).get((position.serving, position.provider))
+    known = acknowledged(address, [position], own=own)
+    return known.get((position.serving, position.provider))
 
 
 def said(known: Acknowledged | None) -> tuple[str, str]:
@@ -136,8 +140,9 @@ def _replaced_after(moments: dict[Pair, _Moment], providers: set[str]) -> dict[P
     return found
 
 
-def _moments(address: str, providers: set[str]) -> dict[Pair, _Moment]:
-    """Where each pair was last acknowledged: by money that went there, or from this site."""
+def _moments(address: str, providers: set[str], *, own: bool) -> dict[Pair, _Moment]:
+    """Where each pair was last acknowledged: by money that went there, or (`own`) from this
+    site."""
     newest = _acknowledging(address).filter(provider__in=providers)
     rows = newest.order_by("serving", "provider", "-block", "-sequence", "-pk")
     found = {
@@ -146,6 +151,8 @@ def _moments(address: str, providers: set[str]) -> dict[Pair, _Moment]:
         )
         for row in rows.distinct("serving", "provider")
     }
+    if not own:
+        return found
     sent = Intent.objects.filter(
         user__address=address,
         action="acknowledge_signer",
@@ -157,9 +164,9 @@ def _moments(address: str, providers: set[str]) -> dict[Pair, _Moment]:
         pair = (intent.to, str(intent.params.get("provider", "")))
         # It leaves no log, so a change in the same block counts as one after it: rather one
         # question too many.
-        own = _Moment(intent.block or 0, -1, intent.submitted_at)
-        if pair not in found or own.place > found[pair].place:
-            found[pair] = own
+        moment = _Moment(intent.block or 0, -1, intent.submitted_at)
+        if pair not in found or moment.place > found[pair].place:
+            found[pair] = moment
     return found
 
 

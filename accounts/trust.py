@@ -77,15 +77,16 @@ def ago(age: timedelta) -> str:
     return text % {"count": days or hours or minutes}
 
 
-def with_words(preview: Preview) -> Preview:
-    """The preview with what is known about the keys that it acknowledges (6 queries at most)."""
+def with_words(preview: Preview, *, own: bool = True) -> Preview:
+    """The preview with what is known about the keys that it acknowledges (6 queries at most). Not
+    `own`: for whoever asks about an address, who hears nothing that its owner alone may know."""
     acknowledges = preview.action == "transfer" or (
         preview.action == "acknowledge_signer" and preview.params["acknowledged"]
     )
     if not acknowledges:
         return preview
     given = preview.params, preview.facts
-    words = (*_left_out(*given), *_change(*given), *_evidence(*given))
+    words = (*_left_out(*given), *_change(*given, own=own), *_evidence(*given))
     return replace(
         preview,
         warnings=(*preview.warnings, *(word.text for word in words)),
@@ -116,14 +117,14 @@ def _left_out(params: dict[str, Any], facts: Facts) -> Iterable[Word]:
         )
 
 
-def _change(params: dict[str, Any], facts: Facts) -> Iterable[Word]:
+def _change(params: dict[str, Any], facts: Facts, *, own: bool) -> Iterable[Word]:
     """The key is another one than the person acknowledged before, or we cannot tell."""
     account, serving = facts.accounts.get(params["provider"]), facts.serving
     listing = facts.listings.get(params["provider"])
     if account is None or serving is None or listing is None or not account.acknowledged:
         return
     position = ledger.position(facts.sender, params["provider"], serving.address)
-    known = signers.of_position(facts.sender, position) if position else None
+    known = signers.of_position(facts.sender, position, own=own) if position else None
     if known is None or not known.then:
         yield Word(
             _(

@@ -13,7 +13,7 @@ from django.test import Client
 from django.utils import timezone
 
 from accounts import attention, trust
-from accounts.models import User
+from accounts.models import Intent, State, User
 from attestation.models import Endpoint, Fact, Finding, Outcome, Standing, Trigger, Verification
 from attestation.selectors import StandingView
 from chain.selectors import head
@@ -220,6 +220,27 @@ def test_a_key_that_changed_since_is_named_before_it_is_acknowledged_again(
         assert '<p class="notice bad"' in html
     # Withdrawing trust needs no such words (and is refused while money lies there).
     assert "It is" not in review(alice, "acknowledge_signer", "&trust=no")
+
+
+def test_whoever_asks_about_an_address_hears_nothing_of_what_its_owner_sent_from_here(
+    contracts: Contracts, alice: Client
+) -> None:
+    at, user = contracts.inference.address, User.objects.for_address(ALICE)
+    contracts.ledger.send(cast.user(1), "transferFund", PETRA, "inference-v1.0", 2 * ONE)
+    listed(contracts, OTHER)
+    factories.service(PETRA, serving=at, tee_signer=OTHER)
+    held(contracts)
+    signer = {"block": 20, "change": "signer", "before": {"tee_signer": SIGNER}}
+    factories.change(PETRA, serving=at, after={"tee_signer": OTHER}, **signer)
+    given = {"provider": PETRA, "acknowledged": True}
+    intent = {"action": "acknowledge_signer", "params": given, "state": State.FINAL, "block": 15}
+    Intent.objects.create(user=user, chain_id=31337, to=at, **intent)
+    assert "(block 15)" in review(alice, "acknowledge_signer", "&trust=yes")
+    asked = {"action": "acknowledge_signer", "from": ALICE, "params": given}
+    path, kind = "/api/v1/transactions/preview", "application/json"
+    told = alice.post(path, asked, content_type=kind).json()
+    assert any("is not known here" in warning for warning in told["warnings"])
+    assert "block 15" not in str(told)
 
 
 # --- on the service page and among what needs attention ----------------------------------------
