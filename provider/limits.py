@@ -6,19 +6,23 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Iterator
 from contextlib import contextmanager
+from ipaddress import ip_network
 
 from provider.config import Limits
 from provider.errors import Refused
 
 WINDOW_SECONDS = 60
 MAX_TRACKED = 10_000
+#: Anybody is given a /48 of IPv6, 65,536 times what counts as one customer (`provider.http`): all
+#: of one have as much as so many together.
+SHARES = 16
 
 
 class Windows:
     """Counts requests by somebody in fixed one-minute windows."""
 
     def __init__(self, limit: int) -> None:
-        self._limit = limit
+        self._limit, self._most = limit, limit * SHARES
         self._window = 0
         self._counts: dict[str, int] = {}
 
@@ -30,17 +34,22 @@ class Windows:
         window = int(now) // WINDOW_SECONDS
         if window != self._window:
             self._window, self._counts = window, {}
+        around = _around(who)
         used = self._counts.get(who, 0) + 1
-        # Whoever does not fit into a full table is not counted: it must not grow.
-        if who in self._counts or len(self._counts) < MAX_TRACKED:
-            self._counts[who] = used
+        of_all = self._counts.get(around, 0) + 1 if around else 0
+        for name, count in ((around, of_all), (who, used)):
+            # Whoever does not fit into a full table is not counted: it must not grow, nor be filled
+            # by whoever is refused.
+            known = name in self._counts
+            if name and (known or (len(self._counts) < MAX_TRACKED and of_all <= self._most)):
+                self._counts[name] = count
         reset = (window + 1) * WINDOW_SECONDS - int(now)
         headers = {
             "X-RateLimit-Limit": str(self._limit),
             "X-RateLimit-Remaining": str(max(self._limit - used, 0)),
             "X-RateLimit-Reset": str(reset),
         }
-        if used > self._limit:
+        if used > self._limit or of_all > self._most:
             raise Refused(
                 429,
                 "Rate limit exceeded. Please slow down your request rate "
@@ -48,6 +57,11 @@ class Windows:
                 {**headers, "Retry-After": str(reset)},
             )
         return headers
+
+
+def _around(who: str) -> str:
+    """The /48 that a customer of IPv6 is in; "" for everybody else."""
+    return str(ip_network(who).supernet(new_prefix=48)) if who.endswith("/64") else ""
 
 
 class Gatekeeper(Windows):

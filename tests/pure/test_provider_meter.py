@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from protocol.fees import Tariff, Usage
 from provider.asks import MAX_INPUTS, Terms, read_embeddings
 from provider.errors import Refused
+from provider.limits import SHARES, Windows
 from provider.meter import PICTURE_TOKENS, AnswerMeter, VectorMeter, read_prompt
 
 TARIFF = Tariff(3, 5)
@@ -233,3 +234,20 @@ def test_millions_of_values_are_not_read() -> None:
     raw = b'{"messages":[' + b"{}," * 10_000_000 + b"{}]}"
     with pytest.raises(Refused, match="values"):
         read_prompt(raw, "m")
+
+
+def test_an_ipv6_network_has_so_many_shares_and_fills_no_table() -> None:
+    """A /48 costs nothing, and holds 65,536 customers."""
+    windows = Windows(1)
+
+    def let_in(who: str) -> bool:
+        try:
+            windows.count(who, 60.0)
+        except Refused as refusal:
+            assert refusal.status == 429 and "Retry-After" in refusal.headers
+            return False
+        return True
+
+    inside = [let_in(f"2001:db8:0:{number:x}::/64") for number in range(SHARES + 100)]
+    assert inside == [True] * SHARES + [False] * 100 and len(windows._counts) == SHARES + 1
+    assert let_in("2001:db8:1::/64") and let_in("192.0.2.1") and not let_in("192.0.2.1")
