@@ -23,6 +23,11 @@ export function fail(sentence, href = '') {
   errorBox.hidden = !sentence;
 }
 
+// What was said to be in the way has passed.
+export function passed(sentence) {
+  if (errorBox.querySelector('[data-error-text]').textContent === sentence) fail('');
+}
+
 export function lost(yes) {
   offline.hidden = !yes;
   heed();

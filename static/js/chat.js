@@ -1,5 +1,5 @@
 // The playground's chat: composer, key, socket and thread put together. Everything shown comes from the server.
-import { acceptedSigner, choose, edit, fail, form, how, input, listen, lost, missing, offerSigner, provider, ready, refresh, show } from './chat-composer.js';
+import { acceptedSigner, choose, edit, fail, form, how, input, listen, lost, missing, offerSigner, passed, provider, ready, refresh, show } from './chat-composer.js';
 import { startEstimates } from './chat-estimate.js';
 import { signInFirst, startDraft } from './draft.js';
 import { startFilling } from './chat-fill.js';
@@ -19,6 +19,7 @@ const owed = new Map(); // prompt key → {message, element}: asked, not yet con
 let preparing = false;
 let stopping = false; // pressed, and maybe not heard: there was no connection, or no answer yet
 
+const TOO_EARLY = t('An answer is still being written. Wait for it, or stop it.');
 const ended = (state, tokens, calls) => {
   if (state !== 'answered') return t('The answer ended early.');
   if (calls) return tn('The answer calls {n} function: give its result, or ask on in words.', 'The answer calls {n} functions: give their results, or ask on in words.', calls);
@@ -70,6 +71,7 @@ const handlers = {
     update();
     if (writing()) return; // the other column announces the end
     stopping = false;
+    passed(TOO_EARLY);
     status.textContent = ended(state, tokens, calls);
     refresh();
     estimate();
@@ -137,7 +139,7 @@ async function conversation() {
 // that turn `called` asks for.
 async function ask({ text, again = null, called = null, results = [], at = provider.value, written = false }) {
   if (preparing || !(text.trim() || again || called)) return;
-  if (writing()) { fail(t('An answer is still being written. Wait for it, or stop it.')); return; }
+  if (writing()) { fail(TOO_EARLY); return; }
   if (reading()) { fail(t('A picture is still being read. Wait a moment.')); return; }
   if (signInFirst()) return;
   fail('');

@@ -169,6 +169,9 @@ def test_stop_reload_and_a_second_window(alice: Page, asgi_server: str, chat: Ch
     expect(answers(alice)).to_contain_text("word5 ")
     alice.reload()
     expect(answers(alice)).to_contain_text("word0 word1 word2")
+    alice.get_by_test_id("chat-input").fill("Too early")
+    alice.keyboard.press("Enter")
+    expect(alice.locator("[data-error]")).to_contain_text("still being written")
     other = alice.context.new_page()
     other.goto(path)
     expect(answers(other)).to_contain_text("word0 word1 word2")
@@ -179,6 +182,8 @@ def test_stop_reload_and_a_second_window(alice: Page, asgi_server: str, chat: Ch
         "data-verdict", "not_comparable"
     )
     expect(alice.get_by_test_id("chat-send")).to_be_visible()
+    expect(alice.locator("[data-error]")).to_be_hidden()  # it is written
+    expect(alice.get_by_test_id("chat-input")).to_have_value("Too early")
     turn = Turn.objects.get()
     words = turn.answer.split()
     assert words == [f"word{i}" for i in range(len(words))] and 5 < len(words) < 300
