@@ -188,24 +188,23 @@ def consequences(
     *,
     acknowledged: bool,
     customers: Customers,
-    stake: int,
+    stake: int | None,
 ) -> tuple[Line, ...]:
-    """What publishing `after` brings; `stake` (neuron) is what a registration locks."""
+    """What publishing `after` brings; `stake` (neuron) is what a registration locks, None where
+    that is not known."""
     if before is None:
         return _registration(kind, stake)
     changed = set(differing(kind, before, after))
     return tuple(_update(kind, before, after, changed, acknowledged, customers))
 
 
-def _registration(kind: str, stake: int) -> tuple[Line, ...]:
+def _registration(kind: str, stake: int | None) -> tuple[Line, ...]:
+    locked = _(
+        "%(amount)s 0G of stake leave your wallet, once. The contract returns all of it "
+        "when you remove the service; it is never cut."
+    )
     return (
-        Line(
-            _(
-                "%(amount)s 0G of stake leave your wallet, once. The contract returns all of it "
-                "when you remove the service; it is never cut."
-            )
-            % {"amount": money.short(stake)}
-        ),
+        *([] if stake is None else [Line(locked % {"amount": money.short(stake)})]),
         Line(
             _("You earn nothing until the owner of the 0G contract acknowledges your signer."),
             "warn",

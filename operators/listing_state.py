@@ -34,7 +34,8 @@ class Published:
     """A provider's service in one serving contract. `values` None: not listed there.
 
     `from_chain`: asked of the contract at `block` just now; else the index's row, as of `block`.
-    `stake` is what is locked now, `least` what a registration locks, neuron.
+    `stake` is what is locked now, `least` what a registration locks (None: nobody could be asked),
+    neuron.
     """
 
     kind: str
@@ -42,7 +43,7 @@ class Published:
     values: Values | None
     acknowledged: bool
     stake: int
-    least: int
+    least: int | None
     block: int
     from_chain: bool
     listing: Listing | None
@@ -89,17 +90,17 @@ def published(contract: Contract, provider: str) -> Published:
     acknowledged = bool(raw and raw["teeSignerAcknowledged"])
     values, stake = _of_view(contract.kind, raw) if raw else None, found.stake if found else 0
     return Published(
-        contract.kind, contract, values, acknowledged, stake, least or 0, block, True, found
+        contract.kind, contract, values, acknowledged, stake, least, block, True, found
     )
 
 
 def _indexed(contract: Contract, found: Listing | None) -> Published:
     block = max(0, chain.head().indexed_block)
     if found is None:
-        return Published(contract.kind, contract, None, False, 0, 0, block, False, None)
+        return Published(contract.kind, contract, None, False, 0, None, block, False, None)
     values, acknowledged = of_listing(found), found.tee_signer_acknowledged
     return Published(
-        contract.kind, contract, values, acknowledged, found.stake, 0, block, False, found
+        contract.kind, contract, values, acknowledged, found.stake, None, block, False, found
     )
 
 

@@ -297,3 +297,15 @@ def test_a_chain_that_hangs_costs_the_forms_of_a_listing_one_wait(
         silent.accept()[0].close()
         with pytest.raises(BlockingIOError):
             silent.accept()
+
+
+def test_no_stake_is_named_while_nobody_can_be_asked_for_it(operator: Client) -> None:
+    """What a registration locks is the contract's word; 0 0G was named."""
+    edit, new = "/operator/listing/inference/edit", signed_in(cast.user(2))
+    mine = {"model": "llama-3", "url": "https://a.example", "service_type": "chatbot"}
+    prices = {"verifiability": "TeeML", "input_price": "1", "output_price": "2"}
+    new.post(edit, {**mine, **prices, "tee_signer": SELLER.address})
+    told = new.get(edit).content.decode()
+    assert "You earn nothing until" in told and "The chain does not answer" in told
+    assert "0 0G of stake" not in told
+    assert "not known" in told.partition("<dt>Stake</dt>")[2].partition("</dd>")[0]
