@@ -39,7 +39,8 @@ const MOST = 10 << 20;
 
 async function judge() {
   const [file] = form.elements.picture.files;
-  const begins = file && String.fromCharCode(...new Uint8Array(await file.slice(0, 12).arrayBuffer()));
+  const bytes = await file?.slice(0, 12).arrayBuffer().catch(() => null); // gone meanwhile
+  const begins = String.fromCharCode(...new Uint8Array(bytes ?? 0));
   if (file !== form.elements.picture.files[0]) return;
   const box = form.querySelector('[data-unusable]');
   box.hidden = !file || (file.size <= MOST && SIGNS.test(begins));
