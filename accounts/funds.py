@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from datetime import timedelta
 from types import MappingProxyType
@@ -45,9 +45,15 @@ from ledger.records import Account, Position
 from ledger.spending import Pair, charged
 
 
-def page(user: User, query: Mapping[str, str], *, whole: bool = True) -> pages.FundsPage:
+def page(
+    user: User,
+    query: Mapping[str, str],
+    *,
+    whole: bool = True,
+    before_review: Callable[[], None] = lambda: None,
+) -> pages.FundsPage:
     """`query` is what the address bar says: action, amount, account (`service:provider`), provider,
-    recipient. `whole`: not a review that was asked for by itself.
+    recipient. `whole`: not a review that was asked for by itself; `before_review` may refuse one.
     """
     found, head = ledger.account(user.address), chain.head()
     least, now = selectors.limits(), clock.now_unix(head)
@@ -60,7 +66,10 @@ def page(user: User, query: Mapping[str, str], *, whole: bool = True) -> pages.F
     moving = selectors.under_way(user)
     left = next((one for one in moving if whole and _left(one, form)), None)
     current = left or next(iter(moving), None)
-    review = None if form.error or left else _review(user, form, least, found, now)
+    review = None
+    if not form.error and not left and forms.parameters(form) is not None:
+        before_review()
+        review = _review(user, form, least, found, now)
     current = None if review else current
     standings = attestation.standings(map(ServiceKey.of, found.positions))
     offers = signers.listed({p.provider for p in found.positions})

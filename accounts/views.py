@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from urllib.parse import urlencode
 
 from django.http import Http404, HttpRequest, HttpResponse
@@ -34,9 +35,8 @@ def account(request: HttpRequest) -> HttpResponse:
     user = user_of(request)
     target = request.headers.get("HX-Target", "")
     query = {name: str(value) for name, value in request.GET.items()}
-    if "action" in query:
-        limits.spend_check(request)
-    page = funds.page(user, query, whole=target != "review")
+    count = partial(limits.spend_check, request)
+    page = funds.page(user, query, whole=target != "review", before_review=count)
     part = f"#{target}" if target in _PARTS else ""
     response = render(request, f"accounts/funds.html{part}", {"page": page})
     response["Vary"] = "HX-Request, HX-Target, Cookie"

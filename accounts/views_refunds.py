@@ -51,7 +51,6 @@ def collect(request: HttpRequest) -> HttpResponse:
     """
     if not request.user.is_authenticated:
         return signed_out(request, _("Collect all"))
-    limits.spend_check(request)
     user, head = user_of(request), chain.head()
     positions = ledger.account(user.address).positions
     left = refunds.batches(positions, clock.now_unix(head))
@@ -65,6 +64,7 @@ def collect(request: HttpRequest) -> HttpResponse:
     current = current or next((one for one in waits if shown.transaction(one).may_send), None)
     review = None
     if left and current is None:
+        limits.spend_check(request)
         review = funds.reviewed(user, "retrieve", left[0].params)
     sent = (shown.transaction(intent) for intent in collections if intent != current)
     page = pages_refunds.CollectPage(
