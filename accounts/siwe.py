@@ -37,6 +37,9 @@ STATEMENT = "Sign in to 0G Market. This is a message, not a transaction, and cos
 #: A contract wallet's signature may be long (WebAuthn), but not without end.
 MAX_SIGNATURE_CHARACTERS = 2 + 2 * 8192
 _CONTRACT_CHECK_SECONDS = 3.0
+#: What a wallet contract may take, its deployment included; a node gives a call five times as much
+#: and more, and goes on after we have left.
+_CONTRACT_CHECK_GAS = 10_000_000
 _HALF_ORDER = 0x7FFFFFFFFFFFFFFFFFFFFFFFFFFFFFFF5D576E7357A4501DDFE92F46681B20A0
 
 #: By the name of the library's error.
@@ -201,7 +204,10 @@ def _contract_accepts(address: str, text: str, signature: bytes) -> bool:
     data = EIP6492_VALIDATOR_BYTECODE + arguments.hex()
     try:
         result: Any = node.call(
-            "eth_call", {"data": data}, "latest", timeout=_CONTRACT_CHECK_SECONDS
+            "eth_call",
+            {"data": data, "gas": hex(_CONTRACT_CHECK_GAS)},
+            "latest",
+            timeout=_CONTRACT_CHECK_SECONDS,
         )
     except RpcError:
         return False  # the validator reverts on signatures it cannot read

@@ -145,6 +145,18 @@ def test_a_contract_wallet_is_asked_and_its_answer_counts(anvil: Any, site: None
     anvil.rpc.call("anvil_setCode", WALLET_CONTRACT, "0x")
 
 
+def test_a_contract_gets_no_more_of_the_node_than_any_wallet_needs(anvil: Any, site: None) -> None:
+    """Anybody may name one, and have it run."""
+    message = written(address=WALLET_CONTRACT)
+    # Accepts everything where it has more than 12 million gas.
+    code = "0x5a62b71b0010631626ba7e0260e01b60005260206000f3"
+    anvil.rpc.call("anvil_setCode", WALLET_CONTRACT, code)
+    assert refused(message, "0x" + "c0ffee" * 50) == "invalid_signature"
+    anvil.rpc.call("anvil_setCode", WALLET_CONTRACT, code.replace("b71b00", "0f4240"))
+    assert siwe.verify(message, "0x" + "c0ffee" * 50, nonce=message.nonce, **EXPECTED)
+    anvil.rpc.call("anvil_setCode", WALLET_CONTRACT, "0x")
+
+
 def message_and_signature(wallet: Any) -> tuple[Any, str]:
     message = written(address=wallet.address)
     signed = wallet.sign_message(encode_defunct(text=message.prepare_message()))
