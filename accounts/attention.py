@@ -57,17 +57,17 @@ def cards(
         standings = attestation.standings(ServiceKey.of(p) for p in held)
     if offers is None:
         offers = signers.listed({p.provider for p in held}) if held else {}
-    failed = [p for p in held if standings[ServiceKey.of(p)].failed]
     gone = [p for p in held if signers.gone(offers, p)]
     there = [p for p in held if p not in gone]
+    well = [p for p in there if not standings[ServiceKey.of(p)].failed]
     return (
         *_results(user, known, now_unix),
         *_signers(user, held, offers),
         *_removed(gone),
         *_evidence(there, standings, now),
         *_unlocked(held, now_unix),
-        *_low([p for p in there if p not in failed]),
-        *_idle(user.address, held, now),
+        *_low(well),
+        *_idle(user.address, well, now),
     )
 
 

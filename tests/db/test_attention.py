@@ -18,7 +18,7 @@ from accounts import attention, crypto, signers
 from accounts.models import Intent, State, User
 from attestation.models import Fact, Finding, Standing
 from finetune.models import Task
-from ledger.models import Service, SubAccount
+from ledger.models import Movement, Service, SubAccount
 from ledger.selectors import account
 from tests import factories
 from tests.db.test_refunds import DAY, moved, pair
@@ -142,6 +142,7 @@ def test_an_endpoint_that_moved_is_told_until_its_evidence_was_good(user: User) 
     Finding.objects.filter(pk=found.pk).update(closed_at=timezone.now())
     assert kinds(user) == ["evidence_failed"]
     Service.objects.update(removed=True)
+    Movement.objects.update(at=timezone.now() - dt.timedelta(days=31))
     assert kinds(user) == ["service_removed"], "nothing can be sent there, and the act is the same"
 
 
