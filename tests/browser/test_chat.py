@@ -392,6 +392,11 @@ def test_history_and_asking_without_javascript(
             plain.wait_for_timeout(200)
             plain.reload()
         expect(answers(plain)).to_contain_text("A ledger holds your money.")
+        # What only a script can make is not offered: what was typed went into the address instead.
+        plain.goto(f"{asgi_server}/account/keys")
+        for made in ("token-new", "key-new"):
+            expect(plain.get_by_test_id(made)).to_be_hidden()
+        expect(plain.locator("main form noscript:visible")).to_have_count(2)
     finally:
         context.close()
 

@@ -242,6 +242,7 @@ def test_a_late_index_is_said_to_be_late(alice: Client, site: None) -> None:
 def test_a_review_is_a_link_and_needs_no_script(alice: Client, site: None) -> None:
     html = alice.get("/account?action=deposit&amount=5").content.decode()
     assert 'data-testid="tx-review"' in html and 'data-state="prechecked"' in html
+    assert "<noscript>This needs JavaScript.</noscript>" in html, "its button is a script's"
     assert f'data-after="{5 * NEURON}"' in html
     html = alice.get("/account?action=deposit&amount=1").content.decode()
     assert 'data-state="blocked"' in html and "At least 3 0G is needed" in html
