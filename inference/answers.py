@@ -17,7 +17,7 @@ from django.utils.translation import gettext as _
 
 from attestation import trust, verify
 from attestation.verify import Exchange, ReplyVerdict, Signer
-from inference import guard, readiness, signatures
+from inference import guard, readiness, shown_words, signatures
 from inference.export import FORMAT
 from inference.relay import ANSWER_ID
 from ledger import selectors as ledger
@@ -67,7 +67,8 @@ class Checked:
     `verdict` is never `verified` unless both bodies were given; it is "" where hashes without bytes
     equal what was signed. `complete`: the provider ended the answer itself, by what was brought;
     `bytes_held`: the answer's own bytes were brought along with hashes; `named`: `model` is what
-    was brought says, else what the provider lists now.
+    was brought says, else what the provider lists now; `shown`: whether the words that a file shows
+    beside the bytes are theirs.
     """
 
     provider: str
@@ -82,10 +83,15 @@ class Checked:
     hashes_only: bool = False
     bytes_held: bool = False
     named: bool = False
+    shown: shown_words.Words = "same"
 
     @property
     def verdict(self) -> str:
         whole = self.our_request and self.our_response
+        if self.shown == "others":
+            return "altered"
+        if self.shown == "unread" and self.result.verdict == "verified":
+            return ""
         if whole and self.hashes_only and self.result.verdict == "verified":
             return ""
         if not whole and self.result.verdict in ("verified", "rewritten"):
@@ -155,12 +161,14 @@ def conversation(data: bytes) -> tuple[Checked | None, ...]:
         raise Unusable(
             _("A file of more than %(max_answers)s answers.") % {"max_answers": f"{MAX_ANSWERS:,}"}
         )
-    known = Known()
-    unpacker = _Unpacker()
+    known, unpacker, reader = Known(), _Unpacker(), shown_words.Reader()
     found = []
     for turn in turns:
         request, response = unpacker.bytes_of(turn)
-        found.append(entry(turn, Body(request), Body(response), known))
+        one = entry(turn, Body(request), Body(response), known)
+        if one and one.verdict in ("verified", "rewritten"):
+            one = replace(one, shown=reader.compare(turn, request, response))
+        found.append(one)
     return some(found)
 
 

@@ -205,6 +205,17 @@ def answer_row(found: Checked, provider_path: str) -> AnswerRow:
     if found.verdict == "not_comparable" and not found.complete:
         cut = _("This answer was stopped or cut off.")
         said = f"{cut} {_(message_words.verdict('not_received_whole'))}"
+    elif found.shown == "others":
+        said = _(
+            "The key that the chain names signed the bytes in this file, but the words that the "
+            "file shows beside them are others: whoever wrote the file changed them. Do not rely "
+            "on what it shows."
+        )
+    elif found.shown == "unread" and not found.verdict:
+        said = _(
+            "The key that the chain names signed exactly the bytes of this request and this "
+            "answer. The file is too long to hold the words that it shows against them."
+        )
     elif not found.verdict and found.bytes_held:
         said = _(
             "The pictures in this archive have exactly the SHA-256 that the key which the chain "
@@ -224,6 +235,8 @@ def answer_row(found: Checked, provider_path: str) -> AnswerRow:
         verdict=found.verdict,
         signed=_("Pictures as signed")
         if found.bytes_held
+        else _("Bytes signed, words not compared")
+        if found.shown == "unread"
         else _("Hashes signed, bytes not brought"),
         words=said,
         provider=found.provider,

@@ -23,7 +23,7 @@ from django.test.utils import CaptureQueriesContext
 from eth_account import Account
 
 from attestation.models import Document, Verification
-from inference import answers, proofs
+from inference import answers, proofs, shown_words, wire
 from inference.answers import Body
 from inference.export import FORMAT
 from ledger.models import Service, ServingContract
@@ -204,6 +204,60 @@ def test_an_exported_conversation_is_checked_answer_by_answer(client: Client) ->
     for turns, words in (([turn(**whole)], 'data-verdict="verified"'), ([{}] * 600_000, "values")):
         file = SimpleUploadedFile("chat.json", json.dumps({**document, "turns": turns}).encode())
         assert words in client.post("/verify", {"file": file}).content.decode()
+
+
+def test_words_that_a_file_shows_beside_the_signed_bytes_are_held_against_them(
+    client: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whoever reads the file reads `question` and `answer`; anybody can change those."""
+    said = [wire.Message("system", "Be brief."), wire.Message("user", "Really?")]
+    request = wire.request_body(model="m", messages=said, max_tokens=9)
+    pieces = [{"reasoning_content": "Hm."}, {"content": "No, "}, {"content": "never.\u0000"}]
+    stream = b"".join(
+        b"data: " + json.dumps({"choices": [{"delta": piece}]}).encode() + b"\n\n"
+        for piece in pieces
+    )
+    whole = json.dumps({"choices": [{"message": {"content": "No, never."}}]}).encode()
+    first: dict[str, Any] = {
+        "question": "Really?",
+        "reasoning": "Hm.",
+        "answer": "No, never.\ufffd",
+    }
+
+    def verdicts(
+        *turns: dict[str, Any], response: bytes = stream + b"data: [DONE]\n\n"
+    ) -> list[str]:
+        proof = {
+            "provider": factories.PETRA, "answer_id": ID, "request_shared": 0,
+            "request_packed": packed(request), "response_packed": packed(response),
+            "signature": signature(request, response),
+        }  # fmt: skip
+        told = {"format": FORMAT, "version": 2, "turns": [{**proof, **turn} for turn in turns]}
+        cache.clear()
+        file = SimpleUploadedFile("chat.json", json.dumps(told).encode())
+        page = client.post("/verify", {"file": file}).content.decode()
+        assert page.count("are others") == len(re.findall('data-verdict="altered"', page))
+        found = VERDICT + '|data-testid="(hashes-signed)"'
+        return ["".join(match) for match in re.findall(found, page)]
+
+    assert verdicts(first, {}, {"answer": ""}) == ["verified"] * 3
+    changes: tuple[dict[str, Any], ...] = (
+        {"answer": "Yes."}, {"answer": "No, "}, {"question": "Is it false?"}, {"reasoning": "Yes"},
+        {"question": 7}, {"answer": ["No, never."]}, {"question": "Be brief."},
+    )  # fmt: skip
+    for change in changes:
+        assert verdicts({**first, **change}) == ["altered"], change
+    plain: dict[str, Any] = {"question": "Really?", "answer": "No, never."}
+    assert verdicts(plain, response=whole) == ["verified"]
+    assert verdicts({"answer": "Yes"}, response=whole) == ["altered"]
+    assert verdicts({"answer": "Yes"}, response=b"no chunks at all") == ["altered"]
+    # What ended with an error is kept up to there.
+    failed = stream + b'data: {"error": {"message": "full"}}\n\n'
+    assert verdicts({**first, "answer": "No, "}, response=failed) == ["verified"]
+    assert verdicts({**first, "answer": "Yes, "}, response=failed) == ["altered"]
+    # A file that is too long to read is not called verified for it.
+    monkeypatch.setattr(shown_words, "MAX_LINES", 12)
+    assert verdicts(first, first) == ["verified", "hashes-signed"]
 
 
 def packed(data: bytes) -> str:
