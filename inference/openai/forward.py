@@ -139,10 +139,11 @@ class Forwarder:
     async def _stream(self, answer: Answer) -> Failure | None:
         """Pass a stream on; then its row, its signature, and a comment that says both."""
         tail, send, ended = self._tail, self._reply.data, True
+        beginning = outcome.Beginning()
         await self._reply.start(200, {**self._headers(answer), "x-accel-buffering": "no"})
         async with aclosing(answer.chunks()) as chunks:
             async for chunk in chunks:
-                if not tail.size:
+                if self._answered.first_seconds is None and beginning.speaks(chunk):
                     self._answered.first_seconds = time.monotonic() - self._began
                 tail.took(chunk)
                 await send(chunk)

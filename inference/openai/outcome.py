@@ -102,6 +102,24 @@ def of_stream(tail: Tail) -> Outcome:
     return Outcome(usage, reason, error, "".join(words) if tail.whole else "", tail.whole)
 
 
+class Beginning:
+    """A stream up to its first token, as a chat knows it: comments, and pieces that say nothing,
+    are none."""
+
+    def __init__(self) -> None:
+        self._parser, self._reader = wire.EventParser(), wire.ChunkReader()
+        self._readable = True
+
+    def speaks(self, data: bytes) -> bool:
+        """Whether these bytes bring it; never where the stream cannot be read."""
+        try:
+            pieces = self._reader.read(self._parser.feed(data)) if self._readable else ()
+            return any(piece.text or piece.reasoning or piece.calls for piece in pieces)
+        except wire.BadStream:
+            self._readable = False
+            return False
+
+
 def of_chat(body: bytes) -> Outcome:
     """What a chat answer in one document says."""
     try:

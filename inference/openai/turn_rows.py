@@ -37,7 +37,7 @@ class Opened:
 @dataclass
 class Answered:
     """How a request went; exact at every moment, as `inference.relay.Record` is. `first_seconds`:
-    until a stream began; what is no stream has no first token."""
+    until a stream said something; what is no stream has no first token."""
 
     request_sha256: str
     headers: dict[str, str] = field(default_factory=dict)

@@ -74,7 +74,7 @@ async def provider(reply: Reply, asked: Asked) -> None:
             for counted in range(1, 1001):
                 await reply.send(token("tick ", counted))
                 await asyncio.sleep(0.02)
-        await reply.tokens(*WORDS, pause=0.01)
+        await reply.tokens(*([] if wanted == "nothing" else WORDS), pause=0.01)
         if wanted == "broken":
             reply.abort()
             return
@@ -196,16 +196,10 @@ def test_a_stream_is_passed_on_byte_by_byte_and_proven_at_its_end(
         "stream_options": {"include_usage": True},
     }  # fmt: skip
     exact = json.dumps(body, indent=1).encode()
-    raw = requests.post(
-        f"{asgi_server}/v1/chat/completions",
-        data=exact,
-        headers={
-            "Authorization": f"Bearer {key}",
-            "X-Provider": factories.PETRA,
-            "Content-Type": "application/json",
-        },
-        timeout=20,
-    )
+    headers = {"Authorization": f"Bearer {key}", "X-Provider": factories.PETRA}
+    headers["Content-Type"] = "application/json"
+    door = f"{asgi_server}/v1/chat/completions"
+    raw = requests.post(door, data=exact, headers=headers, timeout=20)
     assert upstream.chats[1].body == exact
     provided = b"".join(token(w) for w in WORDS) + closing((11, 7))
     assert raw.content.startswith(provided)
@@ -217,6 +211,10 @@ def test_a_stream_is_passed_on_byte_by_byte_and_proven_at_its_end(
     assert told["response_sha256"] == hashlib.sha256(provided).hexdigest()
     assert told["cost"] == {"neuron": str(turn.fee), "kind": "known"}
     assert turn.first_token_ms and turn.finish_reason == "stop" and turn.completion_tokens == 7
+    # What says nothing is no token, however early it comes.
+    nothing = exact.replace(b"Hello", b"nothing")
+    assert requests.post(door, data=nothing, headers=headers, timeout=20).ok
+    assert ended(pk=Turn.objects.latest("pk").pk).first_token_ms == 0
 
 
 def test_a_provider_that_altered_failed_or_counted_nothing_is_said_so(

@@ -204,6 +204,26 @@ def test_nobody_holds_more_memory_than_a_share() -> None:
         take(room.SHARE_BYTES)
 
 
+@pytest.mark.parametrize(
+    ("before", "word"),
+    [
+        (b": one moment\n\n", b'{"content":"Hi"}'),
+        (
+            b'data: {"choices":[{"delta":{"role":"assistant","content":""}}]}\n\n',
+            b'{"content":"H"}',
+        ),
+        (b'data: {"choices":[]}\n\n', b'{"reasoning_content":"Hm"}'),
+    ],
+)
+def test_a_stream_begins_with_its_first_token(before: bytes, word: bytes) -> None:
+    beginning = outcome.Beginning()
+    first = b'data: {"choices":[{"delta":%s}]}\n\n' % word
+    said = [beginning.speaks(before), beginning.speaks(first[:20]), beginning.speaks(first[20:])]
+    assert said == [False, False, True]
+    broken = outcome.Beginning()
+    assert not broken.speaks(b"data: [\n\n") and not broken.speaks(first)
+
+
 def test_a_body_of_millions_of_values_is_refused_before_it_is_read() -> None:
     """One of 8 MB kept every answer of the process waiting for three seconds, and 500 MB."""
     many = b'{"model":"m","messages":[' + b"{}," * 2_700_000 + b"{}]}"
