@@ -185,6 +185,7 @@ def publish(request: HttpRequest, user: User, signature: str) -> Note:
         with transaction.atomic():
             User.objects.select_for_update().get(pk=user.pk)  # one at a time, so that MOST holds
             if instead is not None:
+                own_open(user, str(instead.pk))  # it may be gone by now
                 withdraw(user, instead.pk)
             _require_room(user, instead)
             row.save(force_insert=True)

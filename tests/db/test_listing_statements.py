@@ -23,7 +23,7 @@ from moderation.decisions import Decision
 from moderation.fold import Action
 from moderation.models import Act, Item, ItemKind
 from moderation.subjects import Subject
-from operators import profile, profile_domain, profile_words, tasks
+from operators import notes, profile, profile_domain, profile_words, tasks
 from operators.models import Note, Profile
 from tests import factories
 from tests.db.test_keys_lasting import signed_in
@@ -104,7 +104,9 @@ def test_a_note_says_what_is_signed_and_is_good_once(operator: Client) -> None:
     assert "New disks" not in Client().get(at[0]).content.decode()
 
 
-def test_an_incident_is_ended_by_a_note_in_its_place(operator: Client) -> None:
+def test_an_incident_is_ended_by_a_note_in_its_place(
+    operator: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
     began = timezone.now() - dt.timedelta(hours=5)
     written = note(kind="incident", starts_at=f"{began:%Y-%m-%dT%H:%M}", ends_at="")
     for number in range(5):
@@ -134,6 +136,17 @@ def test_an_incident_is_ended_by_a_note_in_its_place(operator: Client) -> None:
         gone = client.post(NOTES, {**form, "instead": getattr(about, "pk", about)})
         assert gone.status_code == 409 and "no longer shown" in gone.content.decode()
     assert operator.get(f"{NOTES}?instead=").context["page"].form["text"].value == ""
+    # Nor of what another tab took back while this one was signed.
+    operator.post(NOTES, {**written, "text": "Over.", "instead": other.pk})
+    text, parse = waiting(operator, NOTES), notes.parse
+
+    def late(*given: Any) -> Any:
+        Note.objects.filter(pk=other.pk).update(withdrawn_at=timezone.now())
+        return parse(*given)
+
+    monkeypatch.setattr(notes, "parse", late)
+    assert sign(operator, NOTES, text).json()["code"] == "note_gone"
+    assert Note.objects.filter(withdrawn_at=None).count() == 4
 
 
 def test_what_is_wrong_stands_at_the_field_and_nothing_is_lost(operator: Client) -> None:
