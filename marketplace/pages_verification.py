@@ -218,8 +218,9 @@ def answer_row(found: Checked, provider_path: str) -> AnswerRow:
         )
     elif not found.verdict and found.bytes_held:
         said = _(
-            "The pictures in this archive have exactly the SHA-256 that the key which the chain "
-            "names signed, and so has the request that belongs to them; its bytes are not in it."
+            "The pictures that this request made have exactly the SHA-256 that the key which the "
+            "chain names signed, and so has the request; its bytes are not in the file. That says "
+            "nothing of other pictures in this archive."
         )
     elif not found.verdict:
         said = _(

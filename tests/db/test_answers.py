@@ -379,7 +379,12 @@ def test_the_pictures_of_an_archive_count_by_their_own_bytes(
     other = hashlib.sha256(b"another fox").hexdigest()
     facts["files"] = [{"name": "fox.png", "sha256": other, "seed": 1}]
     assert mark(told(fox=b"another fox")) == ["Hashes signed, bytes not brought"]
-    facts["files"] = [{"name": "fox.png", "sha256": proof()["response_sha256"]}]
+    # nor is one of two that state the same hash passed over, or another taken for signed
+    right = {"name": "fox.png", "sha256": proof()["response_sha256"]}
+    facts["files"] = [{**right, "name": "01234567.json"}, right]
+    assert re.findall(VERDICT, told()) == ["altered"]
+    assert "nothing of other pictures in this archive" in whole
+    facts["files"] = [right]
     assert "become more than 64 MB" in told(fox=bytes(proofs.MAX_UNPACKED + 1))
     assert "cannot be read" in told(**{"1234567": b"{"})
     # Each file is read once, however often it is named; of too many requests none is looked at.
