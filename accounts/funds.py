@@ -35,6 +35,7 @@ from accounts import (
 from accounts import pages_transaction as shown
 from accounts.errors import NodeError, Problem, Refused, TooMany
 from accounts.models import Intent, State, User
+from accounts.preview_money import PROVIDER_RESERVE
 from accounts.problems import of_node
 from attestation import selectors as attestation
 from attestation.selectors import ServiceKey, StandingView
@@ -203,6 +204,9 @@ def _legal(
     if review.code == "MinimumDepositRequired":
         rest, least = review.arguments
         if action != "withdraw":
+            tuning = str(params.get("service_name", "")).startswith("fine-tuning")
+            if action == "transfer" and not tuning:  # with less it would answer nothing
+                least += PROVIDER_RESERVE
             return (_with(action, params, least),)
         available = rest + int(str(params["amount"]))
         partly = (_with(action, params, available - least),) if available > least else ()
