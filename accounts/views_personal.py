@@ -27,6 +27,9 @@ from chain import selectors as chain
 from net import queue
 
 HERE = "/account/data"
+#: Files that people of one network address may have made in a day: each is a worker's, which
+#: everybody waits for, and wallets cost nothing.
+FILES_A_DAY = 60
 
 
 @require_GET
@@ -45,6 +48,8 @@ def export(request: HttpRequest) -> HttpResponse:
     user = user_of(request)
     try:
         sessions.require_fresh(request)
+        who = limits.address(request)
+        limits.spend("personal-export-from", who, limit=FILES_A_DAY, seconds=24 * 3600)
         row = personal_export.ask(user)
     except Problem as problem:
         return _page(request, problem)

@@ -14,8 +14,8 @@ from django.core.cache import cache
 from django.test import Client
 from django.utils import timezone
 
-from accounts import history
-from accounts.models import Intent, State, User
+from accounts import history, limits, views_personal
+from accounts.models import Export, Intent, State, User
 from devnet import accounts as cast
 from ledger.models import Movement, ServingContract
 from tests import factories
@@ -152,6 +152,12 @@ def test_a_file_holds_chain_facts_and_nothing_private(books: Books, alice: Clien
 def test_exports_are_slowed_down(alice: Client) -> None:
     answers = [alice.get(MOVEMENTS).status_code for _ in range(45)]
     assert 200 in answers and 429 in answers
+    # Of everything that is kept about somebody: a worker makes it, for many wallets of one network.
+    network, most = "203.0.113.4", views_personal.FILES_A_DAY
+    limits.spend("personal-export-from", network, limit=most, seconds=86_400, uses=most)
+    assert alice.post("/account/data/export", REMOTE_ADDR=network).status_code == 429
+    assert not Export.objects.exists()
+    assert alice.post("/account/data/export").status_code == 302
 
 
 def test_a_month_without_movements_still_closes(alice: Client) -> None:
