@@ -137,9 +137,11 @@ class HookPage:
 
 @dataclass(frozen=True)
 class InboxPage:
+    """`unread` as the bell says it."""
+
     rows: tuple[Notification, ...]
     pager: Pager
-    unread: int
+    unread: str
     only_unread: bool
     tabs: tuple[Link, ...] = field(default_factory=lambda: tabs("/account/inbox"))
 

@@ -261,7 +261,7 @@ def inbox(request: HttpRequest) -> HttpResponse:
     page = pages.InboxPage(
         tuple(rows.items),
         pages_parts.pager(rows, _("messages"), lambda n: f"?page={n}{more}"),
-        selectors.unread(user),
+        pages.Bell(selectors.unread(user)).shown,
         only,
     )
     return render(request, "alerts/inbox.html", {"page": page})

@@ -9,9 +9,10 @@ from playwright.sync_api import Page, expect
 
 from accounts.models import User
 from alerts import services, tasks
+from alerts.models import Notification
 from devnet.deploy import Contracts
 from tests.browser.money import ALICE, caught_up, funded
-from tests.browser.pagecheck import inaccessible, sound
+from tests.browser.pagecheck import inaccessible, overflow, sound
 from tests.browser.threads import in_thread
 from tests.browser.wallet import Wallet, come_back
 from tests.db.test_alert_telegram import Bot
@@ -109,3 +110,17 @@ def test_an_alert_is_chosen_found_told_at_once_and_read(
         assert User.objects.get(address=ALICE.address).notifications.get().read_at is not None
 
     in_thread(ends)
+
+    def many() -> None:
+        row = User.objects.get(address=ALICE.address).notifications.get()
+        same = {name: getattr(row, name) for name in ("user", "rule", "kind", "title", "path")}
+        same["at"] = row.at
+        made = (Notification(**same, occurrence=str(number)) for number in range(300))
+        Notification.objects.bulk_create(made)
+
+    # Amid many pages, on the narrowest phone; and no more is said of them than was counted.
+    in_thread(many)
+    page.set_viewport_size({"width": 320, "height": 640})
+    page.goto(f"{asgi_server}/account/inbox?page=6")
+    assert overflow(page, 320) == []
+    expect(page.get_by_role("main")).to_contain_text("99+ unread")
