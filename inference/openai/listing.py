@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Iterator
 from typing import Any
 
 from accounts.models import AccessToken
@@ -18,6 +19,8 @@ from protocol.declared import context_of
 from protocol.fees import EMBEDDING
 
 CACHED_SECONDS = 5.0
+#: A thousand services; anybody may list one.
+MOST_PAGES = 5
 _known: tuple[float, list[tuple[Listing, Assurance]]] = (0.0, [])
 
 
@@ -68,11 +71,19 @@ def _services() -> list[tuple[Listing, Assurance]]:
     if until < time.monotonic():
         types = {kind for kinds in asks.TYPES.values() for kind in kinds}
         query = ledger.ServiceQuery(kind=Kind.INFERENCE.value, sort="price")
-        rows = ledger.services(query, page_size=ledger.MAX_PAGE_SIZE).items
-        fit = [x for x in rows if x.service_type in types and x.tee_signer_acknowledged]
+        fit = [x for x in _rows(query) if x.service_type in types and x.tee_signer_acknowledged]
         found = choose.assured(fit)
         _known = (time.monotonic() + CACHED_SECONDS, found)
     return found
+
+
+def _rows(query: ledger.ServiceQuery) -> Iterator[Listing]:
+    """Of the cheapest `MOST_PAGES` pages."""
+    for number in range(1, MOST_PAGES + 1):
+        page = ledger.services(query, number, ledger.MAX_PAGE_SIZE)
+        yield from page.items
+        if number >= page.pages:
+            return
 
 
 def _entry(listing: Listing, verified: bool, name: str) -> dict[str, Any]:

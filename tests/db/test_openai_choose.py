@@ -106,6 +106,10 @@ def test_how_many_services_there_are_costs_no_query(
             row.pk, row.provider = None, provider
             row.save(force_insert=True)
     assert verified() == ({*before, factories.BOB, factories.CHARLIE}, queries)
+    # Dear ones, too, of more than are read at once.
+    with monkeypatch.context() as few:
+        few.setattr("ledger.selectors.MAX_PAGE_SIZE", 1)
+        assert verified()[0] == {*before, factories.BOB, factories.CHARLIE}
     assert refused(token, ask()).message.startswith("Of 3 providers of this model, 3 are verified")
 
 
