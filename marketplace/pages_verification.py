@@ -232,6 +232,12 @@ def answer_row(found: Checked, provider_path: str) -> AnswerRow:
             "The key that the chain names signed an answer under this id. Bring request and answer "
             "to see whether they are what it signed."
         )
+    # The listing may keep silent about what the signature itself admits.
+    if found.verdict in ("verified", "") and (found.routing or result.scheme == "routing"):
+        routed = _(
+            "It is a routing proof: it shows which upstream was asked, not how the model ran."
+        )
+        said = f"{said} {routed}"
     return AnswerRow(
         verdict=found.verdict,
         signed=_("Pictures as signed")

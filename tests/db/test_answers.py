@@ -93,6 +93,13 @@ def test_both_bodies_equal_what_was_signed(client: Client) -> None:
     assert hashlib.sha256(ANSWER).hexdigest() in page
 
 
+def test_a_routing_proof_is_called_one(client: Client, upstream: Upstream) -> None:
+    text = f"{upstream.signatures[ID]['text']}:openai:api.example:{'0' * 64}"
+    upstream.signatures[ID] |= {"text": text, "signature": replies.sign_text(text, SIGNER_KEY)}
+    page = check(client, request_text=REQUEST.decode(), response_text=ANSWER.decode())
+    assert verdict(page) == "verified" and "It is a routing proof" in page
+
+
 def test_a_form_changes_line_ends_and_the_pasted_answer_is_still_found(client: Client) -> None:
     pasted = ANSWER.decode().strip().replace("\n", "\r\n")
     assert verdict(check(client, request_text=REQUEST.decode(), response_text=pasted)) == "verified"
@@ -218,11 +225,8 @@ def test_words_that_a_file_shows_beside_the_signed_bytes_are_held_against_them(
         for piece in pieces
     )
     whole = json.dumps({"choices": [{"message": {"content": "No, never."}}]}).encode()
-    first: dict[str, Any] = {
-        "question": "Really?",
-        "reasoning": "Hm.",
-        "answer": "No, never.\ufffd",
-    }
+    first: dict[str, Any] = {"question": "Really?", "answer": "No, never.\ufffd"}
+    first["reasoning"] = "Hm."
 
     def verdicts(
         *turns: dict[str, Any], response: bytes = stream + b"data: [DONE]\n\n"
