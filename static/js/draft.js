@@ -7,7 +7,8 @@ const account = () => document.querySelector('[data-session]')?.dataset.session 
 function back(name) {
   const found = sessionStorage.getItem(name(account())) ?? sessionStorage.getItem(name('')) ?? '';
   const own = `${PREFIX}${account()}:`;
-  for (const key of Object.keys(sessionStorage)) if (key.startsWith(PREFIX) && !key.startsWith(own)) sessionStorage.removeItem(key);
+  // Not for a visitor, who may be its owner once their session has ended.
+  if (account()) for (const key of Object.keys(sessionStorage)) if (key.startsWith(PREFIX) && !key.startsWith(own)) sessionStorage.removeItem(key);
   sessionStorage.removeItem(name(account()));
   return found;
 }

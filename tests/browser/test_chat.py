@@ -12,7 +12,7 @@ import pytest
 from django.utils import timezone
 from playwright.sync_api import Page, expect
 
-from accounts.models import ProviderKey
+from accounts.models import ProviderKey, User
 from inference.models import Chat, State, Turn
 from ledger.models import Service, SubAccount
 from probes.models import ExchangeRate
@@ -345,6 +345,21 @@ def test_what_to_do_first(page: Page, asgi_server: str, chat: Chat) -> None:
     expect(terms.locator("summary")).to_be_focused()
     page.get_by_test_id("chat-send").click()
     expect(page.get_by_test_id("message-verdict")).to_have_attribute("data-verdict", "verified")
+    # A session that ends hides what its owner has written, and leaves it to them alone.
+    new = f"{asgi_server}/playground/chat?provider={factories.PETRA}"
+    field = page.get_by_test_id("chat-input")
+    other = User.objects.for_address(factories.CHARLIE)
+    for owner, kept in ((chat.owner, "Half a question"), (other, "")):
+        page.goto(new)
+        field.fill("Half a question")
+        page.context.clear_cookies()
+        page.goto(new)
+        expect(page.locator("#gate")).to_contain_text("Connect a wallet and sign in")
+        expect(field).to_have_value("")
+        enter(page.context, asgi_server, owner)
+        page.goto(new)
+        expect(page.locator("#gate")).not_to_contain_text("Connect a wallet")
+        expect(field).to_have_value(kept)
 
 
 def test_a_changed_signing_key_is_asked_about(alice: Page, asgi_server: str, chat: Chat) -> None:
