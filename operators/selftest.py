@@ -13,7 +13,7 @@ from accounts import actions, url_words
 from accounts.errors import Problem
 from accounts.models import User
 from attestation import runs, trust
-from attestation.engine.verdicts import marked, told
+from attestation.engine.verdicts import marked, told, told_overall
 from attestation.runs import Draft
 from ledger import selectors as ledger
 from net import addresses
@@ -96,11 +96,12 @@ def _report(draft: Draft) -> dict[str, Any]:
         name: marked(answer, report.development)
         for name, answer in told(report.questions(), rows).items()
     }
+    word = draft.overall or (report.overall if report.checks else "")
     judged: dict[str, Any] = runs.clean(
         {
             "endpoint": draft.endpoint.value,
             "outcome": draft.outcome.value,
-            "overall": draft.overall or (report.overall if report.checks else ""),
+            "overall": told_overall(word, rows),
             "questions": answers if report.checks else {},
             "rows": rows,
             "error": str(draft.columns.get("error", ""))[:400],

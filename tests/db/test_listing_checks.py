@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
+import json
 import re
 import threading
 import uuid
@@ -375,6 +376,17 @@ def test_the_self_test_judges_like_the_public_engine_and_says_it_to_one_person(
         tasks.judge_evidence(str(other.pk))
         other.refresh_from_db()
         assert other.reports[0]["overall"] == "fail"
+        # A warning stands for nothing that is missing, as it does not of a published service.
+        less = json.loads(verification_world.evidence())
+        gpus = json.loads(less["nvidia_payload"])
+        gpus["evidence_list"][0]["driver_version"] = "1.2.3"
+        less |= {"nvidia_payload": gpus, "event_log": None}
+        server.evidence = json.dumps(less).encode()  # type: ignore[attr-defined]
+        SelfTest.objects.update(created_at=timezone.now() - dt.timedelta(minutes=9))
+        third = selftest.start(petra, "inference", NAME, server.url, "")
+        tasks.judge_evidence(str(third.pk))
+        third.refresh_from_db()
+        assert third.reports[0]["overall"] == "dev-partial"
     mine, theirs = Client(), Client()
     mine.force_login(petra)
     theirs.force_login(User.objects.for_address(BOB))
