@@ -34,18 +34,21 @@ class Chosen:
 @dataclass(frozen=True)
 class _NotByPrice:
     """What is chosen before a cheaper one, as `ServiceQuery.where`: where the person's money lies
-    and whose evidence passed our check."""
+    and, where they are asked for, those whose evidence passed our check."""
 
     providers: frozenset[str]
+    passed: bool = True
 
     def q(self) -> Q:
-        passed = (attestation.verified_filter(word) for word in sorted(assurance.ENOUGH))
+        words = sorted(assurance.ENOUGH) if self.passed else ()
+        passed = map(attestation.verified_filter, words)
         return reduce(or_, passed, Q(provider__in=self.providers))
 
 
 def offered(query: ledger.ServiceQuery, user: User | None) -> list[Listing]:
     """What one can choose from: the cheapest of a query, one per provider, and on a network with
-    more of them those that `first` would choose before a cheaper one (3 queries, 9 there)."""
+    more of them those that `first` would choose before a cheaper one (3 queries, 9 there, and 3
+    more where so many passed)."""
     page = ledger.services(query, page_size=ledger.MAX_PAGE_SIZE)
     found = {(x.provider, x.serving): x for x in page.items}
     if page.count > len(found):
@@ -53,6 +56,10 @@ def offered(query: ledger.ServiceQuery, user: User | None) -> list[Listing]:
         where = _NotByPrice(frozenset(x.provider for x in positions))
         dearer = ledger.services(replace(query, where=where), page_size=ledger.MAX_PAGE_SIZE)
         found |= {(x.provider, x.serving): x for x in dearer.items}
+        if where.providers and dearer.count > len(dearer.items):
+            where = replace(where, passed=False)  # what is missing of these is dearer still
+            mine = ledger.services(replace(query, where=where), page_size=ledger.MAX_PAGE_SIZE)
+            found |= {(x.provider, x.serving): x for x in mine.items}
     return readiness.one_each(found.values())
 
 

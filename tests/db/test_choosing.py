@@ -67,6 +67,15 @@ def test_money_and_a_verdict_are_found_beyond_the_cheapest(
     assert chosen(client, path) == (HELD, "Chosen because you have a balance there.")
     options = re.findall(r'<option value="(0x\w+)"', client.get(path).content.decode())
     assert options[:4] == [cheapest, CHEAP, SOUND, HELD] and len(set(options)) == 4
+    # Nor do verified ones between keep it out: of those, too, there are more than are read.
+    between = factories.address("between")
+    factories.service(between, service_type=kind, input_price=25 * 10**10, output_price=25 * 10**10)
+    also = Standing.objects.get(provider=SOUND)
+    also.pk, also.provider = None, between
+    also.save(force_insert=True)
+    assert chosen(client, path) == (HELD, "Chosen because you have a balance there.")
+    options = re.findall(r'<option value="(0x\w+)"', client.get(path).content.decode())
+    assert options[:5] == [cheapest, CHEAP, SOUND, between, HELD] and len(set(options)) == 5
 
 
 def test_money_comes_before_a_verdict_and_a_verdict_before_a_price(path: str) -> None:
