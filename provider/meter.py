@@ -54,7 +54,7 @@ def read_prompt(raw: bytes, model: str) -> Prompt:
     if not isinstance(document.get("messages"), list):
         raise Refused(400, "validate request: messages must be a list")
     body = orjson.dumps({**document, **changed}) if changed else raw
-    answer = _bounded(document, "max_completion_tokens", "max_tokens") * _choices(document)
+    answer = _longest(document) * _choices(document)
     count, size = _pictures(document["messages"])
     asked = (len(raw) - size) // BYTES_PER_TOKEN + 1 + count * PICTURE_TOKENS
     return Prompt(body, Usage(asked, answer))
@@ -70,13 +70,22 @@ def _pictures(messages: list[Any]) -> tuple[int, int]:
     return len(inside), sum(inside)
 
 
-def _bounded(document: dict[str, Any], *names: str) -> int:
-    """The largest token limit given, as servers heed different ones; else a default."""
-    given = [(name, value) for name in names if (value := document.get(name)) is not None]
-    for name, value in given:
-        if type(value) is not int or not 0 < value <= MAX_TOKENS:
-            raise Refused(400, f"validate request: {name} must be between 1 and {MAX_TOKENS}")
-    return max((value for _, value in given), default=DEFAULT_MAX_TOKENS)
+def _longest(document: dict[str, Any]) -> int:
+    """Tokens that an answer may have: the largest limit given, as servers heed different ones, or a
+    default; llama.cpp heeds `n_predict` before them, of which others know nothing."""
+    given = [_limit(document, name) for name in ("max_completion_tokens", "max_tokens")]
+    longest = max((value for value in given if value), default=DEFAULT_MAX_TOKENS)
+    return max(longest, _limit(document, "n_predict"))
+
+
+def _limit(document: dict[str, Any], name: str) -> int:
+    """A token limit; 0 where it is not given."""
+    value = document.get(name)
+    if value is None:
+        return 0
+    if type(value) is not int or not 0 < value <= MAX_TOKENS:
+        raise Refused(400, f"validate request: {name} must be between 1 and {MAX_TOKENS}")
+    return value
 
 
 def _choices(document: dict[str, Any]) -> int:

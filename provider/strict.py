@@ -17,7 +17,7 @@ MOST_MARKS = 1 << 20
 DECIDING = frozenset(
     {
         *("model", "messages", "prompt", "input", "n", "stream", "stream_options"),
-        *("max_tokens", "max_completion_tokens", "response_format"),
+        *("max_tokens", "max_completion_tokens", "n_predict", "response_format"),
     }
 )
 

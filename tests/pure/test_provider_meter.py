@@ -154,6 +154,12 @@ def test_the_estimate_follows_the_limits_asked_for() -> None:
     for older, newer in ((10, 20), (20, 10)):  # SGLang heeds the older, vLLM the newer
         both = expected(max_tokens=older, max_completion_tokens=newer)
         assert both.completion_tokens == 20
+    # llama.cpp heeds a name of its own before both, and without the others, too.
+    assert expected(max_tokens=10, n_predict=9000).completion_tokens == 9000
+    assert expected(max_tokens=10, n_predict=5).completion_tokens == 10
+    assert expected(n_predict=5).completion_tokens == 1024
+    with pytest.raises(Refused, match="n_predict"):
+        expected(max_tokens=10, n_predict=-1)
 
 
 @given(st.binary(max_size=200))
