@@ -231,7 +231,8 @@ def not_found(request: HttpRequest, exception: Exception) -> HttpResponse:
 
 def _read_as_page(request: HttpRequest) -> bool:
     """Whether the answer is a page of its own in a browser: no part of one, no file."""
-    return request.accepts("text/html") and "HX-Request" not in request.headers
+    asked = request.accepts("text/html") and not for_script(request)
+    return asked and "HX-Request" not in request.headers
 
 
 def too_many_requests(request: HttpRequest, retry_seconds: int) -> HttpResponse:

@@ -113,6 +113,8 @@ def test_what_is_somebodys_own_asks_to_sign_in(client: Client, path: str) -> Non
     for program in ({"Accept": "application/json"}, {"HX-Request": "true"}):
         answer = client.get(path, headers=program)
         assert answer.status_code == 404 and "Connect your wallet" not in answer.content.decode()
+    answer = client.get("/playground/chat/" + path[-36:] + ".json", headers={"Accept": "*/*"})
+    assert answer.json()["status"] == 404, "a file is no page, whatever its reader takes"
     client.force_login(User.objects.for_address(factories.ALICE))
     assert "There is nothing at this address" in client.get(path).content.decode()
 
