@@ -62,7 +62,8 @@ def _group(session_key: str) -> str:
 
 class Doors:
     """Counts the open sockets of this process, all and by who opened them; of network addresses
-    also by the IPv6 network around them, which has `callers.SHARES` times as many."""
+    also by the IPv6 network around them, which has `callers.SHARES` times as many, and never more
+    than half of all."""
 
     def __init__(self, most_each: int, most: int) -> None:
         self.open: Counter[str] = Counter()
@@ -71,7 +72,8 @@ class Doors:
 
     def enter(self, who: str) -> bool:
         """Whether one more is let in; if so, `leave` must follow."""
-        around, most = callers.around(who), self._most_each * callers.SHARES
+        around = callers.around(who)
+        most = min(self._most_each * callers.SHARES, self._most // 2)
         if self.open.total() >= self._most or self.open[who] >= self._most_each:
             return False
         if around and self._around[around] >= most:

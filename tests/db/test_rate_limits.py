@@ -67,6 +67,9 @@ def test_an_ipv6_network_has_so_many_shares_and_no_more() -> None:
         inside = [let_in(f"2001:db8:0:{number:x}::/64") for number in range(callers.SHARES + 4)]
         assert inside == [True] * callers.SHARES + [False] * 4
         assert let_in("2001:db8:1::/64") and let_in("192.0.2.1") and let_in(factories.ALICE)
+    few = Doors(10, 50)
+    assert sum(few.enter(f"2001:db8:0:{n % 8:x}::/64") for n in range(80)) == 25, "half of all"
+    assert few.enter("2001:db8:1::/64") and few.enter("192.0.2.1")
     doors.leave("2001:db8:0:3::/64")
     assert doors.enter("2001:db8:0:ffff::/64") and not doors.enter("2001:db8:0:fffe::/64")
 
