@@ -4,6 +4,7 @@ back.
 
 from __future__ import annotations
 
+import re
 from datetime import UTC, datetime, timedelta
 from urllib.parse import urlsplit
 
@@ -25,6 +26,8 @@ from accounts.problems import answer, body_of, json_door, text_of
 
 _PENDING = "siwe"
 _LOOPBACK = ("127.0.0.1", "::1", "localhost")
+#: At the end of a host that Django has checked: digits, of a port or not.
+_PORT = re.compile(r":\d*\Z")
 #: Of one network address, whoever is signed in: each may ask the chain node to run a contract, and
 #: anybody has as many wallets as they like.
 PER_MINUTE = 60
@@ -37,9 +40,10 @@ def _origin(request: HttpRequest) -> tuple[str, str]:
     listens there. Raises SignInFailed.
     """
     host, site = request.get_host(), urlsplit(settings.SITE_URL)
-    asked = urlsplit(f"//{host}")
+    asked = _PORT.sub("", host)
+    own = site.port or (443 if site.scheme == "https" else 80)
     if site.hostname not in _LOOPBACK and (
-        asked.hostname in _LOOPBACK or asked.port not in (None, site.port)
+        asked.strip("[].").lower() in _LOOPBACK or host[len(asked) :] not in ("", f":{own}")
     ):
         raise SignInFailed(
             "domain_mismatch",

@@ -258,6 +258,9 @@ def test_signing_in_makes_a_new_session_of_seven_days_and_signing_out_ends_it(
         ("https://market.example", "localhost", False),
         ("https://market.example", "127.0.0.1:3000", False),
         ("https://market.example", "[::1]:3000", False),
+        ("https://market.example", "localhost.", False),
+        ("https://market.example", "market.example:65536", False),
+        ("https://market.example", "market.example:443", True),
         ("http://127.0.0.1:8000", "localhost:8000", True),
     ],
 )
