@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import replace
 from datetime import timedelta
 from types import MappingProxyType
@@ -60,6 +60,8 @@ def page(
     least, now = selectors.limits(), clock.now_unix(head)
     week = _week(user) if found.positions else {}
     form = forms.build(query, found, least, week)
+    if form.empty and (head.state != "fresh" or head.catching_up):
+        form = replace(form, empty=False)  # the chain may know of an account
     if form.then:
         here = forms.next_step("/account?" + urlencode(query))
         before = selectors.led_to(user, here) if here else None
@@ -113,9 +115,7 @@ def position_rows(
         pages.PositionRow(
             position=position,
             name=position.service_name or position.kind,
-            top_up=""
-            if words[ServiceKey.of(position)].failed or signers.gone(offers, position)
-            else links.form("transfer", position),
+            top_up=top_up(position, words, offers),
             retrieve=links.form("retrieve", position),
             trust=links.form("acknowledge_signer", position)
             + ("&trust=no" if position.acknowledged else ""),
@@ -128,6 +128,23 @@ def position_rows(
         )
         for position in positions
     )
+
+
+def top_up(
+    position: Position, standings: Mapping[ServiceKey, StandingView], offers: signers.Offers
+) -> str:
+    """The form that brings more there; "" where only leaving helps: its evidence failed, or the
+    service is gone."""
+    if standings[ServiceKey.of(position)].failed or signers.gone(offers, position):
+        return ""
+    return links.form("transfer", position)
+
+
+def top_ups(positions: Collection[Position]) -> dict[Pair, str]:
+    """The same of each by its pair (2 queries, none without positions)."""
+    standings = attestation.standings(map(ServiceKey.of, positions))
+    offers = signers.listed({position.provider for position in positions})
+    return {(p.serving, p.provider): top_up(p, standings, offers) for p in positions}
 
 
 def refund_rows(

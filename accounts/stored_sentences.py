@@ -27,6 +27,7 @@ FORMER = (
     N_("This site was restarted while the answer was written"),
     N_("Ask it from another wallet in the playground: your own cannot be its customer."),
     N_("it runs other software than before"),
+    N_("its signing key is another provider's too"),
     N_("It was not handed over. Nothing was sent."),
 )
 

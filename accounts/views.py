@@ -11,7 +11,7 @@ from django.utils.translation import gettext as _
 from django.views.decorators.cache import never_cache
 from django.views.decorators.http import require_GET
 
-from accounts import actions, clock, funds, keyring, limits, links, pages, pages_parts, spendable
+from accounts import actions, clock, funds, keyring, limits, pages, pages_parts, spendable
 from accounts.http import number_of, signed_out, user_of
 from accounts.problems import json_door
 from chain import selectors as chain
@@ -57,9 +57,8 @@ def spendable_now(request: HttpRequest) -> HttpResponse:
     if position is None:
         raise Http404("no such account")
     limits.spend("spendable", user.address, limit=60, seconds=60)
-    page = pages.SpendablePage(
-        spendable.of(user, position), links.form("transfer", position), chain.head()
-    )
+    (top_up,) = funds.top_ups([position]).values()
+    page = pages.SpendablePage(spendable.of(user, position), top_up, chain.head())
     return render(request, "accounts/spendable.html", {"page": page})
 
 

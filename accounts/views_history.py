@@ -18,8 +18,8 @@ from accounts import (
     clock,
     exports,
     follow,
+    funds,
     history,
-    links,
     pages_history,
     pages_parts,
     selectors,
@@ -104,9 +104,13 @@ def spending(request: HttpRequest) -> HttpResponse:
         for name, label in analytics.WINDOWS.items()
     )
     spent = analytics.spending(user.address, window, now)
+    runways = analytics.runways(user.address, spent.pace)
+    ways = funds.top_ups([r.position for r in runways])
     rows = tuple(
-        pages_history.RunwayRow(r, r.empty_on(now.date()), links.form("transfer", r.position))
-        for r in analytics.runways(user.address, spent.pace)
+        pages_history.RunwayRow(
+            r, r.empty_on(now.date()), ways[r.position.serving, r.position.provider]
+        )
+        for r in runways
     )
     page = pages_history.AnalyticsPage(spent, tuple(windows), rows, chain.head())
     return render(request, "accounts/analytics.html", {"page": page})

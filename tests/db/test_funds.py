@@ -237,6 +237,9 @@ def test_a_late_index_is_said_to_be_late(alice: Client, site: None) -> None:
         checked_at=timezone.now() - timedelta(hours=1),
     )
     assert "as of block 7" in alice.get("/account").content.decode()
+    # Whose account it does not know yet may have one: the chain is asked, as it is of all else.
+    html = alice.get("/account?action=withdraw").content.decode()
+    assert "nothing to withdraw" not in html and ">Review</button>" in html
 
 
 def test_a_review_is_a_link_and_needs_no_script(alice: Client, site: None) -> None:
@@ -248,6 +251,7 @@ def test_a_review_is_a_link_and_needs_no_script(alice: Client, site: None) -> No
     assert 'data-state="blocked"' in html and "At least 3 0G is needed" in html
     assert ">Would be refused<" in html and "Check again" not in html
     assert re.search('data-copy="MinimumDepositRequired · [0-9a-f]{16}" title="Copy details"', html)
+    factories.head()
     html = alice.get("/account?action=withdraw").content.decode()
     assert "so there is nothing to withdraw" in html and ">Review<" not in html
     html = alice.get("/account?action=deposit&amount=90000000").content.decode()

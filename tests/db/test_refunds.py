@@ -218,6 +218,10 @@ def test_nobody_is_led_to_bring_money_where_only_leaving_helps(
     funds = alice.get("/account").content.decode()
     assert funds.count('data-testid="attention"') == 1 and said in funds
     assert ">Top up<" not in funds
+    lasts = alice.get("/account/analytics").content.decode()
+    assert 'data-testid="runway-row"' in lasts and ">Top up<" not in lasts
+    terms = alice.get(f"/account/spendable?account=inference-v1.0:{PETRA}").content.decode()
+    assert "answers nothing at this balance" in terms and ">Top up<" not in terms
 
 
 def test_a_strangers_movements_are_not_called_yours(alice: Client) -> None:
