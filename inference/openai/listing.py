@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator
+from dataclasses import dataclass
 from typing import Any
 
 from accounts.models import AccessToken
@@ -21,20 +22,31 @@ from protocol.fees import EMBEDDING
 CACHED_SECONDS = 5.0
 #: A thousand services; anybody may list one.
 MOST_PAGES = 5
-_known: tuple[float, list[tuple[Listing, Assurance]]] = (0.0, [])
+
+
+@dataclass(frozen=True)
+class _Offered:
+    """`context`: tokens that the model reads at once, as its provider says; 0: it does not."""
+
+    listing: Listing
+    word: Assurance
+    context: int
+
+
+_known: tuple[float, list[_Offered]] = (0.0, [])
 
 
 def models(token: AccessToken) -> dict[str, Any]:
     """What a token may ask: each service as `model@provider`, and the plain name where it means one
     verified provider.
     """
-    found = [(listing, word.holds) for listing, word in _allowed(token)]
-    verified: dict[tuple[str, str], list[Listing]] = {}
-    for listing, good in found:
-        if good:
-            verified.setdefault((listing.model, listing.service_type), []).append(listing)
-    plain = [_entry(x[0], True, x[0].model) for x in verified.values() if len(x) == 1]
-    every = [_entry(x, good, f"{x.model}@{x.provider}") for x, good in found]
+    found = _allowed(token)
+    verified: dict[tuple[str, str], list[_Offered]] = {}
+    for x in found:
+        if x.word.holds:
+            verified.setdefault((x.listing.model, x.listing.service_type), []).append(x)
+    plain = [_entry(x[0], x[0].listing.model) for x in verified.values() if len(x) == 1]
+    every = [_entry(x, f"{x.listing.model}@{x.listing.provider}") for x in found]
     return {"object": "list", "data": plain + every}
 
 
@@ -48,23 +60,23 @@ def model(token: AccessToken, name: str, pin: str) -> dict[str, Any]:
     for entry in models(token)["data"]:
         if entry["id"] == wanted:
             return dict(entry)
-    named = [(listing, word) for listing, word in _allowed(token) if listing.model == wanted]
+    named = [(x.listing, x.word) for x in _allowed(token) if x.listing.model == wanted]
     if named:
         raise choose.ambiguous(named[: choose.MOST_CHOICES])
     raise ApiError(404, "model_not_found", "There is no such model; GET /v1/models lists them.")
 
 
-def _allowed(token: AccessToken) -> list[tuple[Listing, Assurance]]:
+def _allowed(token: AccessToken) -> list[_Offered]:
     return [
-        (listing, word)
-        for listing, word in _services()
-        if (not token.providers or listing.provider in token.providers)
-        and (not token.model_names or listing.model in token.model_names)
-        and (word.holds or not token.verified_only)
+        x
+        for x in _services()
+        if (not token.providers or x.listing.provider in token.providers)
+        and (not token.model_names or x.listing.model in token.model_names)
+        and (x.word.holds or not token.verified_only)
     ]
 
 
-def _services() -> list[tuple[Listing, Assurance]]:
+def _services() -> list[_Offered]:
     """Services that can be asked here and what is known of each; read every few seconds."""
     global _known
     until, found = _known
@@ -72,7 +84,11 @@ def _services() -> list[tuple[Listing, Assurance]]:
         types = {kind for kinds in asks.TYPES.values() for kind in kinds}
         query = ledger.ServiceQuery(kind=Kind.INFERENCE.value, sort="price")
         fit = [x for x in _rows(query) if x.service_type in types and x.tee_signer_acknowledged]
-        found = choose.assured(fit)
+        said = zip(choose.assured(fit), abilities.known_of(fit), strict=True)
+        found = [
+            _Offered(x, word, context_of(x.additional_info) or able.context)
+            for (x, word), able in said
+        ]
         _known = (time.monotonic() + CACHED_SECONDS, found)
     return found
 
@@ -86,8 +102,8 @@ def _rows(query: ledger.ServiceQuery) -> Iterator[Listing]:
             return
 
 
-def _entry(listing: Listing, verified: bool, name: str) -> dict[str, Any]:
-    context = context_of(listing.additional_info) or abilities.known(listing).context
+def _entry(offered: _Offered, name: str) -> dict[str, Any]:
+    listing = offered.listing
     return {
         "id": name,
         "object": "model",
@@ -96,8 +112,8 @@ def _entry(listing: Listing, verified: bool, name: str) -> dict[str, Any]:
         "provider": listing.provider,
         "type": listing.service_type,
         "endpoints": [f"/v1/{x}" for x in asks.ENDPOINTS if listing.service_type in asks.TYPES[x]],
-        "verified": verified,
-        **({"context_length": context} if context else {}),
+        "verified": offered.word.holds,
+        **({"context_length": offered.context} if offered.context else {}),
         "pricing": {
             "input_neuron": str(listing.input_price),
             # Embeddings answer with no token.

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
-from dataclasses import replace
+from dataclasses import asdict, replace
 from typing import Any
 from unittest.mock import ANY
 
@@ -13,13 +13,14 @@ from django.db import connection
 from django.db.models import F
 from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
+from redis import Redis
 
 from accounts import tokens
 from accounts.models import AccessToken, ProviderKey
 from attestation.assurance import Assurance
 from attestation.engine.evidence import Evidence
 from attestation.models import Standing
-from inference import services, turnlog
+from inference import abilities, services, turnlog
 from inference.costs import Cost
 from inference.hub import Hub
 from inference.models import State, Turn
@@ -28,6 +29,7 @@ from inference.openai.asks import Ask
 from inference.openai.choose import Grant, Grants
 from inference.openai.errors import ApiError
 from ledger.models import Service, SubAccount
+from net.cache import keep
 from tests import factories
 from tests.db import report_world
 from tests.db.chat_world import make_key, world
@@ -87,11 +89,22 @@ def test_a_plain_name_means_the_only_verified_provider(token: AccessToken) -> No
 def test_how_many_services_there_are_costs_no_query(
     token: AccessToken, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    asked = list[Any]()
+    command: Any = Redis.execute_command
+
+    def counted(*given: Any, **more: Any) -> Any:
+        asked.append(given[1:])
+        return command(*given, **more)
+
+    monkeypatch.setattr(Redis, "execute_command", counted)
+
     def verified() -> tuple[set[str], int]:
         monkeypatch.setattr(listing, "_known", (0.0, []))
+        asked.clear()
         with CaptureQueriesContext(connection) as captured:
             data = listing.models(token)["data"]
-        return {entry["provider"] for entry in data if entry["verified"]}, len(captured)
+        verified = {entry["provider"] for entry in data if entry["verified"]}
+        return verified, len(captured) + len(asked)
 
     as_it_was = Service.objects.get().additional_info
     Service.objects.update(additional_info='{"contextLength": 8192}')
@@ -106,6 +119,11 @@ def test_how_many_services_there_are_costs_no_query(
             row.pk, row.provider = None, provider
             row.save(force_insert=True)
     assert verified() == ({*before, factories.BOB, factories.CHARLIE}, queries)
+    mine = next(x.listing for x in listing._allowed(token) if x.listing.provider == factories.BOB)
+    keep(abilities._name(mine), asdict(abilities.Abilities(context=4096)), 60)
+    verified()
+    said = [entry.get("context_length") for entry in listing.models(token)["data"]]
+    assert sorted(said, key=str) == [4096, None, None], "as it says itself"
     # Dear ones, too, of more than are read at once.
     with monkeypatch.context() as few:
         few.setattr("ledger.selectors.MAX_PAGE_SIZE", 1)
