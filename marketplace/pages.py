@@ -36,7 +36,7 @@ from marketplace.tariffs import Offer
 from moderation import selectors as moderation
 from moderation.selectors import Decided
 from moderation.subjects import Subject
-from probes.selectors import HealthView, health_of
+from probes.selectors import Answering, HealthView, health_of
 
 # --- providers ------------------------------------------------------------------------------------
 
@@ -224,10 +224,10 @@ def _silent(health: HealthView, now: dt.datetime) -> str:
 
 
 def _elsewhere(listing: records.Listing) -> str:
-    """Others that answer now: of the same model where somebody else offers it, else of its type (1
-    query)."""
+    """Others that answer now: of the same model where one does, else of its type (1 query)."""
     model = "" if listing.is_fine_tuning else listing.model
-    if model and selectors.matching(selectors.ServiceQuery(model=model)).count() > 1:
+    asked = selectors.ServiceQuery(model=model, where=Answering(()))
+    if model and selectors.matching(asked).exists():
         return links.with_query("/", model=model, answers=1)
     return links.with_query("/", type=service_type(listing), answers=1)
 

@@ -372,8 +372,13 @@ def test_what_answers_now_did_so_at_a_probe_of_now(client: Client) -> None:
         return path, set(re.findall(r'data-testid="service-row" data-provider="(\w+)"', found))
 
     # Of the same model if somebody else offers it, else of its type; never back to itself.
+    up.service_type, up.block = down.service_type, up.block + 1
+    up.save()
     alike = {one.provider for one in (up, slow) if one.service_type == down.service_type}
     assert elsewhere()[1] == alike
+    silent.model, silent.block = down.model, silent.block + 1
+    silent.save()
+    assert elsewhere()[1] == alike, "nobody else answers for this model"
     slow.model, slow.service_type, slow.block = down.model, down.service_type, slow.block + 1
     slow.save()
     path, found = elsewhere()
