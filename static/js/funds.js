@@ -47,6 +47,7 @@ document.addEventListener('numbers:new', draw);
 const MOMENT = 300;
 document.querySelector('[data-tx-form]')?.addEventListener('htmx:beforeSend', ({ currentTarget, detail: { xhr } }) => {
   const button = currentTarget.querySelector('[type=submit]');
+  if (!button) return; // nobody can be chosen
   const busy = setTimeout(() => { button.ariaBusy = true; }, MOMENT);
   xhr.addEventListener('loadend', () => {
     clearTimeout(busy);
