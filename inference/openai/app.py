@@ -164,8 +164,7 @@ class Relay:
             async with self._queues.turn(digest):
                 known = self._bearer_of(digest)
                 if known is None:
-                    # Whoever tries secrets is slowed down before the database is asked.
-                    await _count(visit.reply, f"address:{visit.caller}", LOOK_UPS_PER_MINUTE)
+                    await _look_up(visit)
                     token = await database_sync_to_async(tokens.find)(secret)
                     if len(self._bearers) > choose.MOST_CACHED:
                         self._bearers.clear()
@@ -326,6 +325,15 @@ async def _count(reply: Reply, who: str, limit: int) -> None:
             retry=True,
             retry_after=reset,
         )
+
+
+async def _look_up(visit: _Visit) -> None:
+    """Count a token that somebody has looked up: whoever tries secrets is slowed down before the
+    database is asked, and so is all of an IPv6 network. Raises ApiError 429."""
+    who, most = visit.caller, LOOK_UPS_PER_MINUTE
+    await _count(visit.reply, f"address:{who}", most)
+    if around := callers.around(who):
+        await _count(visit.reply, f"address:{around}", most * callers.SHARES)
 
 
 async def _json(reply: Reply, document: dict[str, Any]) -> None:

@@ -7,6 +7,7 @@ import asyncio
 import secrets
 import time
 from concurrent.futures import ThreadPoolExecutor
+from ipaddress import ip_address
 from types import SimpleNamespace
 from typing import Any
 
@@ -122,6 +123,27 @@ async def test_the_relay_lets_in_exactly_its_number(monkeypatch: pytest.MonkeyPa
     assert sum(good for good, _ in seen) == ALLOWED
     assert {said["x-ratelimit-reset-requests"] for _, said in seen} == {"1s"}
     assert all(said["x-ratelimit-limit-requests"] == str(ALLOWED) for _, said in seen)
+
+
+async def test_an_ipv6_network_has_so_many_shares_of_the_relay(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(app, "LOOK_UPS_PER_MINUTE", 1)
+    network = f"2001:db8:{secrets.randbelow(65_536):x}"
+
+    async def looked_up(remote: str) -> bool:
+        reply: Any = SimpleNamespace(add=lambda _: None)
+        receive: Any = None
+        try:
+            await app._look_up(app._Visit("GET", "models", {}, remote, receive, reply))
+        except ApiError as refused:
+            return refused.status != 429
+        return True
+
+    inside = [await looked_up(f"{network}:{n:x}::1") for n in range(callers.SHARES + 4)]
+    assert inside == [True] * callers.SHARES + [False] * 4
+    other = ip_address(198 << 24 | 18 << 16 | secrets.randbelow(1 << 16))
+    assert await looked_up(str(other))
 
 
 def test_every_refusal_says_what_the_limit_is(db: None, client: Client) -> None:
