@@ -39,6 +39,8 @@ from attestation.selectors import FindingView, HistoryEntry, ReportView
 from attestation.sources import needs
 
 _WORST = ("fail", "warn", "not_provided", "not_checked", "pass")
+#: Words of a later check ("" without one) that take no failure back: silence does not.
+_NOTHING_BETTER = ("", "fail", "not_provided", "not_checked")
 _GPU = "GPU "
 _NAMED = 3
 #: The only row of a service that claims nothing: its provider was asked for nothing.
@@ -168,11 +170,10 @@ class ReportPage:
 
     @property
     def leave(self) -> bool:
-        """Whether what failed is still a reason to leave: no later check came to another word."""
+        """Whether what failed is still a reason to leave: no later check saw anything better."""
         later = self.since.newer if self.since else None
-        return (
-            bool(self.failures) and not self.upload and (not later or later.overall == self.overall)
-        )
+        seen = later.overall.removeprefix("dev-") if later else ""
+        return bool(self.failures) and not self.upload and seen in _NOTHING_BETTER
 
 
 def report_page(

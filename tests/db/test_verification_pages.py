@@ -153,6 +153,11 @@ def test_a_failure_says_in_words_what_is_wrong_and_what_to_do(client: Client) ->
         assert about_a_provider not in page, "it is nobody's"
     Standing.objects.update(checked_at=timezone.now() - 25 * HOUR)
     assert "You hold" in failures(shown(client, TAB)), "a failure does not wear off"
+    nothing = stored(
+        None, lab().context(machine()), outcome=Outcome.REFUSED, age=dt.timedelta(minutes=2)
+    )
+    Verification.objects.filter(pk=nothing.pk).update(overall="not_provided")
+    assert leave in failures(shown(client, path(run))), "silence takes nothing back"
     development(age=dt.timedelta(minutes=1))
     part = failures(shown(client, path(run)))
     assert "runs in debug mode" in part and leave not in part and "You hold" not in part
