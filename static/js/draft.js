@@ -25,6 +25,7 @@ export function startDraft(input, place) {
     if (found && arrived && input.getBoundingClientRect().bottom > innerHeight) input.scrollIntoView({ block: 'center' });
   } catch { /* no storage in this browser */ }
   addEventListener('pageshow', () => { sent = false; });
+  document.querySelector('[data-sign-out]')?.addEventListener('submit', () => { sent = true; }); // not kept either
   addEventListener('pagehide', () => {
     try {
       if (input.value.trim() && !sent) sessionStorage.setItem(name(account()), input.value);

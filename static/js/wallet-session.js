@@ -40,6 +40,12 @@ chainBanner.querySelector('[data-chain-switch]').addEventListener('click', () =>
 chainBanner.querySelector('[data-chain-keep]').addEventListener('click', () => { chainBanner.hidden = true; });
 banner.querySelector('[data-wallet-sign-other]').addEventListener('click', () => dialog(({ openSignIn }) => openSignIn()));
 banner.querySelector('[data-wallet-keep]').addEventListener('click', keep);
-root.querySelector('[data-sign-out]').addEventListener('submit', forget);
+// Whoever signs out leaves nothing half-written in this tab (draft.js).
+root.querySelector('[data-sign-out]').addEventListener('submit', () => {
+  forget();
+  try {
+    for (const key of Object.keys(sessionStorage)) if (key.startsWith('draft:')) sessionStorage.removeItem(key);
+  } catch { /* no storage in this browser */ }
+});
 addEventListener('wallet:changed', show);
 show(); // a wallet may have spoken before this script came

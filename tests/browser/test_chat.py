@@ -360,6 +360,11 @@ def test_what_to_do_first(page: Page, asgi_server: str, chat: Chat) -> None:
         page.goto(new)
         expect(page.locator("#gate")).not_to_contain_text("Connect a wallet")
         expect(field).to_have_value(kept)
+    # Whoever signs out leaves nothing behind in the tab.
+    field.fill("Half a question")
+    page.get_by_test_id("sign-out").click()
+    expect(page.get_by_test_id("connect-wallet")).to_be_visible()
+    assert "Half a question" not in page.evaluate("JSON.stringify(sessionStorage)")
 
 
 def test_a_changed_signing_key_is_asked_about(alice: Page, asgi_server: str, chat: Chat) -> None:
