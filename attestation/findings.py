@@ -111,7 +111,9 @@ def _regression(run: Verification, previous: Verification | None) -> None:
         if level <= first:
             _close([held], now)
             _turned(run, Turn.RECOVERED, held.detail["to"])
-        if level <= worst:
+        # What an earlier version stored as less bad is no worse now than it was.
+        before = severity(previous.overall, previous.rows) if previous is not None else None
+        if level <= max(worst, before or 0):
             return
         _close([held], now)
         _regressed(run, held.detail["to"], _worse(run, held.detail, level))
@@ -119,9 +121,9 @@ def _regression(run: Verification, previous: Verification | None) -> None:
     known = None if previous is None else _newest_known(previous)
     if known is None:
         return
-    before = severity(known.overall, known.rows) or 0
-    if level > before:
-        was = {"from": _word(known), "from_level": before, "rows_before": _verdicts(known)}
+    first = severity(known.overall, known.rows) or 0
+    if level > first:
+        was = {"from": _word(known), "from_level": first, "rows_before": _verdicts(known)}
         _regressed(run, _word(known), _worse(run, was, level))
 
 

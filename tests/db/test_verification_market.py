@@ -280,6 +280,23 @@ def test_gpus_that_are_no_longer_shown_are_a_regression_until_they_are(server: P
     assert not held(Fact.REGRESSION)
 
 
+def test_what_an_earlier_version_called_less_bad_is_no_news(server: Provider) -> None:
+    """It counted a warning beside a missing part as the warning alone."""
+    listed(server.url)
+    run()
+    less = json.loads(fresh())
+    gpus = json.loads(less["nvidia_payload"])
+    gpus["evidence_list"][0]["driver_version"] = "1.2.3"
+    server.answer = always(json.dumps(less | {"nvidia_payload": gpus, "event_log": None}).encode())
+    run()
+    found = Finding.objects.get(kind=Fact.REGRESSION)
+    assert (found.detail["to"], found.detail["to_level"]) == ("dev-partial", 2)
+    found.detail |= {"to": "dev-warn", "to_level": 1}
+    found.save()
+    run()
+    assert Finding.objects.get(kind=Fact.REGRESSION).closed_at is None
+
+
 def test_a_recording_is_known_in_another_wrapping(server: Provider) -> None:
     listed(server.url)
     server.answer = always(fresh())
