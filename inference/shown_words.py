@@ -14,11 +14,14 @@ from inference.relay import MAX_ANSWER_CHARS
 from net import strictjson
 from net.errors import BadAnswer
 from net.limits import JsonLimits
+from protocol.marks import marks
 
 #: `unread`: the file is too long to say.
 Words = Literal["same", "others", "unread"]
-#: Lines of all answers of a file; a token has two.
+#: Lines of all answers of a file; a token has two. What has more values than tokens have takes as
+#: long as so many lines: anybody who had one answer signed may repeat it in a file.
 MAX_LINES = 600_000
+_MARKS_A_LINE = 10
 _SLICE = 64 << 10
 _REQUEST = JsonLimits(max_bytes=16 << 20)
 
@@ -36,27 +39,34 @@ class Reader:
         asked, said, thought = (turn.get(x) or "" for x in ("question", "answer", "reasoning"))
         if not all(isinstance(x, str) for x in (asked, said, thought)):
             return "others"
-        if asked and not _asks(request, asked, turn.get("results")):
-            return "others"
-        if not said and not thought:
-            return "same"
-        found = self._read(response)
-        if found is None:
+        try:
+            if asked:
+                self._spend(request)
+                if not _asks(request, asked, turn.get("results")):
+                    return "others"
+            if not said and not thought:
+                return "same"
+            text, reasoning, whole = self._read(response)
+        except _TooLong:
             return "unread"
-        text, reasoning, whole = found
         fits = _fits(said, text, whole=whole) and _fits(thought, reasoning, whole=whole)
         return "same" if fits else "others"
 
-    def _read(self, response: bytes) -> tuple[str, str, bool] | None:
-        """Text, reasoning, and whether all of it was shown; as `inference.relay` reads them."""
+    def _spend(self, data: bytes, lines: int = 0) -> None:
+        """Raises _TooLong."""
+        self._left -= max(lines, marks(data) // _MARKS_A_LINE)
+        if self._left < 0:
+            raise _TooLong
+
+    def _read(self, response: bytes) -> tuple[str, str, bool]:
+        """Text, reasoning, and whether all of it was shown; as `inference.relay` reads them. Raises
+        _TooLong."""
         texts, thoughts, whole = list[str](), list[str](), True
         try:
             for piece in self._pieces(response):
                 texts.append(piece.text)
                 thoughts.append(piece.reasoning)
                 whole = whole and not piece.error
-        except _TooLong:
-            return None
         except wire.BadStream:
             whole = False
         text, reasoning = "".join(texts), "".join(thoughts)
@@ -64,14 +74,13 @@ class Reader:
 
     def _pieces(self, response: bytes) -> Iterator[wire.Piece]:
         if response.lstrip()[:1] == b"{":
+            self._spend(response)
             yield wire.read_body(response)
             return
         parser, reader = wire.EventParser(), wire.ChunkReader()
         for begin in range(0, len(response), _SLICE):
             data = response[begin : begin + _SLICE]
-            self._left -= data.count(b"\n") + data.count(b"\r")
-            if self._left < 0:
-                raise _TooLong
+            self._spend(data, data.count(b"\n") + data.count(b"\r"))
             for piece in reader.read(parser.feed(data)):
                 yield piece
                 if piece.done:
@@ -79,7 +88,7 @@ class Reader:
 
 
 class _TooLong(Exception):
-    """More lines than are read of one file."""
+    """More than is read of one file."""
 
 
 def _fits(shown: str, said: str, *, whole: bool) -> bool:

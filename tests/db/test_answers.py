@@ -262,6 +262,8 @@ def test_words_that_a_file_shows_beside_the_signed_bytes_are_held_against_them(
     # A file that is too long to read is not called verified for it.
     monkeypatch.setattr(shown_words, "MAX_LINES", 12)
     assert verdicts(first, first) == ["verified", "hashes-signed"]
+    request = request[:-1] + b',"x":[%s{}]}' % (b"{}," * 200)  # nor what takes as long to read
+    assert verdicts(first) == ["hashes-signed"]
 
 
 def packed(data: bytes) -> str:
