@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Literal
 
@@ -153,11 +153,14 @@ def chat_service(provider: str) -> Listing | None:
     return ledger.service(Kind.INFERENCE.value, provider)
 
 
-def one_each(listings: Iterable[Listing]) -> list[Listing]:
-    """One service of each provider, in their order: in the recommended contract, else the first."""
-    found: dict[str, Listing] = {}
+def one_each(
+    listings: Iterable[Listing], key: Callable[[Listing], object] = lambda x: x.provider
+) -> list[Listing]:
+    """One service of each provider (or `key`), in their order: in the recommended contract, else
+    the first."""
+    found: dict[object, Listing] = {}
     for listing in listings:
-        known = found.get(listing.provider)
+        known = found.get(key(listing))
         if known is None or (listing.recommended and not known.recommended):
-            found[listing.provider] = listing
+            found[key(listing)] = listing
     return list(found.values())

@@ -9,7 +9,7 @@ from typing import Any
 
 from accounts.models import AccessToken
 from attestation.assurance import Assurance
-from inference import abilities
+from inference import abilities, readiness
 from inference.models import Turn
 from inference.openai import asks, choose
 from inference.openai.errors import ApiError
@@ -83,7 +83,9 @@ def _services() -> list[_Offered]:
     if until < time.monotonic():
         types = {kind for kinds in asks.TYPES.values() for kind in kinds}
         query = ledger.ServiceQuery(kind=Kind.INFERENCE.value, sort="price")
-        fit = [x for x in _rows(query) if x.service_type in types and x.tee_signer_acknowledged]
+        rows = (x for x in _rows(query) if x.service_type in types and x.tee_signer_acknowledged)
+        # One provider may be in several contracts: as `choose.candidates` takes it.
+        fit = readiness.one_each(rows, lambda x: (x.provider, x.model, x.service_type))
         said = zip(choose.assured(fit), abilities.known_of(fit), strict=True)
         found = [
             _Offered(x, word, context_of(x.additional_info) or able.context)

@@ -41,8 +41,9 @@ MODEL = "some-model"
 
 
 @pytest.fixture
-def token(db: None) -> AccessToken:
+def token(db: None, monkeypatch: pytest.MonkeyPatch) -> AccessToken:
     """Alice's token; Petra's service is verified (by development evidence)."""
+    monkeypatch.setattr(listing, "_known", (0.0, []))
     chat = world("http://127.0.0.1:9", model=MODEL)
     Service.objects.update(tee_signer=ADDRESS)
     made = report_world.machine()
@@ -129,6 +130,21 @@ def test_how_many_services_there_are_costs_no_query(
         few.setattr("ledger.selectors.MAX_PAGE_SIZE", 1)
         assert verified()[0] == {*before, factories.BOB, factories.CHARLIE}
     assert refused(token, ask()).message.startswith("Of 3 providers of this model, 3 are verified")
+
+
+def test_a_provider_in_two_contracts_is_listed_once_as_it_is_asked(token: AccessToken) -> None:
+    name, older = "inference-v0.9", factories.address("older")
+    factories.contract(address=older, service_name=name, recommended=False)
+    standing = Standing.objects.get()
+    standing.service_name = name
+    for row in (Service.objects.get(), standing):
+        row.pk, row.serving = None, older
+        row.save(force_insert=True)
+    asked = grant(token, ask()).listing
+    said = listing.models(token)["data"]
+    assert [entry["id"] for entry in said] == [MODEL, f"{MODEL}@{asked.provider}"]
+    assert listing.model(token, MODEL, "")["provider"] == asked.provider
+    assert [x.listing.serving for x in listing._allowed(token)] == [asked.serving]
 
 
 def test_a_tuned_model_is_asked_beside_the_base_model_of_the_provider_that_is_named(
