@@ -200,7 +200,8 @@ class Relay:
             raise full()
         self._open[token.user_id] += 1
         try:
-            with self._room.held(f"person {token.user_id}", f"address {visit.caller}") as take:
+            whose = f"person {token.user_id}", f"address {visit.caller}"
+            with self._room.held(*whose, network=callers.around(visit.caller)) as take:
                 body = await _body(visit, most, take)
                 read = partial(
                     asks.read,

@@ -1,7 +1,8 @@
 """Memory for what `/v1` holds whole: requests, and answers that are checked before they go out.
 
 Of a request counts what has arrived, for as long as it is held: whoever sends slowly, or only says
-that much will come, holds little. No person and no network address holds more than a share.
+that much will come, holds little. No person and no network address holds more than a share, and no
+IPv6 network more than half of all.
 """
 
 from __future__ import annotations
@@ -31,9 +32,11 @@ class Room:
         self._reading: Counter[int] = Counter()
 
     @contextmanager
-    def held(self, *whose: str) -> Iterator[Callable[[int], None]]:
-        """Take bytes for all of `whose` by calling what this gives; they are free again at the end
-        of the block. The call raises ApiError 503 where there is no room."""
+    def held(self, *whose: str, network: str = "") -> Iterator[Callable[[int], None]]:
+        """Take bytes for all of `whose`, and the IPv6 `network` around them, by calling what this
+        gives; they are free again at the end of the block. The call raises ApiError 503 where there
+        is no room."""
+        everybody = (*whose, network)
         taken = 0
 
         def take(size: int) -> None:
@@ -41,13 +44,15 @@ class Room:
             most = max(self._held[name] for name in whose)
             if most + size > SHARE_BYTES or self._all + size > ALL_BYTES:
                 raise full()
+            if network and self._held[network] + size > ALL_BYTES // 2:
+                raise full()
             taken += size
-            self._add(size, whose)
+            self._add(size, everybody)
 
         try:
             yield take
         finally:
-            self._add(-taken, whose)
+            self._add(-taken, everybody)
 
     def _add(self, size: int, whose: tuple[str, ...]) -> None:
         self._all += size

@@ -202,6 +202,15 @@ def test_nobody_holds_more_memory_than_a_share() -> None:
             other(1)
     with held.held("person 3", "address b") as take:
         take(room.SHARE_BYTES)
+    with ExitStack() as stack:  # nor does a /48, which costs nothing, hold all
+        taken = 0
+        with pytest.raises(ApiError, match="Too many"):
+            for number in range(room.ALL_BYTES // room.SHARE_BYTES):
+                whose = (f"person {number}", f"address 2001:db8:0:{number}::/64")
+                stack.enter_context(held.held(*whose, network="2001:db8::/48"))(room.SHARE_BYTES)
+                taken += room.SHARE_BYTES
+        assert taken == room.ALL_BYTES // 2
+        stack.enter_context(held.held("person 9", network="2001:db8:1::/48"))(room.SHARE_BYTES)
 
 
 @pytest.mark.parametrize(
