@@ -34,10 +34,10 @@ class Windows:
         window = int(now) // WINDOW_SECONDS
         if window != self._window:
             self._window, self._counts = window, {}
-        around = _around(who)
+        network = around(who)
         used = self._counts.get(who, 0) + 1
-        of_all = self._counts.get(around, 0) + 1 if around else 0
-        for name, count in ((around, of_all), (who, used)):
+        of_all = self._counts.get(network, 0) + 1 if network else 0
+        for name, count in ((network, of_all), (who, used)):
             # Whoever does not fit into a full table is not counted: it must not grow, nor be filled
             # by whoever is refused.
             known = name in self._counts
@@ -59,7 +59,7 @@ class Windows:
         return headers
 
 
-def _around(who: str) -> str:
+def around(who: str) -> str:
     """The /48 that a customer of IPv6 is in; "" for everybody else."""
     return str(ip_network(who).supernet(new_prefix=48)) if who.endswith("/64") else ""
 

@@ -19,6 +19,7 @@ from protocol.digests import BadSignature, recover_key
 from protocol.tuning import BadParameters
 from provider.errors import ChainError, Refused
 from provider.http import Answer, Request
+from provider.limits import around
 from provider.strict import strict_object
 from provider.tuning import uploads
 from provider.tuning.chain import TuningChain
@@ -210,6 +211,9 @@ class Endpoints:
         """POST a dataset into the TEE: its keccak256."""
         sender = request.sender
         full = self._uploading.total() >= UPLOADS_AT_ONCE
+        if network := around(sender):  # which has any number of senders
+            of_all = sum(n for name, n in self._uploading.items() if around(name) == network)
+            full = full or of_all >= UPLOADS_AT_ONCE // 2
         if full or self._uploading[sender] >= UPLOADS_PER_SENDER:
             raise Refused(429, "too many uploads are under way", {"Retry-After": "5"})
         target = self._folders.incoming(secrets.token_hex(16))

@@ -17,6 +17,8 @@ from provider import http
 from provider.errors import Refused
 from provider.http import Answer, ClientGone, Request
 from provider.tuning import uploads
+from provider.tuning.endpoints import UPLOADS_AT_ONCE, Endpoints
+from provider.tuning.files import Folders
 
 MARK = "lines"
 
@@ -126,6 +128,35 @@ def test_no_upload_is_begun_where_the_disk_has_no_room(monkeypatch: pytest.Monke
     with pytest.raises(Refused) as refused:
         receive([form(b"data")])
     assert refused.value.status == 503 and "/" not in str(refused.value)  # a path is the host's
+
+
+async def test_no_ipv6_network_holds_all_places_for_uploads(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """Four addresses of a /48, which costs nothing, had four each."""
+    monkeypatch.setattr(uploads, "LEAST_FREE", 0)
+    nobody: Any = None
+    doors = Endpoints(nobody, tasks=nobody, folders=Folders(tmp_path), chain=nobody, work=nobody)
+
+    async def never() -> Any:
+        await asyncio.sleep(3600)
+
+    def asked(client: str) -> asyncio.Task[None]:
+        headers = [(b"content-type", b"multipart/form-data; boundary=x")]
+        scope = {"method": "POST", "path": "/", "headers": headers, "client": (client, 1)}
+        return asyncio.create_task(doors.upload("0xuser", Request(scope, never), nobody))
+
+    under_way = [asked(f"2a00:1450:4001:{n // 4}::{n + 1}") for n in range(UPLOADS_AT_ONCE)]
+    others = [asked("2a00:1450:4002::1"), asked("8.8.8.8")]
+    for _ in range(5):
+        await asyncio.sleep(0)
+    refused = [task.done() and isinstance(task.exception(), Refused) for task in under_way]
+    assert refused == [False] * (UPLOADS_AT_ONCE // 2) + [True] * (UPLOADS_AT_ONCE // 2)
+    assert not any(task.done() for task in others)
+    for task in (*under_way, *others):
+        task.cancel()
+    await asyncio.gather(*under_way, *others, return_exceptions=True)
+    assert not doors._uploading
 
 
 def test_the_last_line_needs_no_end() -> None:
