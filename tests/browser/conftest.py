@@ -41,7 +41,12 @@ def errors(page: Page) -> Iterator[list[str]]:
     page.on("console", lambda m: seen.append(m.text) if m.type == "error" else None)
     page.on("pageerror", lambda e: seen.append(str(e)))
     yield seen
-    assert [text for text in seen if "status of 4" not in text] == []
+    wrong = [text for text in seen if "status of 4" not in text]
+    for text in [text for text in wrong if text.startswith("htmx:sendAbort, ")]:
+        # A page that is left takes back what it had asked, and htmx tells in two lines.
+        wrong.remove(text)
+        wrong.remove(text.replace("sendAbort", "afterRequest"))
+    assert not wrong, "\n".join(wrong)
 
 
 @pytest.fixture
