@@ -71,9 +71,11 @@ def test_signing_in_from_another_chain_to_another_wallet(
     page.locator("[data-wallet-switch]").click()
     expect(status).to_have_text("You stayed on the other chain.")
     wallet.reject = set()
+    wallet.on_phone = True
     page.locator("[data-wallet-switch]").click()
     expect(page.locator("[data-wallet-chain]")).to_be_hidden()
     assert wallet.chain_id == 31337
+    wallet.on_phone = False
     page.keyboard.press("Escape")
     expect(page.get_by_role("dialog")).to_be_hidden()
     expect(connect).to_contain_text("Sign in")

@@ -1,7 +1,8 @@
 """A wallet for tests: an EIP-1193 provider announced by EIP-6963; its keys and will live here.
 
 The page never sees a key. Reads go from here to the node, so the page's CSP needs no RPC origin.
-What the "person" does is set from the test: `reject`, `chain_id`, `signs_as`, `knows`.
+What the "person" does is set from the test: `reject`, `chain_id`, `signs_as`, `knows`. `on_phone`: it
+tells that it does not know a chain inside another error, and is on a new one only when asked again.
 """
 
 from __future__ import annotations
@@ -69,10 +70,12 @@ class Wallet:
         self.chain_id = chain_id
         self.knows = set(knows)
         self.reject: set[str] = set()
+        self.on_phone = False
         self.signs_as: LocalAccount | None = None
         self.calls: list[tuple[str, list[Any]]] = []
         self.connected = False
         self._emit: list[tuple[str, Any]] = []
+        self._next = 0
         self._config = {"uuid": str(uuid.uuid4()), "name": name, "rdns": rdns}
         self._config["slot"] = rdns.replace(".", "_")
         self.id = rdns
@@ -130,7 +133,9 @@ class Wallet:
         if method == "eth_accounts":
             return [self.account.address] if self.connected else []
         if method == "eth_chainId":
-            return hex(self.chain_id)
+            shown, self.chain_id = self.chain_id, self._next or self.chain_id
+            self._next = 0
+            return hex(shown)
         if method in ("wallet_switchEthereumChain", "wallet_addEthereumChain"):
             return self._chain(method, params[0])
         if not self.connected:
@@ -152,7 +157,11 @@ class Wallet:
             assert wanted["rpcUrls"] and wanted["nativeCurrency"]["decimals"] == 18
             self.knows.add(chain)
         elif chain not in self.knows:
-            raise Refusal(4902, "Unrecognized chain ID.")
+            inner = {"originalError": {"code": 4902}} if self.on_phone else None
+            raise Refusal(-32603 if inner else 4902, "Unrecognized chain ID.", inner)
+        if self.on_phone:
+            self._next = chain
+            return
         self.chain_id = chain
         self._emit.append(("chainChanged", hex(chain)))
 
