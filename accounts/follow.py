@@ -21,7 +21,7 @@ from django.utils.translation import gettext_noop
 from accounts import carriers, node, refusals
 from accounts.errors import NodeError, Problem, RpcError
 from accounts.intents import move, submitted
-from accounts.models import FOLLOWED, RECONSIDERED, Intent, State
+from accounts.models import FOLLOWED, RECONSIDERED, UNSURE, Intent, State
 from chain import selectors as chain
 from chain.models import RawBlock
 from protocol import abi
@@ -48,7 +48,7 @@ def look(intent: Intent) -> Intent:
     if not _may_change(intent) or not _claim(intent):
         return intent
     try:
-        if intent.state == State.AWAITING_WALLET:
+        if _unheard_of(intent):
             _adopt(intent)
             return intent
         receipt, found, used = node.call_many(
@@ -73,10 +73,8 @@ def look_at_all() -> None:
     """One round of the worker over everything still under way, as much as a round may take."""
     now = timezone.now()
     ended = Q(state__in=RECONSIDERED, submitted_at__gt=now - RECONSIDERED_FOR)
-    orphans = Q(
-        state=State.AWAITING_WALLET,
-        updated_at__range=(now - ORPHANED_FOR, now - HEARSAY),
-    )
+    unheard_of = Q(state=State.AWAITING_WALLET) | Q(state=State.REJECTED, code__in=UNSURE)
+    orphans = unheard_of & Q(updated_at__range=(now - ORPHANED_FOR, now - HEARSAY))
     due = Q(state__in=FOLLOWED) | (ended | orphans) & _rested(SELDOM)
     waiting = (
         Intent.objects.filter(due, chain_id=settings.CHAIN_ID)
@@ -90,11 +88,27 @@ def look_at_all() -> None:
 def _may_change(intent: Intent) -> bool:
     if intent.state in FOLLOWED:
         return True
-    if intent.state == State.AWAITING_WALLET:
+    if _unheard_of(intent):
         return HEARSAY < timezone.now() - intent.updated_at < ORPHANED_FOR
     sent = intent.submitted_at
     young = sent is not None and timezone.now() - sent < RECONSIDERED_FOR
     return young and intent.state in RECONSIDERED and bool(intent.tx_hash)
+
+
+def _unheard_of(intent: Intent) -> bool:
+    """The wallet had it and has told no hash, whatever the person or the page said since."""
+    if intent.state == State.REJECTED:
+        return intent.code in UNSURE
+    return intent.state == State.AWAITING_WALLET
+
+
+def before_asking_again(intent: Intent) -> Intent:
+    """Find what the wallet sent without a word, before it is asked for the same once more. A silent
+    node changes nothing."""
+    if _unheard_of(intent):
+        with suppress(NodeError):
+            _adopt(intent)
+    return intent
 
 
 def _claim(intent: Intent) -> bool:
@@ -114,8 +128,11 @@ def _rested(pause: timedelta) -> Q:
 
 def _adopt(intent: Intent) -> None:
     """Find the transaction of a page that could not report its hash: closed, crashed, signed out
-    while the wallet was open. Nonces after the review tell it from anything older.
+    while the wallet was open, or given an error instead of a hash. Nonces after the review tell it
+    from anything older.
     """
+    if intent.state == State.REJECTED and _asked_for_since(intent):
+        return
     used = node.quantity(node.call("eth_getTransactionCount", intent.user.address, "latest"))
     for nonce in range(intent.nonce_floor, min(used, intent.nonce_floor + ORPHAN_NONCES)):
         found = _transaction_with(intent.user.address, nonce)
@@ -126,6 +143,15 @@ def _adopt(intent: Intent) -> None:
             with suppress(Problem):  # its page has told a hash meanwhile
                 submitted(intent, tx_hash)
             return
+
+
+def _asked_for_since(intent: Intent) -> bool:
+    """Whether a later intent is for the same: what is found now may be that one's."""
+    same = Intent.objects.filter(
+        user=intent.user_id, to=intent.to, data=intent.data, value=intent.value
+    )
+    handed = (State.AWAITING_WALLET, *FOLLOWED, *RECONSIDERED)
+    return same.filter(created_at__gt=intent.created_at, state__in=handed).exists()
 
 
 # --- in a block -----------------------------------------------------------------------------------

@@ -23,7 +23,7 @@ from django.utils.translation import gettext_noop
 
 from accounts import actions, selectors, services, trust
 from accounts.errors import Problem, Refused
-from accounts.models import Intent, State, User
+from accounts.models import UNSURE, Intent, State, User
 from accounts.services import Preview
 
 #: A review younger than this is sent as it is; an older one is checked again first.
@@ -154,9 +154,8 @@ def _check_again(intent: Intent, before: list[State]) -> None:
         move(intent, before, State.PRECHECKED, **_columns(preview))
         raise _numbers_changed()
     # Not of what the wallet may have sent already: that is found by the nonce it was given then.
-    Intent.objects.filter(pk=intent.pk, state__in=[State.PRECHECKED, State.REJECTED]).update(
-        gas=preview.gas, nonce_floor=preview.facts.next_nonce
-    )
+    unsent = Intent.objects.filter(pk=intent.pk, state__in=[State.PRECHECKED, State.REJECTED])
+    unsent.exclude(code__in=UNSURE).update(gas=preview.gas, nonce_floor=preview.facts.next_nonce)
 
 
 _DECLINED = gettext_noop("You declined. Nothing was sent.")
@@ -166,22 +165,27 @@ _NO_HASH = gettext_noop(
     "sent all the same."
 )
 _GIVEN_UP = gettext_noop("You gave it up. If your wallet still asks for it, decline there.")
+_KEPT_BACK = gettext_noop("It did not reach your wallet. Nothing was sent.")
 
 
-def reject(intent: Intent, *, declined: bool = True) -> Intent:
-    """The person declined in the wallet; not `declined`: the page or the wallet could not send
-    it."""
-    return _rejected(intent, _DECLINED if declined else _NO_HASH)
+def reject(intent: Intent, *, declined: bool = True, handed: bool = True) -> Intent:
+    """The person declined in the wallet; not `declined`: the wallet gave an error, or the page did
+    not hand it over (not `handed`)."""
+    if declined:
+        return _rejected(intent, _DECLINED)
+    if not handed:
+        return _rejected(intent, _KEPT_BACK, "kept_back")
+    return _rejected(intent, _NO_HASH, "wallet_error")
 
 
 def give_up(intent: Intent) -> Intent:
     """The person no longer wants it, whatever the wallet shows."""
-    return _rejected(intent, _GIVEN_UP)
+    return _rejected(intent, _GIVEN_UP, "given_up")
 
 
-def _rejected(intent: Intent, reason: str) -> Intent:
+def _rejected(intent: Intent, reason: str, code: str = "") -> Intent:
     before = [State.PRECHECKED, State.AWAITING_WALLET]
-    move(intent, before, State.REJECTED, reason=reason)
+    move(intent, before, State.REJECTED, reason=reason, code=code)
     return intent
 
 

@@ -209,6 +209,12 @@ _NOTES = {
     State.INDEXED: gettext_noop("Confirmed. The numbers on this site include it."),
     State.FINAL: gettext_noop("A reorganisation of the chain can no longer undo it."),
 }
+#: What a rejected one is called that nobody declined.
+_ENDS = {
+    "wallet_error": gettext_noop("Error in the wallet"),
+    "given_up": gettext_noop("Given up"),
+    "kept_back": gettext_noop("Not sent"),
+}
 _STEPS = (
     gettext_noop("Confirm in wallet"),
     gettext_noop("Sent"),
@@ -404,8 +410,8 @@ def transaction(intent: Intent) -> Transaction:
     return Transaction(
         intent=intent,
         title=title(intent.action, intent.params),
-        label=_(state.label),
-        tone=_TONES.get(state, ""),
+        label=_(_ENDS.get(intent.code, state.label) if state == State.REJECTED else state.label),
+        tone="warn" if intent.code == "wallet_error" else _TONES.get(state, ""),
         note=note,
         steps=_steps(state),
         poll=5 if slow else _POLL_SECONDS.get(state, 0),

@@ -59,7 +59,7 @@ def confirm(request: HttpRequest, identifier: UUID) -> HttpResponse:
     user = user_of(request)
     limits.spend("confirmations", user.address, limit=60, seconds=60)
     limits.spend_check(request)
-    intent = intents.of(user, identifier)
+    intent = follow.before_asking_again(intents.of(user, identifier))
     again = body_of(request).get("again") is True
     return _answer(intents.confirm(intent, again=again))
 
@@ -78,9 +78,12 @@ def submitted(request: HttpRequest, identifier: UUID) -> HttpResponse:
 @signed_in
 @json_door
 def rejected(request: HttpRequest, identifier: UUID) -> HttpResponse:
-    """`{declined}`: the person declined in the wallet, or it could not be handed over."""
-    intent = intents.of(user_of(request), identifier)
-    return _answer(intents.reject(intent, declined=body_of(request).get("declined") is not False))
+    """`{declined, handed?}`: the person declined in the wallet, or it gave an error, or (not
+    `handed`) the page did not hand it over.
+    """
+    intent, body = intents.of(user_of(request), identifier), body_of(request)
+    said = {name: body.get(name) is not False for name in ("declined", "handed")}
+    return _answer(intents.reject(intent, **said))
 
 
 @require_POST

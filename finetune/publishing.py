@@ -210,9 +210,16 @@ def submitted(dataset: Dataset, tx_hash: str) -> Place:
     return place
 
 
-def rejected(dataset: Dataset, *, declined: bool) -> None:
-    """The person declined, or the wallet could not send it."""
-    why = N_("You declined. Nothing was sent.") if declined else N_("It was not handed over.")
+def rejected(dataset: Dataset, *, declined: bool, handed: bool = True) -> None:
+    """The person declined, or the wallet gave an error, or it was not `handed` to it."""
+    why = N_("It was not handed over.")
+    if declined:
+        why = N_("You declined. Nothing was sent.")
+    elif handed:
+        why = N_(
+            "The wallet gave an error instead of a hash. Look there before you try again: it may "
+            "have been sent all the same."
+        )
     dataset.places.filter(way=Way.STORAGE, state=PlaceState.ASKING).update(
         state=PlaceState.FAILED, error=why
     )

@@ -111,6 +111,9 @@ def submitted(request: HttpRequest, dataset: Dataset) -> HttpResponse:
 
 @signing(dataset_of)
 def rejected(request: HttpRequest, dataset: Dataset) -> HttpResponse:
-    """`{declined}`: the person declined, or it could not be handed over."""
-    publishing.rejected(dataset, declined=body_of(request).get("declined") is not False)
+    """`{declined, handed?}`: the person declined, or the wallet gave an error, or (not `handed`)
+    it was not handed over."""
+    body = body_of(request)
+    said = {name: body.get(name) is not False for name in ("declined", "handed")}
+    publishing.rejected(dataset, **said)
     return answer({"state": PlaceState.FAILED})

@@ -80,22 +80,30 @@ async function attempt(what, { allowed, show, tell }) {
     throw new Error(t('You declined. Nothing was sent.'));
   }
   const id = what.id ?? (await post('/account/transactions/start', what.start)).id;
-  const { transaction } = await post(path(id, 'confirm', what.base), { again: Boolean(what.again) });
+  const { transaction } = await post(path(id, 'confirm', what.base), { again: Boolean(what.again) }).catch(async (error) => {
+    if (error.reason === 'already_under_way') await show(id); // another page, or the wallet in silence, was faster
+    throw error;
+  });
   await show(id);
   const mine = {};
   asked.set(id, mine);
+  let handed = Boolean(what.again); // the request of before may be open still
   let hash;
   try {
-    hash = await prompt('eth_sendTransaction', [{ ...transaction, chainId: config.chain.chainId }], () => {
+    hash = await prompt('eth_sendTransaction', [{ ...transaction, chainId: config.chain.chainId }], async () => {
       if (asked.get(id) !== mine) throw new Error('asked again'); // shown to nobody, see below
-      return verify(transaction, allowed);
+      await verify(transaction, allowed);
+      handed = true;
     });
+    if (!/^0x[0-9a-f]{64}$/i.test(hash)) throw new Error(t('The wallet gave no hash.'));
   } catch (error) {
     if (asked.get(id) !== mine) return; // the person was asked again meanwhile, and that request is open
-    await post(path(id, 'rejected', what.base), { declined: declined(error) });
+    await post(path(id, 'rejected', what.base), { declined: declined(error), handed });
     await show(id);
     if (declined(error)) return;
-    throw new Error(error.message || t('The wallet gave an error. Look there before you try again.'));
+    // Many a wallet gives an error after it has sent.
+    const look = t('Look in your wallet before you try again: it may have been sent all the same.');
+    throw new Error(handed ? `${error?.message ?? ''} ${look}`.trim() : error.message);
   }
   await report(id, hash, what.base);
   await show(id);

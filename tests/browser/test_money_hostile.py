@@ -170,3 +170,28 @@ def test_a_wallet_that_never_answers_is_asked_again(
     expect(state).to_have_attribute("data-state", SENT)
     assert wallet.methods().count("eth_sendTransaction") == 1
     assert ledger(contracts)["availableBalance"] == 5 * NEURON
+
+
+def test_what_a_wallet_sent_with_an_error_is_not_sent_twice(
+    asgi_server: str, wallet: Slow, contracts: Contracts, page: Page
+) -> None:
+    come_back(page, asgi_server, wallet)
+    send = wallet.node
+
+    def in_silence(method: str, params: list[Any]) -> Any:
+        answer = send(method, params)
+        return None if method == "eth_sendRawTransaction" else answer
+
+    wallet.node = in_silence  # type: ignore[method-assign]
+    page.get_by_test_id("tx-amount").fill("5")
+    page.get_by_test_id("tx-confirm").click()
+    state, message = page.get_by_test_id("tx-state"), page.locator("#review [data-tx-message]")
+    expect(message).to_have_text(
+        "The wallet gave no hash. Look in your wallet before you try again: it may have been sent "
+        "all the same."
+    )
+    expect(state).to_have_text("Error in the wallet")
+    page.get_by_role("button", name="Try again").click()
+    expect(state).to_have_attribute("data-state", SENT)
+    assert wallet.methods().count("eth_sendTransaction") == 1
+    assert ledger(contracts)["availableBalance"] == 5 * NEURON

@@ -1,8 +1,8 @@
 """A wallet for tests: an EIP-1193 provider announced by EIP-6963; its keys and will live here.
 
 The page never sees a key. Reads go from here to the node, so the page's CSP needs no RPC origin.
-What the "person" does is set from the test: `reject`, `chain_id`, `signs_as`, `knows`. `on_phone`: it
-tells that it does not know a chain inside another error, and is on a new one only when asked again.
+What the "person" does is set from the test: `reject`, `chain_id`, `signs_as`, `knows`. `on_phone`:
+that it does not know a chain is said inside another error, and a new one is there a moment later.
 """
 
 from __future__ import annotations

@@ -71,11 +71,20 @@ def test_the_doors_hand_out_only_reviewed_transactions(chain: Chain) -> None:
     # Only the person's own refusal says that nothing was sent: a wallet may err after it sent.
     intent = Intent.objects.get()
     assert intent.reason == "You declined. Nothing was sent."
-    for verb, told in (("rejected", "it may have been sent"), ("discard", "decline there")):
+    for verb, told, called in (
+        ("rejected", "it may have been sent", "Error in the wallet"),
+        ("discard", "decline there", "Given up"),
+    ):
         Intent.objects.update(state="awaiting_wallet")
         post(alice, f"{started['url']}/{verb}", {"declined": False})
         intent.refresh_from_db()
         assert told in intent.reason and "Nothing was sent" not in intent.reason
+        shown = alice.get(started["url"] + "/status").content.decode()
+        assert f">{called}<" in shown and "Declined" not in shown
+    Intent.objects.update(state="awaiting_wallet")
+    post(alice, started["url"] + "/rejected", {"declined": False, "handed": False})
+    intent.refresh_from_db()
+    assert intent.reason == "It did not reach your wallet. Nothing was sent."
 
 
 def test_every_write_needs_the_csrf_token(chain: Chain) -> None:

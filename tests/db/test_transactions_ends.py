@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from datetime import timedelta
 from typing import Any
 
@@ -147,6 +148,33 @@ def test_a_transaction_whose_page_died_is_found_by_its_nonce(chain: Chain) -> No
     Intent.objects.update(tx_hash="0x" + "ab" * 32)
     follow._adopt(stale)
     assert Intent.objects.get().tx_hash == "0x" + "ab" * 32
+
+
+@pytest.mark.parametrize("end", [lambda i: intents.reject(i, declined=False), intents.give_up])
+def test_what_a_wallet_sent_though_it_gave_an_error_is_found(
+    chain: Chain, end: Callable[[Intent], Intent]
+) -> None:
+    intent = end(intents.confirm(opened(person(ALICE))))
+    tx_hash = broadcast(chain, ALICE, intent)
+    chain.mine()
+    # Asked for once more, it is found before the wallet opens again.
+    path = f"/account/transactions/{intent.pk}/confirm"
+    answer = client_of(ALICE).post(path, {}, content_type="application/json")
+    assert (answer.status_code, answer.json()["code"]) == (409, "already_under_way")
+    intent.refresh_from_db()
+    assert (intent.state, intent.tx_hash) == (State.SUBMITTED, tx_hash)
+    # And by the worker; but not where the same was asked for since, which may be that.
+    Intent.objects.update(state=State.REJECTED, code="given_up", tx_hash="")
+    later = intents.confirm(opened(person(ALICE)))
+    assert follow.look(orphaned(intent)).state == State.REJECTED
+    later.delete()
+    orphaned(intent)
+    follow.look_at_all()
+    intent.refresh_from_db()
+    assert (intent.state, intent.tx_hash) == (State.SUBMITTED, tx_hash)
+    # Declined, nothing is looked for.
+    Intent.objects.update(state=State.REJECTED, code="", tx_hash="")
+    assert follow.look(orphaned(intent)).state == State.REJECTED
 
 
 def test_only_what_was_reviewed_and_only_once_is_adopted(chain: Chain) -> None:
