@@ -4,6 +4,7 @@ and without script."""
 from __future__ import annotations
 
 import gzip
+import itertools
 import random
 import re
 
@@ -39,6 +40,13 @@ def test_the_list_is_light_and_asks_nobody_else(asgi_server: str, page: Page) ->
     assert scripts < 60 * 1024, weights
     assert sum(weights.values()) < 100 * 1024, weights
     assert sum(path.endswith(".js") for path in weights) > 5 and weights["/"] > 5_000
+    page.remove_listener("response", weigh)
+    # No list is wider than its frame, where its last column could only be scrolled to.
+    for path, width in itertools.product(("/", "/models", "/providers"), (1280, 1000)):
+        page.set_viewport_size({"width": width, "height": 900})
+        page.goto(asgi_server + path)
+        missing = "frame => frame.scrollWidth - frame.clientWidth"
+        assert page.locator(".table-wrap").evaluate(missing) == 0, (path, width)
 
 
 def test_filters_search_sort_and_pages_live_in_the_url_and_keep_the_focus(
