@@ -97,8 +97,8 @@ def _from(rows: QuerySet[Settlement], start: dt.datetime) -> QuerySet[Settlement
 
 
 # A change of a listing holds from its place on. Changes and items are put in one order and counted
-# through: an item belongs to the change with the number it got (a join by ranges would compare
-# every item with every change).
+# through: an item belongs to the change with the number it got. Nothing is joined: over tables
+# that were filled a moment ago PostgreSQL compares every row with every other one.
 _SQL = f"""
 WITH change AS (
     SELECT serving, block, sequence, id, COALESCE(
@@ -121,15 +121,13 @@ WITH change AS (
         PARTITION BY serving ORDER BY block, sequence, named DESC, id ROWS UNBOUNDED PRECEDING
     ) AS number FROM row
 ), item AS (
-    SELECT i.serving, i.day, i."user", COALESCE(n.model, '') AS model, i.settled, i.unsettled,
-        i.paid
-    FROM numbered i LEFT JOIN numbered n
-        ON n.named AND n.serving = i.serving AND n.number = i.number
-    WHERE NOT i.named
+    SELECT named, serving, day, "user", settled, unsettled, paid,
+        COALESCE(MAX(model) OVER (PARTITION BY serving, number), '') AS model
+    FROM numbered
 )
 SELECT GROUPING(serving, day, "user", model), serving, day, "user", model,
     SUM(settled) FILTER (WHERE paid), SUM(unsettled), COUNT(*), COUNT(*) FILTER (WHERE paid)
-FROM item GROUP BY GROUPING SETS ((), (serving), (day), ("user"), (serving, model))
+FROM item WHERE NOT named GROUP BY GROUPING SETS ((), (serving), (day), ("user"), (serving, model))
 """
 # GROUPING's bits, one per column, set where the column is summed over.
 _ALL, _SERVICE, _DAY, _USER, _MODEL = 0b1111, 0b0111, 0b1011, 0b1101, 0b0110
