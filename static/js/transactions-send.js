@@ -103,7 +103,7 @@ async function attempt(what, { allowed, show, tell }) {
     if (declined(error)) return;
     // Many a wallet gives an error after it has sent.
     const look = t('Look in your wallet before you try again: it may have been sent all the same.');
-    throw new Error(handed ? `${error?.message ?? ''} ${look}`.trim() : error.message);
+    throw new Error(handed ? `${String(error?.message ?? '').slice(0, 300)} ${look}`.trim() : error.message);
   }
   await report(id, hash, what.base);
   await show(id);
