@@ -91,7 +91,11 @@ def _grouped(kind: Kind, rows: list[ServiceChange], types: Types) -> list[Hit]:
 
 
 def change_hit(kind: Kind, group: list[ServiceChange], types: Types) -> Hit:
-    """What is told of changes of one listing, the newest last."""
+    """What is told of changes of one listing, the newest last. A new key takes the owner's
+    acknowledgement with it, which comes after it as a change of its own: the key is what is told.
+    """
+    withdrawn = group[-1].change == "unacknowledged"
+    group = [row for row in group if row.change == "signer"] or group
     row, who = group[-1], short(group[-1].provider)
     lost = row.change == "unacknowledged"
     title = words.UNACKNOWLEDGED if lost else words.CHANGES[kind.value]
@@ -100,14 +104,14 @@ def change_hit(kind: Kind, group: list[ServiceChange], types: Types) -> Hit:
         subject=f"{row.serving}:{row.provider}",
         occurrence=f"{row.change}:{row.serving}:{row.block}:{row.sequence}",
         title=title.format(provider=who),
-        text=_said(kind, row, types) + more,
+        text=_said(kind, row, types, withdrawn=withdrawn) + more,
         path=f"/changes?{urlencode({'provider': row.provider})}",
         provider=row.provider,
         at=row.at,
     )
 
 
-def _said(kind: Kind, row: ServiceChange, types: Types) -> str:
+def _said(kind: Kind, row: ServiceChange, types: Types, *, withdrawn: bool) -> str:
     if kind in PRICES:
         sort = types.get((row.serving, row.provider), "")
         moves = [(name, was, now) for name, was, now in _prices(row, sort) if was != now]
@@ -118,7 +122,11 @@ def _said(kind: Kind, row: ServiceChange, types: Types) -> str:
         return words.ACCEPTED
     if kind == Kind.URL:
         return words.OWNERS_SURVIVES
-    return words.YOURS_SURVIVES
+    was, now = (str(fields(side).get("tee_signer", "")) for side in (row.before, row.after))
+    if row.change != "signer" or not was or not now:
+        return words.YOURS_SURVIVES
+    sentence = words.KEY_AND_OWNER if withdrawn else words.KEY
+    return f"{sentence.format(before=short(was), after=short(now))} {words.YOURS_SURVIVES}"
 
 
 def _price(name: str, was: int, now: int, service_type: str) -> str:

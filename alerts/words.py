@@ -54,6 +54,10 @@ UNACKNOWLEDGED = N_("{provider} lost the owner's acknowledgement of its key")
 LAST_OF = N_("The last of {count} such changes.")
 STAYS_YOURS = N_("What you hold there stays yours: retrieve it.")
 OWNERS_SURVIVES = N_("The owner's acknowledgement survives this. Check it before you send more.")
+KEY = N_("The key was {before} and is {after}.")
+KEY_AND_OWNER = N_(
+    "The key was {before} and is {after}; the owner's acknowledgement was lost with it."
+)
 YOURS_SURVIVES = N_(
     "Your own acknowledgement survives a change of the key. Check it before you send more."
 )
@@ -145,7 +149,7 @@ _SENTENCES = (
         SPENT_MEANS,
     ),
     *DECIDED.values(),
-    *(YOURS_SURVIVES, PRICE_BY, PRICE, QUIET_TODAY, *CHANGES.values()),
+    *(KEY_AND_OWNER, KEY, YOURS_SURVIVES, PRICE_BY, PRICE, QUIET_TODAY, *CHANGES.values()),
     *(*READY.values(), *NOT_READY.values(), MADE_AT),
     *(GONE, BLOCKED, NO_BOT, KEPT_FAILING, NO_ADDRESS, HANDED_OVER, SECRET_LOST, MAIL_REFUSED),
     FORMER,

@@ -71,6 +71,25 @@ def test_prices_that_cross_ones_own_and_keys_that_are_acknowledged(alice: User) 
     assert titles(alice)[0].startswith("The owner acknowledged the signing key of 0x")
     # Also where they were before: the owner vouches for a new URL in the same way.
     assert alice.notifications.get().text == "Settlements that this key signs are accepted."
+    # A new key takes the acknowledgement with it: the key is the news, and both keys are named.
+    services.add(alice, Wish(Kind.SIGNER, provider=PETRA))
+    block += 2
+    keys = [{"tee_signer": f"0x{digit * 40}"} for digit in "12"]
+    place = {"block": block, "sequence": 1}
+    factories.change(**place, change="signer", before=keys[0], after=keys[1])
+    factories.change(**{**place, "sequence": 2}, change="unacknowledged", before=None, after=keys[1])
+    advance(block)
+    assert services.sweep() == 1
+    told = alice.notifications.get(rule__kind=Kind.SIGNER)
+    assert told.title.endswith(" changed its signing key")
+    assert told.text == (
+        "The key was 0x1111…1111 and is 0x2222…2222; the owner's acknowledgement was lost with it."
+        " Your own acknowledgement survives a change of the key. Check it before you send more."
+    )
+    factories.change(block=block + 1, change="unacknowledged", before=None, after=keys[1])
+    advance(block + 1)
+    assert services.sweep() == 1
+    assert any("lost the owner's acknowledgement" in title for title in titles(alice))
 
 
 def test_a_token_that_ends_is_told_at_each_mark_of_its_time_and_limit(alice: User) -> None:
