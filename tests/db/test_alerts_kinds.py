@@ -77,7 +77,8 @@ def test_prices_that_cross_ones_own_and_keys_that_are_acknowledged(alice: User) 
     keys = [{"tee_signer": f"0x{digit * 40}"} for digit in "12"]
     place = {"block": block, "sequence": 1}
     factories.change(**place, change="signer", before=keys[0], after=keys[1])
-    factories.change(**{**place, "sequence": 2}, change="unacknowledged", before=None, after=keys[1])
+    lost: dict[str, Any] = {"change": "unacknowledged", "before": None, "after": keys[1]}
+    factories.change(**{**place, "sequence": 2}, **lost)
     advance(block)
     assert services.sweep() == 1
     told = alice.notifications.get(rule__kind=Kind.SIGNER)
@@ -86,7 +87,7 @@ def test_prices_that_cross_ones_own_and_keys_that_are_acknowledged(alice: User) 
         "The key was 0x1111…1111 and is 0x2222…2222; the owner's acknowledgement was lost with it."
         " Your own acknowledgement survives a change of the key. Check it before you send more."
     )
-    factories.change(block=block + 1, change="unacknowledged", before=None, after=keys[1])
+    factories.change(block=block + 1, **lost)
     advance(block + 1)
     assert services.sweep() == 1
     assert any("lost the owner's acknowledgement" in title for title in titles(alice))
