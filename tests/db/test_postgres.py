@@ -3,6 +3,13 @@ that stands nothing is asked."""
 
 from __future__ import annotations
 
+import os
+import select
+import socket
+import socketserver
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import psycopg
@@ -55,6 +62,46 @@ def test_of_one_that_stands_nothing_is_asked(pool: Any, monkeypatch: pytest.Monk
     with pool.connection() as one, pool.connection() as other:
         known = {one.info.backend_pid, other.info.backend_pid}
     assert pid(pool) in known
+
+
+@contextmanager
+def over_tcp(path: str) -> Iterator[int]:
+    """The port of this machine at which the server of a unix socket answers."""
+
+    class Door(socketserver.BaseRequestHandler):
+        def handle(self) -> None:
+            with socket.socket(socket.AF_UNIX) as server:
+                server.connect(path)
+                other = {self.request: server, server: self.request}
+                while True:
+                    for one in select.select([*other], [], [])[0]:
+                        if not (said := one.recv(65536)):
+                            return
+                        other[one].sendall(said)
+
+    with socketserver.ThreadingTCPServer(("127.0.0.1", 0), Door) as door:
+        threading.Thread(target=door.serve_forever, args=(0.05,), daemon=True).start()
+        yield door.server_address[1]
+        door.shutdown()
+
+
+def test_either_machine_notices_in_half_a_minute_that_the_other_vanished() -> None:
+    given = connection.settings_dict
+    with over_tcp(f"{given['HOST']}/.s.PGSQL.5432") as port:
+        other: Any = connection.copy()
+        other.settings_dict = {**given, "HOST": "127.0.0.1", "PORT": str(port)}
+        with other.cursor() as cursor:
+            with socket.socket(fileno=os.dup(other.connection.fileno())) as line:
+                ours = [
+                    line.getsockopt(socket.IPPROTO_TCP, option)
+                    for option in (socket.TCP_KEEPIDLE, socket.TCP_USER_TIMEOUT)
+                ]
+            cursor.execute("SELECT source FROM pg_settings WHERE name LIKE 'tcp_%'")
+            theirs = [source for (source,) in cursor.fetchall()]
+        other.close()
+    assert ours == [15, 30_000]
+    # The values of a unix socket, where this server listens, are always 0.
+    assert theirs == ["session"] * 4
 
 
 def test_a_statement_that_comes_again_is_prepared_and_others_are_not(
