@@ -45,7 +45,8 @@ class Form:
 class QueuePage:
     """`/moderation`. `done`: the visitor's own act that can still be undone; `undone`: the number
     of the act that just took one back, else 0. `own`: what is shown is the visitor's own, which a
-    colleague decides."""
+    colleague decides. `query`: the part of the list that is shown; `following`: the item below, or
+    0."""
 
     tabs: tuple[Link, ...]
     rows: tuple[Row, ...]
@@ -55,6 +56,7 @@ class QueuePage:
     filtered: bool
     closed: bool
     query: str
+    following: int
     evidence: Evidence | None
     form: Form
     can_decide: bool
@@ -62,6 +64,13 @@ class QueuePage:
     done: Act | None
     undone: int = 0
     own: bool = False
+
+    @property
+    def kept(self) -> str:
+        """What the address of a form ends with, to come back to the same list."""
+        onward = f"next={self.following}" if self.following else ""
+        kept = "&".join(part for part in (self.query, onward) if part)
+        return f"?{kept}" if kept else ""
 
     @property
     def can_act(self) -> bool:

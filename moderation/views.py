@@ -81,7 +81,8 @@ def _show(
         asked=asked,
         filtered=bool(asked.kind or asked.mine or asked.text),
         closed=asked.closed,
-        query=urlencode({**kept, **({"page": rows.number} if rows.number > 1 else {})}),
+        query=urlencode(kept | ({"page": str(rows.number)} if rows.number > 1 else {})),
+        following=_following(item, rows.items),
         evidence=evidence,
         form=form,
         can_decide=services.may_decide(user),
@@ -106,9 +107,27 @@ def _chosen(
     return first, first.concerns if first else None
 
 
+def _following(item: Item | None, rows: Sequence[queue.Row]) -> int:
+    """The item below one in the list, else 0: where whoever works through the list goes on."""
+    numbers = [row.item.pk for row in rows]
+    here = numbers.index(item.pk) + 1 if item and item.pk in numbers else len(numbers)
+    return numbers[here] if here < len(numbers) else 0
+
+
 def _kept(given: Mapping[str, str]) -> dict[str, str]:
     """The list's own filters, as its addresses have them."""
     return {name: given[name][: queue.MOST_TYPED] for name in _KEPT if given.get(name)}
+
+
+def _sent(request: HttpRequest) -> dict[str, str]:
+    """What a form sent, and the list that its address names."""
+    return request.GET.dict() | {name: str(value) for name, value in request.POST.items()}
+
+
+def _list(given: Mapping[str, str]) -> dict[str, str]:
+    """The part of the list that was shown beside a form."""
+    number = page_number(given.get("page", ""))
+    return _kept(given) | ({"page": str(number)} if number > 1 else {})
 
 
 def _tabs(asked: queue.Filter) -> tuple[Link, ...]:
@@ -151,7 +170,7 @@ def decide(request: HttpRequest) -> HttpResponse:
     """One decision about `item` or about the subject `about`, `key`; `preview` only shows it."""
     user = user_of(request)
     limits.spend("moderation", user.get_username(), limit=600, seconds=600)
-    given = {name: str(value) for name, value in request.POST.items()}
+    given = _sent(request)
     item, subject = _chosen(given, [])
     if subject is None:
         raise Http404("there is nothing of that name")
@@ -176,9 +195,12 @@ def _preview(fields: Mapping[str, str], who: object) -> Said:
 
 def _on(given: Mapping[str, str], act: Act, *, stay: bool) -> HttpResponse:
     """To the next of the list, with the undo of what was just done."""
-    query = _kept(given) | {"done": str(act.number)}
+    query = _list(given) | {"done": str(act.number)}
+    following = row_number(given.get("next", ""))
     if stay:
         query |= {"about": act.subject_kind, "key": act.subject}
+    elif following and Item.objects.filter(pk=following, closed_at=None).exists():
+        query |= {"item": str(following)}
     return HttpResponseRedirect(f"{HERE}?{urlencode(query)}")
 
 
@@ -186,17 +208,15 @@ def _on(given: Mapping[str, str], act: Act, *, stay: bool) -> HttpResponse:
 @roles.require(*DECIDING)
 def proposal(request: HttpRequest, number: int) -> HttpResponse:
     """The second person's answer: `act` is confirm or decline."""
-    user, given = user_of(request), request.POST.dict()
+    user, given = user_of(request), _sent(request)
     try:
         if given.get("act") == "confirm":
             act = services.confirm(user, number, request=request)
         else:
-            act = services.decline(user, number, str(given.get("reason", "")), request=request)
+            act = services.decline(user, number, given.get("reason", ""), request=request)
     except Problem as problem:
-        form = pages.Form(error=problem.said)
-        known = {name: str(value) for name, value in given.items()}
-        return _show(request, known, form, problem.status)
-    return _on({}, act, stay=False)
+        return _show(request, given, pages.Form(error=problem.said), problem.status)
+    return _on(given, act, stay=False)
 
 
 @require_POST
@@ -207,8 +227,9 @@ def undo(request: HttpRequest, number: int) -> HttpResponse:
         act = services.undo(user_of(request), number, request=request)
     except Problem as problem:
         form = pages.Form(error=problem.said)
-        return _show(request, {}, form, problem.status)
+        return _show(request, _list(_sent(request)), form, problem.status)
     query = {"about": act.subject_kind, "key": act.subject, "undone": str(act.number)}
+    query |= _list(_sent(request))
     return HttpResponseRedirect(f"{HERE}?{urlencode(query)}")
 
 
@@ -218,5 +239,5 @@ def claim(request: HttpRequest, item_id: int) -> HttpResponse:
     """Say that one looks at it, or no longer does."""
     item = get_object_or_404(Item, pk=item_id)
     services.claim(user_of(request), item, release=request.POST.get("act") == "release")
-    query = _kept(request.POST.dict()) | {"item": str(item.pk)}
+    query = _list(_sent(request)) | {"item": str(item.pk)}
     return HttpResponseRedirect(f"{HERE}?{urlencode(query)}")

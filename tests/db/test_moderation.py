@@ -7,6 +7,7 @@ import json
 import re
 import subprocess
 import sys
+from html import unescape
 from io import StringIO
 from pathlib import Path
 from typing import Any
@@ -514,6 +515,17 @@ def test_the_queue_has_pages_and_a_search(one: User, monkeypatch: pytest.MonkeyP
         assert {kept for kept, _ in rows} == {"" if number == 1 else f"page={number}&amp;"}
         seen += [item for _, item in rows]
     assert sorted(map(int, seen)) == sorted(Item.objects.values_list("pk", flat=True))
+    # Whoever decides goes on below, in the part of the list that was open.
+    opened = mine.get("/moderation?kind=new&page=2")
+    here, below = (row.item for row in opened.context["page"].rows)
+    found = re.search(r'action="(/moderation/decide[^"]*)"', opened.content.decode())
+    assert found
+    decide, given = unescape(found[1]), {"item": str(here.pk), "act": "approve"}
+    refused = mine.post(decide, given).context["page"]
+    assert (refused.query, refused.evidence.item.item) == ("kind=new&page=2", here)
+    sent = mine.post(decide, {**given, "reason": "Looked at."})
+    then = mine.get(sent["Location"]).context["page"]
+    assert (then.query, then.evidence.item.item) == ("kind=new&page=2", below)
     monkeypatch.setattr(queue, "SHOWN", 50)
     for text, found in (
         ("their-MODEL", {PETRA}),
