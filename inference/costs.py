@@ -58,7 +58,8 @@ def of_answer(
 
     A provider bills the whole answer even when nobody listens any more (provider-protocol.md 1.3),
     so a stopped or cut answer is unknown until it settles, whatever was counted up to there: some
-    count in every chunk, and only what comes with the reason or behind it is all.
+    count in every chunk, and only what comes with the reason or behind it is all. Where more words
+    came than `maximum` pays for, the provider heeds no limit: then each byte of them is a token.
     """
     if usage is not None and (finished or reason):
         return Cost(min(fees.chat_fee(tariff, usage), MOST), "known")
@@ -66,7 +67,9 @@ def of_answer(
         return Cost(0, "none")
     if finished:
         return Cost(min(fees.words_fee(tariff.output_price, text), MOST), "estimated")
-    return Cost(maximum, "unknown")
+    if fees.words_fee(tariff.output_price, text) > maximum:
+        maximum += tariff.output_price * len(text.encode())
+    return Cost(min(maximum, MOST), "unknown")
 
 
 # --- what is no chat ------------------------------------------------------------------------------

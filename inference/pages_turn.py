@@ -172,6 +172,11 @@ class TurnView:
         return seconds(self.reasoning_ms)
 
     @property
+    def silent(self) -> bool:
+        """Whether the model ended without a word: it thought up to its limit, or had none."""
+        return self.state == State.ANSWERED and not (self.answer.strip() or self.calls)
+
+    @property
     def can_continue(self) -> bool:
         """Whether there is a half answer to go on from."""
         cut = self.state in (State.STOPPED, State.CUT_OFF) or self.finish_reason == "length"

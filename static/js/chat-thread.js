@@ -119,8 +119,12 @@ export class Thread {
     asked.hidden = !asked.textContent;
     asked.before(...[...(old?.querySelectorAll('[data-given]') ?? [])].map((given) => given.cloneNode(true)));
     const answered = called && document.getElementById(`turn-${called}`);
-    article.folded = [...root.querySelectorAll('details[open]:has(> [data-results])')];
-    for (const form of article.folded) form.open = false; // it is the last answer's to be open
+    // It is the last answer's to be open, and the settings stand where that is read.
+    article.folded = [...root.querySelectorAll('details[open]:has(> [data-results])'), ...composer.querySelectorAll('.settings[open]')];
+    for (const form of article.folded) {
+      if (form.contains(document.activeElement)) form.querySelector('summary').focus({ preventScroll: true });
+      form.open = false;
+    }
     if (pictures.length) {
       const shown = Object.assign(document.createElement('div'), { className: 'pictures' });
       shown.append(...pictures.map(({ path, width, height }) => Object.assign(new Image(width, height), { src: path, alt: t('Picture of your question') })));

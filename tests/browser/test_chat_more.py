@@ -358,6 +358,8 @@ def test_settings_estimate_and_two_columns(alice: Page, asgi_server: str, chat: 
     alice.get_by_label("System prompt").fill("Be brief.")
     ask(alice, "Compare them")
     expect(alice.locator("[data-columns] > section")).to_have_count(2)
+    # Open, they would stand over the answers.
+    expect(alice.locator(".settings")).not_to_have_attribute("open", re.compile(""))
     expect(alice.get_by_test_id("message-verdict")).to_have_count(2)
     expect(alice.get_by_test_id("message-cost")).to_have_count(2)
     expect(alice.get_by_test_id("chat-send")).to_be_visible()

@@ -49,6 +49,7 @@ def test_presets_and_how_answers_are_read(alice: Page, asgi_server: str, chat: C
     assert sent["messages"][0] == {"role": "system", "content": "Be brief.\nBe <kind>."}
     assert (sent["seed"], sent["stop"]) == (0, ["END", "STOP"])
     assert sent["response_format"]["json_schema"]["schema"] == {"type": "object"}
+    settings.evaluate("e => { e.open = true }")
     alice.get_by_label("While an answer is written").select_option("whole")
     ask(alice, "Count slowly")
     expect(alice.locator('[data-state="open"]')).to_have_count(1)
@@ -57,6 +58,7 @@ def test_presets_and_how_answers_are_read(alice: Page, asgi_server: str, chat: C
     alice.keyboard.press("Escape")
     expect(answers(alice).last).to_contain_text("word1 word2")
     # the page of presets: change, delete, bring back
+    settings.evaluate("e => { e.open = true }")
     alice.get_by_role("link", name="Edit your presets").click()
     pagecheck.sound(alice, alice.url)
     card = alice.get_by_test_id("preset")
@@ -115,11 +117,13 @@ def test_functions_are_offered_called_and_answered(
 ) -> None:
     path = f"{asgi_server}/playground/chat/{chat.pk}"
     alice.goto(path)
-    alice.locator(".settings > summary").click()
+    settings = alice.locator(".settings")
+    settings.locator("summary").first.click()
     alice.get_by_test_id("chat-tools").fill(json.dumps([WEATHER]))
     alice.get_by_test_id("chat-tool-choice").fill("get_wether")
     ask(alice, "How is the weather in Bonn?")
     expect(alice.locator("[data-error]")).to_contain_text("auto, none, required, or the name")
+    expect(settings).to_have_attribute("open", "")  # as before it was refused
     alice.get_by_test_id("chat-tool-choice").fill("get_weather")
     looks: list[Route] = []
 
@@ -147,7 +151,6 @@ def test_functions_are_offered_called_and_answered(
     expect(alice.locator("[data-status]")).to_have_text(
         "The answer calls 2 functions: give their results, or ask on in words."
     )
-    alice.locator(".settings").evaluate("e => { e.open = false }")
     pagecheck.sound(alice, path)
     # in place of what was asked instead, which stays as another version
     ask(alice, "Never mind")

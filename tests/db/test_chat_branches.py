@@ -60,11 +60,12 @@ def alice() -> Client:
 
 
 def said(chat: Chat, question: str, answer: str = "", **more: Any) -> Turn:
-    """A turn that ended: well, or with `failure`."""
+    """A turn that ended: well, or with `failure`; `reason`: why, in its provider's word."""
     failure, state = more.pop("failure", None), more.pop("state", State.ANSWERED)
+    reason = more.pop("reason", "stop" if answer else "")
     opened = opening.open_turn(chat, question, process="p", **more)
     record = Record(complete=True, usage=fees.Usage(10, 5) if answer else None)
-    record.finish_reason = "stop" if answer else ""
+    record.finish_reason = reason
     record.text.append(answer)
     assert services.end_turn(opened.turn, state, record, failure)
     return Turn.objects.select_related("chat").get(pk=opened.turn)
@@ -111,6 +112,19 @@ def test_an_edited_question_is_another_branch_and_nothing_is_lost(chat: Chat) ->
     stranger = conversations.create_chat(User.objects.for_address(factories.BOB), factories.PETRA)
     with pytest.raises(BadPrompt):
         opening.open_turn(stranger, "", process="p", again=one.pk)
+
+
+@pytest.mark.django_db
+def test_an_answer_without_a_word_says_why(chat: Chat) -> None:
+    ends = {
+        said(chat, "think", reason="length").pk: "Raise “Most tokens” in the settings",
+        said(chat, "hm", "\n ", reason="stop").pk: "ended without writing anything",
+        said(chat, "no", "I can", reason="content_filter").pk: "ended by a filter of the provider",
+        said(chat, "yes", "Yes.").pk: "",
+    }
+    for pk, words in ends.items():
+        page = alice().get(f"/playground/chat/turns/{pk}").content.decode()
+        assert [x for x in ends.values() if x and x in page] == [words] * bool(words)
 
 
 @given(st.lists(st.integers(0, 30), max_size=30), st.data())
