@@ -1,6 +1,7 @@
 // From a review to a hash: store it, hand it to the wallet, report what became of it. Nothing is sent to an address
 // outside the page's closed list, on another chain, or from another account than the one that signed in.
-import { account, chainNow, config, declined, ensureChain, prompt, read, recall, remember, same, unanswered } from './wallet-provider.js';
+import { ensureChain } from './wallet-chain.js';
+import { account, chainNow, config, declined, prompt, read, recall, remember, same, unanswered } from './wallet-provider.js';
 import { beforeEnding } from './ending.js';
 import { sessionWallet } from './wallet-signin.js';
 import { pause } from './timing.js';

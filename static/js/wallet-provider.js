@@ -1,6 +1,5 @@
 // The wallets of this browser (EIP-6963) and the one in use. Nothing is asked of a wallet until the person acts; only the
 // one that somebody is signed in with is read, without a prompt.
-import { pause } from './timing.js';
 import { t } from './words.js';
 const element = document.getElementById('wallet');
 const chain = JSON.parse(element.dataset.chain);
@@ -137,25 +136,4 @@ function on(chain) {
 export async function chainNow() {
   on(Number(await read('eth_chainId')));
   return state.chain;
-}
-
-// Some wallets answer first and change their chain a moment later: within three seconds it must be there.
-async function arrived() {
-  for (let left = 10; left && await chainNow() !== config.chainId; left -= 1) await pause(300);
-  return state.chain === config.chainId;
-}
-
-// Switch the wallet to our chain, adding it where the wallet does not know it (error 4902, which MetaMask on phones wraps
-// in another). Throws when it stays elsewhere.
-export async function ensureChain() {
-  if (await chainNow() === config.chainId) return;
-  const chainId = config.chain.chainId;
-  try {
-    await prompt('wallet_switchEthereumChain', [{ chainId }]);
-  } catch (error) {
-    if (![error?.code, error?.data?.originalError?.code].includes(4902) || !config.chain.rpcUrls.length) throw error;
-    await prompt('wallet_addEthereumChain', [config.chain]);
-    if (await chainNow() !== config.chainId) await prompt('wallet_switchEthereumChain', [{ chainId }]);
-  }
-  if (!await arrived()) throw new Error(t('The wallet is still on another chain. Switch it to {chain}.', { chain: config.chain.chainName }));
 }

@@ -1,7 +1,8 @@
 // Where somebody is signed in: the banners when the wallet shows another account or chain than the session's.
 import { chainName } from './chain-names.js';
 import { dialog } from './wallet.js';
-import { account, config, declined, ensureChain, forget, mismatch, strayed, walletName } from './wallet-provider.js';
+import { ensureChain } from './wallet-chain.js';
+import { account, config, declined, forget, mismatch, strayed, walletName } from './wallet-provider.js';
 import { t } from './words.js';
 
 const root = document.getElementById('wallet');

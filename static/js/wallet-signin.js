@@ -1,5 +1,6 @@
 // The dialog: choose a wallet, see the message, sign it. The message is the server's; only the signature goes back.
-import { account, chainNow, config, connect, declined, ensureChain, found, mismatch, prompt, usual, walletName } from './wallet-provider.js';
+import { ensureChain } from './wallet-chain.js';
+import { account, chainNow, config, connect, declined, found, mismatch, prompt, usual, walletName } from './wallet-provider.js';
 import { chainName } from './chain-names.js';
 import { beforeEnding } from './ending.js';
 import { post, toHex } from './wallet-http.js';
