@@ -200,6 +200,13 @@ def _samples(one: Spread) -> str:
     return ngettext("%(n)s sample", "%(n)s samples", one.n) % {"n": f"{one.n:,}"}
 
 
+def _first_of(one: Spread) -> str:
+    """What the median stands on: few samples have no outer value of their own."""
+    if one.n < LEAST_SAMPLES:
+        return _samples(one)
+    return _("19 of 20 within %(edge)s") % {"edge": seconds(one.edge)} + f", {_samples(one)}"
+
+
 def _measured(found: Sequence[One]) -> tuple[Row, ...]:
     ups = [one.health.uptime_7d for one in found]
     firsts = [one.health.first_token for one in found]
@@ -230,11 +237,11 @@ def _measured(found: Sequence[One]) -> tuple[Row, ...]:
         _row(
             found,
             "first_token_p50",
-            _("First token, p50"),
+            _("First token, median"),
             [
                 Cell(
                     seconds(one.p50),
-                    f"p95 {seconds(one.edge)}, {_samples(one)}",
+                    _first_of(one),
                     value=str(one.p50),
                     unit="ms",
                     samples=one.n,
@@ -250,7 +257,7 @@ def _measured(found: Sequence[One]) -> tuple[Row, ...]:
         _row(
             found,
             "speed_p50",
-            _("Speed, p50"),
+            _("Speed, median"),
             [
                 Cell(
                     f"{tenths(one.p50)} tok/s",

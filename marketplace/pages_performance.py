@@ -188,7 +188,7 @@ def _charts(listing: Listing, history: History, csv: str) -> tuple[Chart, ...]:
                 n,
             ),
         ),
-        series=_lines(firsts, "p95"),
+        series=_lines(firsts, _("19 of 20 within")),
         points=_points(firsts),
         csv=csv,
         example=example,
@@ -207,7 +207,7 @@ def _charts(listing: Listing, history: History, csv: str) -> tuple[Chart, ...]:
                 n,
             ),
         ),
-        series=_lines(speeds, "p5"),
+        series=_lines(speeds, _("19 of 20 faster than")),
         points=_points(speeds, tenths_each=True),
         csv=csv,
         example=example,
@@ -220,7 +220,7 @@ def _charts(listing: Listing, history: History, csv: str) -> tuple[Chart, ...]:
             history.answer,
             _quarters_of_queue if listing.is_fine_tuning else _quarters_of_list,
         ),
-        series=_lines(answers, "p95"),
+        series=_lines(answers, _("19 of 20 within")),
         points=_points(answers),
         csv=csv,
         example=example,
@@ -284,7 +284,8 @@ def _edge_tells(found: Spread | None) -> bool:
 
 def _lines(cells: Spreads, edge: str) -> tuple[Series, ...]:
     """The median, and the outer percentile where any cell has samples enough for one."""
-    return series("p50", edge) if any(_edge_tells(found) for _, found in cells) else series("p50")
+    half = _("median")
+    return series(half, edge) if any(_edge_tells(found) for _cell, found in cells) else series(half)
 
 
 def _points(cells: Spreads, *, tenths_each: bool = False) -> tuple[Point, ...]:

@@ -99,7 +99,7 @@ def uptime_sample(state: str) -> SafeString:
 @register.simple_tag
 @kept_by_language
 def uptime(found: Uptime | None) -> SafeString:
-    """`99.31 % by 96`: the share, cut, and the number of probes; or `no data`."""
+    """`99.31 %, 96 probes`: the share, cut, and the number of probes; or `no data`."""
     if found is None:
         return _no_data()
     title = ngettext(
@@ -107,17 +107,20 @@ def uptime(found: Uptime | None) -> SafeString:
         "of %(count)s measured periods of 15 minutes",
         found.cells,
     ) % {"count": f"{found.cells:,}"}
-    shown = _('%(share)s <span class="sub">by %(probes)s</span>')
-    return _measured(shown % {"share": found.text, "probes": f"{found.probes:,}"}, title)
+    by = ngettext("%(count)s probe", "%(count)s probes", found.probes)
+    by %= {"count": f"{found.probes:,}"}
+    return _measured(f'{found.text} <span class="sub">{escape(by)}</span>', title)
 
 
 @kept_by_language
 def milliseconds(found: Spread | None) -> SafeString:
-    """The median of a spread of milliseconds with p95 and sample size in its title."""
+    """The median of a spread of milliseconds, with what 19 of 20 keep in its title."""
     if found is None:
         return _no_data()
     title = ngettext(
-        "p50; p95 %(edge)s; %(count)s sample", "p50; p95 %(edge)s; %(count)s samples", found.n
+        "median; 19 of 20 within %(edge)s; %(count)s sample",
+        "median; 19 of 20 within %(edge)s; %(count)s samples",
+        found.n,
     )
     return _measured(
         seconds(found.p50), title % {"edge": seconds(found.edge), "count": f"{found.n:,}"}
@@ -130,8 +133,8 @@ def speed(found: Spread | None) -> SafeString:
     if found is None:
         return _no_data()
     title = ngettext(
-        "p50; 19 of 20 answers faster than %(edge)s; %(count)s sample",
-        "p50; 19 of 20 answers faster than %(edge)s; %(count)s samples",
+        "median; 19 of 20 answers faster than %(edge)s; %(count)s sample",
+        "median; 19 of 20 answers faster than %(edge)s; %(count)s samples",
         found.n,
     ) % {"edge": tenths(found.edge), "count": f"{found.n:,}"}
     return _measured(f'{tenths(found.p50)} <span class="sub">{escape(_("tok/s"))}</span>', title)

@@ -111,7 +111,7 @@ def test_an_answer_with_a_new_tag_has_what_was_measured_since(
     model = Service.objects.get(provider=some.provider, kind="inference").model
     (best,) = (item for item in asked if item["model"] == model)
     assert (best["uptime_7d_percent"], best["probes_7d"]) == ("100.00", 2)
-    assert '100.00 % <span class="sub">by 2</span>' in client.get("/models").content.decode()
+    assert '100.00 % <span class="sub">2 probes</span>' in client.get("/models").content.decode()
 
 
 def test_a_button_that_needs_a_script_waits_for_it(world: list[Service], client: Client) -> None:
@@ -142,7 +142,7 @@ def test_providers_are_found_ordered_and_one_list_in_every_form(
         up, probes = measured.get(item["address"], (None, None))
         assert item["uptime_7d_percent"] == (None if up is None else f"{up // 100}.{up % 100:02d}")
         assert item["probes_7d"] == probes
-    assert html.count('<span class="sub">by 600</span>') == len(
+    assert html.count('<span class="sub">600 probes</span>') == len(
         [item for item in every[:25] if item["probes_7d"]]
     )
     good = {item["address"] for item in every if item["verified"]}
@@ -171,7 +171,7 @@ def test_a_row_is_won_by_its_rule_or_by_nobody() -> None:
     won = {label: [cell.wins for cell in row.cells] for label, row in rows.items()}
     assert won["Input"] == [False, True] and won["Output"] == [False, False]
     assert won["Uptime"] == [False, True] and won["Stake"] == [True, False]
-    assert won["First token, p50"] == [False, False], "one of them has too few samples"
+    assert won["First token, median"] == [False, False], "one of them has too few samples"
     assert rows["Input"].differs and not rows["Output"].differs
     assert not any(cell.wins for cell in side(one, image)["Output"].cells), "two units"
     assert [cell.wins for cell in side(one, two, work=1)["Your month"].cells] == [False, True]

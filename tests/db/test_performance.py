@@ -209,7 +209,7 @@ def test_only_those_who_share_count_and_never_so_few_that_they_are_seen(client: 
     found = timings(INFERENCE, PETRA)
     assert found.first_token == Spread(600, 1_100, 12)
     assert found.tokens is None, "speeds of two people only"
-    assert "p50 600 ms, p95 1.1 s, 12 answers" in client.get(PAGE).content.decode()
+    assert "median 600 ms, 19 of 20 within 1.1 s, 12 answers" in client.get(PAGE).content.decode()
     assert timings(INFERENCE, PAUL) == Timings()
     # Taken back: out at once, also what was answered while it was shared.
     for _ in range(2):
