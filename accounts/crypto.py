@@ -13,6 +13,7 @@ from django.conf import settings
 from django.core.exceptions import ImproperlyConfigured
 from django.db import models
 from django.db.models import QuerySet
+from django.utils.translation import gettext, gettext_noop
 
 # What may be assigned, and what is read; the django-stubs plugin fills them in per field.
 _Set = TypeVar("_Set", contravariant=True)
@@ -28,6 +29,10 @@ class SealedField(models.TextField[_Set, _Get]):
     def deconstruct(self) -> tuple[str, str, list[Any], dict[str, Any]]:
         name, _path, args, kwargs = super().deconstruct()
         return name, "django.db.models.TextField", list(args), dict(kwargs)
+
+
+#: Shown in place of a secret that `unseal` could not read.
+LOST = gettext_noop("[encrypted with a key that this site no longer has]")
 
 
 class Unreadable(Exception):
@@ -63,6 +68,14 @@ def unseal(sealed: str) -> str:
         return _box().decrypt(sealed.encode()).decode()
     except InvalidToken:
         raise Unreadable("No key in FIELD_KEYS opens this field.") from None
+
+
+def unseal_or_lost(sealed: str) -> str:
+    """The secret for its owner to read, or a sentence that no key of today opens it; "" of ""."""
+    try:
+        return unseal(sealed) if sealed else ""
+    except Unreadable:
+        return gettext(LOST)
 
 
 def fields() -> Iterator[tuple[type[models.Model], str]]:

@@ -16,6 +16,7 @@ from uuid import UUID
 
 from django.db.models import BinaryField, Field, Model, QuerySet
 
+from accounts import crypto
 from accounts.models import User
 from chain.fields import NeuronField
 
@@ -38,13 +39,15 @@ class Archive(Protocol):
 class Table:
     """Rows of one model that belong to a person: `path` leads from the row to the user (or, with
     `key`, to that value of the user: `pk`, `address`). `secret`: fields that no file may hold;
-    `only`: those it holds, where the rest is not theirs."""
+    `only`: those it holds, where the rest is not theirs; `opened`: (name, field), sealed ones
+    that it holds in words under that name, unless they are empty."""
 
     model: type[Model]
     path: str = "user"
     secret: tuple[str, ...] = ()
     key: str = ""
     only: tuple[str, ...] = ()
+    opened: tuple[tuple[str, str], ...] = ()
 
     def rows(self, user: User) -> QuerySet[Any]:
         value = getattr(user, self.key) if self.key else user
@@ -56,9 +59,12 @@ class Table:
             f for f in self.model._meta.concrete_fields if not self._hidden(f) and f.name != "user"
         ]
         amounts = {f.attname for f in fields if isinstance(f, NeuronField)}
-        rows = self.rows(user).order_by("pk").values(*(f.attname for f in fields))
+        sealed = [field for _name, field in self.opened]
+        rows = self.rows(user).order_by("pk").values(*(f.attname for f in fields), *sealed)
         for row in rows.iterator(chunk_size=500):
-            yield {name: _plain(value, name in amounts) for name, value in row.items()}
+            words = {name: crypto.unseal_or_lost(row.pop(field)) for name, field in self.opened}
+            plain = {name: _plain(value, name in amounts) for name, value in row.items()}
+            yield plain | {name: text for name, text in words.items() if text}
 
     def _hidden(self, field: Field[Any, Any]) -> bool:
         sealed = "sealed" in field.name or isinstance(field, BinaryField)

@@ -194,6 +194,10 @@ async def _post(client: Client, row: Delivery) -> Outcome:
         return Outcome(ok, status, said, int((time.monotonic() - started) * 1000))
 
     try:
+        url = row.hook.opened()
+    except crypto.Unreadable:
+        return outcome(False, None, words.URL_LOST)
+    try:
         held = row.hook.secrets(timezone.now())
     except crypto.Unreadable:
         return outcome(False, None, words.SECRET_LOST)
@@ -204,9 +208,7 @@ async def _post(client: Client, row: Delivery) -> Outcome:
         "webhook-signature": " ".join(signing.signature(one, name, stamp, body) for one in held),
     }
     try:
-        async with client.open(
-            "POST", row.hook.url, headers=headers, body=body, accept=_ACCEPTED
-        ) as answer:
+        async with client.open("POST", url, headers=headers, body=body, accept=_ACCEPTED) as answer:
             return outcome(True, answer.status, _text(await answer.beginning(_KEPT)))
     except BadStatus as error:
         return outcome(False, error.status, _text(error.body[:_KEPT]))
@@ -315,7 +317,7 @@ def _renewed(rows: Iterable[Delivery]) -> list[Delivery]:
 
 
 def _mail(way: Channels | None, rows: list[Delivery]) -> None:
-    if way is None or way.email_verified_at is None or not mail_works():
+    if way is None or way.email_verified_at is None or not mail_works() or not way.readable():
         for row in rows:
             _record_mail(row, Outcome(False, None, words.NO_ADDRESS, 0), last=True)
         return
@@ -324,9 +326,11 @@ def _mail(way: Channels | None, rows: list[Delivery]) -> None:
     with translation.override(rows[0].user.reads):
         said = letter(told) if told else _test()
     headers = {**unsubscribing.headers(way), "Message-ID": _mail_id(rows)}
-    error = send_mail(way.email, *said, headers=headers)
+    error = send_mail(way.address, *said, headers=headers)
     took = int((time.monotonic() - started) * 1000)
-    Channels.objects.filter(pk=way.pk, email=way.email).update(email_error=error)
+    Channels.objects.filter(pk=way.pk, email=way.email, sealed_email=way.sealed_email).update(
+        email_error=error
+    )
     outcome = Outcome(not error, None, error or words.HANDED_OVER, took)
     for row in rows:
         last = row.tried + 1 >= _MAIL_TRIES or row.notification is None

@@ -13,7 +13,7 @@ from accounts import crypto, url_words
 from accounts.errors import Problem
 from accounts.models import User
 from alerts import signing
-from alerts.models import Delivery, Format, Hook
+from alerts.models import Delivery, Format, Hook, named
 from net import addresses
 from net.addresses import Policy
 from net.errors import NetError
@@ -51,12 +51,12 @@ def create(user: User, url: str, form: str = Format.SIGNED) -> tuple[Hook, str]:
         ) from None
     with transaction.atomic():
         room(user, url)
-        if user.hooks.filter(url=url).exists():
+        if user.hooks.filter(url__in=stored(url)).exists():
             raise Problem("hook_exists", _("There is a webhook with this URL already."))
         secret = signing.new_secret()
         hook = Hook.objects.create(
             user=user,
-            url=url,
+            **sealed(url),
             format=form,
             sealed_secret=crypto.seal(secret),
             created_at=timezone.now(),
@@ -64,11 +64,21 @@ def create(user: User, url: str, form: str = Format.SIGNED) -> tuple[Hook, str]:
     return hook, secret
 
 
+def sealed(url: str) -> dict[str, str]:
+    """The fields of an address: who has that of a chat's webhook writes there."""
+    return {"url": named(url), "sealed_url": crypto.seal(url)}
+
+
+def stored(url: str) -> tuple[str, str]:
+    """As what a webhook with this address may be found: sealed, and as 0.1.0 kept it."""
+    return named(url), url
+
+
 def room(user: User, url: str) -> None:
     """Hold the person's webhooks, in a transaction: a click may be two. Raises Problem where there
     is no room for one with this URL."""
     User.objects.select_for_update().get(pk=user.pk)
-    if user.hooks.exclude(url=url).count() >= MOST:
+    if user.hooks.exclude(url__in=stored(url)).count() >= MOST:
         raise Problem(
             "too_many_hooks",
             _("At most %(most)s webhooks.") % {"most": MOST},

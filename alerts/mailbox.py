@@ -12,7 +12,7 @@ from django.core.validators import validate_email
 from django.utils import timezone, translation
 from django.utils.translation import gettext as _
 
-from accounts import limits
+from accounts import crypto, limits
 from accounts.errors import Problem
 from accounts.models import User
 from alerts import deliver, services, words
@@ -42,7 +42,8 @@ def ask(user: User, address: str, caller: str = "") -> None:
     code = f"{secrets.randbelow(10**_DIGITS):0{_DIGITS}d}"
     way = services.channels_of(user)
     Channels.objects.filter(pk=way.pk).update(
-        email=address,
+        email="",
+        sealed_email=crypto.seal(address),
         email_verified_at=None,
         code_digest=_digest(user, code),
         code_sent_at=timezone.now(),
@@ -76,7 +77,8 @@ def prove(user: User, code: str) -> None:
     alive = way.code_sent_at is not None and now - way.code_sent_at < CODE_LIVES
     good = alive and hmac.compare_digest(way.code_digest, _digest(user, code.strip()))
     # Compare and set: an address that was asked for meanwhile is not proven by this one's code.
-    same = Channels.objects.filter(pk=way.pk, email=way.email, code_digest=way.code_digest)
+    asked = Channels.objects.filter(pk=way.pk, sealed_email=way.sealed_email, email=way.email)
+    same = asked.filter(code_digest=way.code_digest)
     if not good or not same.update(email_verified_at=now, code_digest=""):
         raise Problem(
             "wrong_code", _("This is not the code, or it is too old."), _("Ask for another.")
@@ -86,7 +88,7 @@ def prove(user: User, code: str) -> None:
 def forget(user: User) -> None:
     """No more mail, and the address is deleted."""
     Channels.objects.filter(user=user).update(
-        email="", email_verified_at=None, code_digest="", email_error=""
+        email="", sealed_email="", email_verified_at=None, code_digest="", email_error=""
     )
 
 

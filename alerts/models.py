@@ -1,11 +1,15 @@
 """Rules people made, what they were told, and every attempt to tell them elsewhere.
 
+Where somebody is reached (mail address, webhook, the private feed's address) is kept sealed, as
+whoever has it can read along or write there; what 0.1.0 stored in the clear, `seal_places` seals.
+
 Nothing is sent until somebody makes a rule. A rule tells each thing once: a notification is unique
 by rule and `occurrence`, so a sweep that is repeated or killed tells nothing twice.
 """
 
 from __future__ import annotations
 
+import hashlib
 import secrets
 import uuid
 from datetime import datetime, timedelta
@@ -26,26 +30,58 @@ from chain.fields import AddressField, NeuronField
 CLAIM = timedelta(seconds=90)
 
 
-def _token() -> str:
+def new_token() -> str:
     return secrets.token_urlsafe(32)
+
+
+def named(place: str) -> str:
+    """The digest by which a sealed place is found, 64 characters."""
+    return hashlib.sha256(place.encode()).hexdigest()
 
 
 class Channels(models.Model):
     """How one person is reached outside the site; the inbox needs no row."""
 
     user = models.OneToOneField(User, on_delete=models.CASCADE, related_name="alert_channels")
-    email = models.EmailField(blank=True, default="")
+    email = models.EmailField(blank=True, default="", help_text="of 0.1.0: not yet sealed")
+    sealed_email = SealedField(default="", db_default="", blank=True)
     email_verified_at = models.DateTimeField(null=True)
     code_digest = models.CharField(
         max_length=64, default="", blank=True, help_text="SHA-256 of the code that was mailed"
     )
     code_sent_at = models.DateTimeField(null=True)
     digest = models.BooleanField(default=False, help_text="one mail a day instead of one at once")
-    feed_token = models.CharField(max_length=64, default=_token, unique=True)
+    feed_token = models.CharField(
+        max_length=64,
+        default=new_token,
+        unique=True,
+        help_text="`named` token; of 0.1.0, without `sealed_feed`, the token itself",
+    )
+    sealed_feed = SealedField(default="", db_default="", blank=True)
     email_error = models.TextField(default="", blank=True)
 
     def __str__(self) -> str:
         return f"channels of {self.user_id}"
+
+    @property
+    def address(self) -> str:
+        """Where mails go, "" for nowhere; where no key of today opens it, a sentence says so."""
+        return crypto.unseal_or_lost(self.sealed_email) or self.email
+
+    def readable(self) -> bool:
+        """Whether there is an address, and a key of today opens it."""
+        try:
+            return bool(crypto.unseal(self.sealed_email) if self.sealed_email else self.email)
+        except crypto.Unreadable:
+            return False
+
+    @property
+    def feed(self) -> str:
+        """The token of the private feed, "" where no key of today opens it."""
+        try:
+            return crypto.unseal(self.sealed_feed) if self.sealed_feed else self.feed_token
+        except crypto.Unreadable:
+            return ""
 
 
 class Format(models.TextChoices):
@@ -63,7 +99,10 @@ class Hook(models.Model):
 
     id = models.UUIDField(primary_key=True, default=uuid.uuid4, editable=False)
     user = models.ForeignKey(User, on_delete=models.CASCADE, related_name="hooks")
-    url = models.TextField()
+    url = models.TextField(
+        help_text="`named` address; of 0.1.0, without `sealed_url`, the address itself"
+    )
+    sealed_url = SealedField(default="", db_default="", blank=True)
     format = models.CharField(
         max_length=10, choices=Format.choices, default=Format.SIGNED, db_default=Format.SIGNED
     )
@@ -89,6 +128,15 @@ class Hook(models.Model):
 
     def __str__(self) -> str:
         return f"hook of {self.user_id}"
+
+    @property
+    def address(self) -> str:
+        """Where it leads; where no key of today opens it, a sentence says so."""
+        return crypto.unseal_or_lost(self.sealed_url) or self.url
+
+    def opened(self) -> str:
+        """`address`. Raises `crypto.Unreadable`."""
+        return crypto.unseal(self.sealed_url) if self.sealed_url else self.url
 
     def overlaps(self, now: datetime) -> bool:
         """Whether replaced secrets sign, too."""

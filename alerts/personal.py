@@ -22,13 +22,17 @@ def register() -> None:
             "channels",
             gettext_noop("Mail address, webhooks and Telegram"),
             gettext_noop(
-                "Where alerts go besides the inbox; a webhook’s secret and the number of your chat "
-                "with the bot are sealed."
+                "Where alerts go besides the inbox; addresses, a webhook’s secret and the number "
+                "of your chat with the bot are sealed."
             ),
             gettext_noop("To reach you outside the site, only where you set it up."),
             (
-                Table(Hook),
-                Table(Channels, secret=("feed_token", "code_digest")),
+                Table(Hook, opened=(("url", "sealed_url"),)),
+                Table(
+                    Channels,
+                    secret=("feed_token", "code_digest"),
+                    opened=(("email", "sealed_email"),),
+                ),
             ),
         ),
         Category(

@@ -243,8 +243,8 @@ def _keep(user: User, url: str, chat: int) -> None:
         hooks.room(user, url)
         chat_of = {"format": Format.TELEGRAM, "sealed_secret": sealed}
         well = {"enabled": True, "disabled_why": "", "failing_since": None}
-        if not user.hooks.filter(url=url).update(**chat_of, **well):
-            user.hooks.create(url=url, created_at=timezone.now(), **chat_of)
+        if not user.hooks.filter(url__in=hooks.stored(url)).update(**chat_of, **well):
+            user.hooks.create(**hooks.sealed(url), created_at=timezone.now(), **chat_of)
 
 
 def _of_bot(name: str) -> str:

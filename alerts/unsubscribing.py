@@ -16,7 +16,7 @@ _SIGNER = signing.Signer(salt="alerts.unsubscribe")
 
 def headers(way: Channels) -> dict[str, str]:
     """What a mail to this person says about it."""
-    token = _SIGNER.sign(f"{way.user_id}-{_digest(way.email)}")
+    token = _SIGNER.sign(f"{way.user_id}-{_digest(way.address)}")
     url = f"{settings.SITE_URL}/account/unsubscribe/{token}"
     found = {"List-Unsubscribe": f"<{url}>"}
     if url.startswith("https://"):
@@ -31,7 +31,7 @@ def way_of(token: str) -> Channels | None:
     except signing.BadSignature:
         return None
     way = Channels.objects.filter(user_id=int(user)).first()
-    return way if way is not None and way.email and _digest(way.email) == digest else None
+    return way if way is not None and way.address and _digest(way.address) == digest else None
 
 
 def _digest(email: str) -> str:

@@ -69,7 +69,7 @@ def _page(request: HttpRequest, form: pages.RuleForm, fields: dict[str, str]) ->
         channels=way,
         hooks=tuple(selectors.hooks(user)),
         deliveries=tuple(selectors.deliveries(user)),
-        feed_url=f"{settings.SITE_URL}/account/feed/{way.feed_token}.atom"
+        feed_url=f"{settings.SITE_URL}/account/feed/{way.feed or services.renew_feed(user)}.atom"
         if sessions.is_fresh(request)
         else "",
         undo=row_number(fields.get("undo", "")),
@@ -228,7 +228,7 @@ def unsubscribe(request: HttpRequest, token: str) -> HttpResponse:
     way = unsubscribing.way_of(token)
     if way is None:
         raise Http404("no such address")
-    page = pages.UnsubscribePage(way.email, ended=request.method == "POST")
+    page = pages.UnsubscribePage(way.address, ended=request.method == "POST")
     if page.ended:
         mailbox.forget(way.user)
     answer = render(request, "alerts/unsubscribe.html", {"page": page})

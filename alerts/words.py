@@ -130,6 +130,7 @@ NO_BOT = N_("This site has no bot on Telegram any more.")
 KEPT_FAILING = N_("It failed for {days} days.")
 NO_ADDRESS = N_("There is no proven mail address.")
 HANDED_OVER = N_("Handed to the mail server.")
+URL_LOST = N_("Its address cannot be read any more; make a new webhook.")
 SECRET_LOST = N_("The secret cannot be read any more; make a new one.")
 MAIL_REFUSED = N_("The mail server did not take it ({error}).")
 _SENTENCES = (
@@ -151,7 +152,17 @@ _SENTENCES = (
     *DECIDED.values(),
     *(KEY_AND_OWNER, KEY, YOURS_SURVIVES, PRICE_BY, PRICE, QUIET_TODAY, *CHANGES.values()),
     *(*READY.values(), *NOT_READY.values(), MADE_AT),
-    *(GONE, BLOCKED, NO_BOT, KEPT_FAILING, NO_ADDRESS, HANDED_OVER, SECRET_LOST, MAIL_REFUSED),
+    *(
+        GONE,
+        BLOCKED,
+        NO_BOT,
+        KEPT_FAILING,
+        NO_ADDRESS,
+        HANDED_OVER,
+        URL_LOST,
+        SECRET_LOST,
+        MAIL_REFUSED,
+    ),
     FORMER,
     FINDING,  # the last: its gaps hold anything
 )

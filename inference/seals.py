@@ -22,7 +22,7 @@ from accounts import crypto
 from accounts.crypto import Unreadable as Unreadable
 
 #: Shown in place of words whose key is gone; never stored.
-LOST = "[encrypted with a key that this site no longer has]"
+LOST = crypto.LOST
 #: What unpacking may yield at most, bytes; nothing larger is ever packed (`relay`).
 MAX_UNPACKED = 32 << 20
 _NONCE = 12

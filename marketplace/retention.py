@@ -20,6 +20,7 @@ from django.utils.translation import gettext_noop
 
 from accounts import sessions
 from accounts.models import Erasure, Export, ProviderKey, SignIn
+from alerts import services as alerts
 from alerts.models import Delivery, Notification
 from attestation import retention as attestation
 from finetune.models import Dataset, DatasetState, StoredFile
@@ -72,6 +73,7 @@ def prune(*, dry_run: bool = False, now: dt.datetime | None = None) -> tuple[Pru
     now = now or timezone.now()
     done = [_gone(what, rows, dry_run) for what, rows in old(now)]
     if not dry_run:
+        alerts.seal_places()
         done.append(Pruned("deleted and unkept chats", conversations.purge()))
     return tuple(done)
 

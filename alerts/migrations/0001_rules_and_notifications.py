@@ -26,7 +26,7 @@ class Migration(migrations.Migration):
                 ('code_digest', models.CharField(blank=True, default='', help_text='SHA-256 of the code that was mailed', max_length=64)),
                 ('code_sent_at', models.DateTimeField(null=True)),
                 ('digest', models.BooleanField(default=False, help_text='one mail a day instead of one at once')),
-                ('feed_token', models.CharField(default=alerts.models._token, max_length=64, unique=True)),
+                ('feed_token', models.CharField(default=alerts.models.new_token, max_length=64, unique=True)),
                 ('email_error', models.TextField(blank=True, default='')),
                 ('user', models.OneToOneField(on_delete=django.db.models.deletion.CASCADE, related_name='alert_channels', to=settings.AUTH_USER_MODEL)),
             ],

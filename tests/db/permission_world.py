@@ -189,7 +189,7 @@ class World:
             "hook_id": hook.pk,
             "notification_id": told.pk,
             "delivery_id": delivery.pk,
-            "token": alerts.channels_of(self.alice).feed_token,
+            "token": alerts.channels_of(self.alice).feed,
         }
 
     def _of_chats(self) -> dict[str, Any]:

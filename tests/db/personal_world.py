@@ -17,6 +17,8 @@ from redis import Redis
 
 from accounts import crypto, sessions
 from accounts.models import Export, ExportPiece, Intent, SignIn, User, Watch
+from alerts import hooks
+from alerts import services as alerts
 from alerts.models import Attempt, Channels, Delivery, Held, Hook, Notification, Rule
 from attestation.models import Endpoint, Outcome, Request, Trigger, Verification
 from finetune import files
@@ -136,9 +138,14 @@ def _alerts(user: User, canary: str) -> None:
     now = timezone.now()
     rule = Rule.objects.create(user=user, kind="signer", created_at=now, after_block=0)
     Held.objects.create(rule=rule, subject=canary, since=now)
-    Channels.objects.create(user=user, email=f"{canary}@example.org")
+    alerts.channels_of(user)
+    Channels.objects.filter(user=user).update(
+        sealed_email=crypto.seal(f"{canary}@example.org"), email_error=canary
+    )
+    place = hooks.sealed(f"https://{canary}.example/")
+    secret = crypto.seal("s")
     hook = Hook.objects.create(
-        user=user, url=f"https://{canary}.example/", sealed_secret=crypto.seal("s"), created_at=now
+        user=user, **place, sealed_secret=secret, created_at=now, disabled_why=canary
     )
     told = Notification.objects.create(
         user=user, rule=rule, kind="signer", occurrence="1", title=canary, path="/", at=now

@@ -306,7 +306,7 @@ def test_a_code_proves_only_the_address_that_it_was_mailed_to(
     with pytest.raises(Problem):
         mailbox.prove(alice, code[1])
     row = Channels.objects.get()
-    assert (row.email, row.email_verified_at) == ("victim@example.org", None)
+    assert (row.address, row.email_verified_at) == ("victim@example.org", None)
 
 
 def test_mail_goes_only_where_a_code_came_back(alice: User, post: Post) -> None:

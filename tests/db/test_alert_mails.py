@@ -95,10 +95,10 @@ def test_every_mail_can_be_ended_without_signing_in(alice: User, post: Post, set
     outside = Client(enforce_csrf_checks=True)
     asked = outside.get(path)
     assert "a@b.org" in asked.content.decode() and asked["Referrer-Policy"] == "no-referrer"
-    assert services.channels_of(alice).email == "a@b.org", "a look ends nothing"
+    assert services.channels_of(alice).address == "a@b.org", "a look ends nothing"
     assert outside.post(path[:-1] + "AB"[path.endswith("A")]).status_code == 404
     done = outside.post(path, {"List-Unsubscribe": "One-Click"})
-    assert done.status_code == 200 and services.channels_of(alice).email == ""
+    assert done.status_code == 200 and services.channels_of(alice).address == ""
     Channels.objects.filter(pk=way.pk).update(email="new@b.org", email_verified_at=timezone.now())
     assert outside.post(path).status_code == 404, "it was about another address"
 
@@ -139,7 +139,7 @@ def test_a_mail_server_that_refuses_is_shown_and_tried_again(alice: User, post: 
     assert Delivery.objects.get().state == State.SENT
     mailbox.forget(alice)
     services.channels_of(alice)
-    assert services.channels_of(alice).email == ""
+    assert services.channels_of(alice).address == ""
 
 
 class Slow(LocMemBackend):

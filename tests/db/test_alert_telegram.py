@@ -127,9 +127,9 @@ def test_a_chat_is_connected_by_the_code_of_its_page_and_told_in_its_persons_lan
     assert tasks.hear_telegram() == 1
     assert [one["chat_id"] for one in bot.sent] == [CHAT] and "Verbunden" in bot.sent[0]["text"]
     hook = alice.hooks.get()
-    assert hook.format == Format.TELEGRAM and hook.url == "https://t.me/market_bot"
+    assert hook.format == Format.TELEGRAM and hook.address == "https://t.me/market_bot"
     assert str(CHAT) not in hook.sealed_secret and crypto.unseal(hook.sealed_secret) == str(CHAT)
-    assert hook.url in browser.get("/account/alerts").content.decode()
+    assert hook.address in browser.get("/account/alerts").content.decode()
 
     row = told(alice, by_hook=True)
     Notification.objects.filter(pk=row.pk).update(text="@evil_bot https://evil.example 1.5 " * 200)

@@ -394,7 +394,7 @@ def test_pages_belong_to_their_owner_and_forms_work_without_a_script(alice: User
     for path in (f"/account/inbox/{row.pk}", f"/account/alerts/rules/{rule.pk}"):
         method = other.get if "inbox" in path else other.post
         assert method(path).status_code == 404
-    feed = f"/account/feed/{services.channels_of(alice).feed_token}.atom"
+    feed = f"/account/feed/{services.channels_of(alice).feed}.atom"
     assert row.title in anonymous.get(feed).content.decode()
     # A name from the chain may hold what XML cannot.
     alice.notifications.update(title="ft\x01 model", text="\x0b")
@@ -404,7 +404,7 @@ def test_pages_belong_to_their_owner_and_forms_work_without_a_script(alice: User
     assert anonymous.get(feed).status_code == 404
     assert anonymous.get("/account/feed/a%00b.atom").status_code == 404
     # What carries news away is for whoever signed just now, not for who finds the browser open.
-    feed = f"/account/feed/{services.channels_of(alice).feed_token}.atom"
+    feed = f"/account/feed/{services.channels_of(alice).feed}.atom"
     for age, shown, status in ((0, True, 400), (601, False, 403)):
         prove(mine, age)
         assert (feed in mine.get("/account/alerts").content.decode()) == shown

@@ -152,7 +152,7 @@ def test_the_file_holds_everything_readable_and_no_secret(alice: User) -> None:
         *alice.access_tokens.values_list("digest", flat=True),
         *alice.sign_ins.values_list("session_key", flat=True),
         *alice.provider_keys.values_list("sealed", flat=True),
-        alice.alert_channels.feed_token,
+        alice.alert_channels.feed,
         alice.hooks.get().sealed_secret,
     )
     for secret in secrets:
