@@ -17,7 +17,8 @@ from ledger.records import ChangeEntry
 from ledger.stored import fields, integer
 from marketplace import formats, links, verdicts
 from marketplace.history import VERDICTS, VerdictEntry
-from marketplace.parts import kind_label, name
+from marketplace.parts import kind_label, models_title, name
+from marketplace.selectors import Offered
 from operators.listing import UNBILLED
 
 TEXT_LENGTH = 400
@@ -49,7 +50,8 @@ _CHECKS = 5
 
 @dataclass(frozen=True)
 class ChangeRow:
-    """A line of a timeline; `before` and `after` are None where there was or is nothing to show."""
+    """A line of a timeline; `before` and `after` are None where there was or is nothing to show.
+    `service`: the model that it names now."""
 
     title: str
     tone: str
@@ -62,18 +64,20 @@ class ChangeRow:
     provider: str
     provider_path: str
     service_path: str
+    service: str
     kind_label: str
     report_path: str = ""
 
     @classmethod
-    def of(cls, entry: ChangeEntry, service_type: str, *, alone: bool) -> ChangeRow:
+    def of(cls, entry: ChangeEntry, offered: Offered, *, alone: bool) -> ChangeRow:
         """`alone`: on the service's own page, where naming provider and service again is noise.
 
-        `service_type` decides the unit of prices; a snapshot brings its own.
+        What is `offered` now names the service and decides the unit of prices; a snapshot brings
+        its own.
         """
         title, tone = CHANGES.get(entry.change, ("", ""))
         title = words.change(entry.change, entry.after) or _(title) or name(entry.change)
-        before, after = texts(entry.change, entry.before, entry.after, service_type)
+        before, after = texts(entry.change, entry.before, entry.after, offered.service_type)
         return cls(
             title=title,
             tone=tone,
@@ -86,6 +90,7 @@ class ChangeRow:
             provider="" if alone else entry.provider,
             provider_path=links.provider_path(entry.provider),
             service_path="" if alone else account_links.service_at(entry, entry.provider),
+            service=models_title(offered.models),
             kind_label=kind_label(entry.kind),
             report_path=f"/verifications/{entry.report}" if isinstance(entry, VerdictEntry) else "",
         )

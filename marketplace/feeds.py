@@ -17,7 +17,7 @@ from ledger.records import ChangeEntry
 from marketplace import links
 from marketplace.changes import ChangeRow
 from marketplace.history import Asked, VerdictEntry, changes
-from marketplace.selectors import service_types
+from marketplace.selectors import Offered, offered
 from operators import notes
 from operators.models import Note
 
@@ -80,8 +80,8 @@ def atom(feed: Feed, entries: tuple[ChangeEntry, ...], said: Iterable[Note] = ()
     """
     site = settings.SITE_URL
     made = atoms.Feed(feed.title, f"{site}{feed.page}", f"{site}{feed.path}")
-    types = service_types({entry.provider for entry in entries})
-    items = [(entry.at, _change(entry, types)) for entry in entries]
+    known = offered({entry.provider for entry in entries})
+    items = [(entry.at, _change(entry, known)) for entry in entries]
     announced = [(note.signed_at, _note(note)) for note in said]
     if announced:  # without any, the order is the chain's
         items = sorted(items + announced, key=lambda one: one[0], reverse=True)
@@ -90,12 +90,13 @@ def atom(feed: Feed, entries: tuple[ChangeEntry, ...], said: Iterable[Note] = ()
     return made.written()
 
 
-def _change(entry: ChangeEntry, types: Mapping[tuple[str, str], str]) -> dict[str, Any]:
-    kind = types.get((entry.provider, entry.service_name), "")
-    row = ChangeRow.of(entry, kind, alone=True)
+def _change(entry: ChangeEntry, known: Mapping[tuple[str, str], Offered]) -> dict[str, Any]:
+    now = known.get((entry.provider, entry.service_name), Offered())
+    row = ChangeRow.of(entry, now, alone=True)
+    of = f"{row.service} of " if row.service else ""
     said = " → ".join(text for text in (row.before, row.after) if text is not None)
     return {
-        "title": f"{entry.provider} {WORDS.get(entry.change, entry.change)}",
+        "title": xml_text(f"{of}{entry.provider} {WORDS.get(entry.change, entry.change)}"),
         "link": f"{settings.SITE_URL}{_path(entry)}",
         "description": xml_text(f"{row.title}. {said}"),
         "unique_id": _id(entry),

@@ -11,16 +11,16 @@ from ledger.records import ChangeEntry
 from marketplace.changes import ChangeRow
 from marketplace.pages import ServiceHead
 from marketplace.parts import Chip
-from marketplace.selectors import service_types
+from marketplace.selectors import Offered, offered
 from probes.charts import Chart
 
 
 def change_rows(entries: Iterable[ChangeEntry], *, alone: bool) -> tuple[ChangeRow, ...]:
     """Lines of a timeline (2 queries)."""
     listed = tuple(entries)
-    types = service_types({entry.provider for entry in listed})
+    known = offered({entry.provider for entry in listed})
     return tuple(
-        ChangeRow.of(entry, types.get((entry.provider, entry.service_name), ""), alone=alone)
+        ChangeRow.of(entry, known.get((entry.provider, entry.service_name), Offered()), alone=alone)
         for entry in listed
     )
 

@@ -7,7 +7,7 @@ like all other text.
 from __future__ import annotations
 
 import datetime as dt
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TypeVar
 
@@ -227,13 +227,18 @@ def service_id(listing: records.Listing) -> str:
 
 def service_title(listing: records.Listing) -> str:
     if listing.is_fine_tuning:
-        names = [name(model) for model in listing.models[:3] if model.strip()]
-        more = len(listing.models) - len(names)
-        text = ", ".join(names)
-        if more > 0 and names:
-            text = _("%(names)s and %(n)s more") % {"names": text, "n": more}
-        return formats.clip(text, NAME_LENGTH) or _("No model listed")
+        return models_title(listing.models) or _("No model listed")
     return name(listing.model) or _("No model named")
+
+
+def models_title(models: Sequence[str]) -> str:
+    """The first of them, and how many more there are."""
+    names = [name(model) for model in models[:3] if model.strip()]
+    more = len(models) - len(names)
+    text = ", ".join(names)
+    if more > 0 and names:
+        text = _("%(names)s and %(n)s more") % {"names": text, "n": more}
+    return formats.clip(text, NAME_LENGTH)
 
 
 def service_type(listing: records.Listing) -> str:

@@ -3,6 +3,8 @@
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 from ledger import selectors
 from ledger.models import Service, ServiceChange
 from ledger.records import ChangeEntry, Contract, Listing
@@ -31,14 +33,23 @@ def latest_changes(
     return {row.change: ChangeEntry.of(row, known) for row in rows}
 
 
-def service_types(providers: set[str]) -> dict[tuple[str, str], str]:
-    """Service type by provider and service name, removed listings included (2 queries)."""
+class Offered(NamedTuple):
+    """What a listing is for now: `models` are the provider's own words."""
+
+    service_type: str = ""
+    models: tuple[str, ...] = ()
+
+
+def offered(providers: set[str]) -> dict[tuple[str, str], Offered]:
+    """By provider and service name, removed listings included (2 queries)."""
     known = selectors.contracts()
-    rows = Service.current.filter(provider__in=providers)
+    rows = Service.current.filter(provider__in=providers).only(
+        "provider", "serving", "service_type", "model", "model_list"
+    )
     return {
-        (provider, known[serving].service_name): service_type
-        for provider, serving, service_type in rows.values_list(
-            "provider", "serving", "service_type"
+        (row.provider, known[row.serving].service_name): Offered(
+            row.service_type, (row.model,) if row.model else tuple(map(str, row.model_list))
         )
-        if serving in known
+        for row in rows
+        if row.serving in known
     }

@@ -141,6 +141,7 @@ def _changes(now: dt.datetime) -> tuple[ChangeRow, ...]:
             provider=OTHER if days else "",
             provider_path="#timeline",
             service_path="#timeline" if days else "",
+            service="qwen/qwen3-32b",
             kind_label="Inference",
         )
 

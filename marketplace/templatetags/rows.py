@@ -277,7 +277,10 @@ def change_row(change: ChangeRow, explorer: str | None = None) -> SafeString:
     if change.pending:
         what += badge(_("not final yet"))
     if change.service_path:
-        what += f'<a href="{escape(change.service_path)}">{escape(change.kind_label)}</a>'
+        kind = escape(change.kind_label)
+        named = f"<bdi>{escape(change.service)}</bdi>" if change.service else kind
+        what += f'<a href="{escape(change.service_path)}">{named}</a>'
+        what += f"<span>{kind}</span>" if change.service else ""
     if change.provider:
         what += address(change.provider, change.provider_path, "", True, True)
     whence = f'<a href="/tx/{escape(tx)}">{block}</a>' if tx else f"<span>{block}</span>"

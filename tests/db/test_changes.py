@@ -36,7 +36,7 @@ EVIL = "<script>alert(1)</script>\x0b\ufffe]]>&"
 
 def world() -> None:
     factories.market(6)
-    factories.service(PETRA)
+    factories.service(PETRA, model=f"petra/{EVIL}")
     snapshot = {
         "model": "m", "service_type": "chatbot",
         "input_price": "500000000000", "output_price": "1200000000000",
@@ -78,6 +78,13 @@ def test_the_same_question_has_the_same_answer_in_every_form(client: Client) -> 
         for suffix in ("json", "csv", "atom"):
             assert f"/changes.{suffix}{query.replace('&', '&amp;')}" in text
         assert "<script>alert" not in text
+        # An address alone tells nobody what became dearer.
+        listed = f'<a href="/services/inference/{PETRA}"><bdi>petra/&lt;script&gt;alert(1)&lt;/'
+        titles = [entry.findtext(f"{ATOM}title") or "" for entry in entries]
+        named = [title for title in titles if title.startswith("petra/<script>alert(1)</script>")]
+        assert len(named) == sum(item["provider"] == PETRA for item in body["items"])
+        assert all(f" of {PETRA} " in title for title in named)
+        assert (f"{listed}script&gt;" in text) is bool(named)
         accepted = client.get(f"/changes{query}", headers={"Accept": "application/json"})
         assert accepted["Location"] == f"/api/v1/changes{query}"
     for wanted, kind in (("*/*", "application/problem+json"), ("text/html", "text/html")):
