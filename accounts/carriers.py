@@ -5,11 +5,13 @@ ones. Pure.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from eth_utils.crypto import keccak
 
+#: A Safe carried a transaction out, and names it by the hash that it gave the page.
+_SAFE_DONE = "0x" + keccak(text="ExecutionSuccess(bytes32,uint256)").hex()
 #: A Safe's transaction succeeds although the call inside it failed, and says so in a log.
 _SAFE_FAILED = "0x" + keccak(text="ExecutionFailure(bytes32,uint256)").hex()
 #: An ERC-4337 bundle does, too: the second word of the log is the call's success.
@@ -17,6 +19,35 @@ _USER_OPERATION = (
     "0x"
     + keccak(text="UserOperationEvent(bytes32,address,address,uint256,bool,uint256,uint256)").hex()
 )
+#: The entry points of ERC-4337 (0.6, 0.7, 0.8): what others log in this form says nothing.
+_ENTRY_POINTS = (
+    "0x5ff137d4b0fdcd49dca30c7cf57e578a026d2789",
+    "0x0000000071727de22e5e9d8baf0edac6f37da032",
+    "0x4337084d9e255ff0702461cf8895ce9e3b5ff108",
+)
+
+
+def log_filters(wallet: str, own_hash: str) -> tuple[dict[str, Any], ...]:
+    """What to ask `eth_getLogs`, besides the blocks, for the transaction in which `wallet` carried
+    out what it gave `own_hash` for."""
+    return (
+        {"address": wallet, "topics": [[_SAFE_DONE, _SAFE_FAILED]]},
+        {
+            "address": list(_ENTRY_POINTS),
+            "topics": [_USER_OPERATION, own_hash, "0x" + _word(wallet)],
+        },
+    )
+
+
+def carrier_of(logs: Iterable[Any], own_hash: str) -> str:
+    """The hash of the transaction whose log names `own_hash` first (Safes before 1.4 do in its
+    data, newer ones in a topic); empty where none does."""
+    for log in logs:
+        topics, data = log.get("topics") or [], str(log.get("data", ""))
+        named = str(topics[1]) if len(topics) > 1 else data[:66]
+        if named.lower() == own_hash:
+            return str(log.get("transactionHash", "")).lower()
+    return ""
 
 
 def carries(found: Mapping[str, Any], *, wallet: str, to: str, data: str, value: int) -> bool:

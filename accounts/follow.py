@@ -41,6 +41,9 @@ ORPHAN_NONCES = 4
 MOST = 200
 #: How far back a replacement is searched, blocks.
 SEARCH_BLOCKS = 20_000
+#: The same where the node refuses so many at once; more blocks than any chain makes in a second.
+FEWER_BLOCKS = 1_000
+BLOCKS_A_SECOND = 4
 
 
 def look(intent: Intent) -> Intent:
@@ -75,7 +78,9 @@ def look_at_all() -> None:
     ended = Q(state__in=RECONSIDERED, submitted_at__gt=now - RECONSIDERED_FOR)
     unheard_of = Q(state=State.AWAITING_WALLET) | Q(state=State.REJECTED, code__in=UNSURE)
     orphans = unheard_of & Q(updated_at__range=(now - ORPHANED_FOR, now - HEARSAY))
-    due = Q(state__in=FOLLOWED) | (ended | orphans) & _rested(SELDOM)
+    owners = Q(state=State.SUBMITTED, reason=_OTHERS_SIGN)
+    moving = Q(state__in=FOLLOWED) & ~owners
+    due = moving | (ended | orphans | owners) & _rested(SELDOM)
     waiting = (
         Intent.objects.filter(due, chain_id=settings.CHAIN_ID)
         .select_related("user")
@@ -113,7 +118,8 @@ def before_asking_again(intent: Intent) -> Intent:
 
 def _claim(intent: Intent) -> bool:
     """True for the one caller that may ask the chain now."""
-    pause = PAUSE if intent.state in FOLLOWED else SELDOM
+    waits = intent.state not in FOLLOWED or intent.reason == _OTHERS_SIGN
+    pause = SELDOM if waits else PAUSE
     mine = Intent.objects.filter(_rested(pause), pk=intent.pk)
     claimed = mine.update(checked_at=timezone.now())
     intent.refresh_from_db()
@@ -292,11 +298,13 @@ def _missing(intent: Intent, used: int) -> None:
         return
     age = timezone.now() - (intent.submitted_at or intent.updated_at)
     nonce = intent.nonce
-    if nonce is None and age > HEARSAY and node.is_contract(intent.user.address):
+    if nonce is None and node.is_contract(intent.user.address):
         # The hash may be a wallet's own: nothing is on the chain before all owners have signed.
+        if _carried_out(intent, age):
+            return
         if age > RECONSIDERED_FOR:
             move(intent, [State.SUBMITTED], State.DROPPED, reason=_NOT_CARRIED_OUT)
-        elif not intent.reason:
+        elif age > HEARSAY and not intent.reason:
             Intent.objects.filter(pk=intent.pk).update(reason=_OTHERS_SIGN)
         return
     if nonce is None and age > HEARSAY:
@@ -320,8 +328,25 @@ _OTHERS_SIGN = gettext_noop(
     "Your wallet is a contract: its other owners may have to sign first. You can leave this page."
 )
 _NOT_CARRIED_OUT = gettext_noop(
-    "Your wallet did not carry it out within a day. Nothing was charged."
+    "Your wallet did not carry it out within a day, and it is looked for no longer. Should its "
+    "other owners sign later, the movements on the chain show it."
 )
+
+
+def _carried_out(intent: Intent, age: timedelta) -> bool:
+    """Follow the transaction in which a contract wallet carried out what it gave a hash of its own
+    for; False while there is none."""
+    high = node.height()
+    span = min(SEARCH_BLOCKS, BLOCKS_A_SECOND * int((age + HEARSAY).total_seconds()))
+    filters = carriers.log_filters(intent.user.address, intent.tx_hash)
+    for blocks in (span, FEWER_BLOCKS):
+        where = {"fromBlock": hex(max(0, high - blocks)), "toBlock": hex(high)}
+        found = node.call_many([("eth_getLogs", [{**one, **where}]) for one in filters])
+        if not any(isinstance(logs, RpcError) for logs in found):
+            break
+    logs = [log for some in found if isinstance(some, list) for log in some]
+    carrier = carriers.carrier_of(logs, intent.tx_hash)
+    return bool(carrier) and _now_as(intent, carrier, reason="")
 
 
 def _find_replacement(intent: Intent, nonce: int, *, lost: bool) -> None:
@@ -351,13 +376,15 @@ def _sped_up(intent: Intent, tx_hash: str, nonce: int) -> bool:
     """Follow the new hash; False when it belongs to another intent of the same person, which
     looks the same but is not this one.
     """
+    told = gettext_noop("Sped up in your wallet; following the new transaction.")
+    return _now_as(intent, tx_hash, nonce=nonce, reason=told)
+
+
+def _now_as(intent: Intent, tx_hash: str, **fields: Any) -> bool:
     try:
         with transaction.atomic():
             Intent.objects.filter(pk=intent.pk, state=State.SUBMITTED).update(
-                tx_hash=tx_hash,
-                nonce=nonce,
-                checked_at=None,
-                reason=gettext_noop("Sped up in your wallet; following the new transaction."),
+                tx_hash=tx_hash, checked_at=None, **fields
             )
     except IntegrityError:
         return False

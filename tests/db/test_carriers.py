@@ -39,6 +39,14 @@ def contracts(anvil: Any, devnet: Any, settings: Any) -> Iterator[Contracts]:
         yield found
 
 
+OWN_HASH = "5a" * 32
+#: What it logs after the call: as a Safe since 1.4, and as one before.
+LOGS = (
+    f"7f{OWN_HASH}7f{carriers._SAFE_DONE[2:]}60206000a2",
+    f"7f{OWN_HASH}6000527f{carriers._SAFE_DONE[2:]}60406000a1",
+)
+
+
 def opened() -> Intent:
     user = User.objects.for_address(SAFE)
     seen = services.check("deposit", FIVE, SAFE).digest
@@ -86,6 +94,27 @@ def test_a_hash_that_only_the_wallet_knows_waits_for_its_owners(contracts: Contr
         Intent.objects.filter(pk=intent.pk).update(submitted_at=timezone.now() - age)
         assert looked(intent).state == state
         assert words in Intent.objects.get().reason
+
+
+@pytest.mark.parametrize("log", LOGS)
+def test_what_the_owners_signed_later_is_found_by_the_wallets_own_hash(
+    contracts: Contracts, log: str
+) -> None:
+    contracts.chain.rpc.call("anvil_setCode", SAFE, FORWARDER.removesuffix("00") + log + "00")
+    intent = opened()
+    intents.submitted(intent, f"0x{OWN_HASH}")
+    Intent.objects.update(submitted_at=timezone.now() - timedelta(hours=2))
+    assert looked(intent).state == State.SUBMITTED
+    assert "other owners" in Intent.objects.get().reason
+    carrier = carry(contracts.chain, intent)
+    # It is looked for twice a minute, and by the worker as by the page.
+    follow.look_at_all()
+    assert Intent.objects.get().tx_hash == f"0x{OWN_HASH}"
+    Intent.objects.update(checked_at=timezone.now() - follow.SELDOM)
+    follow.look_at_all()
+    follow.look_at_all()
+    found = Intent.objects.get()
+    assert (found.state, found.tx_hash, found.reason) == (State.INCLUDED, carrier, "")
 
 
 def test_a_plain_account_with_borrowed_code_waits_for_nobody(contracts: Contracts) -> None:
