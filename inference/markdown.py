@@ -48,6 +48,8 @@ _CLEANER = nh3.Cleaner(
         "span": {*highlight.CLASSES, "math"},
         "div": {"codeblock"},
         "code": {"math"},
+        "th": {"right"},
+        "td": {"right"},
     },
     url_schemes=_LINK_SCHEMES,
     link_rel="nofollow noopener noreferrer",
@@ -60,6 +62,10 @@ _DISPLAYED = dict(_FORMULAS[:2])
 _SPENT, _ROOM = "formulas", "formulas of the page"
 _READ, _LINKED = "characters", "characters of links"
 _GOES_ON = "goes on"
+#: What stands right before `://`, and what may follow: a sentence goes on behind an address.
+_SCHEME = re.compile(r"(?<![A-Za-z0-9+.-])https?\Z", re.I)
+_ADDRESS = re.compile(r"://[^\s<>\"'`|\\^{}\[\]*，。、；：！？（）「」『』【】《》]{1,2000}")
+_BEHIND = ".,;:!?_~…"
 _WORDS = re.compile(r" [^\W\d_]{3,}(?: |$)|^[^\W\d_]{3,} ")
 #: The kind of block that is a formula so far; what stands right before it may yet go on in it.
 HALF_FORMULA = "half_formula"
@@ -99,6 +105,7 @@ def _engine() -> MarkdownIt:
     engine = MarkdownIt("commonmark", {"html": False, "maxNesting": 20})
     engine.enable(["table", "strikethrough"]).disable("html_inline").disable("html_block")
     engine.inline.ruler.before("escape", "math", _math)
+    engine.inline.ruler.push("address", _address)
     engine.block.ruler.before(
         "fence",
         "math_block",
@@ -142,6 +149,28 @@ def _math(state: StateInline, silent: bool) -> bool:
         state.pos = end + len(closing)
         return True
     return False
+
+
+def _address(state: StateInline, silent: bool) -> bool:
+    """A bare http address leads there, as it reads: without the mark or bracket behind it."""
+    if silent or state.linkLevel or not state.src.startswith("://", state.pos):
+        return False
+    scheme = _SCHEME.search(state.pending[-10:])
+    found = _ADDRESS.match(state.src, state.pos, state.posMax)
+    if scheme is None or found is None:
+        return False
+    rest = found[0].rstrip(_BEHIND)
+    while rest.endswith(")") and rest.count(")") > rest.count("("):
+        rest = rest[:-1].rstrip(_BEHIND)
+    if len(rest) <= len("://"):
+        return False
+    shown = scheme[0] + rest
+    state.pending = state.pending[: -len(scheme[0])]
+    state.push("link_open", "a", 1).attrs = {"href": state.md.normalizeLink(shown)}
+    state.push("text", "", 0).content = shown
+    state.push("link_close", "a", -1)
+    state.pos += len(rest)
+    return True
 
 
 def _math_block(state: StateBlock, start: int, end: int, silent: bool) -> bool:
@@ -251,6 +280,15 @@ def _fence(
     return f'<div class="codeblock"><pre tabindex="0"><code>{code}</code></pre></div>\n'
 
 
+def _cell(
+    renderer: RendererHTML, tokens: Sequence[Token], index: int, options: Any, env: Any
+) -> str:
+    """Numbers stand right where the model says so."""
+    token = tokens[index]
+    right = str(token.attrGet("style")).endswith("right")
+    return f'<{token.tag} class="right">' if right else f"<{token.tag}>"
+
+
 def _table_open(
     renderer: RendererHTML, tokens: Sequence[Token], index: int, options: Any, env: Any
 ) -> str:
@@ -274,4 +312,6 @@ _RULES = {
     "code_block": _fence,
     "table_open": _table_open,
     "table_close": _table_close,
+    "th_open": _cell,
+    "td_open": _cell,
 }

@@ -21,7 +21,7 @@ ALLOWED = {
 }  # fmt: skip
 
 
-CLASSES = {"codeblock", "math", *highlight.CLASSES}
+CLASSES = {"codeblock", "math", "right", *highlight.CLASSES}
 
 
 class Inspector(HTMLParser):
@@ -66,6 +66,21 @@ def test_ordinary_answers() -> None:
     assert "<td>1</td>" in html
     assert "&lt;b&gt;" in render("```\n<b>\n```")
     assert "<b>" not in render("```html\n<b>\n```")
+    table = render("| a | b |\n|:--|--:|\n| 1 | 2 |")
+    assert "<td>1</td>" in table and '<td class="right">2</td>' in table
+
+
+def test_a_bare_address_leads_where_it_reads() -> None:
+    for text, led in {
+        "see https://a.example/x_y?b=1&c=2, and": "https://a.example/x_y?b=1&amp;c=2",
+        "(https://a.example/wiki/B_(c)). D": "https://a.example/wiki/B_(c)",
+        "**https://a.example/d**": "https://a.example/d",
+        "_http://a.example_!": "http://a.example",
+        "请看https://a.example/x，然后": "https://a.example/x",
+        "[https://b.example](https://a.example)": "https://a.example",
+        "`https://a.example` https:// xhttps://a javascript://a ://a": "",
+    }.items():
+        assert re.findall(r'href="([^"]*)', render(text)) == [led] * bool(led), text
 
 
 @pytest.mark.parametrize(
@@ -110,7 +125,7 @@ def test_attacks_stay_text(text: str) -> None:
 
 
 @given(
-    st.text(alphabet=st.sampled_from("<>\"'`[]()!*_#|&;:/\\ \n\tajvscript=onhttp0-"), max_size=120)
+    st.text(alphabet=st.sampled_from("<>\"'`[]()!*_#|&;:/\\ \n\tajvscript=onhttp0-."), max_size=120)
 )
 def test_no_text_gets_through_the_walls(text: str) -> None:
     inspect(text)
@@ -134,6 +149,8 @@ def test_no_text_gets_through_the_walls(text: str) -> None:
         "\\[\nx\n" * 20_000,
         "\\[\n" + "x\n" * 400 + "\\] y\n" * 20_000,
         "$a$ " * 50_000,
+        "https://a " * 20_000,
+        "https://a" + ")" * 190_000,
         *(
             f"```{name}\n{text}\n```\n" * 6
             for name in ("c", "java", "ts", "diff", "python")
@@ -215,8 +232,9 @@ def test_what_is_no_formula_stays_text() -> None:
 LINES = st.sampled_from(
     [
         "", "", "word", "# head", "- item", "  more", "    code", "1. one", "> quote", "***", "---",
-        "===", "```", "```py", "~~~", "| a | b |", "|---|---|", "| 1 | 2 |", "**b** `c` $x$", "\tt",
-        "[l](http://x.y)", "* * *", "+ plus", "<b>", "\\(x\\)", "2) two", "   three",
+        "===", "```", "```py", "~~~", "| a | b |", "|---|--:|", "| 1 | 2 |", "**b** `c` $x$", "\tt",
+        "[l](http://x.y)", "http://x.y/z.", "* * *", "+ plus", "<b>", "\\(x\\)", "2) two",
+        "   three",
         "$$", "$$ x", "x $$", "$$x$$", "$$x$$ y", "\\[", "\\]", "> $$", "  $$", "- $$", "\\[ x",
     ]
 )  # fmt: skip
