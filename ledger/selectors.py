@@ -8,6 +8,7 @@ in `ledger.statistics`.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any, Protocol, TypeVar
@@ -83,6 +84,18 @@ def address_of(text: str) -> str | None:
     if mixed and not is_checksum_address(text):
         return None
     return str(to_checksum_address(text))
+
+
+_SHORTENED = re.compile(r"(0x[0-9a-f]{2,38})(?:…|\.{2,3})([0-9a-f]{0,38})", re.IGNORECASE)
+
+
+def shortened(name: str, text: str) -> Q | None:
+    """The condition that the column `name` has an address that pages shorten so (`0x1234…abcd`);
+    None for other texts. Anybody can make an address of the same few digits."""
+    found = _SHORTENED.fullmatch(text)
+    if found is None:
+        return None
+    return Q(**{f"{name}__istartswith": found[1], f"{name}__iendswith": found[2]})
 
 
 def contracts() -> dict[str, Contract]:
@@ -187,6 +200,8 @@ def matching(query: ServiceQuery) -> QuerySet[Service]:
         named = query.known_as[number] if number < len(query.known_as) else ()
         # Lower-cased by the database, as the column was.
         found = Q(search__contains=Lower(Value(word)))
+        if (seen := shortened("provider", word)) is not None:
+            found |= seen
         rows = rows.filter(found | Q(provider__in=named) if named else found)
     return rows
 

@@ -6,10 +6,11 @@ from __future__ import annotations
 
 import re
 import uuid
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from typing import Any
 
-from django.db.models import Q
+from django.db.models import Q, QuerySet
 from django.utils.translation import gettext as _
 from django.utils.translation import gettext_noop, ngettext
 
@@ -20,7 +21,8 @@ from attestation.models import Verification
 from finetune.models import Task
 from ledger import groups as grouped
 from ledger import selectors
-from ledger.models import SubAccount
+from ledger.models import Ledger, Service, SubAccount
+from ledger.records import Listing
 from marketplace import docs_search, links, names, parts
 from marketplace.ranking import count_of
 
@@ -29,6 +31,8 @@ LENGTH, SHOWN = 200, 5
 
 _HASH = re.compile(r"0[xX][0-9a-fA-F]{64}", re.ASCII)
 _UUID = re.compile(r"[0-9a-fA-F]{8}(?:-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}", re.ASCII)
+#: At least four digits: fewer are a word like any.
+_FIRST = re.compile(r"0[xX][0-9a-fA-F]{4,39}", re.ASCII)
 
 Pages = tuple[tuple[str, str, str], ...]
 #: Our own pages, with words by which people also look for them.
@@ -39,11 +43,15 @@ PAGES: Pages = (
     (gettext_noop("Changes"), "/changes", "history feed atom prices news"),
     (gettext_noop("Network"), "/network", "statistics totals numbers contracts"),
     (gettext_noop("Compare"), "/compare", "side by side"),
-    (gettext_noop("Chat"), "/playground/chat", "playground ask prompt"),
-    (gettext_noop("Images"), "/playground/images", "playground pictures"),
-    (gettext_noop("Speech"), "/playground/audio", "playground audio transcribe"),
+    (gettext_noop("Chat"), "/playground/chat", "playground ask prompt llm"),
+    (gettext_noop("Images"), "/playground/images", "playground pictures draw text to image"),
+    (
+        gettext_noop("Speech"),
+        "/playground/audio",
+        "playground audio transcribe recording speech to text",
+    ),
     (gettext_noop("Embeddings"), "/playground/embeddings", "playground vectors similarity"),
-    (gettext_noop("Fine-tuning"), "/fine-tuning", "train tasks"),
+    (gettext_noop("Fine-tuning"), "/fine-tuning", "train tasks fine-tune finetune finetuning"),
     (gettext_noop("Funds"), "/account", "balance deposit withdraw wallet money"),
     (gettext_noop("Refunds"), "/account/refunds", "retrieve collect unlock"),
     (gettext_noop("Transactions"), "/account/transactions", "history payments"),
@@ -122,7 +130,8 @@ def find(text: str, user: User | None = None, *, staff: bool = False) -> Found:
     if not q:
         own = tuple(Target(_(label), path) for label, path, also in PAGES[:6] if links.exists(path))
         return Found("", groups=(Group(_("Pages"), own),))
-    address = selectors.address_of(q)
+    # A relay's name of one service is MODEL@ADDRESS.
+    address = selectors.address_of(q) or selectors.address_of(q.rpartition("@")[2])
     if address is not None:
         return _address(q, address)
     if q[:2] in ("0x", "0X") and len(q) == 42:
@@ -132,7 +141,7 @@ def find(text: str, user: User | None = None, *, staff: bool = False) -> Found:
         return Found(q, path, (_one(_("Transaction"), q.lower(), path),))
     if _UUID.fullmatch(q):
         return _number(q, uuid.UUID(q), user)
-    return _words(q, PAGES + STAFF_PAGES if staff else PAGES)
+    return _part(q) or _words(q, PAGES + STAFF_PAGES if staff else PAGES)
 
 
 def _one(title: str, label: str, path: str) -> Group:
@@ -140,8 +149,10 @@ def _one(title: str, label: str, path: str) -> Group:
 
 
 def _address(q: str, address: str) -> Found:
-    """A provider's page where it ever listed something, else the account's."""
+    """A provider's page where it ever listed something, else the account's, if nobody names the
+    address as signer: whoever lists can name any."""
     listed = selectors.services_of(address, include_removed=True)
+    signs = _signer(Q(tee_signer=address))
     account = links.account_path(address)
     groups = []
     if listed:
@@ -157,9 +168,49 @@ def _address(q: str, address: str) -> Found:
             for one in listed[:SHOWN]
         )
         groups.append(Group(_("Services"), shown, count=len(listed)))
+    groups += [signs] if signs.targets else []
     groups.append(_one(_("Account"), address, account))
-    direct = links.provider_path(address) if listed else account
+    direct = links.provider_path(address) if listed else "" if signs.targets else account
     return Found(q, direct, tuple(groups))
+
+
+def _signer(where: Q) -> Group:
+    """Services that name such a signer (2 queries)."""
+    rows = Service.current.filter(where, removed=False).defer("search").order_by("provider", "pk")
+    known = selectors.contracts()
+    shown = tuple(_service(Listing.of(row, known)) for row in rows[:SHOWN])
+    return Group(_("Named as signer by"), shown, count=len(shown))
+
+
+def _service(one: Listing) -> Target:
+    note = f"{parts.service_type_label(one)}, {short(one.provider)}"
+    return Target(parts.service_title(one), account_links.service(one), note)
+
+
+def _part(q: str) -> Found | None:
+    """Whose address it can be that somebody gives the first digits of, or as pages shorten it (4
+    queries): a list, also of one, because another address can be made to look alike. None for
+    other texts, and where there is nobody."""
+    part = f"{q}…" if _FIRST.fullmatch(q) else q
+    by = {name: selectors.shortened(name, part) for name in ("provider", "tee_signer", "user")}
+
+    def group(title: str, rows: QuerySet[Any], name: str, path: Callable[[str], str]) -> Group:
+        known = rows.filter(by[name]).order_by(name).values_list(name, flat=True).distinct()
+        targets = tuple(Target(address, path(address)) for address in known[:SHOWN])
+        count = known.count() if len(targets) == SHOWN else len(targets)
+        listed = name == "provider" and count > SHOWN
+        more = links.with_query("/providers", q=part) if listed else ""
+        return Group(title, targets, more, count)
+
+    if not by["tee_signer"]:
+        return None
+    groups = (
+        group(_("Providers"), Service.current.all(), "provider", links.provider_path),
+        _signer(by["tee_signer"]),
+        group(_("Accounts"), Ledger.current.filter(exists=True), "user", links.account_path),
+    )
+    found = tuple(group for group in groups if group.targets)
+    return Found(q, groups=found) if found else None
 
 
 def _number(q: str, number: uuid.UUID, user: User | None) -> Found:
@@ -201,14 +252,7 @@ def _words(q: str, pages: Pages) -> Found:
         ),
         Group(
             _("Services"),
-            tuple(
-                Target(
-                    parts.service_title(one),
-                    account_links.service(one),
-                    f"{parts.service_type_label(one)}, {short(one.provider)}",
-                )
-                for one in services.items
-            ),
+            tuple(_service(one) for one in services.items),
             links.with_query("/", q=q) if services.count else "",
             services.count,
         ),

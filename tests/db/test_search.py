@@ -15,6 +15,7 @@ from django.utils import timezone
 from accounts import roles
 from accounts.models import User
 from accounts.roles import Role
+from ledger.models import Ledger
 from marketplace import limits, links, search
 from operators.models import Profile
 from tests import factories
@@ -45,12 +46,39 @@ def test_a_number_leads_to_its_page(client: Client) -> None:
         (HASH.upper().replace("0X", "0x"), f"/tx/{HASH}"),
         (str(run.pk).upper(), f"/verifications/{run.pk}"),
         (held, f"/providers/{PETRA}"),
+        (f"a/model@{PETRA}", f"/providers/{PETRA}"),
     ):
         assert client.get("/search", {"q": q})["Location"] == path
         assert path in client.get("/palette", {"q": q}).content.decode()
     mistyped = PETRA.replace("A", "a", 1)
     assert "mistyped" in client.get("/search", {"q": mistyped}).content.decode()
     assert "has this number" in client.get("/search", {"q": str(uuid.uuid4())}).content.decode()
+
+
+def test_a_part_of_an_address_leads_to_whose_it_can_be(client: Client) -> None:
+    """As pages shorten it, which is what people copy; never straight on, because another address
+    can be made to look alike."""
+    signer, held = factories.address("signer"), factories.address("held")
+    factories.market(1)
+    factories.service(PETRA, tee_signer=signer)
+    Ledger.objects.create(user=held, block=1)
+    service = f"/services/inference/{PETRA}"
+    for address, path in (
+        (PETRA, f"/providers/{PETRA}"), (signer, service), (held, f"/accounts/{held}")
+    ):  # fmt: skip
+        first, last = address[:6], address[-4:]
+        for q in (f"{first}…{last}", f"{first.lower()}...{last.upper()}", address[:12]):
+            assert paths(q) == [path], q
+            assert path in client.get("/search", {"q": q}).content.decode()
+    # Whoever signs answers is known by the listing; a listing can name anybody, so one chooses.
+    assert paths(signer) == [service, f"/accounts/{signer}"]
+    text = client.get("/search", {"q": signer}).content.decode()
+    assert "Named as signer by" in text and f"Chat, {PETRA[:6]}…{PETRA[-4:]}" in text
+    assert client.get(f"/api/v1/services?q={PETRA[:6]}…{PETRA[-4:]}").json()["count"] == 1
+    assert "Nothing here is called" in client.get("/search?q=0x0…0x").content.decode()
+    for number in range(6):
+        factories.service(f"0xABCDEF{number:034X}")
+    assert "/providers?q=0xabcdef%E2%80%A6" in client.get("/search?q=0xabcdef").content.decode()
 
 
 def test_a_task_of_this_site_is_found_by_its_owner_alone(client: Client) -> None:
@@ -136,7 +164,8 @@ def test_words_find_models_services_pages_and_chapters(client: Client) -> None:
     factories.service(PETRA, model="<b>evil</b> qwen")
     assert "/models/qwen%2Fqwen-2.5-7b-instruct" in paths("QWEN 7b")
     assert f"/services/inference/{PETRA}" in paths("evil")
-    assert paths("withdraw money")[0] == "/account"
+    assert paths("withdraw money")[0] == "/account" and "/fine-tuning" in paths("finetune")
+    assert "/fine-tuning" in paths("fine-tune") and "/playground/audio" in paths("speech to text")
     assert "/docs/how-money-moves" in paths("money moves")
     documents = search.find("refund").groups[-1]
     assert documents.more == "/docs?q=refund" and documents.count > len(documents.targets) == 5
