@@ -9,10 +9,10 @@ from collections.abc import Callable
 from typing import Any
 
 from django.utils.translation import gettext as _
-from eth_utils.address import is_address, is_checksum_address, to_checksum_address
 
 from accounts.errors import Problem
 from protocol import abi
+from protocol.addresses import checksum, is_address, is_mistyped
 
 UINT256_MAX = 2**256 - 1
 MAX_TEXT_BYTES = 16_384
@@ -32,12 +32,11 @@ def amount(value: Any) -> int:
 
 def address(value: Any) -> str:
     """EIP-55; a mixed-case address with a wrong checksum is a typing error and refused."""
-    if not isinstance(value, str) or len(value) != 42 or not is_address(value):
+    if not isinstance(value, str) or not is_address(value):
         raise ValueError(_("must be an address: 0x and 40 hex digits"))
-    digits = value[2:]
-    if digits not in (digits.lower(), digits.upper()) and not is_checksum_address(value):
+    if is_mistyped(value):
         raise ValueError(_("has a wrong checksum: check for a typing error"))
-    return str(to_checksum_address(value))
+    return checksum(value)
 
 
 def addresses(value: Any) -> list[str]:

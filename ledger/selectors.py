@@ -16,7 +16,7 @@ from typing import Any, Protocol, TypeVar
 from django.db import connection
 from django.db.models import F, Model, OrderBy, Q, QuerySet, Sum, Value
 from django.db.models.functions import Left, Lower
-from eth_utils.address import is_checksum_address, is_hex_address, to_checksum_address
+from eth_utils.address import is_hex_address
 
 from ledger import listed
 from ledger.cursors import Place, older
@@ -46,6 +46,7 @@ from ledger.records import (
     Purse,
 )
 from net.postgres.moment import one_moment
+from protocol.addresses import checksum, is_mistyped
 
 Row = TypeVar("Row")
 Table = TypeVar("Table", bound=Model)
@@ -79,11 +80,7 @@ def address_of(text: str) -> str | None:
     """
     if not (text.startswith(("0x", "0X")) and is_hex_address(text)):
         return None
-    digits = text[2:]
-    mixed = digits != digits.lower() and digits != digits.upper()
-    if mixed and not is_checksum_address(text):
-        return None
-    return str(to_checksum_address(text))
+    return None if is_mistyped(text) else checksum(text)
 
 
 _SHORTENED = re.compile(r"(0x[0-9a-f]{2,38})(?:…|\.{2,3})([0-9a-f]{0,38})", re.IGNORECASE)

@@ -112,7 +112,7 @@ class Env:
         return value
 
     def address(self, name: str, default: str = "") -> str:
-        from eth_utils.address import is_address, to_checksum_address
+        from protocol.addresses import checksum, is_address, is_mistyped
 
         value = self.text(name, default)
         if not value:
@@ -121,7 +121,11 @@ class Env:
             raise ImproperlyConfigured(
                 f"{name}={said(value)} is not an address; use 0x and 40 hex digits"
             )
-        return to_checksum_address(value)
+        if is_mistyped(value):
+            raise ImproperlyConfigured(
+                f"{name}={said(value)} has a wrong checksum; look for a typing error in it"
+            )
+        return checksum(value)
 
     def urls(
         self, name: str, default: tuple[str, ...] = (), *, kinds: str = "http"

@@ -16,6 +16,12 @@ def is_address(text: str) -> bool:
     return _WRITTEN.match(text) is not None
 
 
+def is_mistyped(address: str) -> bool:
+    """Whether letters of both cases contradict the checksum of EIP-55: somebody's typing error."""
+    digits = address[2:]
+    return digits not in (digits.lower(), digits.upper()) and digits != checksum(address)[2:]
+
+
 @lru_cache(maxsize=1 << 17)
 def checksum(address: str) -> str:
     """The EIP-55 form of a 0x-hex address of any case; ValueError for anything else."""

@@ -80,6 +80,16 @@ def test_an_origin_is_what_browsers_send() -> None:
         origin("https://market.example/shop")
 
 
+def test_a_mistyped_address_is_refused() -> None:
+    """It would be somebody else's, whom the site then pays or goes on to probe."""
+    good = "0xE70830508dAc0A97e6c087c75f402f9Be669E406"
+    for written in (good, good.lower(), f"0x{good[2:].upper()}"):
+        assert Env({"X": written}).address("X") == good
+        assert Env({"X": f" {written} ,"}).addresses("X") == {good}
+    with pytest.raises(ImproperlyConfigured, match=r"^X='.*' has a wrong checksum; look for"):
+        Env({"X": f"{good[:-1]}7"}).address("X")
+
+
 def test_a_private_key_is_one_of_the_curve() -> None:
     for value in ("0" * 64, "f" * 64):
         with pytest.raises(ImproperlyConfigured, match=r"^SITE_WALLET_KEY"):
