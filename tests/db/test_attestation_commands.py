@@ -139,6 +139,24 @@ def test_without_a_time_the_collateral_gives_it_never_the_clock() -> None:
     assert f"expected {other}" in output.getvalue(), "a row that fails says what would be right"
     with pytest.raises(CommandError, match="--onchain-signer is not an address"):
         call_command("verify_evidence", *given, "--now=1771545600", "--onchain-signer=0xDC1A")
+    for wrong in (
+        "--onchain-signer=0xDC1A4da6BdCD90c20d7FF53a6cDc11fBf0E2303D",
+        "--nonce=a nonce",
+        "--tls-fingerprint=zz",
+    ):
+        with pytest.raises(CommandError, match=f"^{wrong.partition('=')[0]} ") as refused:
+            call_command("verify_evidence", *given, "--now=1771545600", wrong)
+        assert refused.value.returncode == 2
+
+
+def test_a_fingerprint_may_be_written_as_openssl_prints_it() -> None:
+    case = Case("real/near-gateway")
+    given = ["--report", str(case.report_file), f"--now={case.fields['now']}"]
+    live = case.fields["tls_live"]
+    pairs = ":".join(live[at : at + 2] for at in range(0, 64, 2)).upper()
+    for written in (live, pairs):
+        checks = run("verify_evidence", *given, f"--tls-fingerprint={written}")[1]["checks"]
+        assert checks["bind.tls"] == "pass", written
 
 
 def test_people_get_lines_and_a_provider_cannot_steer_their_terminal(tmp_path: Path) -> None:

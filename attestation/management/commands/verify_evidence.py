@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import sys
 from pathlib import Path
 from typing import Any
@@ -14,9 +15,11 @@ from attestation.engine import anchors, collateral, references
 from attestation.engine.evidence import KINDS, MOST_NOW, Context, Evidence
 from attestation.engine.policy import DEFAULT, Policy
 from net.errors import BadAnswer
-from protocol.addresses import is_address
+from protocol.addresses import is_address, is_mistyped
 
 _UNUSABLE = 2
+_NONCE = re.compile(r"(?:0[xX])?[0-9a-fA-F]*")
+_FINGERPRINT = re.compile(r"(?:0[xX])?[0-9a-fA-F]{64}|(?:[0-9a-fA-F]{2}:){31}[0-9a-fA-F]{2}")
 
 
 class Command(BaseCommand):
@@ -58,11 +61,17 @@ def _context(options: dict[str, Any]) -> Context:
     acknowledged = options["acknowledged"]
     given = _json(options["collateral"], dict)
     signer = options["onchain_signer"]
+    nonce = options["nonce"]
+    fingerprint = options["tls_fingerprint"]
     # What was mistyped here is no fault of the evidence.
     if signer is not None and not is_address(signer):
-        raise CommandError(
-            "--onchain-signer is not an address: 0x and 40 hex digits", returncode=_UNUSABLE
-        )
+        raise _refusal("--onchain-signer is not an address: 0x and 40 hex digits")
+    if signer is not None and is_mistyped(signer):
+        raise _refusal("--onchain-signer has a wrong checksum: look for a typing error in it")
+    if nonce and not _NONCE.fullmatch(nonce):
+        raise _refusal("--nonce is not hex")
+    if fingerprint and not _FINGERPRINT.fullmatch(fingerprint):
+        raise _refusal("--tls-fingerprint is not 64 hex digits, nor 32 pairs with colons")
     return Context(
         now=_now(options["now"], given),
         anchors=_anchors(options["anchors"]),
@@ -74,10 +83,14 @@ def _context(options: dict[str, Any]) -> Context:
         jwks=_json(options["jwks"], dict),
         onchain_signer=signer,
         acknowledged=None if acknowledged is None else acknowledged == "true",
-        nonce=options["nonce"],
-        tls_fingerprint=options["tls_fingerprint"],
+        nonce=nonce,
+        tls_fingerprint=fingerprint.replace(":", "") if fingerprint else None,
         body_signature=options["body_signature"],
     )
+
+
+def _refusal(why: str) -> CommandError:
+    return CommandError(why, returncode=_UNUSABLE)
 
 
 def _now(given: int | None, documents: dict[str, Any] | None) -> int:
