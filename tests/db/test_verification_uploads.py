@@ -34,7 +34,7 @@ from net.addresses import Policy
 from net.client import Client
 from provider.tee.development.intel import DEBUG_ATTRIBUTES
 from provider.tee.development.report import Machine
-from tests.db.api_rows import PETRA, address
+from tests.db.api_rows import PETRA, address, tuning
 from tests.db.verification_world import (
     LAB,
     Provider,
@@ -208,10 +208,10 @@ def test_a_hostile_bundle_is_a_verdict_and_no_error(files: dict[str, bytes]) -> 
 # --- the command ----------------------------------------------------------------------------------
 
 
-def command(*arguments: str) -> tuple[int, str]:
+def command(*arguments: str, provider: str = PETRA) -> tuple[int, str]:
     output = io.StringIO()
     with pytest.raises(SystemExit) as ended:
-        call_command("verify_service", PETRA, *arguments, stdout=output)
+        call_command("verify_service", provider, *arguments, stdout=output)
     assert isinstance(ended.value.code, int)
     return ended.value.code, output.getvalue()
 
@@ -244,6 +244,10 @@ def test_the_command_stores_its_run_and_exits_by_the_verdict(
     assert code == 2
     assert "broker: not_provided" in text
     assert "\x1b" not in text
+    # Without --kind it is what the provider offers.
+    tuning(address(78), url=server.url)
+    assert command("--json", provider=address(78))[0] == 2
+    assert Verification.objects.get(provider=address(78)).kind == "fine-tuning"
 
 
 def test_the_command_says_in_one_line_what_cannot_be_done(server: Provider) -> None:

@@ -28,7 +28,7 @@ class Command(BaseCommand):
     def add_arguments(self, parser: CommandParser) -> None:
         add = parser.add_argument
         add("address", metavar="ADDRESS", help="the provider")
-        add("--kind", choices=ledger.KINDS, default=ledger.KINDS[0])
+        add("--kind", choices=ledger.KINDS, help="default: inference, else what it offers")
         add("--service-name", default="", help="default: the recommended service contract")
         add("--json", action="store_true", help="print one JSON document")
 
@@ -40,7 +40,8 @@ class Command(BaseCommand):
                 "checksum",
                 returncode=_UNUSABLE,
             )
-        key = ServiceKey(options["kind"], provider, options["service_name"])
+        name = options["service_name"]
+        key = ServiceKey(options["kind"] or _kind(provider, name), provider, name)
         try:
             runs = services.verify(key, Trigger.COMMAND)
         except UnknownService as error:
@@ -50,6 +51,12 @@ class Command(BaseCommand):
         document = summary(runs)
         self.stdout.write(json.dumps(document) if options["json"] else render(runs))
         sys.exit(max((printing.exit_code(run.overall) for run in runs), key=_badness))
+
+
+def _kind(provider: str, name: str) -> str:
+    """The first kind that this provider offers."""
+    offered = (kind for kind in ledger.KINDS if ledger.service(kind, provider, name))
+    return next(offered, ledger.KINDS[0])
 
 
 def _offered(key: ServiceKey) -> str:
