@@ -1,7 +1,7 @@
 // From a review to a hash: store it, hand it to the wallet, report what became of it. Nothing is sent to an address
 // outside the page's closed list, on another chain, or from another account than the one that signed in.
 import { ensureChain } from './wallet-chain.js';
-import { account, chainNow, config, declined, prompt, read, recall, remember, same, unanswered } from './wallet-provider.js';
+import { account, chainNow, config, declined, prompt, read, recall, remember, same, unanswered, walletName } from './wallet-provider.js';
 import { beforeEnding } from './ending.js';
 import { sessionWallet } from './wallet-signin.js';
 import { pause } from './timing.js';
@@ -9,6 +9,7 @@ import { post } from './wallet-http.js';
 import { t } from './words.js';
 
 const CENTRE = '/account/transactions';
+const PATIENCE = 10_000;
 const path = (id, verb, base = CENTRE) => `${base}/${id}/${verb}`;
 
 // A hash must reach the server even when the connection hiccups or the session ends meanwhile: the money may already
@@ -71,15 +72,17 @@ export const send = (what, means) => beforeEnding(() => attempt(what, means), 50
 
 async function attempt(what, { allowed, show, tell }) {
   if (what.again) unanswered();
+  tell(t('Asking your wallet for its account…'));
+  // Neither may ever be answered: a request to unlock or to switch can be hidden, an extension can have died.
+  const late = setTimeout(() => tell(t('{wallet} has not answered yet. Open it from the browser’s toolbar, or reload this page. Nothing was sent.', { wallet: walletName() })), PATIENCE);
   try {
-    tell(t('Asking your wallet for its account…'));
     await sessionWallet();
     await ensureChain();
   } catch (error) {
     if (!declined(error)) throw error;
     if (account() && await chainNow() !== config.chainId) throw new Error(t('Your wallet is on another chain. Switch it to {chain}; nothing was sent.', { chain: config.chain.chainName }));
     throw new Error(t('You declined. Nothing was sent.'));
-  }
+  } finally { clearTimeout(late); }
   const id = what.id ?? (await post('/account/transactions/start', what.start)).id;
   const { transaction } = await post(path(id, 'confirm', what.base), { again: Boolean(what.again) }).catch(async (error) => {
     if (error.reason === 'already_under_way') await show(id); // another page, or the wallet in silence, was faster

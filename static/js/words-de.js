@@ -222,5 +222,6 @@ learn({
 "{size}: more than the {most} that this model reads.": "{size}: mehr als die {most}, die dieses Modell liest.",
 "{time} ago": "vor {time}",
 "{wallet} already has a request of this page open. Open it from the browser’s toolbar and answer there.": "{wallet} hat bereits eine offene Anfrage dieser Seite. Öffnen Sie die Wallet über die Symbolleiste des Browsers und antworten Sie dort.",
+"{wallet} has not answered yet. Open it from the browser’s toolbar, or reload this page. Nothing was sent.": "{wallet} hat noch nicht geantwortet. Öffnen Sie sie in der Werkzeugleiste des Browsers, oder laden Sie diese Seite neu. Nichts wurde gesendet.",
 "{why} Press Upload to go on.": "{why} Drücken Sie „Hochladen“, um fortzufahren."
 });

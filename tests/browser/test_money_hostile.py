@@ -98,10 +98,10 @@ def test_an_account_that_changes_under_the_review_sends_nothing_until_it_is_righ
     assert Intent.objects.get().tx_hash
 
 
-NO_ANSWER = """() => {
+NO_ANSWER = """(silent) => {
   const ask = window.__wallet_test_wallet_request;
   window.__wallet_test_wallet_request = (asked) => {
-    if (JSON.parse(asked).method !== "eth_sendTransaction") return ask(asked);
+    if (JSON.parse(asked).method !== (silent ?? "eth_sendTransaction")) return ask(asked);
     window.__wallet_test_wallet_request = ask;
     return new Promise((answer) => {
       window.declineFirst = () => answer(JSON.stringify({ error: { code: 4001, message: "no" } }));
@@ -170,6 +170,16 @@ def test_a_wallet_that_never_answers_is_asked_again(
     expect(state).to_have_attribute("data-state", SENT)
     assert wallet.methods().count("eth_sendTransaction") == 1
     assert ledger(contracts)["availableBalance"] == 5 * NEURON
+    # Not even for its account: after a while the page says what to do.
+    page.goto(f"{asgi_server}/account?action=deposit&amount=1")
+    page.get_by_test_id("tx-confirm").wait_for()
+    page.evaluate(NO_ANSWER, "eth_chainId")
+    page.clock.install()
+    page.get_by_test_id("tx-confirm").click()
+    message = page.locator("#review [data-tx-message]")
+    expect(message).to_have_text("Asking your wallet for its account…")
+    page.clock.fast_forward(10_000)
+    expect(message).to_contain_text("Test Wallet has not answered yet. Open it")
 
 
 def test_what_a_wallet_sent_with_an_error_is_not_sent_twice(
