@@ -20,6 +20,7 @@ import orjson
 
 from inference import failures, tools, wire
 from inference.failures import Failure
+from inference.thoughts import Thoughts
 from net.client import Answer, Client
 from net.errors import (
     BadAnswer,
@@ -89,6 +90,7 @@ class Record:
     text: list[str] = field(default_factory=list)
     reasoning: list[str] = field(default_factory=list)
     calls: tools.Calls = field(default_factory=tools.Calls)
+    thoughts: Thoughts = field(default_factory=Thoughts)
     usage: fees.Usage | None = None
     finish_reason: str = ""
     complete: bool = False
@@ -301,6 +303,7 @@ def _events(pieces: list[wire.Piece], record: Record) -> list[Event]:
     inside the stream. What else it says goes into `record`.
     """
     events: list[Event] = []
+    pieces = [record.thoughts.take(piece) for piece in pieces]
     text = "".join([piece.text for piece in pieces])
     reasoning = "".join([piece.reasoning for piece in pieces])
     calling = [x for piece in pieces for part in piece.calls if (x := _calling(part, record))]

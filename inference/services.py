@@ -58,7 +58,8 @@ def end_turn(
     turn = turn_sql.going(turn_id)
     if failure is not None and failure.kind == "key_rejected":
         keys.forget(User.objects.get(pk=turn.owner), turn.provider, turn.created_at)
-    text = "".join(record.text)
+    # Without a count a provider bills the words of the answer, and what is thought inside it.
+    text = "".join((*record.reasoning, *record.text) if record.thoughts.found else record.text)
     tariff = fees.tariff(turn.input_price, turn.output_price, turn.additional_info)
     cost = costs.of_answer(
         tariff,

@@ -11,6 +11,7 @@ from typing import Any, Literal
 
 from inference import tools, wire
 from inference.relay import MAX_ANSWER_CHARS
+from inference.thoughts import Thoughts
 from net import strictjson
 from net.errors import BadAnswer
 from net.limits import JsonLimits
@@ -46,10 +47,13 @@ class Reader:
                     return "others"
             if not said and not thought:
                 return "same"
-            text, reasoning, whole = self._read(response)
+            readings, whole = self._read(response)
         except _TooLong:
             return "unread"
-        fits = _fits(said, text, whole=whole) and _fits(thought, reasoning, whole=whole)
+        fits = any(
+            _fits(said, text, whole=whole) and _fits(thought, reasoning, whole=whole)
+            for text, reasoning in readings
+        )
         return "same" if fits else "others"
 
     def _spend(self, data: bytes, lines: int = 0) -> None:
@@ -58,19 +62,23 @@ class Reader:
         if self._left < 0:
             raise _TooLong
 
-    def _read(self, response: bytes) -> tuple[str, str, bool]:
-        """Text, reasoning, and whether all of it was shown; as `inference.relay` reads them. Raises
-        _TooLong."""
-        texts, thoughts, whole = list[str](), list[str](), True
+    def _read(self, response: bytes) -> tuple[list[tuple[str, str]], bool]:
+        """Text and reasoning, as `inference.relay` tells them apart and as they were sent, which is
+        how older files have them; and whether all of it was shown. Raises _TooLong."""
+        thoughts, whole = Thoughts(), True
+        parts = [(list[str](), list[str]()) for _ in range(2)]
         try:
             for piece in self._pieces(response):
-                texts.append(piece.text)
-                thoughts.append(piece.reasoning)
+                for (texts, reasons), read in zip(
+                    parts, (thoughts.take(piece), piece), strict=True
+                ):
+                    texts.append(read.text)
+                    reasons.append(read.reasoning)
                 whole = whole and not piece.error
         except wire.BadStream:
             whole = False
-        text, reasoning = "".join(texts), "".join(thoughts)
-        return text, reasoning, whole and len(text) + len(reasoning) <= MAX_ANSWER_CHARS
+        readings = [("".join(texts), "".join(reasons)) for texts, reasons in parts]
+        return readings, whole and sum(map(len, readings[1])) <= MAX_ANSWER_CHARS
 
     def _pieces(self, response: bytes) -> Iterator[wire.Piece]:
         if response.lstrip()[:1] == b"{":

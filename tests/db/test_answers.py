@@ -255,6 +255,12 @@ def test_words_that_a_file_shows_beside_the_signed_bytes_are_held_against_them(
     assert verdicts(plain, response=whole) == ["verified"]
     assert verdicts({"answer": "Yes"}, response=whole) == ["altered"]
     assert verdicts({"answer": "Yes"}, response=b"no chunks at all") == ["altered"]
+    # Thoughts inside an answer are told from it; files of before have them as they came.
+    said_inside = "<think>Hm.</think>\n\nNo, never."
+    inside = json.dumps({"choices": [{"message": {"content": said_inside}}]}).encode()
+    for shown in ({**plain, "reasoning": "Hm."}, {"answer": said_inside}):
+        assert verdicts(shown, response=inside) == ["verified"]
+    assert verdicts({"answer": "Hm."}, response=inside) == ["altered"]
     # What ended with an error is kept up to there.
     failed = stream + b'data: {"error": {"message": "full"}}\n\n'
     assert verdicts({**first, "answer": "No, "}, response=failed) == ["verified"]

@@ -72,7 +72,13 @@ async def test_an_answer_with_its_hashes() -> None:
 
 @pytest.mark.parametrize("size", [1, 2, 3, 7, 1000])
 async def test_any_cut_of_the_bytes_gives_the_same_answer(size: int) -> None:
-    stream = token("Grüße ") + token("日本") + closing((1, 2)) + b": bytes after the end\n\n"
+    stream = (
+        token("<think>Hm.")
+        + token("</think>\n\nGrüße ")
+        + token("日本")
+        + closing((1, 2))
+        + b": bytes after the end\n\n"
+    )
     stream += token("Read on") + b"data: no chunk at all\n\n" + closing((9, 9))
 
     async def script(reply: Reply, asked: Asked) -> None:
@@ -82,7 +88,7 @@ async def test_any_cut_of_the_bytes_gives_the_same_answer(size: int) -> None:
         await reply.raw(b"0\r\n\r\n")
 
     events, record, _ = await ask(script)
-    assert text(events) == "Grüße 日本"
+    assert (text(events), "".join(record.reasoning)) == ("Grüße 日本", "Hm.")
     assert record.usage is not None and record.usage.completion_tokens == 2
     assert record.complete
     assert record.response_sha256 == hashlib.sha256(stream).hexdigest()

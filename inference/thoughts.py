@@ -1,0 +1,52 @@
+"""What a model thinks inside its answer, `<think>…</think>` at the very beginning, as models write
+it whose server does not tell it apart. Pure; the bytes that are hashed stay as they came.
+"""
+
+from __future__ import annotations
+
+from inference.wire import Piece
+
+_OPENING, _CLOSING = "<think>", "</think>"
+
+
+class Thoughts:
+    """Tells the pieces of one answer apart, however they were cut."""
+
+    def __init__(self) -> None:
+        #: Whether some thinking stood in the answer.
+        self.found = False
+        self._awaited = _OPENING  # "" once nothing can follow any more
+        self._held = ""  # what may be the beginning of it
+        self._blank = False  # between thoughts and answer
+
+    def take(self, piece: Piece) -> Piece:
+        """The same with its thoughts as `reasoning`; what may be half a mark comes with a later
+        piece."""
+        if not (self._awaited or self._blank):
+            return piece
+        text, thought = self._held + piece.text, ""
+        self._held = ""
+        if self._awaited == _OPENING and (begun := text.lstrip()):
+            if begun.startswith(_OPENING):
+                text, self._awaited, self.found = begun[len(_OPENING) :], _CLOSING, True
+            elif not _OPENING.startswith(begun):
+                self._awaited = ""
+        if self._awaited == _CLOSING:
+            thought, closed, text = text.partition(_CLOSING)
+            if closed:
+                self._awaited, self._blank = "", True
+        if self._awaited and not (piece.finish_reason or piece.done or piece.error):
+            half = thought if self.found else text
+            self._held = _half(half, self._awaited)
+            half = half[: len(half) - len(self._held)]
+            thought, text = (half, "") if self.found else ("", half)
+        if self._blank:
+            text = text.lstrip()
+            self._blank = not text
+        return piece._replace(text=text, reasoning=piece.reasoning + thought)
+
+
+def _half(text: str, mark: str) -> str:
+    """The longest end of a text that is a beginning of the mark."""
+    ends = (text[-size:] for size in range(min(len(mark) - 1, len(text)), 0, -1))
+    return next((end for end in ends if mark.startswith(end)), "")
