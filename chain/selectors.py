@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Collection
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
@@ -96,6 +97,13 @@ def head(now: datetime | None = None) -> Freshness:
         events_per_second=row.events_per_second,
         indexed_hash=row.indexed_hash,
     )
+
+
+def times_of(numbers: Collection[int]) -> dict[int, datetime]:
+    """When blocks were mined, of those whose header is held: each that has a fact of ours (1
+    query)."""
+    rows = RawBlock.objects.filter(number__in=numbers).values_list("number", "timestamp")
+    return {number: datetime.fromtimestamp(at, UTC) for number, at in rows}
 
 
 #: Headers that the pace of blocks is read from, how long it is believed, and from which pace on

@@ -15,6 +15,7 @@ from accounts.http import page_number
 from accounts.pages_parts import Option
 from accounts.pages_transaction import Link
 from attestation import selectors as attestation
+from chain.selectors import times_of
 from ledger import groups, selectors, statistics
 from ledger.records import Page
 from marketplace import conditions, formats, links, names, parts
@@ -183,6 +184,7 @@ class ProviderLine:
     verified: int
     uptime: Uptime | None
     said: Named | None
+    since: dt.datetime | None
 
     @property
     def path(self) -> str:
@@ -200,7 +202,7 @@ class ProviderLine:
 def providers(
     asked: ProvidersAsked, version: str, size: int = selectors.PAGE_SIZE
 ) -> Page[ProviderLine]:
-    """One page of providers (5 queries, 1 more with words)."""
+    """One page of providers (5 queries, 1 more with words and whenever a listing changed)."""
     query = asked.query
 
     def make() -> Page[groups.ProviderRow]:
@@ -212,8 +214,15 @@ def providers(
     found = groups.with_earnings(offering)
     addresses = [row.address for row in found.items]
     known, said = _measured(addresses), names.names_of(addresses, version)
+    blocks = tuple(row.since_block for row in found.items)
+    times = at_listing.get(version, ("times", blocks), lambda: times_of(blocks))
     lines = tuple(
-        ProviderLine(row, *known.get(row.address, (0, None)), said.get(row.address))
+        ProviderLine(
+            row,
+            *known.get(row.address, (0, None)),
+            said.get(row.address),
+            times.get(row.since_block),
+        )
         for row in found.items
     )
     return Page(lines, found.count, found.number, found.size)

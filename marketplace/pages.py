@@ -12,6 +12,7 @@ from django.utils.translation import gettext_noop, ngettext
 from accounts import links as account_links
 from accounts.pages_transaction import Link
 from attestation.selectors import DEVELOPMENT, ServiceKey, StandingView, standing_of
+from chain.selectors import times_of
 from ledger import records, selectors, statistics
 from marketplace import formats, links
 from marketplace.changes import ChangeRow
@@ -110,12 +111,19 @@ class ServiceHead:
     tabs: tuple[Link, ...]
     summary: str
     described: str
+    listed_at: dt.datetime | None
     warning: str
     warning_tone: str
     silent: str
     elsewhere: str
     decided: Decided
     report_key: str
+
+    @property
+    def discouraged(self) -> bool:
+        """Whether the page says not to ask it, or that it will not answer."""
+        moved = bool(self.warning) and self.warning_tone == "bad"
+        return self.standing.failed or bool(self.silent) or moved
 
 
 def service_head(
@@ -124,7 +132,7 @@ def service_head(
     standing: StandingView | None = None,
     payers: int | None = None,
 ) -> ServiceHead:
-    """The head with verdict, health, payers and what moderators decided as they are now (5
+    """The head with verdict, health, payers and what moderators decided as they are now (6
     queries, one less with `standing`, and with `payers` of 30 days; one more where it is silent).
     """
     key = ServiceKey.of(listing)
@@ -134,6 +142,7 @@ def service_head(
     path, label, icon = try_of(listing)
     move = moved([listing]).get((listing.serving, listing.provider))
     at, now = known.checked_at, timezone.now()
+    since = times_of([listing.created_block]).get(listing.created_block)
     silent = "" if listing.removed else _silent(health, now)
     ago = formats.relative(at, now) if at else ""
     moment = f"{formats.date(at.astimezone(dt.UTC).date())} {at:%H:%M} UTC" if at else ""
@@ -158,8 +167,9 @@ def service_head(
             Link(_(label), account_links.service(listing, slug), slug == tab)
             for slug, label in TABS
         ),
-        summary=_sentence(listing, _checked(known, ago), health, payers),
-        described=_sentence(listing, _checked(known, moment), health, payers),
+        summary=_sentence(listing, _checked(known, ago), health, payers, since),
+        described=_sentence(listing, _checked(known, moment), health, payers, since),
+        listed_at=since,
         warning=move.said(known) if move else "",
         warning_tone="" if move and move.attested(known) else "bad",
         silent=silent,
@@ -232,7 +242,13 @@ def _elsewhere(listing: records.Listing) -> str:
     return links.with_query("/", type=service_type(listing), answers=1)
 
 
-def _sentence(listing: records.Listing, checked: str, health: HealthView, payers: int) -> str:
+def _sentence(
+    listing: records.Listing,
+    checked: str,
+    health: HealthView,
+    payers: int,
+    since: dt.datetime | None,
+) -> str:
     """One line (ux.md 5): what we checked and measured, what it costs, who pays."""
     offered = listed_prices(listing)
     cost = (
@@ -245,7 +261,10 @@ def _sentence(listing: records.Listing, checked: str, health: HealthView, payers
     parts.append(cost % {"amounts": amounts, "unit": offered[0].unit})
     paying = ngettext("%(n)s payer in 30 days", "%(n)s payers in 30 days", payers)
     parts.append(paying % {"n": f"{payers:,}"})
-    parts.append(_("Listed since block %(number)s") % {"number": f"{listing.created_block:,}"})
+    if since is not None:
+        parts.append(_("Listed since %(date)s") % {"date": formats.date(since.date())})
+    else:
+        parts.append(_("Listed since block %(number)s") % {"number": f"{listing.created_block:,}"})
     return ". ".join(parts) + "."
 
 

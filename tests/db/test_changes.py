@@ -285,12 +285,14 @@ def test_a_moved_endpoint_is_on_every_tab_and_in_lists(client: Client) -> None:
     for tab in tabs:
         text = client.get(tab).content.decode()
         assert "The endpoint changed at block 6" in text and "send nothing private" in text, tab
+        assert 'class="button primary" href' not in text, tab
     lists = ("/", f"/compare?s=inference/{PETRA}&s=inference/{BOB}")
     assert all("endpoint moved" in client.get(path).content.decode() for path in lists)
     ServiceChange.objects.update(at=timezone.now() - dt.timedelta(hours=2))
     report_world.development()
     text = client.get(base).content.decode()
     assert "We have verified the evidence of the new endpoint since" in text
+    assert 'class="button primary" href' in text
     assert not any("endpoint moved" in client.get(path).content.decode() for path in lists)
 
 

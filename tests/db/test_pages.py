@@ -21,6 +21,7 @@ from django.utils import timezone
 from accounts.models import User
 from attestation.models import Standing
 from attestation.selectors import ServiceKey
+from chain.models import RawBlock
 from ledger.models import Service
 from marketplace import context, links, views_errors
 from marketplace import filters as given_filters
@@ -180,6 +181,19 @@ def test_a_removed_service_stays_readable(client: Client) -> None:
     text = client.get(f"/services/inference/{factories.PETRA}").content.decode()
     assert "The provider removed this service" in text
     assert "service-row" not in client.get("/").content.decode()
+
+
+def test_when_something_was_listed_is_a_day(client: Client) -> None:
+    """A block says that to nobody; it is named where its header is not held."""
+    factories.market(1)
+    service = f"/services/inference/{factories.address(0)}"
+    assert "Listed since block 1,000." in client.get(service).content.decode()
+    RawBlock.objects.create(
+        number=1_000, hash="0x" + "1" * 64, parent_hash="0x" + "0" * 64, timestamp=1_777_600_000
+    )
+    text = client.get(service).content.decode()
+    assert "Listed since 1 May 2026." in text and ">1 May 2026</time>, block 1,000<" in text
+    assert ">1 May 2026</time></td>" in client.get("/providers").content.decode()
 
 
 def test_a_url_that_moved_after_the_acknowledgement_is_said(client: Client) -> None:
