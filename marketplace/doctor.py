@@ -24,6 +24,11 @@ from protocol.abi import LEDGER_MANAGER, AbiError, decode_result, encode_call
 
 #: A block may be so far ahead of an honest clock.
 CLOCK_SLACK = timedelta(minutes=1)
+#: PostgreSQL takes over the one of a system without a locale: SQL_ASCII.
+_ALPHABET = (
+    "its encoding is %s, in which names in other alphabets fail; restore a backup into one made "
+    "with createdb --encoding=UTF8 --template=template0"
+)
 
 
 @dataclass(frozen=True)
@@ -48,14 +53,17 @@ def _database() -> Iterator[Finding]:
         executor = MigrationExecutor(connection)
         missing = executor.migration_plan(executor.loader.graph.leaf_nodes())
         with connection.cursor() as cursor:
-            cursor.execute("SHOW transaction_read_only")
-            ((read_only,),) = cursor.fetchall()
+            cursor.execute(
+                "SELECT current_setting('transaction_read_only'), "
+                "current_setting('server_encoding')"
+            )
+            ((read_only, encoding),) = cursor.fetchall()
     except DatabaseError as error:
         text = advice(error) or str(error).partition("\n")[0]
         yield Finding("database", False, text, fatal=True)
         return
-    writes = read_only == "off"
-    yield Finding("database", writes, "answers" if writes else PRIMARY)
+    wrong = PRIMARY if read_only == "on" else "" if encoding == "UTF8" else _ALPHABET % encoding
+    yield Finding("database", not wrong, wrong or "answers")
     text = f"{len(missing)} not applied; run: manage.py migrate" if missing else "all applied"
     yield Finding("migrations", not missing, text, fatal=bool(missing))
 
