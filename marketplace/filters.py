@@ -278,7 +278,7 @@ class Filters:
     def active(self) -> dict[str, str]:
         """The selecting filters in use, in words."""
         labels = {
-            "q": f"“{parts.name(self.q)}”",
+            "q": _("“%(text)s”") % {"text": parts.name(self.q)},
             "kind": parts.kind_label(self.kind),
             "type": parts.type_label(self.type),
             "model": parts.name(self.model),

@@ -162,6 +162,13 @@ _ZOOMED = """
   .slice(0, 4)
   .map((field) => `${field.localName}.${field.className} ${field.name}`)
 """
+#: Words of a notice that its button leaves no room.
+_SQUEEZED = """
+() => [...document.querySelectorAll("main .notice > span")]
+  .filter((words) => words.checkVisibility() && words.offsetHeight > 90
+    && words.offsetWidth < words.parentElement.clientWidth / 2)
+  .map((words) => words.innerText)
+"""
 #: Words of a tick box that go on below the box.
 _UNDER = """
 () => [...document.querySelectorAll("label:has(> [type=checkbox])")]
@@ -351,19 +358,21 @@ class Asked(Protocol):
 def fits(page: Asked, width: int, *, again: bool = False) -> list[str]:
     """Before and after the scripts learn of the new width, in one question: a dozen of them at
     each page cost more than the answers. `again`: they learn of the next one as late."""
-    early, late, out, zoomed, under = page.evaluate(
+    early, late, out, zoomed, under, squeezed = page.evaluate(
         f"""([width, again]) => {{
           const [overflow, out, zoomed] = [{_OVERFLOW}, {_STICKING_OUT}, {_ZOOMED}];
           const early = overflow(width);
           window.catchUp?.();
           window.heldBack = again;
-          return [early, overflow(width), out(), width > 640 ? [] : zoomed(), ({_UNDER})()];
+          return [early, overflow(width), out(), width > 640 ? [] : zoomed(), ({_UNDER})(),
+            ({_SQUEEZED})()];
         }}""",
         [width, again],
     )
     faults = _too_wide(width, early) + _too_wide(width, late)
     faults += [f"iOS zooms into it at {width} px: {name}" for name in zoomed]
     faults += [f"goes on under its box at {width} px: {words}" for words in under]
+    faults += [f"has no room at {width} px: {words}" for words in squeezed]
     return faults + [f"sticks out at {width} px: {name}" for name in out]
 
 

@@ -36,6 +36,14 @@ def test_every_page_is_sound_in_german(asgi_server: str, german: Page) -> None:
                 faults.append(str(fault))
             assert german.locator("html").get_attribute("lang") == "de"
     assert not faults, "\n".join(faults)
+    # What a list is searched by is read whole on a phone.
+    german.set_viewport_size({"width": 360, "height": 740})
+    german.goto(f"{asgi_server}/models")
+    frame, field = german.locator("form.query-row"), german.locator("form.query-row .query")
+    whole = "form => form.clientWidth"
+    assert field.evaluate(whole) == frame.evaluate(whole)
+    german.goto(f"{asgi_server}/?q=nix")
+    expect(german.get_by_role("heading", name="Nichts passt zu „nix“")).to_be_visible()
 
 
 def test_the_language_is_chosen_without_script(asgi_server: str, browser: Browser) -> None:
