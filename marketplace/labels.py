@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
 
-from django.db.models import Count, Max, Min
+from django.db.models import Count, Max, Min, Q
 from django.utils.translation import gettext as _
 
 from ledger import records, selectors
@@ -21,7 +21,7 @@ from protocol import fees
 @dataclass(frozen=True)
 class Ranks:
     """The best values among the services of a model; None where nothing is ranked: one service
-    alone, all alike, or too few measurements."""
+    alone, more than half of them alike, or too few measurements."""
 
     services: int
     price: int | None
@@ -76,34 +76,29 @@ def listed_price(listing: records.Listing) -> int:
 
 
 def ranks(query: selectors.ServiceQuery) -> Ranks:
-    """The best values of a query's inference services (1 query)."""
+    """The best values of a query's inference services (2 queries)."""
     since = probes.week_told()
     rows = selectors.matching(query).filter(kind="inference")
     rows = rows.annotate(
-        price=LISTED_PRICE,
-        speed=health_of_row("tokens_p50", since, tokens_n__gte=LEAST_SAMPLES),
-        up=health_of_row("uptime_7d", since, probes_7d__gte=LEAST_PROBES),
+        price_=LISTED_PRICE,
+        speed_=health_of_row("tokens_p50", since, tokens_n__gte=LEAST_SAMPLES),
+        up_=health_of_row("uptime_7d", since, probes_7d__gte=LEAST_PROBES),
     )
+    top = rows.aggregate(price=Min("price_"), speed=Max("speed_"), up=Max("up_"))
     found = rows.aggregate(
         services=Count("pk"),
         types=Count("service_type", distinct=True),
-        cheap=Min("price"),
-        dear=Max("price"),
-        fast=Max("speed"),
-        slow=Min("speed"),
-        best=Max("up"),
-        worst=Min("up"),
+        **{name: Count(f"{name}_") for name in top},
+        **{f"best_{name}": Count("pk", filter=Q(**{f"{name}_": top[name]})) for name in top},
     )
-
-    def ranked(best: int | None, worst: int | None) -> int | None:
-        return best if best is not None and best != worst else None
-
+    # What most of them have tells none of them from the others.
+    best = {name: top[name] if 2 * found[f"best_{name}"] <= found[name] else None for name in top}
     return Ranks(
         services=found["services"],
         # Sums of prices of different types say nothing about each other.
-        price=ranked(found["cheap"], found["dear"]) if found["types"] == 1 else None,
-        speed=ranked(found["fast"], found["slow"]),
-        uptime=ranked(found["best"], found["worst"]),
+        price=best["price"] if found["types"] == 1 else None,
+        speed=best["speed"],
+        uptime=best["up"],
     )
 
 

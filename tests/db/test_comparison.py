@@ -57,6 +57,11 @@ def test_labels_follow_their_rules_and_stay_away_without_a_contest() -> None:
         factories.ALICE: [],
     }
     assert all(label.rule for row in page.rows for label in row.labels)
+    # What most of them share is no rank.
+    third = factories.service(factories.CHARLIE, model="m", input_price=1, output_price=5)
+    health(third, uptime_7d=10_000, tokens_p50=900, tokens_n=20)
+    assert labels.ranks(query).rules == ()
+    third.delete()
     two.service_type = "text-to-image"
     two.save()
     assert labels.ranks(query).price is None, "prices of two units are no contest"
