@@ -16,7 +16,7 @@ def unread() -> bool:
 def main() -> None:
     os.environ.setdefault("DJANGO_SETTINGS_MODULE", "marketplace.settings")
     # A command is one thread: a pool would only make it slow to say that the database is away.
-    os.environ["DATABASE_POOL_SIZE"] = "0"
+    os.environ["ONE_THREAD"] = "1"
     from django.core.exceptions import ImproperlyConfigured
     from django.core.management import execute_from_command_line
     from django.db import Error, ProgrammingError

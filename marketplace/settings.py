@@ -3,6 +3,7 @@ tree."""
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qs, unquote, urlsplit
@@ -29,14 +30,11 @@ BASE_DIR = Path(__file__).resolve().parent.parent
 
 NETWORK_NAME = env.choice("NETWORK", (*NETWORKS, "custom"), "devnet")
 _preset: Network | None = NETWORKS.get(NETWORK_NAME)
+_own_node = ("http://127.0.0.1:8545",) if NETWORK_NAME == "devnet" else ()
 _rpc_urls = env.urls(
-    "CHAIN_RPC_URLS",
-    (_preset.rpc_urls if _preset else ()) or ("http://127.0.0.1:8545",),
-    kinds="http|ws",
+    "CHAIN_RPC_URLS", _preset.rpc_urls or _own_node if _preset else (), kinds="http|ws"
 )
 CHAIN_RPC_URLS = tuple(url for url in _rpc_urls if url.startswith("http"))
-if not CHAIN_RPC_URLS:
-    raise ImproperlyConfigured("CHAIN_RPC_URLS names no http(s) URL; add one")
 #: Only for announcements of new heads; without any, each RPC URL is tried as a websocket.
 CHAIN_WS_URLS = tuple(url for url in _rpc_urls if url.startswith("ws"))
 CHAIN_ID = env.integer("CHAIN_ID", _preset.chain_id if _preset else 0)
@@ -52,6 +50,8 @@ if not LEDGER_ADDRESS:
     )
 if not CHAIN_ID:
     raise ImproperlyConfigured("CHAIN_ID is missing; NETWORK=custom needs the chain id as a number")
+if not CHAIN_RPC_URLS:
+    raise ImproperlyConfigured("CHAIN_RPC_URLS names no http(s) URL; add one, like https://host/path")
 START_BLOCK = env.integer("START_BLOCK", _preset.start_block if _preset else 0)
 CONFIRMATIONS = env.integer("CONFIRMATIONS", 12)
 NETWORK = (
@@ -312,7 +312,8 @@ def database(url: str, name: str = "DATABASE_URL") -> dict[str, Any]:
             "use sslmode=…, connect_timeout=… and the like, or leave it out"
         ) from None
     host = query.pop("host", parts.hostname or "")
-    pool = env.integer("DATABASE_POOL_SIZE", 8, most=1000)
+    size = env.integer("DATABASE_POOL_SIZE", 8, most=1000)
+    pool = 0 if os.environ.get("ONE_THREAD") else size  # as manage.py has it
     pooling = {"min_size": 1, "max_size": pool, "timeout": 10}
     return {
         "ENGINE": "net.postgres",

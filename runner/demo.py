@@ -146,9 +146,7 @@ def start(tree: Tree, history_services: int = 0) -> Anvil:
         tree.start_stores(durable=False)
         tree.say("chain, PostgreSQL and Valkey are up")
         # The checks import the whole site, and find nothing that a demo could change.
-        migration = tree.python(
-            *("migrate", "manage.py", "migrate", "--skip-checks"), env={"DATABASE_POOL_SIZE": "0"}
-        )
+        migration = tree.python("migrate", "manage.py", "migrate", "--skip-checks")
         deployment = deploy(chain.url)
         tree.say(f"contracts deployed, LedgerManager {deployment.ledger}")
         if history_services:

@@ -38,7 +38,7 @@ def site_processes(tree: Tree, port: int) -> None:
 def migrate(tree: Tree) -> None:
     # The checks import the whole site; what depends on this place is the doctor's to say.
     command = ("manage.py", "migrate", "--skip-checks")
-    child = tree.python("migrate", *command, env={"DATABASE_POOL_SIZE": "0"})
+    child = tree.python("migrate", *command)
     tree.finished(child, "preparing the database")
 
 

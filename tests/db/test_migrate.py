@@ -153,7 +153,7 @@ def test_a_migration_that_misses_a_table_is_no_reason_to_migrate(
         raise ProgrammingError("relation is missing") from UndefinedTable()
 
     monkeypatch.setattr(management, "execute_from_command_line", broken)
-    monkeypatch.setenv("DATABASE_POOL_SIZE", "0")  # `main` sets it
+    monkeypatch.setenv("ONE_THREAD", "1")  # `main` sets it
     for command, expected in (("migrate", ProgrammingError), ("follow", SystemExit)):
         monkeypatch.setattr(sys, "argv", ["manage.py", command])
         with pytest.raises(expected):

@@ -82,16 +82,20 @@ def test_exec_returns_the_exit_code_and_keeps_data_between_runs(stores: dict[str
     assert "no-such-command-here" in missing.stderr
 
 
+CUSTOM = {"NETWORK": "custom", "LEDGER_ADDRESS": "0x" + "11" * 20}
 WRONG: tuple[tuple[dict[str, str], str], ...] = (
     ({"NETWORK": "mars"}, "NETWORK"),
     ({"NETWORK": "custom"}, "LEDGER_ADDRESS"),
     ({"NETWORK": "custom", "LEDGER_ADDRESS": "0x12"}, "LEDGER_ADDRESS"),
+    ({**CUSTOM, "CHAIN_RPC_URLS": "http://x"}, "CHAIN_ID"),
+    ({**CUSTOM, "CHAIN_ID": "5"}, "CHAIN_RPC_URLS"),
     ({"NETWORK": "galileo", "CHAIN_ID": "1"}, "CHAIN_ID"),
     ({"NETWORK": "galileo", "CHAIN_RPC_URLS": "ftp://x"}, "CHAIN_RPC_URLS"),
     ({"NETWORK": "galileo", "ALLOW_PRIVATE_PROVIDERS": "1"}, "ALLOW_PRIVATE_PROVIDERS"),
     ({"NETWORK": "galileo", "ATTESTATION_ANCHORS": "x.json"}, "ATTESTATION_ANCHORS"),
     ({"DATABASE_URL": "mysql://x/y"}, "DATABASE_URL"),
     ({"DATABASE_URL": "postgresql://x:0/y"}, "DATABASE_URL"),
+    ({"DATABASE_POOL_SIZE": "many"}, "DATABASE_POOL_SIZE"),
     ({"DATABASE_URL": "postgresql://x/y?tls=yes"}, "DATABASE_URL"),
     ({"TRUSTED_PROXIES": "http://proxy"}, "TRUSTED_PROXIES"),
     ({"NETWORK": "galileo", "SECRET_KEY": "short"}, "SECRET_KEY"),
