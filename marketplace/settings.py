@@ -51,7 +51,9 @@ if not LEDGER_ADDRESS:
 if not CHAIN_ID:
     raise ImproperlyConfigured("CHAIN_ID is missing; NETWORK=custom needs the chain id as a number")
 if not CHAIN_RPC_URLS:
-    raise ImproperlyConfigured("CHAIN_RPC_URLS names no http(s) URL; add one, like https://host/path")
+    raise ImproperlyConfigured(
+        "CHAIN_RPC_URLS names no http(s) URL; add one, like https://host/path"
+    )
 START_BLOCK = env.integer("START_BLOCK", _preset.start_block if _preset else 0)
 CONFIRMATIONS = env.integer("CONFIRMATIONS", 12)
 NETWORK = (
