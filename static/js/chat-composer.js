@@ -23,6 +23,16 @@ export function fail(sentence, href = '') {
   errorBox.hidden = !sentence;
 }
 
+// A browser cuts what is pasted to the room that a field has, in silence.
+let cut = '';
+form.addEventListener('beforeinput', ({ target: { value, selectionStart, selectionEnd, maxLength }, data }) => {
+  const length = value.length - (selectionEnd - selectionStart) + (data?.length ?? 0);
+  if (maxLength > 0 && length > maxLength && data?.length > 1) {
+    cut = t('This field takes up to {most} characters: what you put in was cut there.', { most: maxLength.toLocaleString('en') });
+    fail(cut);
+  } else if (cut && length < maxLength) passed(cut);
+});
+
 // What was said to be in the way has passed.
 export function passed(sentence) {
   if (errorBox.querySelector('[data-error-text]').textContent === sentence) fail('');

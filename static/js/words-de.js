@@ -117,6 +117,7 @@ learn({
 "The wallet is still on another chain. Switch it to {chain}.": "Die Wallet ist noch auf einer anderen Chain. Wechseln Sie zu {chain}.",
 "The wallet shares no account with this page.": "Die Wallet teilt kein Konto mit dieser Seite.",
 "This could not be saved. Try again in a moment.": "Das ließ sich nicht speichern. Gleich noch einmal versuchen.",
+"This field takes up to {most} characters: what you put in was cut there.": "Dieses Feld nimmt bis zu {most} Zeichen: Was eingefügt wurde, ist dort abgeschnitten.",
 "This file cannot be read.": "Diese Datei ist nicht lesbar.",
 "This is larger than the server takes.": "Das ist größer, als der Server annimmt.",
 "This is the only time it is shown; what is kept here cannot be turned back into it.": "Es wird nur dieses eine Mal gezeigt; was hier aufbewahrt wird, lässt sich nicht darin zurückverwandeln.",

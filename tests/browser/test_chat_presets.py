@@ -23,6 +23,14 @@ def test_presets_and_how_answers_are_read(alice: Page, asgi_server: str, chat: C
     settings.locator("summary").first.click()
     # Where the composer does not stay in sight, the settings hide nothing behind a scroll bar.
     assert settings.evaluate("(x) => x.scrollHeight <= x.clientHeight + 1")
+    # What is pasted beyond a field's end is not cut in silence.
+    alice.get_by_label("System prompt").focus()
+    alice.keyboard.insert_text("x" * 8001)
+    cut = alice.locator("[data-error]")
+    expect(cut).to_contain_text("up to 8,000 characters: what you put in was cut")
+    alice.keyboard.press("ControlOrMeta+a")
+    alice.keyboard.insert_text("Be")
+    expect(cut).to_be_hidden()
     alice.get_by_label("System prompt").fill("Be brief.\nBe <kind>.")
     alice.get_by_label("Stop at any of these").fill("END\nSTOP")
     alice.get_by_label("Seed").fill("0")
