@@ -119,3 +119,14 @@ def test_icons_named_in_templates_are_in_the_sprite() -> None:
     flat = {name for pair in named for name in pair if name}
     assert flat - sprite == set()
     assert flat
+
+
+def test_every_choice_has_its_arrow() -> None:
+    """`.select` takes the browser's own away, so each stands in a `.picker` with ours."""
+    for path in (ROOT / "templates").rglob("*.html"):
+        before, *choices = re.split(r'<select class="select"', path.read_text())
+        for choice in choices:
+            assert re.search(r'class="picker[^"]*"(?!.*</select>)', before, re.S), path
+            after = choice.partition("</select>")[2]
+            assert re.match(r'[^<]*\{% icon "chevron-down" %\}', after), path
+            before = choice
