@@ -88,7 +88,7 @@ def page() -> StyleguidePage:
         pager=Pager(
             26,
             50,
-            212,
+            1_212,
             "services",
             tuple(Link(str(n), "#pager", n == 2) for n in (1, 2, 3)),
             "#pager",

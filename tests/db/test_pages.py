@@ -389,6 +389,7 @@ def test_filters_survive_the_way_through_the_url(given: dict[str, str]) -> None:
 
 
 def test_numbers_above_the_list_are_the_lists(client: Client) -> None:
+    assert "26–50 of 1,212 services" in client.get("/styleguide").content.decode()
     factories.market(12)
     for service in list(Service.current.filter(removed=False, kind="inference"))[:3]:
         key = ServiceKey("inference", service.provider, "inference-v1.0")
