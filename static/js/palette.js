@@ -35,8 +35,8 @@ function open(id) {
   if (field && !dialog.querySelector("#palette-found").children.length) window.htmx?.trigger(field, "load-first");
 }
 
-function step(items, by) {
-  const at = items.indexOf(document.activeElement);
+function step(items, by, from = document.activeElement) {
+  const at = items.indexOf(from);
   return items[at < 0 ? (by > 0 ? 0 : items.length - 1) : (at + by + items.length) % items.length];
 }
 
@@ -67,7 +67,7 @@ function search(event) {
 
 function row(by) {
   const links = [...document.querySelectorAll("main .row-link")].filter((link) => link.offsetParent !== null);
-  step(links, by)?.focus();
+  step(links, by, document.activeElement.closest("tr")?.querySelector(".row-link"))?.focus();
 }
 
 function pressed(event) {
@@ -76,7 +76,7 @@ function pressed(event) {
     return open("palette");
   }
   if (event.ctrlKey || event.metaKey || event.altKey || event.isComposing || !shortcutsOn()) return;
-  if (event.target.closest?.("input, textarea, select, [contenteditable], dialog")) return;
+  if (event.target.closest?.("input:not([type=checkbox]), textarea, select, [contenteditable], dialog")) return;
   const after = Date.now() - before < THEN;
   before = event.key === "g" ? Date.now() : 0;
   if (after && PLACES[event.key]) location.href = PLACES[event.key];

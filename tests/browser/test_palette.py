@@ -73,6 +73,12 @@ def test_rows_are_ticked_and_compared_and_a_page_says_what_it_offers(
     for key in ("j", "x"):
         page.keyboard.press(key)
     expect(page.locator("input[form=compare]:checked")).to_have_count(2)
+    # A letter is nothing that one writes into a box, where the mouse left the focus.
+    boxes, names = page.locator("input[form=compare]"), page.locator(".row-link")
+    boxes.nth(0).click()
+    page.keyboard.press("j")
+    expect(names.nth(1)).to_be_focused()
+    boxes.nth(2).click()
     page.keyboard.press("c")
     expect(page).to_have_url(re.compile(r"/compare\?s=[^&]+&s=[^&]+$"))
     page.goto(f"{asgi_server}/services/inference/{factories.address(0)}")
