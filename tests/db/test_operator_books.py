@@ -216,6 +216,8 @@ def test_files_hold_every_item_once_and_sum_to_the_page(petra: Client) -> None:
     page = petra.get(f"/operator?{days}").content.decode()
     assert f'data-neuron="{total}"' in page.split('data-testid="earned-period"')[0][-200:]
     assert 'by=service#period"' in page
+    # Of all that was asked for, refused items are no settled ones.
+    assert f"{len(rows)} items, paid or not" in page
     # A program that turns pages takes no file away from its owner.
     for _ in range(21):
         assert petra.get(f"/operator/settlements.json?{days}").status_code == 200
