@@ -32,6 +32,8 @@ TASKS = {
     tuning.FINISHED: N_("Fine-tuning of {model} is finished"),
     tuning.FAILED: N_("Fine-tuning of {model} failed"),
 }
+TASK_LOST = N_("Fine-tuning of {model} was settled without your acknowledgement")
+PENALTY = N_("A part of the fee was charged, and the key to the model is not released.")
 #: What 0.1.0 stored of a finished one (`stored_sentences.FORMER`).
 FORMER = N_("Fine-tuning of {model} is finished: the key is released")
 READY = {
@@ -163,6 +165,8 @@ _SENTENCES = (
         SECRET_LOST,
         MAIL_REFUSED,
     ),
+    TASK_LOST,
+    PENALTY,
     FORMER,
     FINDING,  # the last: its gaps hold anything
 )

@@ -7,6 +7,8 @@ from __future__ import annotations
 import datetime as dt
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+from uuid import UUID
 
 from django.db.models import Exists, F, OuterRef, Subquery
 
@@ -20,6 +22,8 @@ from finetune import selectors as finetune
 from finetune.models import Passage, Task
 from inference.media.models import File, Role
 from inference.models import Medium, State, Turn
+from ledger.models import SubAccount
+from protocol import tuning
 
 #: From the first request of a work to the end of its last; what is quicker somebody sees coming.
 LONG_WORK = dt.timedelta(minutes=1)
@@ -92,25 +96,52 @@ def task(rules: Sequence[Rule], now: dt.datetime) -> Found:
 
 
 def tasks_since(users: Iterable[int], since: dt.datetime) -> Mapping[int, list[Hit]]:
-    """The same by user, newest first (1 query). Raises Crowded."""
+    """The same by user, newest first (2 queries at most). Raises Crowded. What a provider calls
+    finished is told once the chain has it settled: it may have been so without the user."""
     owners = set(users)
     rows = Passage.objects.filter(
         task__user__in=owners, stage__in=words.TASKS, at__gt=since
-    ).select_related("task")
+    ).select_related("task__user")
+    passed = list(newest(rows.order_by("-at"), len(owners)))
+    named = _named([row.task for row in passed if row.stage == tuning.FINISHED])
     found: dict[int, list[Hit]] = defaultdict(list)
-    for row in newest(rows.order_by("-at"), len(owners)):
+    for row in passed:
+        result = named.get(row.task_id) if row.stage == tuning.FINISHED else None
+        if result is not None and not result["settled"]:
+            continue
+        lost = result is not None and not result["acknowledged"]
+        title = words.TASK_LOST if lost else words.TASKS[row.stage]
         found[row.task.user_id].append(
             Hit(
                 subject=f"{row.task_id}:{row.stage}",
                 occurrence=f"{row.task_id}:{row.stage}",
-                title=words.TASKS[row.stage].format(model=row.task.model[:60]),
-                text="",
+                title=title.format(model=row.task.model[:60]),
+                text=words.PENALTY if lost else "",
                 path=f"/fine-tuning/tasks/{row.task_id}",
                 provider=row.task.provider,
                 at=row.at,
             )
         )
     return found
+
+
+def _named(tasks: Sequence[Task]) -> Mapping[UUID, Mapping[str, Any]]:
+    """What the chain says of these tasks' results, by task (1 query, none without tasks)."""
+    if not tasks:
+        return {}
+    wanted = {
+        (task.user.address, task.provider, task.serving, str(task.remote_id)): task.pk
+        for task in tasks
+    }
+    held = SubAccount.current.filter(
+        user__in={user for user, *_ in wanted}, provider__in={one for _, one, *_ in wanted}
+    )
+    return {
+        wanted[key]: raw
+        for row in held
+        for raw in row.deliverables
+        if (key := (row.user, row.provider, row.serving, str(raw["id"]))) in wanted
+    }
 
 
 def deadline(rules: Sequence[Rule], now: dt.datetime) -> Found:

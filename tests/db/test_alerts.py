@@ -305,6 +305,14 @@ def test_a_task_that_got_somewhere_and_reminders_before_its_deadline(
         "Less than 24 hours to acknowledge the",
         *["Less than 6 hours to acknowledge the"] * 2,
     ]
+    # Finished is its provider's word: told once the chain has it settled, and as what it is there.
+    Passage.objects.create(task=task, stage="Finished", at=timezone.now())
+    assert services.sweep() == 0
+    account.deliverables = [{**held, "settled": True, "timestamp": delivered - 80_000}]
+    account.save()
+    assert services.sweep() == 1 and services.sweep() == 0
+    ended = alice.notifications.get(title__endswith="was settled without your acknowledgement")
+    assert "the key to the model is not released" in ended.text
 
 
 def test_more_changes_than_one_look_takes_lose_no_later_block(
