@@ -125,6 +125,9 @@ export class Thread {
       if (form.contains(document.activeElement)) form.querySelector('summary').focus({ preventScroll: true });
       form.open = false;
     }
+    // "Continue" goes on after the last answer, which those above are no more.
+    article.past = root.querySelectorAll('form:has(> [name="draft"])');
+    for (const form of article.past) form.hidden = true;
     if (pictures.length) {
       const shown = Object.assign(document.createElement('div'), { className: 'pictures' });
       shown.append(...pictures.map(({ path, width, height }) => Object.assign(new Image(width, height), { src: path, alt: t('Picture of your question') })));
@@ -148,6 +151,7 @@ export class Thread {
     const before = hidden();
     article.replaceWith(...(article.replaced ?? []));
     for (const form of article.folded ?? []) form.open = true;
+    for (const form of article.past ?? []) form.hidden = false;
     follow(before);
   }
 

@@ -189,8 +189,10 @@ def test_stop_reload_and_a_second_window(alice: Page, asgi_server: str, chat: Ch
     assert words == [f"word{i}" for i in range(len(words))] and 5 < len(words) < 300
     expect(answers(alice).locator(".prose")).to_have_text(turn.answer.strip())
     expect(answers(alice)).to_contain_text("until settled")
+    expect(alice.get_by_test_id("chat-continue")).to_be_visible()
     # What the other window asks now would follow, and pay for, what only this one shows.
     ask(alice, "And here?")
+    expect(alice.get_by_test_id("chat-continue")).to_be_hidden()
     expect(alice.get_by_test_id("message-verdict")).to_have_count(2)
     ask(other, "And there?")
     expect(other.locator("[data-error]")).to_contain_text("went on in another window")

@@ -127,6 +127,26 @@ def test_an_answer_without_a_word_says_why(chat: Chat) -> None:
         assert [x for x in ends.values() if x and x in page] == [words] * bool(words)
 
 
+@pytest.mark.django_db
+def test_only_the_last_answer_is_continued(chat: Chat) -> None:
+    """What is sent stands after the last one, whatever was above or beside it."""
+    half: dict[str, Any] = {"answer": "half", "state": State.STOPPED}
+
+    def offered(path: str) -> list[str]:
+        page = alice().get(f"/playground/chat/{path}").content.decode()
+        return re.findall(r'id="turn-(\d+)"(?:(?!<section).)*"chat-continue"', page, re.S)
+
+    first = said(chat, "one", **half)
+    assert offered(str(chat.pk)) == offered(f"turns/{first.pk}") == [str(first.pk)]
+    second = said(chat, "two", "whole")
+    assert offered(str(chat.pk)) == offered(f"turns/{first.pk}") == []
+    beside = {"batch": uuid4(), "again": second.pk, **half}
+    columns = [said(chat, "", lane=lane, **beside) for lane in (0, 1)]
+    for column in columns:
+        conversations.show(column)
+        assert offered(str(chat.pk)) == [str(column.pk)]
+
+
 @given(st.lists(st.integers(0, 30), max_size=30), st.data())
 def test_every_turn_has_one_place_and_every_path_ends_in_it(
     picks: list[int], data: st.DataObject
