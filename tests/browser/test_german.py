@@ -65,6 +65,11 @@ def test_the_language_is_chosen_without_script(asgi_server: str, browser: Browse
     page.get_by_role("button", name="English").click()
     expect(page.locator("html")).to_have_attribute("lang", "en")
     expect(page.get_by_role("main")).to_contain_text("The index agrees with the chain.")
+    # Nothing of the menu is above a small phone's screen, where one cannot scroll to it.
+    page.set_viewport_size({"width": 320, "height": 568})
+    page.locator(".bottom-bar summary").click()
+    for link in page.locator(".bottom-bar .menu a").all():
+        expect(link).to_be_in_viewport(ratio=1)
     context.close()
 
 
