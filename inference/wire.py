@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, NamedTuple
@@ -313,14 +314,28 @@ def read_error(body: bytes) -> str:
     return _error_text(document)
 
 
+#: An escaped character of two halves, a half alone, or any other escape.
+_ESCAPED = re.compile(
+    rb"\\(?:u[dD][89abAB]..\\u[dD][c-fC-F]|(?P<half>u[dD][89a-fA-F][0-9a-fA-F]{2})|.)", re.DOTALL
+)
+
+
 def _document(data: bytes, shape: JsonLimits) -> dict[str, Any]:
     try:
         document = strictjson.loads(data, shape)
     except BadAnswer as error:
+        if (whole := _whole(data)) != data:
+            return _document(whole, shape)
         raise BadStream(str(error)) from None
     if not isinstance(document, dict):
         raise BadStream("a chunk of the stream is not an object")
     return document
+
+
+def _whole(data: bytes) -> bytes:
+    """A server that cuts between the halves of a character must not cost the answer: each shows
+    as one that cannot be."""
+    return _ESCAPED.sub(lambda found: b"\\ufffd" if found["half"] else found[0], data)
 
 
 def _piece(data: bytes, shape: JsonLimits, where: str) -> Piece:

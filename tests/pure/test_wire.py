@@ -141,6 +141,21 @@ def test_no_bytes_surprise_the_readers(data: bytes) -> None:
         assert isinstance(piece, wire.Piece)
 
 
+@pytest.mark.parametrize(
+    ("written", "read"),
+    [
+        (r"a \ud83d", "a \ufffd"),
+        (r"\uDE00\n", "\ufffd\n"),
+        (r"\ud83d\ud83d\ude00!", "\ufffd😀!"),
+        (r"\ud83dx \\ud83d \\\ude00", "\ufffdx \\ud83d \\\ufffd"),
+    ],
+)
+def test_a_character_cut_in_half_costs_no_answer(written: str, read: str) -> None:
+    chunk = b'{"choices":[{"delta":{"content":"%s"}}]}'
+    events = [chunk % b"Hello", chunk % written.encode(), chunk % b"end"]
+    assert "".join(x.text for x in wire.ChunkReader().read(events)) == f"Hello{read}end"
+
+
 def test_the_request_bounds_its_cost_and_asks_for_usage() -> None:
     body = wire.request_body(
         model="m",
