@@ -97,7 +97,7 @@ def confirm(intent: Intent, *, again: bool = False) -> Intent:
     if again:
         before.append(State.AWAITING_WALLET)
     if intent.state not in before:
-        raise _under_way()
+        raise _under_way(sent=intent.tx_hash != "")
     if abs(timezone.now() - intent.updated_at) > FRESH:
         _check_again(intent, before)
     with transaction.atomic():
@@ -113,7 +113,10 @@ def confirm(intent: Intent, *, again: bool = False) -> Intent:
     return intent
 
 
-def _under_way() -> Problem:
+def _under_way(*, sent: bool = False) -> Problem:
+    if sent:
+        said = _("This transaction was sent before."), _("Nothing was sent twice.")
+        return Problem("already_under_way", *said, status=409)
     return Problem(
         "already_under_way",
         _("This transaction is already waiting in your wallet, or was sent."),

@@ -161,6 +161,7 @@ def test_what_a_wallet_sent_though_it_gave_an_error_is_found(
     path = f"/account/transactions/{intent.pk}/confirm"
     answer = client_of(ALICE).post(path, {}, content_type="application/json")
     assert (answer.status_code, answer.json()["code"]) == (409, "already_under_way")
+    assert answer.json()["title"] == "This transaction was sent before."
     intent.refresh_from_db()
     assert (intent.state, intent.tx_hash) == (State.SUBMITTED, tx_hash)
     # And by the worker; but not where the same was asked for since, which may be that.
