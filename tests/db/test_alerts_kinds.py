@@ -75,15 +75,15 @@ def test_prices_that_cross_ones_own_and_keys_that_are_acknowledged(alice: User) 
     services.add(alice, Wish(Kind.SIGNER, provider=PETRA))
     block += 2
     keys = [{"tee_signer": f"0x{digit * 40}"} for digit in "12"]
-    place = {"block": block, "sequence": 1}
+    place: dict[str, Any] = {"block": block, "sequence": 1}
     factories.change(**place, change="signer", before=keys[0], after=keys[1])
     lost: dict[str, Any] = {"change": "unacknowledged", "before": None, "after": keys[1]}
     factories.change(**{**place, "sequence": 2}, **lost)
     advance(block)
     assert services.sweep() == 1
-    told = alice.notifications.get(rule__kind=Kind.SIGNER)
-    assert told.title.endswith(" changed its signing key")
-    assert told.text == (
+    row = alice.notifications.get(rule__kind=Kind.SIGNER)
+    assert row.title.endswith(" changed its signing key")
+    assert row.text == (
         "The key was 0x1111…1111 and is 0x2222…2222; the owner's acknowledgement was lost with it."
         " Your own acknowledgement survives a change of the key. Check it before you send more."
     )

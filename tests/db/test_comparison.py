@@ -418,8 +418,8 @@ def test_a_gpu_is_proven_only_beside_genuine_hardware(client: Client) -> None:
 
 def test_a_list_of_a_network_that_nobody_read_yet_does_not_call_it_empty(client: Client) -> None:
     lists = f"/ /?q=x /models /models?q=x /providers /changes /changes?change=price /fine-tuning \
-        /network/accounts /network/settlements?window=7d /providers/{factories.PETRA} /playground/chat \
-        /playground/images /playground/audio /playground/embeddings".split()
+        /network/accounts /network/settlements?window=7d /providers/{factories.PETRA} \
+        /playground/chat /playground/images /playground/audio /playground/embeddings".split()
     for path in lists:
         text = client.get(path).content.decode()
         assert "Not indexed yet" in text, path

@@ -518,9 +518,9 @@ def test_the_queue_has_pages_and_a_search(one: User, monkeypatch: pytest.MonkeyP
     # Whoever decides goes on below, in the part of the list that was open.
     opened = mine.get("/moderation?kind=new&page=2")
     here, below = (row.item for row in opened.context["page"].rows)
-    found = re.search(r'action="(/moderation/decide[^"]*)"', opened.content.decode())
-    assert found
-    decide, given = unescape(found[1]), {"item": str(here.pk), "act": "approve"}
+    form = re.search(r'action="(/moderation/decide[^"]*)"', opened.content.decode())
+    assert form
+    decide, given = unescape(form[1]), {"item": str(here.pk), "act": "approve"}
     refused = mine.post(decide, given).context["page"]
     assert (refused.query, refused.evidence.item.item) == ("kind=new&page=2", here)
     sent = mine.post(decide, {**given, "reason": "Looked at."})
