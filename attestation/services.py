@@ -59,7 +59,7 @@ from ledger.records import Listing
 from net import locks, queue
 from net.cache import recall
 from net.client import Client
-from protocol.addresses import is_address
+from protocol.addresses import is_address, is_mistyped
 
 #: Name of the background task that takes what was asked for.
 TASK = "attestation.answer"
@@ -247,6 +247,8 @@ def _bounded(evidence: Evidence, context: Context) -> None:
         raise BadUpload(_("Evidence of more than %(size)s MB.") % {"size": MAX_BODY_BYTES >> 20})
     if context.onchain_signer and not is_address(context.onchain_signer):
         raise BadUpload(_("The signer on chain is not an address (0x and 40 hex digits)."))
+    if context.onchain_signer and is_mistyped(context.onchain_signer):
+        raise BadUpload(_("The signer on chain has a wrong checksum: check for a typing error."))
     for text, most, problem in (
         (context.nonce, 66, _("The nonce is not hex of a known length.")),
         (context.tls_fingerprint, 66, _("The TLS fingerprint is not hex of a known length.")),

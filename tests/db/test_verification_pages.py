@@ -741,6 +741,7 @@ def test_what_only_its_bringer_says_is_not_shown_as_verified(
         ({"text": '{"a":'}, "cannot be read"),
         ({"text": "[" * 5000}, "cannot be read"),
         ({"text": '{"quote": ""}', "onchain_signer": "0x12"}, "not an address"),
+        ({"text": '{"quote": ""}', "onchain_signer": f"0x{'aA' * 20}"}, "wrong checksum"),
         ({"text": '{"quote": ""}', "nonce": "zz"}, "not hex"),
         ({"text": (b"\x04\0\x02\0\x81\0\0\0" + bytes(600)).hex()}, "This is a quote alone"),
         (
