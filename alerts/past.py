@@ -89,7 +89,13 @@ def _changes(rule: Rule, since: dt.datetime) -> list[Hit]:
     newest = rows[: MOST * 10]
     types = listing_changes.service_types(newest) if kind in PRICES else {}
     counted = [row for row in newest if listing_changes.counts(rule, row, types)]
-    return [listing_changes.change_hit(kind, [row], types) for row in counted[:MOST]]
+    # A new key and the acknowledgement that is lost with it are one thing to tell.
+    groups: dict[object, list[ServiceChange]] = {}
+    for row in counted:
+        key = (row.serving, row.provider, row.block) if kind == Kind.SIGNER else row.pk
+        groups.setdefault(key, []).insert(0, row)
+    told = list(groups.values())[:MOST]
+    return [listing_changes.change_hit(kind, group, types) for group in told]
 
 
 # --- money ----------------------------------------------------------------------------------------

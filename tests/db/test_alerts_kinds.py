@@ -87,6 +87,9 @@ def test_prices_that_cross_ones_own_and_keys_that_are_acknowledged(alice: User) 
         "The key was 0x1111…1111 and is 0x2222…2222; the owner's acknowledgement was lost with it."
         " Your own acknowledgement survives a change of the key. Check it before you send more."
     )
+    wish = Wish(Kind.SIGNER, provider=PETRA)
+    shown = [hit.text for hit in past.hits(alice, wish, timezone.now()) or ()]
+    assert shown == [row.text]  # nor does the preview tell it twice
     factories.change(block=block + 1, **lost)
     advance(block + 1)
     assert services.sweep() == 1
