@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 QUESTIONS: dict[Question, str] = {
     "hardware": N_("Is it genuine, current Intel TDX?"),
-    "key": N_("Does that TD hold the key the chain pays?"),
+    "key": N_("Does that machine hold the key the chain pays?"),
     "software": N_("Is the software known and fixed?"),
     "gpu": N_("Are the GPUs genuine and measured?"),
     "fresh": N_("Was it made for us, now?"),

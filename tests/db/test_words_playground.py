@@ -31,7 +31,7 @@ NOWHERE = "http://127.0.0.1:9"
 #: Names, units and words of the protocols: data in every language.
 DATA = (
     r"\b0G( Market| Compute Network)?\b|[Qq]wen[\w./-]*|test-model|model-of-x",
-    r"0x\w+…?\w*|\bTeeML\b|\bTTFT\b|SHA-256|EIP-191|zg-decrypt\.py|\bJSON\b|\bUTC\b",
+    r"0x\w+…?\w*|\bTeeML\b|SHA-256|EIP-191|zg-decrypt\.py|\bJSON\b|\bUTC\b",
     r"asked-by-alice|what-alice-\w+|things\.jsonl|log-of-petra|a-preset",
     r"\b(" + "|".join(tuning.STAGES) + r")\b",
     r"output_model/\S+|\bsubmit\b|image/png|\b(png|jpeg|webp)\b|· text\b",
