@@ -15,12 +15,14 @@ from urllib.parse import parse_qs, quote, unquote, urlsplit
 
 import redis
 import redis.asyncio
+import redis.asyncio.connection
 import redis.asyncio.sentinel
 import redis.sentinel
 
 # redis-py types everything but these.
 _Sentinel: Any = redis.sentinel.Sentinel
 _AsyncSentinel: Any = redis.asyncio.sentinel.Sentinel
+_AsyncParser: Any = redis.asyncio.connection.DefaultParser
 SENTINEL = "redis+sentinel"
 #: For what a page waits for: a server that takes connections and never answers costs it a second.
 PROMPT = {"socket_timeout": 1, "socket_connect_timeout": 1}
@@ -32,6 +34,19 @@ _SHAPE = (
     "use redis://host:6379/0, rediss://…, unix:///path, or "
     "redis+sentinel://host:26379,host:26379/master-name/0"
 )
+
+
+class Parser(_AsyncParser):  # type: ignore[misc]
+    """redis-py's, which takes the system's word that the server vanished (ETIMEDOUT) for the end of
+    its own waiting. Whoever listens would read the broken connection again at once, for ever: no
+    other task of the process had a turn, and its memory filled with what was raised.
+    """
+
+    async def read_response(self, *args: Any, **kwargs: Any) -> Any:
+        try:
+            return await super().read_response(*args, **kwargs)
+        except TimeoutError as error:
+            raise redis.ConnectionError(f"the server vanished: {error}") from None
 
 
 @dataclass(frozen=True)
@@ -115,6 +130,7 @@ def client(url: str, **options: Any) -> redis.Redis:
 def async_client(url: str, **options: Any) -> redis.asyncio.Redis:
     """An asyncio client, for one event loop."""
     store = parse(url)
+    options["parser_class"] = Parser
     if not store.sentinels:
         return redis.asyncio.Redis.from_url(url, **options)
     pool = {key: options.pop(key) for key in ("max_connections",) if key in options}
@@ -159,8 +175,9 @@ def layer(url: str) -> dict[str, Any]:
     """An entry of `hosts` of the channel layer."""
     store = parse(url)
     if not store.sentinels:
-        return {"address": url}
+        return {"address": url, "parser_class": Parser}
     return {
+        "parser_class": Parser,
         "sentinels": store.sentinels,
         "master_name": store.master,
         "sentinel_kwargs": store.sentinel_login,

@@ -3,15 +3,20 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import socket
 import threading
 import time
+from contextlib import suppress
 from typing import Any
 
 from asgiref.sync import sync_to_async
 from celery import Celery
 from channels.layers import channel_layers, get_channel_layer
+from channels_redis.utils import create_pool
 from kombu.exceptions import OperationalError
+from redis.asyncio import Redis
+from redis.exceptions import ConnectionError
 
 from ledger import topics
 from net import stores
@@ -31,6 +36,24 @@ async def test_pages_hear_of_new_blocks() -> None:
         assert len(message["users"]) == topics.MAX_ADDRESSES
         assert message["more"] is True
         assert message["providers"] == message["listings"] == ["0xB"]
+
+
+async def test_who_listens_goes_on_where_the_server_vanished(settings: Any) -> None:
+    """No power, or a cut line: nobody closes the connection, and the system gives it up. To read it
+    again at once, for ever, would leave no other task of the process a turn."""
+    layer = Redis(connection_pool=create_pool(stores.layer(settings.REDIS_URL)))
+    for client in (stores.async_client(settings.REDIS_URL), layer):
+        async with client, client.pubsub() as ears:
+            await ears.subscribe("vanishing")
+            await ears.get_message(timeout=5)
+            gone = TimeoutError(errno.ETIMEDOUT, "Connection timed out")
+            ears.connection._reader.set_exception(gone)  # as the transport does
+            with suppress(ConnectionError):
+                await ears.get_message(timeout=5)
+            await ears.get_message(timeout=5)
+            await client.publish("vanishing", "here")
+            heard = [await ears.get_message(timeout=5) for _ in range(2)]
+        assert b"here" in [message["data"] for message in heard if message]
 
 
 def test_a_queue_that_never_answers_keeps_nobody() -> None:

@@ -12,7 +12,7 @@ SENTINELS = "redis+sentinel://app:p%40ss@one:26379,two,[::1]:7/market/3?sentinel
 def test_plain_urls_stay_as_they_are() -> None:
     for url in ("redis://host:6379/0", "rediss://u:p@host/1", "unix:///run/valkey.sock"):
         assert stores.parse(url) == stores.Store()
-        assert stores.layer(url) == {"address": url}
+        assert stores.layer(url) == {"address": url, "parser_class": stores.Parser}
         assert stores.cache(url)["LOCATION"] == [url]
         assert stores.cache(url)["OPTIONS"] == stores.PROMPT
     assert stores.celery("redis://host/0") == ("redis://host/0", stores.QUEUE)
@@ -29,6 +29,7 @@ def test_sentinels_are_taken_apart() -> None:
         "master_name": "market",
         "sentinel_kwargs": {"password": "s/x"},
         **{"db": 3, "username": "app", "password": "p@ss"},
+        "parser_class": stores.Parser,
     }
     broker, options = stores.celery(SENTINELS)
     assert broker.split(";") == [
