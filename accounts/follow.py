@@ -14,11 +14,11 @@ from typing import Any
 
 from django.conf import settings
 from django.db import IntegrityError, transaction
-from django.db.models import F, Q
+from django.db.models import F, Q, QuerySet
 from django.utils import timezone, translation
 from django.utils.translation import gettext_noop
 
-from accounts import carriers, node, refusals
+from accounts import carriers, intents, node, refusals
 from accounts.errors import NodeError, Problem, RpcError
 from accounts.intents import move, submitted
 from accounts.models import FOLLOWED, RECONSIDERED, UNSURE, Intent, State
@@ -107,13 +107,23 @@ def _unheard_of(intent: Intent) -> bool:
     return intent.state == State.AWAITING_WALLET
 
 
-def before_asking_again(intent: Intent) -> Intent:
-    """Find what the wallet sent without a word, before it is asked for the same once more. A silent
-    node changes nothing."""
-    if _unheard_of(intent):
-        with suppress(NodeError):
-            _adopt(intent)
+def before_asking(intent: Intent) -> Intent:
+    """Find what the wallet sent without a word, of this one and of those for the same a moment ago,
+    before it is asked. A silent node changes nothing."""
+    same = _same(intent).filter(state=State.REJECTED, code__in=UNSURE)
+    young = same.filter(updated_at__gt=timezone.now() - intents.TWIN_FOR).select_related("user")
+    for one in {intent, *young[:ORPHAN_NONCES]}:
+        if _unheard_of(one):
+            with suppress(NodeError):
+                _adopt(one)
     return intent
+
+
+def _same(intent: Intent) -> QuerySet[Intent]:
+    """The person's intents for exactly this transaction."""
+    return Intent.objects.filter(
+        user=intent.user_id, to=intent.to, data=intent.data, value=intent.value
+    )
 
 
 def _claim(intent: Intent) -> bool:
@@ -153,11 +163,8 @@ def _adopt(intent: Intent) -> None:
 
 def _asked_for_since(intent: Intent) -> bool:
     """Whether a later intent is for the same: what is found now may be that one's."""
-    same = Intent.objects.filter(
-        user=intent.user_id, to=intent.to, data=intent.data, value=intent.value
-    )
     handed = (State.AWAITING_WALLET, *FOLLOWED, *RECONSIDERED)
-    return same.filter(created_at__gt=intent.created_at, state__in=handed).exists()
+    return _same(intent).filter(created_at__gt=intent.created_at, state__in=handed).exists()
 
 
 # --- in a block -----------------------------------------------------------------------------------

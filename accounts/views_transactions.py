@@ -59,7 +59,7 @@ def confirm(request: HttpRequest, identifier: UUID) -> HttpResponse:
     user = user_of(request)
     limits.spend("confirmations", user.address, limit=60, seconds=60)
     limits.spend_check(request)
-    intent = follow.before_asking_again(intents.of(user, identifier))
+    intent = follow.before_asking(intents.of(user, identifier))
     again = body_of(request).get("again") is True
     return _answer(intents.confirm(intent, again=again))
 

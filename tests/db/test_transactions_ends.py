@@ -157,10 +157,13 @@ def test_what_a_wallet_sent_though_it_gave_an_error_is_found(
     intent = end(intents.confirm(opened(person(ALICE))))
     tx_hash = broadcast(chain, ALICE, intent)
     chain.mine()
-    # Asked for once more, it is found before the wallet opens again.
-    path = f"/account/transactions/{intent.pk}/confirm"
-    answer = client_of(ALICE).post(path, {}, content_type="application/json")
-    assert (answer.status_code, answer.json()["code"]) == (409, "already_under_way")
+    # Asked for once more, from its form or as itself, it is found before the wallet opens again.
+    later = opened(person(ALICE))
+    for one, code in ((later, "same_under_way"), (intent, "already_under_way")):
+        path = f"/account/transactions/{one.pk}/confirm"
+        answer = client_of(ALICE).post(path, {}, content_type="application/json")
+        assert (answer.status_code, answer.json()["code"]) == (409, code)
+    later.delete()
     assert answer.json()["title"] == "This transaction was sent before."
     intent.refresh_from_db()
     assert (intent.state, intent.tx_hash) == (State.SUBMITTED, tx_hash)
