@@ -11,6 +11,7 @@ import re
 from playwright.sync_api import Browser, Page, Response, expect
 
 from ledger.models import Service
+from probes.models import Health
 from tests import factories
 from tests.browser import pagecheck
 from tests.db.test_discovery import health as probed
@@ -23,7 +24,10 @@ def test_the_list_is_light_and_asks_nobody_else(asgi_server: str, page: Page) ->
     factories.market(500)
     for number, service in enumerate(Service.current.all()):
         letters = "".join(random.Random(number).choices("uuuud-", k=28))
-        probed(service, uptime_7d=9_000 + number, bar=letters, first_token_p50=200 + number)
+        measured = {"tokens_p50": 900, "tokens_n": 40, "probes_7d": 1_980}
+        probed(
+            service, uptime_7d=9_000 + number, bar=letters, first_token_p50=200 + number, **measured
+        )
     weights: dict[str, int] = {}
 
     def weigh(response: Response) -> None:
@@ -47,6 +51,19 @@ def test_the_list_is_light_and_asks_nobody_else(asgi_server: str, page: Page) ->
         page.goto(asgi_server + path)
         missing = "frame => frame.scrollWidth - frame.clientWidth"
         assert page.locator(".table-wrap").evaluate(missing) == 0, (path, width)
+    # Nor with longer words, where one service is the cheapest, fastest and most reliable.
+    best = Service.current.filter(model__startswith="deepseek").order_by("-pk")[0]
+    Service.objects.filter(pk=best.pk).update(input_price=1)
+    Health.objects.filter(provider=best.provider).update(tokens_p50=10**6, uptime_7d=10_000)
+    page.set_extra_http_headers({"Accept-Language": "de"})
+    page.set_viewport_size({"width": 1280, "height": 900})
+    page.goto(f"{asgi_server}/models/{best.model.replace('/', '%2F')}")
+    expect(page.get_by_text("am günstigsten").first).to_be_visible()
+    assert page.locator(".table-wrap").evaluate(missing) == 0
+    page.set_extra_http_headers({})
+    page.goto(f"{asgi_server}/changes")
+    lines = "form => new Set([...form.children].map((one) => one.getBoundingClientRect().top)).size"
+    assert page.locator("form.query-row").evaluate(lines) == 1
 
 
 def test_filters_search_sort_and_pages_live_in_the_url_and_keep_the_focus(
