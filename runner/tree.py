@@ -38,6 +38,12 @@ class Stop(Exception):
         self.code = code
 
 
+def _unraisable(lost: sys.UnraisableHookArgs) -> None:
+    """Say nothing of a Stop that is lost where none can be raised: `Tree.heed` does it again."""
+    if not isinstance(lost.exc_value, Stop):
+        sys.__unraisablehook__(lost)
+
+
 class Tree:
     """The processes of one `demo`, `serve` or `exec`, with their common environment and data
     folder."""
@@ -52,6 +58,7 @@ class Tree:
         self._asked: Stop | None = None
         for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
             signal.signal(number, self._on_signal)
+        sys.unraisablehook = _unraisable
 
     def _on_signal(self, number: int, frame: FrameType | None) -> None:
         # A second signal while we are stopping must not interrupt the stopping.

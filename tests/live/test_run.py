@@ -328,6 +328,7 @@ def test_neither_a_halted_follower_nor_a_crash_nor_ctrl_c_is_missed(tmp_path: Pa
     assert "web ended with exit code 1; everything stops" in said.stdout, said.stderr
     assert "out of paper" in said.stdout
     assert said.stdout.splitlines()[-3:] == ["children []", "lost", "stopped 0"], said.stderr
+    assert "Traceback" not in said.stderr
 
 
 STARTING = """
