@@ -125,6 +125,12 @@ async function sign() {
     // Signing in as another account ends the session of before, and this page may hear of that before it has the new one.
     await beforeEnding(() => post(root.dataset.verify, { signature }));
     signed();
+    // A file leaves the page that asked for the signature where it is.
+    const told = document.querySelector('[data-step-up-message]');
+    if (told) {
+      dialog.close();
+      told.textContent = t('Signed. What you asked for follows; a file is in your downloads.');
+    }
   } catch (error) {
     // A message is good for one try: declining keeps it, a refusal by the server needs a new one.
     if (error.refusal) await openSignIn(signed);

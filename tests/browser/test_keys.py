@@ -124,6 +124,8 @@ def test_an_old_sign_in_is_renewed_before_a_key_is_made_or_a_file_given(
     page.get_by_role("button", name="Sign again").click()
     with page.expect_download() as download:
         page.get_by_test_id("sign-in").click()
+    expect(page.get_by_role("dialog")).to_have_count(0)
+    expect(page.get_by_test_id("step-up")).to_contain_text("a file is in your downloads")
     rows = list(csv.DictReader(Path(download.value.path()).read_text().splitlines()))
     assert [(row["kind"], row["balance"], row["amount"]) for row in rows] == [
         ("transfer", "sub_account", str(4 * NEURON)),
