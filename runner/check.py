@@ -49,9 +49,10 @@ CHECKS: tuple[tuple[str, tuple[str, ...], dict[str, str]], ...] = (
 def check(arguments: Sequence[str]) -> int:
     """Run all checks, or those whose names are given; 0 when all passed."""
     wanted = set(arguments)
-    unknown = wanted - {name for name, _, _ in CHECKS}
-    if unknown:
-        print(f"unknown check: {', '.join(sorted(unknown))}", file=sys.stderr)
+    names = [name for name, _, _ in CHECKS]
+    for other in sorted(wanted.difference(names)):
+        said = f"./run check: no check {other!r}; there are: {', '.join(names)}"
+        print(said, file=sys.stderr)
         return 2
     failed = []
     for name, command, env in CHECKS:

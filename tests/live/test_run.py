@@ -17,6 +17,7 @@ from django.db import connection, transaction
 
 from accounts.models import User
 from runner.__main__ import shared_out
+from runner.check import check
 from runner.demo import demo_environment
 from runner.environment import secrets_of
 from runner.postgres import find_binaries
@@ -132,6 +133,14 @@ def test_what_is_no_test_is_looked_for_by_one_process() -> None:
     """Four said after minutes that no tests ran, and never named what was not there."""
     assert shared_out(["tests/nothing"]) == [] == shared_out(["tests/pure/test_run.py"])
     assert shared_out(["tests/db", "-x"]) == shared_out(["-x"]) == shared_out([]) != []
+
+
+def test_what_is_no_check_is_answered_with_those_there_are(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    assert check(["--help"]) == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert "no check '--help'; there are: format, lint, types, " in line
 
 
 def test_what_is_no_port_is_said_in_one_line() -> None:
