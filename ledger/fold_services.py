@@ -161,8 +161,20 @@ def acknowledge(ctx: Context, service: Service, value: bool, *, again: bool = Fa
     owner gives it `again`: to a new URL, which does not withdraw it (contracts.md 6.6)."""
     if service.tee_signer_acknowledged != value or again:
         service.tee_signer_acknowledged = value
-        signer = {"tee_signer": service.tee_signer}
-        ctx.change(service, "acknowledged" if value else "unacknowledged", None, signer)
+        signer = service.tee_signer if value else _acknowledged_one(ctx, service)
+        about = {"tee_signer": signer}
+        ctx.change(service, "acknowledged" if value else "unacknowledged", None, about)
+
+
+def _acknowledged_one(ctx: Context, service: Service) -> str:
+    """The signer that was acknowledged until now: that of before, where it changed in this block
+    and took the acknowledgement with it."""
+    for row in reversed(ctx.state.changes):
+        if row.place.block != ctx.header.number:
+            break
+        if (row.serving, row.provider, row.change) == (service.serving, service.provider, "signer"):
+            return str(row.before["tee_signer"])
+    return service.tee_signer
 
 
 def snapshot(service: Service) -> Fields:

@@ -73,6 +73,13 @@ def test_a_second_inference_contract(live: bool, node: Anvil, contracts: Deploym
     with_logs = RawLog.objects.filter(address=address).order_by("block_number").first()
     assert with_logs is not None
     assert with_logs.block_number < changes[0].block  # initialize
+    # A new key takes the owner's acknowledgement with it, which was of the one before.
+    second.send(provider, "addOrUpdateService", {**moved, "teeSignerAddress": owner.address})
+    mine(node, 5)
+    catch_up(follower)
+    key, lost = changes.all().reverse()[:2][::-1]
+    assert (key.change, lost.change) == ("signer", "unacknowledged")
+    assert lost.after == key.before == {"tee_signer": SERVICE["teeSignerAddress"]}
     before = final_rows()
     call_command("replay")
     assert final_rows() == before
