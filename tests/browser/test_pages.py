@@ -37,7 +37,8 @@ def test_letters_twice_as_large_leave_a_phone_half_its_width(asgi_server: str, p
     report_world.development(key=ServiceKey("inference", factories.address(0), "inference-v1.0"))
     page.set_viewport_size({"width": 180, "height": 400})
     page.set_extra_http_headers({"Accept-Language": "de"})  # words are longer
-    for path in ("/nothing-is-here", "/verify?what=answer", "/", listed, f"{listed}/changes"):
+    pages = ("/nothing-is-here", "/verify?what=answer", "/", listed, f"{listed}/changes")
+    for path in (*pages, "/playground/chat", "/playground/images"):
         page.goto(asgi_server + path)
         page.locator(".more").evaluate_all("all => all.forEach((one) => (one.open = true))")
         assert pagecheck.overflow(page, 180) == [], path
