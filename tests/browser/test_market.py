@@ -61,6 +61,9 @@ def test_the_list_is_light_and_asks_nobody_else(asgi_server: str, page: Page) ->
     expect(page.get_by_text("am günstigsten").first).to_be_visible()
     assert page.locator(".table-wrap").evaluate(missing) == 0
     page.set_extra_http_headers({})
+    page.goto(f"{asgi_server}/?exact=1")
+    wide = "all => all.filter((one) => one.scrollWidth > one.clientWidth).length"
+    assert page.locator(".exact").evaluate_all(wide) == 0 < page.locator(".exact").count()
     page.goto(f"{asgi_server}/changes")
     lines = "form => new Set([...form.children].map((one) => one.getBoundingClientRect().top)).size"
     assert page.locator("form.query-row").evaluate(lines) == 1
