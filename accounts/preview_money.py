@@ -77,8 +77,8 @@ def withdraw(params: dict[str, Any], facts: Facts) -> Plan:
     after = start(facts)
     left = Purse(rest, purse.total - amount)
     after = replace(after, wallet=after.wallet + amount, purse=left)
-    warnings = () if left.total else (words.CLOSES,)
-    return Plan(money_effects(facts, after), warnings)
+    warnings = () if amount else (words.CHANGES_NOTHING,)
+    return Plan(money_effects(facts, after), warnings if left.total else (words.CLOSES,))
 
 
 def delete_ledger(params: dict[str, Any], facts: Facts) -> Plan:
@@ -118,6 +118,8 @@ def transfer(params: dict[str, Any], facts: Facts) -> Plan:
     effects = (*money_effects(facts, after), *_cancellations(provider, before, held))
     effects += acknowledgement(provider, before.acknowledged, True)
     warnings = _transfer_warnings(provider, facts, account, held, cancelled)
+    if not effects:
+        warnings.append(words.CHANGES_NOTHING)
     return Plan(effects, tuple(warnings))
 
 

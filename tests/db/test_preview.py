@@ -236,6 +236,10 @@ def test_a_top_up_spells_out_the_refund_it_cancels(contracts: Contracts) -> None
     assert shown["locked"] == (0, NEURON)
     assert "available" not in shown
     assert any("1 0G of this comes from your pending refund" in w for w in checked.warnings)
+    for action, params in (("transfer", {**at, "amount": "0"}), ("withdraw", {"amount": "0"})):
+        same = services.check(action, params, ALICE.address)
+        assert [e.what for e in same.effects] == ["gas"]
+        assert "For the contract this changes nothing: it would only cost gas." in same.warnings
 
 
 def test_retrieving_says_what_is_paid_now_and_what_starts_its_lock(contracts: Contracts) -> None:
