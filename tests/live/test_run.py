@@ -432,14 +432,11 @@ def test_doctor_names_each_thing_that_is_wrong(stores: dict[str, str]) -> None:
     assert "ok    cache: answers" in result.stdout
     assert "WRONG node 127.0.0.1: does not answer; correct CHAIN_RPC_URLS" in result.stdout
     assert "Connection refused; pages show the last known state)" in result.stdout
+    place = stores["DATABASE_URL"].replace(f"/{database.NAME}?", "/ascii?")
     with connection.cursor() as cursor:
         cursor.execute("CREATE DATABASE ascii ENCODING SQL_ASCII LOCALE 'C' TEMPLATE template0")
-    try:
-        place = stores["DATABASE_URL"].replace(f"/{database.NAME}?", "/ascii?")
         code, said = manage("doctor", **{**stores, "DATABASE_URL": place})
-    finally:
-        with connection.cursor() as cursor:
-            cursor.execute("DROP DATABASE ascii")
+        cursor.execute("DROP DATABASE ascii")
     assert code == 1 and "WRONG database: its encoding is SQL_ASCII" in said, said
 
 
