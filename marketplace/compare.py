@@ -239,13 +239,7 @@ def _measured(found: Sequence[One]) -> tuple[Row, ...]:
             "first_token_p50",
             _("First token, median"),
             [
-                Cell(
-                    seconds(one.p50),
-                    _first_of(one),
-                    value=str(one.p50),
-                    unit="ms",
-                    samples=one.n,
-                )
+                Cell(seconds(one.p50), _first_of(one), value=str(one.p50), unit="ms", samples=one.n)
                 if one
                 else Cell(_("no data"))
                 for one in firsts

@@ -184,8 +184,7 @@ def test_stop_reload_and_a_second_window(alice: Page, asgi_server: str, chat: Ch
     expect(alice.get_by_test_id("chat-send")).to_be_visible()
     expect(alice.locator("[data-error]")).to_be_hidden()  # it is written
     expect(alice.get_by_test_id("chat-input")).to_have_value("Too early")
-    turn = Turn.objects.get()
-    words = turn.answer.split()
+    words = (turn := Turn.objects.get()).answer.split()
     assert words == [f"word{i}" for i in range(len(words))] and 5 < len(words) < 300
     expect(answers(alice).locator(".prose")).to_have_text(turn.answer.strip())
     expect(answers(alice)).to_contain_text("until settled")

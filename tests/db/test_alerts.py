@@ -17,13 +17,13 @@ from django.utils import timezone, translation
 from accounts import stored_sentences
 from accounts.errors import Problem
 from accounts.models import User
-from alerts import conditions, listing_changes, services, tasks, words
+from alerts import listing_changes, services, tasks, words
 from alerts.kinds import Kind
 from alerts.models import Held, Notification, Rule
 from alerts.services import Wish
 from attestation.models import Fact, Finding
 from devnet import accounts as cast
-from finetune.models import Passage, Task
+from finetune.models import Task
 from ledger.models import Projection, Service, ServiceChange, ServingContract, SubAccount
 from probes.models import Health
 from tests import factories
@@ -268,51 +268,6 @@ def delivered_task(user: User) -> Task:
         progress="Delivered",
         created_at=timezone.now(),
     )
-
-
-def test_a_task_that_got_somewhere_and_reminders_before_its_deadline(
-    alice: User, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    services.add(alice, Wish(Kind.TASK))
-    services.add(alice, Wish(Kind.DEADLINE))
-    factories.contract(kind="fine-tuning", lock_time_seconds=172_800)
-    now = timezone.now()
-    task = delivered_task(alice)
-    Passage.objects.create(task=task, stage="Training", at=now)
-    Passage.objects.create(task=task, stage="Delivered", at=now + dt.timedelta(seconds=1))
-    # However much happens to others between two looks.
-    monkeypatch.setattr(conditions, "MOST_CHANGES", 4)
-    bob = User.objects.for_address(factories.BOB)
-    services.add(bob, Wish(Kind.TASK))
-    for number in range(4):
-        at = now + dt.timedelta(seconds=2 + number)
-        Passage.objects.create(task=delivered_task(bob), stage="Delivered", at=at)
-    delivered = int(now.timestamp()) - 3_700
-    held = {"id": str(task.remote_id), "model_root_hash": "0x00", "acknowledged": False}
-    account = factories.sub_account(serving=FINE_TUNING)
-    # 5 of brokers' usual 6 hours are left; they end, then the longest that a provider may give.
-    for age, told in ((0, 2 + 4), (15_000, 1), (30_000, 1), (40_000, 0), (65_000, 1), (80_000, 1)):
-        account.deliverables = [{**held, "settled": False, "timestamp": delivered - age}]
-        account.save()
-        assert services.sweep() == told and services.sweep() == 0, age
-        # By the chain's word: a provider that says nothing more would be paid for the silence.
-        Task.objects.filter(pk=task.pk).update(progress="Training")
-    late = alice.notifications.filter(text__contains="may be too late already")
-    assert sorted(row.title.split()[2] for row in late) == ["1", "24", "6"]
-    assert sorted(title.removesuffix(" fine-tuning of a <model>") for title in titles(alice)) == [
-        "Fine-tuning of a <model> is delivered: acknowledge it in time",
-        *["Less than 1 hour to acknowledge the"] * 2,
-        "Less than 24 hours to acknowledge the",
-        *["Less than 6 hours to acknowledge the"] * 2,
-    ]
-    # Finished is its provider's word: told once the chain has it settled, and as what it is there.
-    Passage.objects.create(task=task, stage="Finished", at=timezone.now())
-    assert services.sweep() == 0
-    account.deliverables = [{**held, "settled": True, "timestamp": delivered - 80_000}]
-    account.save()
-    assert services.sweep() == 1 and services.sweep() == 0
-    ended = alice.notifications.get(title__endswith="was settled without your acknowledgement")
-    assert "the key to the model is not released" in ended.text
 
 
 def test_more_changes_than_one_look_takes_lose_no_later_block(

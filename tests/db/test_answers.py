@@ -24,7 +24,6 @@ from eth_account import Account
 
 from attestation.models import Document, Verification
 from inference import answers, proofs, shown_words, wire
-from inference.answers import Body
 from inference.export import FORMAT
 from ledger.models import Service, ServingContract
 from protocol import replies
@@ -445,10 +444,3 @@ def test_files_that_swell_or_lie_are_ended(client: Client) -> None:
     many = [turn(request_packed=packed(bytes(1 << 20)))]
     many += [turn(request_shared=1 << 20, request_packed=packed(b"")) for _ in range(70)]
     assert "become more than 64 MB" in told(*many)
-
-
-def test_forms_of_a_pasted_text_hold_the_original() -> None:
-    for original in (b"a\nb", b"a\nb\n", b"a\nb\n\n"):
-        assert original in Body(original.replace(b"\n", b"\r\n"), typed=True).forms()
-    assert Body(b"a\r\n").forms() == (b"a\r\n",)
-    assert answers.MAX_BODY_BYTES == 8 << 20

@@ -27,9 +27,8 @@ from probes.models import Health
 from protocol import networks
 from tests import factories
 from tests.db import report_world
-from tests.db.test_discovery import head, health, named, shown, world
-
-__all__ = ["world"]
+from tests.db.test_discovery import head, health, named, shown
+from tests.db.test_discovery import world as world
 
 pytestmark = pytest.mark.django_db
 

@@ -20,6 +20,7 @@ from ledger.statistics import paid_since
 from marketplace import settlements
 from marketplace.settlements import Asked
 from moderation import looking
+from tests import factories
 from tests.db import api_rows as rows
 from tests.db.plans import plans
 
@@ -217,3 +218,14 @@ def test_an_unknown_listing_has_no_history(django_assert_num_queries: Any) -> No
     with django_assert_num_queries(2):
         page = settlements.items(Asked(provider=rows.BOB))
     assert (page.items, page.count) == ((), 0)
+
+
+def test_a_requested_refund_says_how_much_waits(client: Client) -> None:
+    factories.head()
+    factories.contract()
+    rows.movement(rows.ALICE, kind="refund_requested", amount=0, pending_change=2 * 10**18)
+    html = client.get(f"/accounts/{rows.ALICE}").content.decode()
+    row = html[html.index('data-kind="refund_requested"') :]
+    assert 'data-neuron="2000000000000000000"' in row and "refunding" in row
+    body = client.get(f"/api/v1/accounts/{rows.ALICE}/movements").json()["items"][0]
+    assert body["amount"] == "0" and "pending_change" not in body  # interfaces.md 3

@@ -26,7 +26,6 @@ from ledger.models import Service
 from marketplace import context, links, views_errors
 from marketplace import filters as given_filters
 from tests import factories
-from tests.db import api_rows as rows
 from tests.db import report_world
 
 pytestmark = pytest.mark.django_db
@@ -439,14 +438,3 @@ def test_your_position_is_yours_alone(client: Client) -> None:
     client.force_login(User.objects.for_address(factories.ALICE))
     alices = client.get(path).content.decode()
     assert seven in alices and "Acknowledged this provider&#x27;s signer" in alices
-
-
-def test_a_requested_refund_says_how_much_waits(client: Client) -> None:
-    factories.head()
-    factories.contract()
-    rows.movement(rows.ALICE, kind="refund_requested", amount=0, pending_change=2 * 10**18)
-    html = client.get(f"/accounts/{rows.ALICE}").content.decode()
-    row = html[html.index('data-kind="refund_requested"') :]
-    assert 'data-neuron="2000000000000000000"' in row and "refunding" in row
-    body = client.get(f"/api/v1/accounts/{rows.ALICE}/movements").json()["items"][0]
-    assert body["amount"] == "0" and "pending_change" not in body  # interfaces.md 3
