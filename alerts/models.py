@@ -65,13 +65,15 @@ class Channels(models.Model):
 
     @property
     def address(self) -> str:
-        """Where mails go, "" for nowhere; where no key of today opens it, a sentence says so."""
-        return crypto.unseal_or_lost(self.sealed_email) or self.email
+        """Where mails go, "" for nowhere; where no key of today opens it, a sentence says so. In
+        the clear it is the newer one: a process of 0.1.0 was asked for it while a site is updated.
+        """
+        return self.email or crypto.unseal_or_lost(self.sealed_email)
 
     def readable(self) -> bool:
         """Whether there is an address, and a key of today opens it."""
         try:
-            return bool(crypto.unseal(self.sealed_email) if self.sealed_email else self.email)
+            return bool(self.email or (self.sealed_email and crypto.unseal(self.sealed_email)))
         except crypto.Unreadable:
             return False
 

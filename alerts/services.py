@@ -85,12 +85,15 @@ def seal_places() -> int:
     done, ways = 0, Channels.objects.all()
     for hook in Hook.objects.filter(sealed_url="").exclude(url=""):
         same = Hook.objects.filter(pk=hook.pk, sealed_url="", url=hook.url)
-        done += same.update(url=named(hook.url), sealed_url=crypto.seal(hook.url))
+        # Of two with one address a process of before made the second: it stays, and is found less.
+        twice = Hook.objects.filter(user=hook.user_id, url=named(hook.url)).exists()
+        name = named(f"{hook.url} {hook.pk}" if twice else hook.url)
+        done += same.update(url=name, sealed_url=crypto.seal(hook.url))
     for way in ways.filter(sealed_feed=""):
         asked = ways.filter(pk=way.pk, sealed_feed="", feed_token=way.feed_token)
         done += asked.update(**_feed(way.feed_token))
-    for way in ways.filter(sealed_email="").exclude(email=""):
-        mailed = ways.filter(pk=way.pk, sealed_email="", email=way.email)
+    for way in ways.exclude(email=""):
+        mailed = ways.filter(pk=way.pk, email=way.email)
         done += mailed.update(email="", sealed_email=crypto.seal(way.email))
     return done
 

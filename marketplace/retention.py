@@ -73,8 +73,8 @@ def prune(*, dry_run: bool = False, now: dt.datetime | None = None) -> tuple[Pru
     now = now or timezone.now()
     done = [_gone(what, rows, dry_run) for what, rows in old(now)]
     if not dry_run:
-        alerts.seal_places()
         done.append(Pruned("deleted and unkept chats", conversations.purge()))
+        alerts.seal_places()
     return tuple(done)
 
 

@@ -76,6 +76,25 @@ def test_what_an_earlier_version_stored_works_and_is_sealed_by_the_next_sweep(al
         retention.prune()
 
 
+def test_what_a_process_of_before_writes_while_a_site_is_updated_counts(
+    alice: User, post: Post
+) -> None:
+    """It knows the columns of 0.1.0 alone: it finds no webhook that is sealed, and an address that
+    came back to it by its code stands in the clear."""
+    mailbox.ask(alice, "victim@example.org")
+    hooks.create(alice, SLACK, "slack")
+    Hook.objects.create(user=alice, url=SLACK, format="slack", created_at=timezone.now())
+    Channels.objects.update(email=MAIL, email_verified_at=timezone.now())
+    for _swept in range(2):
+        way = services.channels_of(alice)
+        assert way.address == MAIL and way.readable()
+        assert [hook.address for hook in alice.hooks.all()] == [SLACK] * 2
+        with pytest.raises(Problem, match="already"):
+            hooks.create(alice, SLACK, "slack")
+        retention.prune()
+    assert MAIL not in stored() and SLACK not in stored()
+
+
 def test_a_place_whose_key_is_gone_says_so_and_nothing_is_sent(
     alice: User, post: Post, receiver: Receiver, settings: Any
 ) -> None:
