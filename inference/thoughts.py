@@ -7,6 +7,8 @@ from __future__ import annotations
 from inference.wire import Piece
 
 _OPENING, _CLOSING = "<think>", "</think>"
+#: What stands behind more blanks is no beginning.
+_MOST_BLANKS = 100
 
 
 class Thoughts:
@@ -26,27 +28,30 @@ class Thoughts:
             return piece
         text, thought = self._held + piece.text, ""
         self._held = ""
-        if self._awaited == _OPENING and (begun := text.lstrip()):
-            if begun.startswith(_OPENING):
+        over = bool(piece.finish_reason or piece.done or piece.error)
+        if self._awaited == _OPENING:
+            begun = text.lstrip()
+            near = len(text) - len(begun) <= _MOST_BLANKS
+            if near and begun.startswith(_OPENING):
                 text, self._awaited, self.found = begun[len(_OPENING) :], _CLOSING, True
-            elif not _OPENING.startswith(begun):
+            elif near and _OPENING.startswith(begun) and not over:
+                self._held, text = text, ""
+            else:
                 self._awaited = ""
         if self._awaited == _CLOSING:
             thought, closed, text = text.partition(_CLOSING)
             if closed:
                 self._awaited, self._blank = "", True
-        if self._awaited and not (piece.finish_reason or piece.done or piece.error):
-            half = thought if self.found else text
-            self._held = _half(half, self._awaited)
-            half = half[: len(half) - len(self._held)]
-            thought, text = (half, "") if self.found else ("", half)
+            elif not over:
+                self._held = _half(thought)
+                thought = thought.removesuffix(self._held)
         if self._blank:
             text = text.lstrip()
             self._blank = not text
         return piece._replace(text=text, reasoning=piece.reasoning + thought)
 
 
-def _half(text: str, mark: str) -> str:
-    """The longest end of a text that is a beginning of the mark."""
-    ends = (text[-size:] for size in range(min(len(mark) - 1, len(text)), 0, -1))
-    return next((end for end in ends if mark.startswith(end)), "")
+def _half(text: str) -> str:
+    """The longest end of a text that is a beginning of the closing mark."""
+    ends = (text[-size:] for size in range(min(len(_CLOSING) - 1, len(text)), 0, -1))
+    return next((end for end in ends if _CLOSING.startswith(end)), "")

@@ -73,7 +73,8 @@ async def test_an_answer_with_its_hashes() -> None:
 @pytest.mark.parametrize("size", [1, 2, 3, 7, 1000])
 async def test_any_cut_of_the_bytes_gives_the_same_answer(size: int) -> None:
     stream = (
-        token("<think>Hm.")
+        token(" ") * 2
+        + token("<think>Hm.")
         + token("</think>\n\nGrüße ")
         + token("日本")
         + closing((1, 2))

@@ -14,7 +14,9 @@ from inference.wire import Piece
     ("text", "answer", "thought"),
     [
         ("<think>\nSix by 7.\n</think>\n\nIt is **42**.", "It is **42**.", "\nSix by 7.\n"),
-        ("\n <think></think>Yes", "Yes", ""),
+        ("\n <think></think>\n Yes\n", "Yes\n", ""),
+        (" " * 101 + "<think>a</think>b", " " * 101 + "<think>a</think>b", ""),
+        (" \n<", " \n<", ""),
         ("<think>a <b></thin </think>b</think>", "b</think>", "a <b></thin "),
         ("<think>up to the limit", "", "up to the limit"),
         ("Write <think>x</think>.", "Write <think>x</think>.", ""),
@@ -32,8 +34,6 @@ def test_thoughts_are_told_from_the_answer(
     thoughts = Thoughts()
     said = [thoughts.take(Piece(part)) for part in parts]
     said.append(thoughts.take(Piece(finish_reason="stop", reasoning="!")))
-    assert "".join(piece.text for piece in said).strip() == answer.strip()
+    assert "".join(piece.text for piece in said) == answer
     assert "".join(piece.reasoning for piece in said) == thought + "!"
-    assert said[-1].finish_reason == "stop" and thoughts.found == ("<think>" in text[:9])
-    if not thoughts.found:
-        assert "".join(piece.text for piece in said) == text
+    assert said[-1].finish_reason == "stop" and thoughts.found == (answer != text)
