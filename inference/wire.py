@@ -320,7 +320,8 @@ _ESCAPED = re.compile(
 )
 
 
-def _document(data: bytes, shape: JsonLimits) -> dict[str, Any]:
+def _document(data: bytes, shape: JsonLimits) -> tuple[dict[str, Any], bytes]:
+    """With the bytes that it was read from."""
     try:
         document = strictjson.loads(data, shape)
     except BadAnswer as error:
@@ -329,7 +330,7 @@ def _document(data: bytes, shape: JsonLimits) -> dict[str, Any]:
         raise BadStream(str(error)) from None
     if not isinstance(document, dict):
         raise BadStream("a chunk of the stream is not an object")
-    return document
+    return document, data
 
 
 def _whole(data: bytes) -> bytes:
@@ -339,7 +340,7 @@ def _whole(data: bytes) -> bytes:
 
 
 def _piece(data: bytes, shape: JsonLimits, where: str) -> Piece:
-    document = _document(data, shape)
+    document, data = _document(data, shape)
     if document.get("error"):
         return Piece(error=_error_text(document) or "the provider reported an error")
     said = document.get("usage")

@@ -154,6 +154,9 @@ def test_a_character_cut_in_half_costs_no_answer(written: str, read: str) -> Non
     chunk = b'{"choices":[{"delta":{"content":"%s"}}]}'
     events = [chunk % b"Hello", chunk % written.encode(), chunk % b"end"]
     assert "".join(x.text for x in wire.ChunkReader().read(events)) == f"Hello{read}end"
+    called = b'{"choices":[{"delta":{"tool_calls":[{"function":{"name":"f","arguments":["%s"]}}]}}]}'
+    (part,) = wire.read_event(called % written.encode()).calls
+    assert json.loads(part.arguments) == [read]
 
 
 def test_the_request_bounds_its_cost_and_asks_for_usage() -> None:
