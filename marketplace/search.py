@@ -21,6 +21,7 @@ from attestation.models import Verification
 from finetune.models import Task
 from ledger import groups as grouped
 from ledger import selectors
+from ledger.listed import rows as listed_rows
 from ledger.models import Ledger, Service, SubAccount
 from ledger.records import Listing
 from marketplace import docs_search, links, names, parts
@@ -175,11 +176,14 @@ def _address(q: str, address: str) -> Found:
 
 
 def _signer(where: Q) -> Group:
-    """Services that name such a signer (2 queries)."""
-    rows = Service.current.filter(where, removed=False).defer("search").order_by("provider", "pk")
+    """Services that name such a signer (2 queries, 3 where there are many): first where
+    the contract's owner acknowledged it, as anybody can name somebody else's, in many listings."""
+    rows = listed_rows().filter(where).defer("search")
+    rows = rows.order_by("-tee_signer_acknowledged", "created_block", "pk")
     known = selectors.contracts()
     shown = tuple(_service(Listing.of(row, known)) for row in rows[:SHOWN])
-    return Group(_("Named as signer by"), shown, count=len(shown))
+    count = rows.count() if len(shown) == SHOWN else len(shown)
+    return Group(_("Named as signer by"), shown, count=count)
 
 
 def _service(one: Listing) -> Target:

@@ -17,6 +17,7 @@ from accounts.models import User
 from accounts.roles import Role
 from ledger.models import Ledger
 from marketplace import limits, links, search
+from moderation.models import Effect
 from operators.models import Profile
 from tests import factories
 from tests.db import report_world
@@ -74,6 +75,22 @@ def test_a_part_of_an_address_leads_to_whose_it_can_be(client: Client) -> None:
     assert paths(signer) == [service, f"/accounts/{signer}"]
     text = client.get("/search", {"q": signer}).content.decode()
     assert "Named as signer by" in text and f"Chat, {PETRA[:6]}…{PETRA[-4:]}" in text
+    # Whoever names it too, in many listings, moves away nobody whom the contract's owner agreed to.
+    for number in range(6):
+        other = {"tee_signer": signer, "tee_signer_acknowledged": False, "created_block": 1}
+        factories.service(f"0x{number:040}", model="evil", **other)
+    [named, _account] = search.find(signer).groups
+    assert (named.targets[0].path, named.count) == (service, 7)
+    # Nor do their words stand there once moderators hid them.
+    for number in range(6):
+        about: dict[str, Any] = {
+            "subject_kind": "provider",
+            "subject": f"0x{number:040}",
+            "actor": "m",
+        }
+        about |= {"provider": about["subject"], "kind": "hidden", "at": timezone.now()}
+        Effect.objects.create(number=number, **about)
+    assert paths(signer) == [service, f"/accounts/{signer}"]
     assert client.get(f"/api/v1/services?q={PETRA[:6]}…{PETRA[-4:]}").json()["count"] == 1
     assert "Nothing here is called" in client.get("/search?q=0x0…0x").content.decode()
     for number in range(6):
