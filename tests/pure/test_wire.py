@@ -154,8 +154,8 @@ def test_a_character_cut_in_half_costs_no_answer(written: str, read: str) -> Non
     chunk = b'{"choices":[{"delta":{"content":"%s"}}]}'
     events = [chunk % b"Hello", chunk % written.encode(), chunk % b"end"]
     assert "".join(x.text for x in wire.ChunkReader().read(events)) == f"Hello{read}end"
-    called = b'{"choices":[{"delta":{"tool_calls":[{"function":{"name":"f","arguments":["%s"]}}]}}]}'
-    (part,) = wire.read_event(called % written.encode()).calls
+    called = b'{"tool_calls":[{"function":{"name":"f","arguments":["%s"]}}]}' % written.encode()
+    (part,) = wire.read_event(b'{"choices":[{"delta":%s}]}' % called).calls
     assert json.loads(part.arguments) == [read]
 
 
