@@ -239,10 +239,10 @@ async def _streamed(
                 continue  # hashed, for the signature may cover it, but the answer has ended
             # Nothing behind the closing mark: how the bytes were cut must not matter.
             pieces = list(reader.read(parser.feed(chunk)))
+            length += sum(map(_chars, pieces))
+            _bounded(length, record)  # before it is kept
             for event in _events(pieces, record):
-                if isinstance(event, Delta):
-                    length += len(event.text) + len(event.reasoning)
-                _bounded(length, record)
+                _bounded(length, record)  # with the functions that it calls
                 yield event
                 if isinstance(event, Failed):
                     return
@@ -279,20 +279,25 @@ async def _whole(answer: Answer, record: Record, timeouts: Timeouts) -> AsyncGen
             record.took(chunk)
             body += chunk
     piece = wire.read_body(bytes(body))
-    length = len(piece.text) + len(piece.reasoning)
-    _bounded(length, record)  # before it is kept
+    length = _chars(piece)
+    _bounded(length, record)
     record.complete = record.complete and answer.delimited
     for event in _events([piece], record):
-        _bounded(length, record)  # with the functions that it calls
+        _bounded(length, record)
         yield event
         if isinstance(event, Failed):
             return
     yield Finished()
 
 
+def _chars(piece: wire.Piece) -> int:
+    called = sum([len(part.arguments) for part in piece.calls])
+    return len(piece.text) + len(piece.reasoning) + called
+
+
 def _bounded(length: int, record: Record) -> None:
-    """Raises TooLarge; `length`: of text and reasoning."""
-    if length + record.calls.chars > MAX_ANSWER_CHARS:
+    """Raises TooLarge; `length`: of text, reasoning and what functions are called with."""
+    if length > MAX_ANSWER_CHARS:
         raise TooLarge(f"an answer of more than {MAX_ANSWER_CHARS} characters")
     if len(record.calls) > tools.MAX_CALLS:
         raise TooLarge(f"an answer that calls more than {tools.MAX_CALLS} functions")

@@ -154,7 +154,6 @@ class Calls:
 
     _all: list[_Growing] = field(default_factory=list)
     _at: dict[int | None, int] = field(default_factory=dict)
-    chars: int = 0
 
     def take(self, part: Part) -> tuple[int, bool]:
         """Which call the part belongs to, from 1, and whether it begins it; (0, False) where it
@@ -171,10 +170,8 @@ class Calls:
             call_id = part.id[:MAX_NAME_CHARS] or f"call_{number}"
             self._all.append(_Growing(call_id, name, [part.arguments], bool(part.id)))
             self._at[part.place] = number
-            self.chars += len(name) + len(call_id) + len(part.arguments)
             return number, True
         known.arguments.append(part.arguments)
-        self.chars += len(part.arguments)
         return number, False
 
     def __len__(self) -> int:
