@@ -220,7 +220,7 @@ def purge() -> int:
 
 def _public(turn: Turn, chat: Chat, room: Room) -> TurnView:
     """An answer without what is its owner's: no thinking, no cost, no provider's error, no reason
-    why it ended, no act."""
+    why it failed, no act."""
     turn.chat = chat
     view = TurnView.of(turn, room=room)
     ending = words.ENDED_FOR_OTHERS.get(turn.state)

@@ -95,6 +95,10 @@ def test_a_reader_gets_the_words_and_the_proof_and_nothing_of_the_person(
     row = Share.objects.get()
     token = link.removeprefix("/shared/")
     assert token not in f"{Share.objects.values().get()}" and row.leaf_id == turn.pk
+    # where its model ended without a word, or at its length
+    Turn.objects.update(answer_sealed=b"", finish_reason="length")
+    text = client.get(link).content.decode()
+    assert "ended without writing anything" in text and "ended at the length limit" in text
     # that an answer ended early, and not why
     for state, why in (("stopped", ""), ("failed", "not_funded"), ("cut_off", "key_rejected")):
         Turn.objects.update(state=state, failure=why)
