@@ -75,7 +75,7 @@ def verify_gpu(evidence: bytes, chain_pem: bytes, context: Context) -> Report:
     def judge(report: Report) -> None:
         gpu.verify_one(0, evidence, chain_pem, _sent(context), context, report)
         if context.nras:
-            nras.verify(context, report, nonce=context.nonce)
+            nras.verify(context, report, nonce=_nonce(context))
 
     return _guarded("gpu", context, judge)
 
@@ -86,7 +86,7 @@ def verify_gpu_payload(body: bytes, context: Context) -> Report:
     def judge(report: Report) -> None:
         gpu.verify_all(gpu.payload(document(body)), _sent(context), context, report)
         if context.nras:
-            nras.verify(context, report, nonce=context.nonce)
+            nras.verify(context, report, nonce=_nonce(context))
 
     return _guarded("gpu-payload", context, judge)
 
@@ -127,8 +127,13 @@ def _guarded(kind: str, context: Context, judge: Callable[[Report], None]) -> Re
 
 
 def _sent(context: Context) -> dict[str, str]:
-    nonce = (context.nonce or "").removeprefix("0x")
+    nonce = _nonce(context)
     return {"requested nonce": nonce} if nonce else {}
+
+
+def _nonce(context: Context) -> str:
+    """As NVIDIA's documents write it, whoever typed it in."""
+    return (context.nonce or "").lower().removeprefix("0x")
 
 
 def _cryptopilot(given: dict[str, Any], context: Context, report: Report) -> None:

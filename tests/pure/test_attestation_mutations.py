@@ -126,6 +126,11 @@ def test_a_byte_of_gpu_evidence_counts() -> None:
     chain = base64.b64decode(entry["certificate"])
     context = Context(now=NOW, anchors=lab().anchors, nonce=MODEL.gpu_nonce.hex())
     assert reports.verify_gpu(evidence, chain, context).overall == "dev-pass"
+    for nonce in (f"0x{context.nonce}", f"0X{context.nonce}".upper()):  # as whoever has it types it
+        tokens = lab().nvidia.tokens(MODEL.gpu_nonce, NOW, 1)
+        typed = replace(context, nonce=nonce, nras=tokens, jwks=lab().nvidia.key_set())
+        report = reports.verify_gpu(evidence, chain, typed)
+        assert [row.id for row in report.checks if row.verdict == "fail"] == []
     for position in range(0, len(evidence), 11):
         changed = flip(evidence, position, position % 8)
         assert reports.verify_gpu(changed, chain, context).overall == "fail", position
