@@ -93,10 +93,11 @@ def atom(feed: Feed, entries: tuple[ChangeEntry, ...], said: Iterable[Note] = ()
 def _change(entry: ChangeEntry, known: Mapping[tuple[str, str], Offered]) -> dict[str, Any]:
     now = known.get((entry.provider, entry.service_name), Offered())
     row = ChangeRow.of(entry, now, alone=True)
-    of = f"{row.service} of " if row.service else ""
+    # At the end: a headline in the words of whoever lists could say that it is somebody else's.
+    of = f": {row.service}" if row.service else ""
     said = " → ".join(text for text in (row.before, row.after) if text is not None)
     return {
-        "title": xml_text(f"{of}{entry.provider} {WORDS.get(entry.change, entry.change)}"),
+        "title": xml_text(f"{entry.provider} {WORDS.get(entry.change, entry.change)}{of}"),
         "link": f"{settings.SITE_URL}{_path(entry)}",
         "description": xml_text(f"{row.title}. {said}"),
         "unique_id": _id(entry),
