@@ -44,6 +44,15 @@ def most(tariff: fees.Tariff, request_bytes: int, max_tokens: int, picture_token
     return min(fees.most_fee(tariff, usage), MOST)
 
 
+def written(text: str, max_tokens: int) -> int:
+    """The most tokens of an answer that was asked to have no more than `max_tokens`, by what came
+    of it. Every word has one at least, and few have 8 bytes: where more came, the provider heeds no
+    limit, and each byte may be one.
+    """
+    size = len(text.encode())
+    return size if len(text.split()) > max_tokens or size > 8 * max_tokens else max_tokens
+
+
 def of_answer(
     tariff: fees.Tariff,
     *,
@@ -58,8 +67,7 @@ def of_answer(
 
     A provider bills the whole answer even when nobody listens any more (provider-protocol.md 1.3),
     so a stopped or cut answer is unknown until it settles, whatever was counted up to there: some
-    count in every chunk, and only what comes with the reason or behind it is all. Where more words
-    came than `maximum` pays for, the provider heeds no limit: then each byte of them is a token.
+    count in every chunk, and only what comes with the reason or behind it is all.
     """
     if usage is not None and (finished or reason):
         return Cost(min(fees.chat_fee(tariff, usage), MOST), "known")
@@ -67,9 +75,7 @@ def of_answer(
         return Cost(0, "none")
     if finished:
         return Cost(min(fees.words_fee(tariff.output_price, text), MOST), "estimated")
-    if fees.words_fee(tariff.output_price, text) > maximum:
-        maximum += tariff.output_price * len(text.encode())
-    return Cost(min(maximum, MOST), "unknown")
+    return Cost(maximum, "unknown")
 
 
 # --- what is no chat ------------------------------------------------------------------------------

@@ -58,19 +58,18 @@ def end_turn(
     turn = turn_sql.going(turn_id)
     if failure is not None and failure.kind == "key_rejected":
         keys.forget(User.objects.get(pk=turn.owner), turn.provider, turn.created_at)
-    # Without a count a provider bills the words of the answer, and what is thought inside it.
-    text = "".join((*record.reasoning, *record.text) if record.thoughts.found else record.text)
+    said, thought = "".join(record.text), "".join(record.reasoning)
     tariff = fees.tariff(turn.input_price, turn.output_price, turn.additional_info)
     cost = costs.of_answer(
         tariff,
         usage=record.usage,
-        text=text,
+        # Without a count a provider bills the words of the answer, and what is thought inside it.
+        text=thought + said if record.thoughts.found else said,
         finished=state == State.ANSWERED,
         failure=failure,
-        maximum=costs.most(tariff, turn.text_bytes, turn.max_tokens, turn.picture_tokens),
+        maximum=_most(turn, tariff, thought + said),
         reason=record.finish_reason,
     )
-    reasoned = any(record.reasoning)
     used = turn_sql.end(
         turn_id,
         state=state,
@@ -83,7 +82,7 @@ def end_turn(
         answer_id=record.answer_id,
         finish_reason=record.finish_reason,
         first_token_ms=milliseconds(record.first_token_seconds),
-        reasoning_ms=milliseconds(record.first_text_seconds or record.seconds) if reasoned else 0,
+        reasoning_ms=milliseconds(record.first_text_seconds or record.seconds) if thought else 0,
         total_ms=milliseconds(record.seconds),
         **spent(record.usage, cost),
         **ending(failure),
@@ -99,6 +98,12 @@ def end_turn(
     )
     signer = verify.Signer(turn.expected_signer, turn.signer_acknowledged, turn.routing_proof)
     return Ended(turn.url, record.answer_id, exchange, signer)
+
+
+def _most(turn: Turn | turn_sql.Going, tariff: fees.Tariff, text: str) -> int:
+    """Neuron at most for an answer of which `text` came."""
+    tokens = costs.written(text, turn.max_tokens)
+    return costs.most(tariff, turn.text_bytes, tokens, turn.picture_tokens)
 
 
 def spent(usage: fees.Usage | None, cost: costs.Cost) -> dict[str, Any]:
@@ -156,7 +161,7 @@ def cut_off(turn_id: int, text: str, reasoning: str = "", calls: tools.Calls | N
         state=State.CUT_OFF,
         **_sealed(turn.chat.box, record, None),
         # What a program's request can cost was counted against its token when it was opened.
-        fee=turn.fee or costs.most(tariff, turn.text_bytes, turn.max_tokens, turn.picture_tokens),
+        fee=turn.fee or _most(turn, tariff, reasoning + text),
         fee_kind=FeeKind.UNKNOWN,
         failure="interrupted",
         verdict=Verdict.NOT_COMPARABLE,

@@ -267,6 +267,10 @@ def test_the_estimate_bounds_what_is_then_charged_at_most(chat: Chat) -> None:
     poor = {**query, "max_tokens": MOST_TOKENS, "bytes": 99_999_999}
     assert alice().get("/playground/chat/estimate", poor).json()["enough"] is False
     assert alice().get("/playground/chat/estimate").json() == {}
+    # It grows with an answer that heeds no limit, in any writing.
+    more: dict[str, Any] = {"options": Options(max_tokens=100), "state": State.STOPPED}
+    over = said(chat, question, "語" * 1000, reason="", **more)
+    assert over.fee >= 3000 * over.output_price
 
 
 @pytest.mark.django_db

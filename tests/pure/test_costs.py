@@ -43,9 +43,9 @@ def test_what_costs_the_same_by_every_rule_and_was_counted_is_known(
     assert found == costs.Cost(*cost) == costs.of_transcript(Tariff(*prices), body)
 
 
-@pytest.mark.parametrize(("text", "fee"), [("", 50), ("é " * 16, 50), ("é " * 17, 50 + 3 * 51)])
-def test_up_to_grows_with_an_answer_that_heeds_no_limit(text: str, fee: int) -> None:
-    cost = costs.of_answer(
-        Tariff(2, 3), usage=None, text=text, finished=False, failure=None, maximum=50
-    )
-    assert cost == costs.Cost(fee, "unknown")
+@pytest.mark.parametrize(
+    ("text", "tokens"),
+    [("", 9), ("é " * 9, 9), ("é " * 10, 30), ("x" * 72, 9), ("語" * 30, 90), (" " * 73, 73)],
+)
+def test_up_to_grows_with_an_answer_that_heeds_no_limit(text: str, tokens: int) -> None:
+    assert costs.written(text, 9) == tokens
