@@ -16,6 +16,7 @@ from django.conf import settings
 from django.db import IntegrityError, transaction
 from django.db.models import F, Q, QuerySet
 from django.utils import timezone, translation
+from django.utils.translation import gettext as _
 from django.utils.translation import gettext_noop
 
 from accounts import carriers, intents, node, refusals
@@ -109,13 +110,24 @@ def _unheard_of(intent: Intent) -> bool:
 
 def before_asking(intent: Intent) -> Intent:
     """Find what the wallet sent without a word, of this one and of those for the same a moment ago,
-    before it is asked. A silent node changes nothing."""
+    before it is asked. A silent node changes nothing.
+
+    Raises Problem `not_in_a_block` (409) while such a one may be what waits for a block.
+    """
     same = _same(intent).filter(state=State.REJECTED, code__in=UNSURE)
     young = same.filter(updated_at__gt=timezone.now() - intents.TWIN_FOR).select_related("user")
+    waits = False
     for one in {intent, *young[:ORPHAN_NONCES]}:
         if _unheard_of(one):
             with suppress(NodeError):
-                _adopt(one)
+                waits |= _adopt(one)
+    if waits:
+        raise Problem(
+            "not_in_a_block",
+            _("A transaction of your account waits for a block: it may be this one."),
+            _("Wait until it is in a block, or cancel it in your wallet. Nothing was sent twice."),
+            status=409,
+        )
     return intent
 
 
@@ -142,23 +154,27 @@ def _rested(pause: timedelta) -> Q:
     return ~Q(checked_at__range=(now - pause, now + pause))
 
 
-def _adopt(intent: Intent) -> None:
+def _adopt(intent: Intent) -> bool:
     """Find the transaction of a page that could not report its hash: closed, crashed, signed out
     while the wallet was open, or given an error instead of a hash. Nonces after the review tell it
-    from anything older.
+    from anything older. True while it is not found and may be in the node's pool.
     """
     if intent.state == State.REJECTED and _asked_for_since(intent):
-        return
-    used = node.quantity(node.call("eth_getTransactionCount", intent.user.address, "latest"))
-    for nonce in range(intent.nonce_floor, min(used, intent.nonce_floor + ORPHAN_NONCES)):
-        found = _transaction_with(intent.user.address, nonce)
+        return False
+    sender, floor = intent.user.address, intent.nonce_floor
+    counts = [("eth_getTransactionCount", [sender, at]) for at in ("latest", "pending")]
+    used, sent = map(node.quantity, node.call_many(counts))
+    for nonce in range(floor, min(used, floor + ORPHAN_NONCES)):
+        found = _transaction_with(sender, nonce)
         if found is None or not _is_ours(intent, found):
             continue
         tx_hash = str(found.get("hash")).lower()
-        if not Intent.objects.filter(user=intent.user_id, tx_hash=tx_hash).exists():
-            with suppress(Problem):  # its page has told a hash meanwhile
-                submitted(intent, tx_hash)
-            return
+        if Intent.objects.filter(user=intent.user_id, tx_hash=tx_hash).exists():
+            continue  # that of another intent for the same
+        with suppress(Problem):  # its page has told a hash meanwhile
+            submitted(intent, tx_hash)
+        return False
+    return sent > max(used, floor)
 
 
 def _asked_for_since(intent: Intent) -> bool:

@@ -107,7 +107,8 @@ def confirm(intent: Intent, *, again: bool = False) -> Intent:
             raise _twin()
         if not Intent.objects.filter(pk=intent.pk, updated_at=intent.updated_at).exists():
             raise _under_way()  # another tab has just done the same
-        moved = move(intent, before, State.AWAITING_WALLET, code="", reason="")
+        # The code stays: of a request that ended unsure the next one's end says nothing.
+        moved = move(intent, before, State.AWAITING_WALLET, reason="")
     if not moved:
         raise _under_way()
     return intent
@@ -173,12 +174,15 @@ _KEPT_BACK = gettext_noop("It did not reach your wallet. Nothing was sent.")
 
 def reject(intent: Intent, *, declined: bool = True, handed: bool = True) -> Intent:
     """The person declined in the wallet; not `declined`: the wallet gave an error, or the page did
-    not hand it over (not `handed`)."""
+    not hand it over (not `handed`). What became of an earlier request is as unsure as before."""
+    if handed and not declined:
+        return _rejected(intent, _NO_HASH, "wallet_error")
+    if intent.code in UNSURE:
+        told = _GIVEN_UP if intent.code == "given_up" else _NO_HASH
+        return _rejected(intent, told, intent.code)
     if declined:
         return _rejected(intent, _DECLINED)
-    if not handed:
-        return _rejected(intent, _KEPT_BACK, "kept_back")
-    return _rejected(intent, _NO_HASH, "wallet_error")
+    return _rejected(intent, _KEPT_BACK, "kept_back")
 
 
 def give_up(intent: Intent) -> Intent:

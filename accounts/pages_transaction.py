@@ -407,11 +407,12 @@ def transaction(intent: Intent) -> Transaction:
             "Taking longer than usual. You can leave this page, or speed it up or cancel it in "
             "your wallet."
         )
+    end = intent.code if state == State.REJECTED else ""
     return Transaction(
         intent=intent,
         title=title(intent.action, intent.params),
-        label=_(_ENDS.get(intent.code, state.label) if state == State.REJECTED else state.label),
-        tone="warn" if intent.code == "wallet_error" else _TONES.get(state, ""),
+        label=_(_ENDS.get(end, state.label)),
+        tone="warn" if end == "wallet_error" else _TONES.get(state, ""),
         note=note,
         steps=_steps(state),
         poll=5 if slow else _POLL_SECONDS.get(state, 0),

@@ -81,7 +81,7 @@ def test_the_doors_hand_out_only_reviewed_transactions(chain: Chain) -> None:
         assert told in intent.reason and "Nothing was sent" not in intent.reason
         shown = alice.get(started["url"] + "/status").content.decode()
         assert f">{called}<" in shown and "Declined" not in shown
-    Intent.objects.update(state="awaiting_wallet")
+    Intent.objects.update(state="awaiting_wallet", code="")
     post(alice, started["url"] + "/rejected", {"declined": False, "handed": False})
     intent.refresh_from_db()
     assert intent.reason == "It did not reach your wallet. Nothing was sent."

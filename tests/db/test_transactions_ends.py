@@ -150,21 +150,31 @@ def test_a_transaction_whose_page_died_is_found_by_its_nonce(chain: Chain) -> No
     assert Intent.objects.get().tx_hash == "0x" + "ab" * 32
 
 
+def asked_for(intent: Intent) -> tuple[int, str]:
+    """The page's request to hand it to the wallet, and what it is told."""
+    path = f"/account/transactions/{intent.pk}/confirm"
+    answer = client_of(ALICE).post(path, {}, content_type="application/json")
+    intent.refresh_from_db()
+    if intent.tx_hash and answer.json().get("code") == "already_under_way":
+        assert answer.json()["title"] == "This transaction was sent before."
+    return answer.status_code, answer.json().get("code", "")
+
+
 @pytest.mark.parametrize("end", [lambda i: intents.reject(i, declined=False), intents.give_up])
 def test_what_a_wallet_sent_though_it_gave_an_error_is_found(
     chain: Chain, end: Callable[[Intent], Intent]
 ) -> None:
     intent = end(intents.confirm(opened(person(ALICE))))
     tx_hash = broadcast(chain, ALICE, intent)
-    chain.mine()
-    # Asked for once more, from its form or as itself, it is found before the wallet opens again.
+    # Asked for once more, from its form or as itself, it is found before the wallet opens again;
+    # before it is in a block, only that something of the account waits for one.
     later = opened(person(ALICE))
+    for one in (later, intent):
+        assert asked_for(one) == (409, "not_in_a_block")
+    chain.mine()
     for one, code in ((later, "same_under_way"), (intent, "already_under_way")):
-        path = f"/account/transactions/{one.pk}/confirm"
-        answer = client_of(ALICE).post(path, {}, content_type="application/json")
-        assert (answer.status_code, answer.json()["code"]) == (409, code)
+        assert asked_for(one) == (409, code)
     later.delete()
-    assert answer.json()["title"] == "This transaction was sent before."
     intent.refresh_from_db()
     assert (intent.state, intent.tx_hash) == (State.SUBMITTED, tx_hash)
     # And by the worker; but not where the same was asked for since, which may be that.
@@ -179,6 +189,35 @@ def test_what_a_wallet_sent_though_it_gave_an_error_is_found(
     # Declined, nothing is looked for.
     Intent.objects.update(state=State.REJECTED, code="", tx_hash="")
     assert follow.look(orphaned(intent)).state == State.REJECTED
+
+
+@pytest.mark.parametrize("end", [lambda i: intents.reject(i, declined=False), intents.give_up])
+@pytest.mark.parametrize("said", [{"declined": True}, {"declined": False, "handed": False}])
+def test_declining_a_second_request_says_nothing_of_the_first(
+    chain: Chain, end: Callable[[Intent], Intent], said: dict[str, bool]
+) -> None:
+    intent = end(intents.confirm(opened(person(ALICE))))
+    assert asked_for(intent) == (200, "")
+    intents.reject(intent, **said)
+    assert "Nothing was sent" not in intent.reason
+    tx_hash = broadcast(chain, ALICE, intent)
+    chain.mine()
+    follow.look(orphaned(intent))
+    assert (intent.state, intent.tx_hash, intent.reason) == (State.SUBMITTED, tx_hash, "")
+
+
+def test_what_is_tried_again_is_found_behind_another_that_is_the_same(chain: Chain) -> None:
+    intent = intents.reject(intents.confirm(opened(person(ALICE))), declined=False)
+    # It had not been sent; the same from another form was.
+    known = intents.confirm(opened(person(ALICE)))
+    intents.submitted(known, broadcast(chain, ALICE, known))
+    chain.mine()
+    assert looked(known).state == State.INCLUDED
+    assert asked_for(intent) == (200, "")
+    tx_hash = broadcast(chain, ALICE, intent)
+    chain.mine()
+    follow.look(orphaned(intent))
+    assert (intent.state, intent.tx_hash) == (State.SUBMITTED, tx_hash)
 
 
 def test_only_what_was_reviewed_and_only_once_is_adopted(chain: Chain) -> None:
