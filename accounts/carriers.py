@@ -19,11 +19,12 @@ _USER_OPERATION = (
     "0x"
     + keccak(text="UserOperationEvent(bytes32,address,address,uint256,bool,uint256,uint256)").hex()
 )
-#: The entry points of ERC-4337 (0.6, 0.7, 0.8): what others log in this form says nothing.
+#: The entry points of ERC-4337 (0.6 to 0.9): what others log in this form says nothing.
 _ENTRY_POINTS = (
     "0x5ff137d4b0fdcd49dca30c7cf57e578a026d2789",
     "0x0000000071727de22e5e9d8baf0edac6f37da032",
     "0x4337084d9e255ff0702461cf8895ce9e3b5ff108",
+    "0x433709009b8330fda32311df1c2afa402ed8d009",
 )
 
 
@@ -61,13 +62,16 @@ def carries(found: Mapping[str, Any], *, wallet: str, to: str, data: str, value:
 
 
 def failed_inside(receipt: Mapping[str, Any], wallet: str) -> bool:
-    """Whether the carrier was included and the call inside it failed."""
-    logs = receipt.get("logs")
+    """Whether the carrier was included and the call inside it failed. A bundle has calls of others,
+    who log what they like: heard are the wallet, and an entry point or what the bundle went to."""
+    logs, called = receipt.get("logs"), str(receipt.get("to") or "").lower()
     for log in logs if isinstance(logs, list) else ():
         topics = log.get("topics") or [""]
-        own = str(log.get("address", "")).lower() == wallet.lower()
-        if own and topics[0] == _SAFE_FAILED:
+        logged_by = str(log.get("address", "")).lower()
+        if logged_by == wallet.lower() and topics[0] == _SAFE_FAILED:
             return True
+        if logged_by not in (*_ENTRY_POINTS, called):
+            continue
         sender = len(topics) > 2 and str(topics[2]).lower().endswith(wallet[2:].lower())
         success = str(log.get("data", ""))[66:130]
         if topics[0] == _USER_OPERATION and sender and success == "0" * 64:

@@ -141,6 +141,12 @@ def test_a_failure_inside_the_carrier_is_read_from_its_logs() -> None:
             "topics": [carriers._USER_OPERATION, "0x" + "11" * 32, "0x" + word(SAFE)],
             "data": "0x" + word("7") + word(success) + "00" * 64,
         }
-        assert carriers.failed_inside({"logs": [operation]}, SAFE) is failed
+        bundle = {"logs": [operation], "to": BOB.address}
+        assert carriers.failed_inside(bundle, SAFE) is failed
+        # Another's call in the bundle logs the same of this wallet.
+        entry = carriers._ENTRY_POINTS[0]
+        assert not carriers.failed_inside({**bundle, "to": entry}, SAFE)
+        bundle = {"logs": [{**operation, "address": entry}], "to": SAFE}
+        assert carriers.failed_inside(bundle, SAFE) is failed
     assert not carriers.failed_inside({"logs": None}, SAFE)
     assert not carriers.failed_inside({}, SAFE)
