@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 from django.db import IntegrityError, transaction
 from django.db.models import Count, Q
+from django.db.models.functions import Length
 from django.utils import timezone
 from django.utils.translation import gettext as _
 
@@ -18,7 +19,7 @@ from accounts.models import User
 from alerts import conditions, listing_changes, others, own_service, schedule, words, works
 from alerts.conditions import Found, Hit
 from alerts.kinds import CHANGES, LASTING, SORTS, Kind
-from alerts.models import Channels, Held, Hook, Notification, Rule, named, new_token
+from alerts.models import NAMED, Channels, Held, Hook, Notification, Rule, named, new_token
 from ledger.models import Projection
 from net import layer
 
@@ -80,8 +81,8 @@ def _feed(token: str) -> dict[str, str]:
 
 
 def seal_places() -> int:
-    """Seal what 0.1.0 stored in the clear; how many rows. Idempotent. Not in a migration: while
-    processes of before still run, they read it."""
+    """Seal what 0.1.0 stored in the clear, also where a site went back to it for a while; how many
+    rows. Idempotent. Not in a migration: while processes of before still run, they read it."""
     done, ways = 0, Channels.objects.all()
     for hook in Hook.objects.filter(sealed_url="").exclude(url=""):
         same = Hook.objects.filter(pk=hook.pk, sealed_url="", url=hook.url)
@@ -89,9 +90,12 @@ def seal_places() -> int:
         twice = Hook.objects.filter(user=hook.user_id, url=named(hook.url)).exists()
         name = named(f"{hook.url} {hook.pk}" if twice else hook.url)
         done += same.update(url=name, sealed_url=crypto.seal(hook.url))
-    for way in ways.filter(sealed_feed=""):
-        asked = ways.filter(pk=way.pk, sealed_feed="", feed_token=way.feed_token)
+    for way in ways.annotate(size=Length("feed_token")).exclude(size=NAMED):
+        asked = ways.filter(pk=way.pk, feed_token=way.feed_token)
         done += asked.update(**_feed(way.feed_token))
+    # No code waits for it: who deleted it did so at a process of before, which knew nothing of it.
+    deleted = ways.filter(email="", email_verified_at=None, code_digest="").exclude(sealed_email="")
+    done += deleted.update(sealed_email="")
     for way in ways.exclude(email=""):
         mailed = ways.filter(pk=way.pk, email=way.email)
         done += mailed.update(email="", sealed_email=crypto.seal(way.email))

@@ -34,7 +34,7 @@ class Migration(migrations.Migration):
         migrations.AlterField(
             model_name='channels',
             name='feed_token',
-            field=models.CharField(default=alerts.models.new_token, help_text='`named` token; of 0.1.0, without `sealed_feed`, the token itself', max_length=64, unique=True),
+            field=models.CharField(default=alerts.models.new_token, help_text='`named` token; of 0.1.0, shorter than `NAMED`, the token itself', max_length=64, unique=True),
         ),
         migrations.AlterField(
             model_name='hook',

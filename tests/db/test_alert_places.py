@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 import pytest
@@ -76,23 +77,29 @@ def test_what_an_earlier_version_stored_works_and_is_sealed_by_the_next_sweep(al
         retention.prune()
 
 
-def test_what_a_process_of_before_writes_while_a_site_is_updated_counts(
-    alice: User, post: Post
-) -> None:
-    """It knows the columns of 0.1.0 alone: it finds no webhook that is sealed, and an address that
-    came back to it by its code stands in the clear."""
+def test_what_a_process_of_before_writes_counts(alice: User, post: Post) -> None:
+    """While a site is updated, or where it went back for a while: it knows the columns of 0.1.0
+    alone, finds no webhook that is sealed, and has no idea of a sealed address or feed."""
     mailbox.ask(alice, "victim@example.org")
     hooks.create(alice, SLACK, "slack")
     Hook.objects.create(user=alice, url=SLACK, format="slack", created_at=timezone.now())
-    Channels.objects.update(email=MAIL, email_verified_at=timezone.now())
+    proven = {"email": MAIL, "email_verified_at": timezone.now(), "code_digest": ""}
+    Channels.objects.update(**proven, feed_token="renewed-there")
     for _swept in range(2):
         way = services.channels_of(alice)
-        assert way.address == MAIL and way.readable()
+        assert way.address == MAIL and way.readable() and way.feed == "renewed-there"
+        assert Client().get(f"/account/feed/{way.feed}.atom").status_code == 200
         assert [hook.address for hook in alice.hooks.all()] == [SLACK] * 2
         with pytest.raises(Problem, match="already"):
             hooks.create(alice, SLACK, "slack")
         retention.prune()
-    assert MAIL not in stored() and SLACK not in stored()
+    assert not {MAIL, SLACK, "renewed-there"} & {*re.findall(r"[^,()]+", stored())}
+    Channels.objects.update(email="", email_verified_at=None, code_digest="")
+    retention.prune()
+    assert services.channels_of(alice).address == "", "it was deleted there"
+    mailbox.ask(alice, MAIL)
+    retention.prune()
+    assert services.channels_of(alice).address == MAIL, "its code is on its way"
 
 
 def test_a_place_whose_key_is_gone_says_so_and_nothing_is_sent(
