@@ -126,7 +126,7 @@ export class Thread {
       form.open = false;
     }
     // "Continue" goes on after the last answer, which those above are no more.
-    article.past = root.querySelectorAll('form:has(> [name="draft"])');
+    article.past = root.querySelectorAll('form:not([hidden]):has(> [name="draft"])');
     for (const form of article.past) form.hidden = true;
     if (pictures.length) {
       const shown = Object.assign(document.createElement('div'), { className: 'pictures' });

@@ -193,6 +193,11 @@ def test_stop_reload_and_a_second_window(alice: Page, asgi_server: str, chat: Ch
     ask(alice, "And here?")
     expect(alice.get_by_test_id("chat-continue")).to_be_hidden()
     expect(alice.get_by_test_id("message-verdict")).to_have_count(2)
+    alice.locator(".settings > summary").click()
+    alice.get_by_test_id("chat-tools").fill("none")
+    ask(alice, "And with functions?")
+    expect(alice.locator("[data-error]")).to_be_visible()  # what was there before comes back
+    expect(alice.get_by_test_id("chat-continue")).to_be_hidden()
     ask(other, "And there?")
     expect(other.locator("[data-error]")).to_contain_text("went on in another window")
     expect(other.locator(".question")).to_have_text(["Count slowly", "And here?"])
