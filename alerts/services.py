@@ -90,9 +90,9 @@ def seal_places() -> int:
         twice = Hook.objects.filter(user=hook.user_id, url=named(hook.url)).exists()
         name = named(f"{hook.url} {hook.pk}" if twice else hook.url)
         done += same.update(url=name, sealed_url=crypto.seal(hook.url))
-    for way in ways.annotate(size=Length("feed_token")).exclude(size=NAMED):
-        asked = ways.filter(pk=way.pk, feed_token=way.feed_token)
-        done += asked.update(**_feed(way.feed_token))
+    given = ways.annotate(size=Length("feed_token")).exclude(size=NAMED)
+    for token in given.values_list("feed_token", flat=True):
+        done += ways.filter(feed_token=token).update(**_feed(token))
     # No code waits for it: who deleted it did so at a process of before, which knew nothing of it.
     deleted = ways.filter(email="", email_verified_at=None, code_digest="").exclude(sealed_email="")
     done += deleted.update(sealed_email="")
