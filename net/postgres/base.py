@@ -48,7 +48,9 @@ class DatabaseWrapper(base.DatabaseWrapper):
         said: bool = django._configure_connection(connection)
         if connection.info.host.startswith("/"):
             return said
-        wanted = {f"tcp_{name}": value for name, value in _KEEPALIVES.items()} | _UNANSWERED
+        given = self.get_connection_params()
+        wanted = {f"tcp_{name}": given[name] for name in _KEEPALIVES}
+        wanted |= {name: given[name] for name in _UNANSWERED}
         asked = ", ".join("set_config(%s, %s, false)" for _ in wanted)
         values = [part for name, value in wanted.items() for part in (name, str(value))]
         connection.execute(f"SELECT {asked}", values)

@@ -85,11 +85,22 @@ def over_tcp(path: str) -> Iterator[int]:
         door.shutdown()
 
 
-def test_either_machine_notices_in_half_a_minute_that_the_other_vanished() -> None:
-    given = connection.settings_dict
-    with over_tcp(f"{given['HOST']}/.s.PGSQL.5432") as port:
+def test_either_machine_notices_in_half_a_minute_that_the_other_vanished(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    given, asked = connection.settings_dict, list[Any]()
+    execute = psycopg.Connection.execute
+
+    def heard(raw: Any, query: Any, values: Any = None, **more: Any) -> Any:
+        asked.extend(values or ())
+        return execute(raw, query, values, **more)
+
+    with over_tcp(f"{given['HOST']}/.s.PGSQL.5432") as port, monkeypatch.context() as listening:
+        listening.setattr(psycopg.Connection, "execute", heard)
         other: Any = connection.copy()
-        other.settings_dict = {**given, "HOST": "127.0.0.1", "PORT": str(port)}
+        # What the URL says wins, on both ends.
+        options = {**given["OPTIONS"], "tcp_user_timeout": "45000"}
+        other.settings_dict = {**given, "HOST": "127.0.0.1", "PORT": str(port), "OPTIONS": options}
         with other.cursor() as cursor:
             with socket.socket(fileno=os.dup(other.connection.fileno())) as line:
                 ours = [
@@ -99,7 +110,10 @@ def test_either_machine_notices_in_half_a_minute_that_the_other_vanished() -> No
             cursor.execute("SELECT source FROM pg_settings WHERE name LIKE 'tcp_%'")
             theirs = [source for (source,) in cursor.fetchall()]
         other.close()
-    assert ours == [15, 30_000]
+    assert ours == [15, 45_000]
+    assert connection.get_connection_params()["tcp_user_timeout"] == 30_000
+    assert asked[asked.index("tcp_keepalives_idle") + 1] == "15"
+    assert asked[asked.index("tcp_user_timeout") + 1] == "45000"
     # The values of a unix socket, where this server listens, are always 0.
     assert theirs == ["session"] * 4
 
