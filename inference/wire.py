@@ -314,20 +314,26 @@ def read_error(body: bytes) -> str:
     return _error_text(document)
 
 
-#: An escaped character of two halves, a half alone, or any other escape.
-_ESCAPED = re.compile(
-    rb"\\(?:u[dD][89abAB]..\\u[dD][c-fC-F]|(?P<half>u[dD][89a-fA-F][0-9a-fA-F]{2})|.)", re.DOTALL
+#: Half of an escaped character, alone or (`whole`) with its other half, behind escaped backslashes.
+_HALF = re.compile(
+    rb"(?<!\\)((?:\\\\)*+)"
+    rb"(?:(?P<whole>\\u[dD][89abAB][\da-fA-F]{2}\\u[dD][c-fC-F][\da-fA-F]{2})"
+    rb"|\\u[dD][89a-fA-F][\da-fA-F]{2})"
 )
+#: So many are looked at in one document: a stranger's may have nothing else.
+_MOST_HALVES = 10_000
 
 
 def _document(data: bytes, shape: JsonLimits) -> tuple[dict[str, Any], bytes]:
     """With the bytes that it was read from."""
     try:
         document = strictjson.loads(data, shape)
-    except BadAnswer as error:
-        if (whole := _whole(data)) != data:
-            return _document(whole, shape)
-        raise BadStream(str(error)) from None
+    except BadAnswer:
+        data = _whole(data[: shape.max_bytes + 1])
+        try:
+            document = strictjson.loads(data, shape)
+        except BadAnswer as error:
+            raise BadStream(str(error)) from None
     if not isinstance(document, dict):
         raise BadStream("a chunk of the stream is not an object")
     return document, data
@@ -336,7 +342,9 @@ def _document(data: bytes, shape: JsonLimits) -> tuple[dict[str, Any], bytes]:
 def _whole(data: bytes) -> bytes:
     """A server that cuts between the halves of a character must not cost the answer: each shows
     as one that cannot be."""
-    return _ESCAPED.sub(lambda found: b"\\ufffd" if found["half"] else found[0], data)
+    return _HALF.sub(
+        lambda found: found[0] if found["whole"] else found[1] + b"\\ufffd", data, _MOST_HALVES
+    )
 
 
 def _piece(data: bytes, shape: JsonLimits, where: str) -> Piece:

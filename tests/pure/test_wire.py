@@ -157,6 +157,8 @@ def test_a_character_cut_in_half_costs_no_answer(written: str, read: str) -> Non
     called = b'{"tool_calls":[{"function":{"name":"f","arguments":["%s"]}}]}' % written.encode()
     (part,) = wire.read_event(b'{"choices":[{"delta":%s}]}' % called).calls
     assert json.loads(part.arguments) == [read]
+    with pytest.raises(wire.BadStream):  # a stranger's may be all there is
+        wire.read_event(chunk % (written.encode() * 20_000))
 
 
 def test_the_request_bounds_its_cost_and_asks_for_usage() -> None:
