@@ -172,8 +172,12 @@ def _acknowledged_one(ctx: Context, service: Service) -> str:
     for row in reversed(ctx.state.changes):
         if row.place.block != ctx.header.number:
             break
-        if (row.serving, row.provider, row.change) == (service.serving, service.provider, "signer"):
+        if (row.serving, row.provider) != (service.serving, service.provider):
+            continue
+        if row.change == "signer":
             return str(row.before["tee_signer"])
+        if row.change == "acknowledged":
+            break
     return service.tee_signer
 
 

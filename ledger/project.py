@@ -24,7 +24,7 @@ from protocol.networks import Network
 
 NAME = "ledger"
 #: Raise when a rule of the fold changes: stored rows then ask for `manage.py replay`.
-VERSION = 3
+VERSION = 4
 #: A range is folded again with the facts the balance detector asked for, at most so often.
 MAX_ROUNDS = 8
 #: An owner that is a contract (a multisig) changes the penalty unseen, and what contracts put from

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from chain.errors import BadLog
 from chain.facts import Block
-from ledger import fold, reads
+from ledger import fold, fold_services, reads
 from ledger.context import Context
 from ledger.fold_accounts import cancel_newest
 from ledger.state import Refund, Serving, State
@@ -350,6 +350,23 @@ def test_movements_of_a_block_have_numbers_of_their_own() -> None:
     numbers = [m.place.sequence for m in state.movements if m.place.block == block.header.number]
     assert len(numbers) == len(set(numbers))
     assert numbers == sorted(numbers)
+
+
+def test_the_key_that_was_acknowledged_is_the_one_that_loses_it() -> None:
+    """Also where one block has a new key, the owner's word on it, and its end."""
+    world = play([("transfer", PEOPLE[0], PROVIDERS[0], 80)])
+    state = new_state()
+    ctx = Context(state, LEDGER, world.blocks[-1].header)
+    serving = state.servings.get(SERVING)
+    assert serving is not None
+    service = ctx.service(serving, PROVIDERS[0])
+    for key in PEOPLE[:2]:
+        fold_services.record(ctx, service, {"tee_signer": key})
+        for value in (False, True):  # of a new key: what it took with it
+            fold_services.acknowledge(ctx, service, value)
+    fold_services.acknowledge(ctx, service, False)
+    lost = [row.after["tee_signer"] for row in state.changes if row.change == "unacknowledged"]
+    assert lost == PEOPLE[:2]
 
 
 def test_a_log_without_its_transaction_is_refused() -> None:
