@@ -92,9 +92,10 @@ def _grouped(kind: Kind, rows: list[ServiceChange], types: Types) -> list[Hit]:
 
 def change_hit(kind: Kind, group: list[ServiceChange], types: Types) -> Hit:
     """What is told of changes of one listing, the newest last. A new key takes the owner's
-    acknowledgement with it, which comes after it as a change of its own: the key is what is told.
+    acknowledgement with it, which comes after it as a change of its own: the key is what is told,
+    also of who answers the owner's withdrawal with a new one; both are said.
     """
-    withdrawn = group[-1].change == "unacknowledged"
+    withdrawn = any(row.change == "unacknowledged" for row in group)
     group = [row for row in group if row.change == "signer"] or group
     row, who = group[-1], short(group[-1].provider)
     lost = row.change == "unacknowledged"

@@ -95,6 +95,13 @@ def test_prices_that_cross_ones_own_and_keys_that_are_acknowledged(alice: User) 
     advance(block + 1)
     assert services.sweep() == 1
     assert any("lost the owner's acknowledgement" in title for title in titles(alice))
+    # Nor does who changes the key at once keep it back that the owner took it away.
+    factories.change(block=block + 2, **lost)
+    factories.change(block=block + 3, change="signer", before=keys[1], after=keys[0])
+    advance(block + 3)
+    assert services.sweep() == 1
+    row = alice.notifications.filter(rule__kind=Kind.SIGNER).latest("at")
+    assert row.text.startswith("The key was 0x2222…2222 and is 0x1111…1111; the owner's")
 
 
 def test_a_token_that_ends_is_told_at_each_mark_of_its_time_and_limit(alice: User) -> None:
