@@ -1,7 +1,7 @@
 """Rules people made, what they were told, and every attempt to tell them elsewhere.
 
 Where somebody is reached (mail address, webhook, the private feed's address) is kept sealed, as
-whoever has it can read along or write there; what 0.1.0 stored in the clear, `seal_places` seals.
+whoever has it can read along or write there; what 0.1.0 stored in the clear, `alerts.places` seals.
 
 Nothing is sent until somebody makes a rule. A rule tells each thing once: a notification is unique
 by rule and `occurrence`, so a sweep that is repeated or killed tells nothing twice.

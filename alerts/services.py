@@ -8,18 +8,25 @@ from dataclasses import dataclass
 
 from django.db import IntegrityError, transaction
 from django.db.models import Count, Q
-from django.db.models.functions import Length
 from django.utils import timezone
 from django.utils.translation import gettext as _
 
-from accounts import crypto
 from accounts.addresses import short
 from accounts.errors import Problem
 from accounts.models import User
-from alerts import conditions, listing_changes, others, own_service, schedule, words, works
+from alerts import (
+    conditions,
+    listing_changes,
+    others,
+    own_service,
+    places,
+    schedule,
+    words,
+    works,
+)
 from alerts.conditions import Found, Hit
 from alerts.kinds import CHANGES, LASTING, SORTS, Kind
-from alerts.models import NAMED, Channels, Held, Hook, Notification, Rule, named, new_token
+from alerts.models import Channels, Held, Hook, Notification, Rule, new_token
 from ledger.models import Projection
 from net import layer
 
@@ -73,33 +80,7 @@ class Wish:
 
 
 def channels_of(user: User) -> Channels:
-    return Channels.objects.get_or_create(user=user, defaults=_feed(new_token()))[0]
-
-
-def _feed(token: str) -> dict[str, str]:
-    return {"feed_token": named(token), "sealed_feed": crypto.seal(token)}
-
-
-def seal_places() -> int:
-    """Seal what 0.1.0 stored in the clear, also where a site went back to it for a while; how many
-    rows. Idempotent. Not in a migration: while processes of before still run, they read it."""
-    done, ways = 0, Channels.objects.all()
-    for hook in Hook.objects.filter(sealed_url="").exclude(url=""):
-        same = Hook.objects.filter(pk=hook.pk, sealed_url="", url=hook.url)
-        # Of two with one address a process of before made the second: it stays, and is found less.
-        twice = Hook.objects.filter(user=hook.user_id, url=named(hook.url)).exists()
-        name = named(f"{hook.url} {hook.pk}" if twice else hook.url)
-        done += same.update(url=name, sealed_url=crypto.seal(hook.url))
-    given = ways.annotate(size=Length("feed_token")).exclude(size=NAMED)
-    for token in given.values_list("feed_token", flat=True):
-        done += ways.filter(feed_token=token).update(**_feed(token))
-    # No code waits for it: who deleted it did so at a process of before, which knew nothing of it.
-    deleted = ways.filter(email="", email_verified_at=None, code_digest="").exclude(sealed_email="")
-    done += deleted.update(sealed_email="")
-    for way in ways.exclude(email=""):
-        mailed = ways.filter(pk=way.pk, email=way.email)
-        done += mailed.update(email="", sealed_email=crypto.seal(way.email))
-    return done
+    return Channels.objects.get_or_create(user=user, defaults=places.feed(new_token()))[0]
 
 
 def add(user: User, wish: Wish) -> Rule:
@@ -373,5 +354,5 @@ def _tell(users: list[int]) -> None:
 def renew_feed(user: User) -> str:
     """A new secret address for the private feed: its token."""
     token = new_token()
-    Channels.objects.filter(pk=channels_of(user).pk).update(**_feed(token))
+    Channels.objects.filter(pk=channels_of(user).pk).update(**places.feed(token))
     return token

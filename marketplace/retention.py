@@ -20,7 +20,7 @@ from django.utils.translation import gettext_noop
 
 from accounts import sessions
 from accounts.models import Erasure, Export, ProviderKey, SignIn
-from alerts import services as alerts
+from alerts import places
 from alerts.models import Delivery, Notification
 from attestation import retention as attestation
 from finetune.models import Dataset, DatasetState, StoredFile
@@ -74,7 +74,7 @@ def prune(*, dry_run: bool = False, now: dt.datetime | None = None) -> tuple[Pru
     done = [_gone(what, rows, dry_run) for what, rows in old(now)]
     if not dry_run:
         done.append(Pruned("deleted and unkept chats", conversations.purge()))
-        alerts.seal_places()
+        places.seal()
     return tuple(done)
 
 

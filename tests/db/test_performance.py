@@ -130,7 +130,7 @@ def test_the_number_of_queries_does_not_grow(
 ) -> None:
     examples.seed(ledger.services_of(PETRA))
     for window in ("24h", "7d", "90d"):
-        with django_assert_max_num_queries(12):
+        with django_assert_max_num_queries(13):
             assert client.get(f"{PAGE}?window={window}").status_code == 200
         with django_assert_max_num_queries(9):
             client.get(f"{API}/health?window={window}")
