@@ -300,7 +300,7 @@ def read_event(data: bytes) -> Piece:
 
 def read_body(data: bytes) -> Piece:
     """The same for a whole answer sent as one JSON document by a provider that does not stream."""
-    return _piece(data, _BODY_SHAPE, "message")
+    return _piece(data, _BODY_SHAPE, "message")._replace(done=True)
 
 
 def read_error(body: bytes) -> str:
