@@ -15,6 +15,7 @@ from devnet import accounts as cast
 from devnet.deploy import Contracts
 from tests.browser.live import listening
 from tests.browser.money import ALICE, NEURON, ledger
+from tests.browser.test_wallet_pending import still
 from tests.browser.threads import in_thread
 from tests.browser.wallet import Wallet, come_back, sign_in
 
@@ -193,15 +194,20 @@ def test_what_a_wallet_sent_with_an_error_is_not_sent_twice(
         return None if method == "eth_sendRawTransaction" else answer
 
     wallet.node = in_silence  # type: ignore[method-assign]
-    page.get_by_test_id("tx-amount").fill("5")
-    page.get_by_test_id("tx-confirm").click()
-    state, message = page.get_by_test_id("tx-state"), page.locator("#review [data-tx-message]")
-    expect(message).to_have_text(
-        "The wallet gave no hash. Look in your wallet before you try again: it may have been sent "
-        "all the same."
-    )
-    expect(state).to_have_text("Error in the wallet")
-    page.get_by_role("button", name="Try again").click()
+    with still(contracts):
+        page.get_by_test_id("tx-amount").fill("5")
+        page.get_by_test_id("tx-confirm").click()
+        state, message = page.get_by_test_id("tx-state"), page.locator("#review [data-tx-message]")
+        expect(message).to_have_text(
+            "The wallet gave no hash. Look in your wallet before you try again: it may have been "
+            "sent all the same."
+        )
+        expect(state).to_have_text("Error in the wallet")
+        again = page.get_by_role("button", name="Try again")
+        again.click()
+        expect(message).to_contain_text("waits for a block: it may be this one")
+    contracts.chain.mine()
+    again.click()
     expect(state).to_have_attribute("data-state", SENT)
     assert wallet.methods().count("eth_sendTransaction") == 1
     assert ledger(contracts)["availableBalance"] == 5 * NEURON
