@@ -24,6 +24,7 @@ from accounts.errors import NodeError, Problem, RpcError
 from accounts.intents import move, submitted
 from accounts.models import FOLLOWED, RECONSIDERED, UNSURE, Intent, State
 from chain import selectors as chain
+from chain.limits import log_limit
 from chain.models import RawBlock
 from protocol import abi
 
@@ -42,8 +43,9 @@ ORPHAN_NONCES = 4
 MOST = 200
 #: How far back a replacement is searched, blocks.
 SEARCH_BLOCKS = 20_000
-#: The same where the node refuses so many at once; more blocks than any chain makes in a second.
+#: The same where the node refuses so many at once and does not say how many it takes.
 FEWER_BLOCKS = 1_000
+#: More than any chain makes.
 BLOCKS_A_SECOND = 4
 
 
@@ -362,11 +364,13 @@ def _carried_out(intent: Intent, age: timedelta) -> bool:
     high = node.height()
     span = min(SEARCH_BLOCKS, BLOCKS_A_SECOND * int((age + HEARSAY).total_seconds()))
     filters = carriers.log_filters(intent.user.address, intent.tx_hash)
-    for blocks in (span, FEWER_BLOCKS):
-        where = {"fromBlock": hex(max(0, high - blocks)), "toBlock": hex(high)}
+    for _once_more in range(2):
+        where = {"fromBlock": hex(max(0, high - span + 1)), "toBlock": hex(high)}
         found = node.call_many([("eth_getLogs", [{**one, **where}]) for one in filters])
-        if not any(isinstance(logs, RpcError) for logs in found):
+        refused = [str(logs) for logs in found if isinstance(logs, RpcError)]
+        if not refused:
             break
+        span = min(span, log_limit(refused[0]) or FEWER_BLOCKS)
     logs = [log for some in found if isinstance(some, list) for log in some]
     carrier = carriers.carrier_of(logs, intent.tx_hash)
     return bool(carrier) and _now_as(intent, carrier, reason="")

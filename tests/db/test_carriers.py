@@ -12,10 +12,12 @@ from eth_utils.address import to_checksum_address
 
 from accounts import carriers, follow, intents, services
 from accounts.models import Intent, State, User
+from chain.rpc import Failure
 from devnet import accounts as cast
 from devnet.client import Chain
 from devnet.deploy import Contracts, connect
 from tests.db.test_transactions import looked
+from tests.live.test_index_nodes import Front
 
 pytestmark = pytest.mark.django_db
 NEURON = 10**18
@@ -96,10 +98,30 @@ def test_a_hash_that_only_the_wallet_knows_waits_for_its_owners(contracts: Contr
         assert words in Intent.objects.get().reason
 
 
+@pytest.fixture
+def narrow(anvil: Any) -> Iterator[Front]:
+    """A node that answers for logs of 500 blocks at once, and says so."""
+    made = Front(anvil)
+
+    def tamper(method: str, params: list[Any], answer: Any) -> Any:
+        if method != "eth_getLogs":
+            return answer
+        first, last = (int(params[0][end], 16) for end in ("fromBlock", "toBlock"))
+        wide = last - first + 1 > 500
+        return Failure(-32000, "exceed maximum block range: 500") if wide else answer
+
+    made.tamper = tamper
+    yield made
+    made.server.shutdown()
+    made.server.server_close()
+
+
 @pytest.mark.parametrize("log", LOGS)
 def test_what_the_owners_signed_later_is_found_by_the_wallets_own_hash(
-    contracts: Contracts, log: str
+    contracts: Contracts, narrow: Front, log: str, settings: Any
 ) -> None:
+    contracts.chain.rpc.call("anvil_mine", hex(1_000))
+    settings.CHAIN_RPC_URLS = (narrow.url,)
     contracts.chain.rpc.call("anvil_setCode", SAFE, FORWARDER.removesuffix("00") + log + "00")
     intent = opened()
     intents.submitted(intent, f"0x{OWN_HASH}")
