@@ -516,16 +516,19 @@ def test_the_queue_has_pages_and_a_search(one: User, monkeypatch: pytest.MonkeyP
         seen += [item for _, item in rows]
     assert sorted(map(int, seen)) == sorted(Item.objects.values_list("pk", flat=True))
     # Whoever decides goes on below, in the part of the list that was open.
-    opened = mine.get("/moderation?kind=new&page=2")
-    here, below = (row.item for row in opened.context["page"].rows)
-    form = re.search(r'action="(/moderation/decide[^"]*)"', opened.content.decode())
-    assert form
-    decide, given = unescape(form[1]), {"item": str(here.pk), "act": "approve"}
-    refused = mine.post(decide, given).context["page"]
-    assert (refused.query, refused.evidence.item.item) == ("kind=new&page=2", here)
-    sent = mine.post(decide, {**given, "reason": "Looked at."})
-    then = mine.get(sent["Location"]).context["page"]
-    assert (then.query, then.evidence.item.item) == ("kind=new&page=2", below)
+    for most, path, at in ((2, "kind=new&page=2", 0), (3, "kind=new", 1)):
+        monkeypatch.setattr(queue, "SHOWN", most)
+        rows = mine.get(f"/moderation?{path}").context["page"].rows
+        here, below = (row.item for row in rows[at : at + 2])
+        opened = mine.get(f"/moderation?{path}&item={here.pk}")
+        form = re.search(r'action="(/moderation/decide[^"]*)"', opened.content.decode())
+        assert form
+        decide, given = unescape(form[1]), {"item": str(here.pk), "act": "approve"}
+        refused = mine.post(decide, given).context["page"]
+        assert (refused.query, refused.evidence.item.item) == (path, here)
+        sent = mine.post(decide, {**given, "reason": "Looked at."})
+        then = mine.get(sent["Location"]).context["page"]
+        assert (then.query, then.evidence.item.item) == (path, below)
     monkeypatch.setattr(queue, "SHOWN", 50)
     for text, found in (
         ("their-MODEL", {PETRA}),
