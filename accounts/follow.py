@@ -180,9 +180,11 @@ def _adopt(intent: Intent) -> bool:
 
 
 def _asked_for_since(intent: Intent) -> bool:
-    """Whether a later intent is for the same: what is found now may be that one's."""
+    """Whether the wallet was asked for the same later: what is found now may be that one's."""
     handed = (State.AWAITING_WALLET, *FOLLOWED, *RECONSIDERED)
-    return _same(intent).filter(created_at__gt=intent.created_at, state__in=handed).exists()
+    later = Q(created_at__gt=intent.created_at, state__in=handed)
+    young = Q(updated_at__gt=timezone.now() - ORPHANED_FOR)
+    return _same(intent).filter(later | young & Q(state=State.AWAITING_WALLET)).exists()
 
 
 # --- in a block -----------------------------------------------------------------------------------

@@ -181,6 +181,8 @@ def test_what_a_wallet_sent_though_it_gave_an_error_is_found(
     Intent.objects.update(state=State.REJECTED, code="given_up", tx_hash="")
     later = intents.confirm(opened(person(ALICE)))
     assert follow.look(orphaned(intent)).state == State.REJECTED
+    Intent.objects.filter(pk=later.pk).update(created_at=intent.created_at - timedelta(hours=1))
+    assert follow.look(orphaned(intent)).state == State.REJECTED  # an earlier one, tried again
     later.delete()
     orphaned(intent)
     follow.look_at_all()
