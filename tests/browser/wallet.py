@@ -75,7 +75,7 @@ class Wallet:
         self.calls: list[tuple[str, list[Any]]] = []
         self.connected = False
         self._emit: list[tuple[str, Any]] = []
-        self._next = 0
+        self._next = self._reads = 0
         self._config = {"uuid": str(uuid.uuid4()), "name": name, "rdns": rdns}
         self._config["slot"] = rdns.replace(".", "_")
         self.id = rdns
@@ -133,8 +133,9 @@ class Wallet:
         if method == "eth_accounts":
             return [self.account.address] if self.connected else []
         if method == "eth_chainId":
-            shown, self.chain_id = self.chain_id, self._next or self.chain_id
-            self._next = 0
+            shown, self._reads = self.chain_id, self._reads - 1
+            if self._reads == 0:
+                self.chain_id = self._next
             return hex(shown)
         if method in ("wallet_switchEthereumChain", "wallet_addEthereumChain"):
             return self._chain(method, params[0])
@@ -160,7 +161,7 @@ class Wallet:
             inner = {"originalError": {"code": 4902}} if self.on_phone else None
             raise Refusal(-32603 if inner else 4902, "Unrecognized chain ID.", inner)
         if self.on_phone:
-            self._next = chain
+            self._next, self._reads = chain, 2
             return
         self.chain_id = chain
         self._emit.append(("chainChanged", hex(chain)))
