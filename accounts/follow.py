@@ -168,14 +168,16 @@ def _adopt(intent: Intent) -> bool:
     used, sent = map(node.quantity, node.call_many(counts))
     for nonce in range(floor, min(used, floor + ORPHAN_NONCES)):
         found = _transaction_with(sender, nonce)
-        if found is None or not _is_ours(intent, found):
+        if found is None:
             continue
         tx_hash = str(found.get("hash")).lower()
-        if Intent.objects.filter(user=intent.user_id, tx_hash=tx_hash).exists():
-            continue  # that of another intent for the same
-        with suppress(Problem):  # its page has told a hash meanwhile
-            submitted(intent, tx_hash)
-        return False
+        known = Intent.objects.filter(user=intent.user_id, tx_hash=tx_hash)
+        if _is_ours(intent, found) and not known.exists():
+            with suppress(Problem):  # its page has told a hash meanwhile
+                submitted(intent, tx_hash)
+            return False
+        floor += nonce == floor  # another one for good, at which nobody looks again
+    Intent.objects.filter(pk=intent.pk, nonce_floor__lt=floor).update(nonce_floor=floor)
     return sent > max(used, floor)
 
 

@@ -208,17 +208,21 @@ def test_declining_a_second_request_says_nothing_of_the_first(
     assert (intent.state, intent.tx_hash, intent.reason) == (State.SUBMITTED, tx_hash, "")
 
 
-def test_what_is_tried_again_is_found_behind_another_that_is_the_same(chain: Chain) -> None:
+def test_what_is_tried_again_is_found_behind_everything_sent_since(chain: Chain) -> None:
     intent = intents.reject(intents.confirm(opened(person(ALICE))), declined=False)
-    # It had not been sent; the same from another form was.
+    # It had not been sent; the same from another form was, and more.
     known = intents.confirm(opened(person(ALICE)))
     intents.submitted(known, broadcast(chain, ALICE, known))
     chain.mine()
     assert looked(known).state == State.INCLUDED
+    for _ in range(follow.ORPHAN_NONCES - 1):
+        broadcast(chain, ALICE, intent, to=BOB.address, data="0x", value=1)
+        chain.mine()
     assert asked_for(intent) == (200, "")
     tx_hash = broadcast(chain, ALICE, intent)
     chain.mine()
-    follow.look(orphaned(intent))
+    for _ in range(2):  # the next four nonces at once
+        follow.look(orphaned(intent))
     assert (intent.state, intent.tx_hash) == (State.SUBMITTED, tx_hash)
 
 
