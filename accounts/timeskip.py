@@ -15,8 +15,9 @@ from chain import selectors as chain
 
 SECONDS = 24 * 3600
 DEVNET_CHAIN = 31337
-#: How long a page may wait for the index to have read the new block.
-_PATIENCE_SECONDS = 4.0
+#: How long a page may wait for the index to have read the new block: what is loaded before says
+#: for good that nothing is unlocked, since nothing of the account changed in it.
+_PATIENCE_SECONDS = 20.0
 
 
 def possible() -> bool:
