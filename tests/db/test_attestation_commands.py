@@ -139,8 +139,9 @@ def test_without_a_time_the_collateral_gives_it_never_the_clock() -> None:
     assert f"expected {other}" in output.getvalue(), "a row that fails says what would be right"
     with pytest.raises(CommandError, match="--onchain-signer is not an address"):
         call_command("verify_evidence", *given, "--now=1771545600", "--onchain-signer=0xDC1A")
+    mistyped = "0xDC1A4da6BdCD90c20d7FF53a6cDc11fBf0E2303D"
     for wrong in (
-        "--onchain-signer=0xDC1A4da6BdCD90c20d7FF53a6cDc11fBf0E2303D",
+        f"--onchain-signer={mistyped}",
         "--nonce=a nonce",
         "--tls-fingerprint=zz",
     ):
