@@ -8,7 +8,7 @@ tabs, a double click and the worker can all act at once and only one of them cha
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from datetime import timedelta
 from typing import Any
 from uuid import UUID
@@ -162,9 +162,9 @@ def _check_again(intent: Intent, before: list[State]) -> None:
     unsent.exclude(code__in=UNSURE).update(gas=preview.gas, nonce_floor=preview.facts.next_nonce)
 
 
-_DECLINED = gettext_noop("You declined. Nothing was sent.")
+DECLINED = gettext_noop("You declined. Nothing was sent.")
 #: What a wallet does after an error, or with a request that is still open, is not known here.
-_NO_HASH = gettext_noop(
+NO_HASH = gettext_noop(
     "The wallet gave an error instead of a hash. Look there before you try again: it may have been "
     "sent all the same."
 )
@@ -172,16 +172,22 @@ _GIVEN_UP = gettext_noop("You gave it up. If your wallet still asks for it, decl
 _KEPT_BACK = gettext_noop("It did not reach your wallet. Nothing was sent.")
 
 
+def refusal(body: Mapping[str, Any]) -> dict[str, bool]:
+    """What a page says of a wallet that gave no hash, as `reject` takes it; yes to what it leaves
+    out."""
+    return {name: body.get(name) is not False for name in ("declined", "handed")}
+
+
 def reject(intent: Intent, *, declined: bool = True, handed: bool = True) -> Intent:
     """The person declined in the wallet; not `declined`: the wallet gave an error, or the page did
     not hand it over (not `handed`). What became of an earlier request is as unsure as before."""
     if handed and not declined:
-        return _rejected(intent, _NO_HASH, "wallet_error")
+        return _rejected(intent, NO_HASH, "wallet_error")
     if intent.code in UNSURE:
-        told = _GIVEN_UP if intent.code == "given_up" else _NO_HASH
+        told = _GIVEN_UP if intent.code == "given_up" else NO_HASH
         return _rejected(intent, told, intent.code)
     if declined:
-        return _rejected(intent, _DECLINED)
+        return _rejected(intent, DECLINED)
     return _rejected(intent, _KEPT_BACK, "kept_back")
 
 

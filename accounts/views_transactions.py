@@ -81,9 +81,8 @@ def rejected(request: HttpRequest, identifier: UUID) -> HttpResponse:
     """`{declined, handed?}`: the person declined in the wallet, or it gave an error, or (not
     `handed`) the page did not hand it over.
     """
-    intent, body = intents.of(user_of(request), identifier), body_of(request)
-    said = {name: body.get(name) is not False for name in ("declined", "handed")}
-    return _answer(intents.reject(intent, **said))
+    intent = intents.of(user_of(request), identifier)
+    return _answer(intents.reject(intent, **intents.refusal(body_of(request))))
 
 
 @require_POST

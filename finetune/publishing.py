@@ -20,7 +20,7 @@ from django.utils import timezone
 from django.utils.translation import gettext as _
 from django.utils.translation import gettext_noop as N_
 
-from accounts import money, node
+from accounts import intents, money, node
 from accounts.crypto import Unreadable
 from accounts.errors import NodeError, Problem, RpcError
 from accounts.services import GAS_HEADROOM_PERCENT, too_poor
@@ -214,12 +214,9 @@ def rejected(dataset: Dataset, *, declined: bool, handed: bool = True) -> None:
     """The person declined, or the wallet gave an error, or it was not `handed` to it."""
     why = N_("It was not handed over.")
     if declined:
-        why = N_("You declined. Nothing was sent.")
+        why = intents.DECLINED
     elif handed:
-        why = N_(
-            "The wallet gave an error instead of a hash. Look there before you try again: it may "
-            "have been sent all the same."
-        )
+        why = intents.NO_HASH
     dataset.places.filter(way=Way.STORAGE, state=PlaceState.ASKING).update(
         state=PlaceState.FAILED, error=why
     )

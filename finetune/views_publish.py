@@ -14,7 +14,7 @@ from django.utils.translation import gettext as _
 from django.views.decorators.cache import never_cache
 from django.views.decorators.http import require_http_methods
 
-from accounts import limits
+from accounts import intents, limits
 from accounts import pages_transaction as shown
 from accounts.errors import NodeError, Problem
 from accounts.http import signed_out, uuid_of
@@ -113,7 +113,5 @@ def submitted(request: HttpRequest, dataset: Dataset) -> HttpResponse:
 def rejected(request: HttpRequest, dataset: Dataset) -> HttpResponse:
     """`{declined, handed?}`: the person declined, or the wallet gave an error, or (not `handed`)
     it was not handed over."""
-    body = body_of(request)
-    said = {name: body.get(name) is not False for name in ("declined", "handed")}
-    publishing.rejected(dataset, **said)
+    publishing.rejected(dataset, **intents.refusal(body_of(request)))
     return answer({"state": PlaceState.FAILED})
