@@ -223,7 +223,10 @@ class Answer:
 
     def header(self, name: str) -> str:
         """A response header, empty when absent; printable characters only."""
-        return "".join(c for c in self._raw.headers.get(name, "") if c.isprintable())
+        value = self._raw.headers.get(name, "")
+        # Of all headers of all answers hardly one has others; to look at each character took longer
+        # than to send the answer's beginning on.
+        return value if value.isprintable() else "".join(c for c in value if c.isprintable())
 
     @property
     def header_names(self) -> list[str]:

@@ -58,4 +58,6 @@ class Reply:
 
 
 def _printable(value: str) -> bytes:
-    return "".join(c for c in value if c.isprintable()).encode("latin-1", "replace")
+    if not value.isprintable():
+        value = "".join(c for c in value if c.isprintable())
+    return value.encode("latin-1", "replace")

@@ -54,12 +54,17 @@ async def failure(script: Any, path: str = "/", limits: Limits = SMALL) -> NetEr
 
 async def test_a_plain_answer_and_what_was_asked() -> None:
     async def script(reply: Reply, asked: Asked) -> None:
-        await reply.whole(b"hello", Set_Cookie="a=b")
+        await reply.whole(b"hello", Set_Cookie="a=b", X_Odd="a\x1b[2J\u202eb", X_Plain="a b")
 
     async with Upstream(script) as upstream, Client(DEVNET) as client:
         for _ in range(2):
             async with client.open("GET", upstream.url + "/x?y=1") as answer:
                 assert await answer.read() == b"hello"
+                assert [answer.header(f"X-{name}") for name in ("Odd", "Plain", "None")] == [
+                    "a[2Jb",
+                    "a b",
+                    "",
+                ]
     assert [a.path for a in upstream.asked] == ["/x?y=1"] * 2
     for asked in upstream.asked:
         assert asked.headers["accept-encoding"] == "identity"
