@@ -16,10 +16,9 @@ from django.conf import settings
 from django.db import IntegrityError, transaction
 from django.db.models import F, Q, QuerySet
 from django.utils import timezone, translation
-from django.utils.translation import gettext as _
 from django.utils.translation import gettext_noop
 
-from accounts import carriers, intents, node, refusals
+from accounts import carriers, intents, node, refusals, unheard
 from accounts.errors import NodeError, Problem, RpcError
 from accounts.intents import move, submitted
 from accounts.models import FOLLOWED, RECONSIDERED, UNSURE, Intent, State
@@ -36,14 +35,11 @@ RECONSIDERED_FOR = timedelta(days=1)
 LOST_AFTER = timedelta(minutes=10)
 #: Until then a wallet's node may know a transaction that ours has not heard of.
 HEARSAY = timedelta(minutes=1)
-#: A hash that no page reported is looked for so long, among so many of the sender's next nonces.
+#: A hash that no page reported is looked for so long.
 ORPHANED_FOR = timedelta(hours=1)
-ORPHAN_NONCES = 4
 #: Transactions that one round of the worker looks at.
 MOST = 200
-#: How far back a replacement is searched, blocks.
-SEARCH_BLOCKS = 20_000
-#: The same where the node refuses so many at once and does not say how many it takes.
+#: Blocks of logs at once, where the node refuses more and does not say how many it takes.
 FEWER_BLOCKS = 1_000
 #: More than any chain makes.
 BLOCKS_A_SECOND = 4
@@ -119,17 +115,12 @@ def before_asking(intent: Intent) -> Intent:
     same = _same(intent).filter(state=State.REJECTED, code__in=UNSURE)
     young = same.filter(updated_at__gt=timezone.now() - intents.TWIN_FOR).select_related("user")
     waits = False
-    for one in {intent, *young[:ORPHAN_NONCES]}:
+    for one in {intent, *young[: unheard.NONCES]}:
         if _unheard_of(one):
             with suppress(NodeError):
                 waits |= _adopt(one)
     if waits:
-        raise Problem(
-            "not_in_a_block",
-            _("A transaction of your account waits for a block: it may be this one."),
-            _("Wait until it is in a block, or cancel it in your wallet. Nothing was sent twice."),
-            status=409,
-        )
+        raise unheard.not_in_a_block()
     return intent
 
 
@@ -163,22 +154,22 @@ def _adopt(intent: Intent) -> bool:
     """
     if intent.state == State.REJECTED and _asked_for_since(intent):
         return False
-    sender, floor = intent.user.address, intent.nonce_floor
-    counts = [("eth_getTransactionCount", [sender, at]) for at in ("latest", "pending")]
-    used, sent = map(node.quantity, node.call_many(counts))
-    for nonce in range(floor, min(used, floor + ORPHAN_NONCES)):
-        found = _transaction_with(sender, nonce)
-        if found is None:
-            continue
-        tx_hash = str(found.get("hash")).lower()
-        known = Intent.objects.filter(user=intent.user_id, tx_hash=tx_hash)
-        if _is_ours(intent, found) and not known.exists():
-            with suppress(Problem):  # its page has told a hash meanwhile
-                submitted(intent, tx_hash)
-            return False
-        floor += nonce == floor  # another one for good, at which nobody looks again
+    searched = unheard.search(
+        _call(intent),
+        intent.nonce_floor,
+        lambda tx_hash: Intent.objects.filter(user=intent.user_id, tx_hash=tx_hash).exists(),
+    )
+    if searched.tx_hash:
+        with suppress(Problem):  # its page has told a hash meanwhile
+            submitted(intent, searched.tx_hash)
+        return False
+    floor = searched.floor
     Intent.objects.filter(pk=intent.pk, nonce_floor__lt=floor).update(nonce_floor=floor)
-    return sent > max(used, floor)
+    return searched.waits
+
+
+def _call(intent: Intent) -> unheard.Call:
+    return unheard.Call(intent.user.address, intent.to, intent.data, int(intent.value))
 
 
 def _asked_for_since(intent: Intent) -> bool:
@@ -242,20 +233,7 @@ _FAILED_INSIDE = gettext_noop(
 
 
 def _is_ours(intent: Intent, found: dict[str, Any]) -> bool:
-    """A hash proves nothing by itself: sender, target, calldata and value must be the reviewed
-    ones, or those of the call that a contract wallet carried out.
-    """
-    wallet = intent.user.address
-    if carriers.carries(
-        found, wallet=wallet, to=intent.to, data=intent.data, value=int(intent.value)
-    ):
-        return node.has_code(wallet)
-    return (
-        str(found.get("from", "")).lower() == intent.user.address.lower()
-        and str(found.get("to") or "").lower() == intent.to.lower()
-        and str(found.get("input", found.get("data", ""))).lower() == intent.data.lower()
-        and node.quantity(found.get("value")) == intent.value
-    )
+    return unheard.is_call(_call(intent), found)
 
 
 def _nonce(intent: Intent, found: dict[str, Any]) -> int | None:
@@ -366,7 +344,7 @@ def _carried_out(intent: Intent, age: timedelta) -> bool:
     """Follow the transaction in which a contract wallet carried out what it gave a hash of its own
     for; False while there is none."""
     high = node.height()
-    span = min(SEARCH_BLOCKS, BLOCKS_A_SECOND * int((age + HEARSAY).total_seconds()))
+    span = min(unheard.SEARCH_BLOCKS, BLOCKS_A_SECOND * int((age + HEARSAY).total_seconds()))
     filters = carriers.log_filters(intent.user.address, intent.tx_hash)
     for _once_more in range(2):
         where = {"fromBlock": hex(max(0, high - span + 1)), "toBlock": hex(high)}
@@ -387,7 +365,7 @@ def _find_replacement(intent: Intent, nonce: int, *, lost: bool) -> None:
     that can be said.
     """
     try:
-        taker = _transaction_with(intent.user.address, nonce)
+        taker = unheard.transaction_with(intent.user.address, nonce)
     except RpcError:
         taker = None
     if taker is None:
@@ -429,21 +407,3 @@ def _replaced(intent: Intent, code: str) -> None:
         "other": gettext_noop("Your wallet sent another transaction in its place."),
     }
     move(intent, FOLLOWED, State.REPLACED, code=code, reason=reasons[code])
-
-
-def _transaction_with(sender: str, nonce: int) -> dict[str, Any] | None:
-    """The included transaction of `sender` with `nonce`: bisect the block at which the count passed
-    it.
-    """
-    high = node.height()
-    low = max(0, high - SEARCH_BLOCKS)
-    while low < high:
-        middle = (low + high) // 2
-        count = node.quantity(node.call("eth_getTransactionCount", sender, hex(middle)))
-        low, high = (low, middle) if count > nonce else (middle + 1, high)
-    block = node.call("eth_getBlockByNumber", hex(low), True)
-    for found in (block or {}).get("transactions", ()):
-        same_sender = str(found.get("from", "")).lower() == sender.lower()
-        if same_sender and node.quantity(found.get("nonce")) == nonce:
-            return dict(found)
-    return None

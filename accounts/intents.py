@@ -97,7 +97,7 @@ def confirm(intent: Intent, *, again: bool = False) -> Intent:
     if again:
         before.append(State.AWAITING_WALLET)
     if intent.state not in before:
-        raise _under_way(sent=intent.tx_hash != "")
+        raise under_way(sent=intent.tx_hash != "")
     if abs(timezone.now() - intent.updated_at) > FRESH:
         _check_again(intent, before)
     with transaction.atomic():
@@ -106,15 +106,16 @@ def confirm(intent: Intent, *, again: bool = False) -> Intent:
         if _has_twin(intent):
             raise _twin()
         if not Intent.objects.filter(pk=intent.pk, updated_at=intent.updated_at).exists():
-            raise _under_way()  # another tab has just done the same
+            raise under_way()  # another tab has just done the same
         # The code stays: of a request that ended unsure the next one's end says nothing.
         moved = move(intent, before, State.AWAITING_WALLET, reason="")
     if not moved:
-        raise _under_way()
+        raise under_way()
     return intent
 
 
-def _under_way(*, sent: bool = False) -> Problem:
+def under_way(*, sent: bool = False) -> Problem:
+    """Why the wallet is not asked: the request is open there, or was `sent`."""
     if sent:
         said = _("This transaction was sent before."), _("Nothing was sent twice.")
         return Problem("already_under_way", *said, status=409)

@@ -119,6 +119,12 @@ class Place(models.Model):
     signed_at = models.BigIntegerField(default=0, help_text="unix seconds, as signed")
     tx_hash = models.CharField(max_length=66, default="", help_text="announcement on the chain")
     tx_at = models.DateTimeField(null=True, help_text="since when it is under way")
+    nonce_floor = models.BigIntegerField(
+        null=True, help_text="sender's next nonce when the wallet was asked; null: its end is known"
+    )
+    unsure = models.BooleanField(
+        db_default=False, default=False, help_text="the wallet may have sent it without a word"
+    )
     unknown_looks = models.PositiveSmallIntegerField(
         db_default=0, default=0, help_text="looks in a row at which no node knew `tx_hash`"
     )

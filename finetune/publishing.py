@@ -20,7 +20,7 @@ from django.utils import timezone
 from django.utils.translation import gettext as _
 from django.utils.translation import gettext_noop as N_
 
-from accounts import intents, money, node
+from accounts import intents, money, node, unheard
 from accounts.crypto import Unreadable
 from accounts.errors import NodeError, Problem, RpcError
 from accounts.services import GAS_HEADROOM_PERCENT, too_poor
@@ -45,7 +45,8 @@ LATE = dt.timedelta(minutes=1)
 
 @dataclass(frozen=True)
 class Announcement:
-    """The transaction that makes a file known: `fee` goes to the contract `to`; neuron."""
+    """The transaction that makes a file known: `fee` goes to the contract `to`; neuron. `nonce`:
+    the sender's next one."""
 
     to: str
     data: str
@@ -53,6 +54,7 @@ class Announcement:
     gas: int
     gas_cost: int
     wallet: int
+    nonce: int
 
 
 def place_of(dataset: Dataset) -> Place | None:
@@ -95,12 +97,13 @@ def announcement(dataset: Dataset, sender: str) -> Announcement:
     submission = {"length": dataset.size, "tags": b"", "nodes": nodes}
     data = abi.encode_call(FLOW, "submit", {"data": submission, "submitter": sender})
     request = {"from": sender, "to": flow, "data": data, "value": hex(fee)}
-    outcome, estimate, price, balance = node.call_many(
+    outcome, estimate, price, balance, nonce = node.call_many(
         [
             ("eth_call", [request, "latest"]),
             ("eth_estimateGas", [request]),
             ("eth_gasPrice", []),
             ("eth_getBalance", [sender, "latest"]),
+            ("eth_getTransactionCount", [sender, "pending"]),
         ]
     )
     wallet = node.quantity(balance)
@@ -111,7 +114,8 @@ def announcement(dataset: Dataset, sender: str) -> Announcement:
             "storage_refuses", _("The storage contract would refuse it. Nothing was sent.")
         )
     gas = node.quantity(estimate) * (100 + GAS_HEADROOM_PERCENT) // 100
-    found = Announcement(flow, data, fee, gas, gas * node.quantity(price), wallet)
+    gas_cost, next_nonce = gas * node.quantity(price), node.quantity(nonce)
+    found = Announcement(flow, data, fee, gas, gas_cost, wallet, next_nonce)
     if wallet < fee + found.gas_cost:
         raise too_poor(wallet, fee + found.gas_cost, _("Send 0G to your wallet first."))
     return found
@@ -160,6 +164,7 @@ def confirm(dataset: Dataset, sender: str, *, again: bool = False) -> Announceme
             status=409,
         )
     found = announcement(dataset, sender)
+    _before_asking(seen, found, sender)
     with transaction.atomic():
         Dataset.objects.select_for_update().get(pk=dataset.pk)
         place = place_of(dataset) or Place(
@@ -175,9 +180,35 @@ def confirm(dataset: Dataset, sender: str, *, again: bool = False) -> Announceme
                 _("Answer the open request; nothing was sent twice."),
                 status=409,
             )
+        if place.nonce_floor is None:
+            place.nonce_floor = found.nonce
         place.state, place.tx_hash, place.error = PlaceState.ASKING, "", ""
         place.save()
     return found
+
+
+def _before_asking(place: Place | None, asked: Announcement, sender: str) -> None:
+    """Take up what the wallet sent without a word, before it is asked once more
+    (`accounts.follow.before_asking`). Raises Problem (409) for that, and while it may wait for a
+    block. A silent node changes nothing."""
+    if place is None or place.nonce_floor is None:
+        return
+    told = Place.objects.filter(dataset__user=place.dataset.user_id)
+    try:
+        searched = unheard.search(
+            unheard.Call(sender, asked.to, asked.data, asked.fee),
+            place.nonce_floor,
+            lambda tx_hash: told.filter(tx_hash=tx_hash).exists(),
+        )
+    except NodeError:
+        return
+    floor = searched.floor
+    Place.objects.filter(pk=place.pk, nonce_floor__lt=floor).update(nonce_floor=floor)
+    if searched.waits:
+        raise unheard.not_in_a_block()
+    if searched.tx_hash:
+        _begin(place, (PlaceState.ASKING, PlaceState.FAILED), searched.tx_hash)
+        raise intents.under_way(sent=True)
 
 
 def _may_still_count(place: Place) -> bool:
@@ -211,15 +242,15 @@ def submitted(dataset: Dataset, tx_hash: str) -> Place:
 
 
 def rejected(dataset: Dataset, *, declined: bool, handed: bool = True) -> None:
-    """The person declined, or the wallet gave an error, or it was not `handed` to it."""
-    why = N_("It was not handed over.")
-    if declined:
-        why = intents.DECLINED
-    elif handed:
-        why = intents.NO_HASH
-    dataset.places.filter(way=Way.STORAGE, state=PlaceState.ASKING).update(
-        state=PlaceState.FAILED, error=why
-    )
+    """The person declined, or the wallet gave an error, or it was not `handed` to it. What became
+    of an earlier request is as unsure as before."""
+    rows = dataset.places.filter(way=Way.STORAGE, state=PlaceState.ASKING)
+    if handed and not declined:
+        rows.update(state=PlaceState.FAILED, error=intents.NO_HASH, unsure=True)
+        return
+    why = intents.DECLINED if declined else N_("It was not handed over.")
+    rows.filter(unsure=True).update(state=PlaceState.FAILED, error=intents.NO_HASH)
+    rows.update(state=PlaceState.FAILED, error=why, nonce_floor=None)
 
 
 def go_on(dataset: Dataset) -> Place | None:
@@ -240,6 +271,8 @@ def _begin(place: Place, before: Sequence[PlaceState], tx_hash: str) -> None:
         tx_hash=tx_hash,
         tx_at=timezone.now(),
         unknown_looks=0,
+        nonce_floor=None,
+        unsure=False,
         error="",
         updated_at=timezone.now(),
     )

@@ -41,12 +41,12 @@ box.addEventListener('click', async (event) => {
   const again = 'again' in go.dataset;
   try {
     await pressed(go, () => send({ id: box.dataset.dataset, again, base: BASE }, { allowed, show, tell: say }));
-    await follow();
   } catch (error) {
     await show();
     say(error.message);
   }
   if (document.activeElement === document.body) part().querySelector('h2').focus({ preventScroll: true });
+  await follow(); // after a refusal too: it may be that the wallet had sent it in silence
 });
 
 reportKept().then(follow);

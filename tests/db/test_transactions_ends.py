@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from django.utils import timezone
 
-from accounts import carriers, follow, intents, pages_transaction
+from accounts import carriers, follow, intents, pages_transaction, unheard
 from accounts.errors import Refused
 from accounts.models import Intent, State
 from devnet.anvil import Anvil
@@ -215,7 +215,7 @@ def test_what_is_tried_again_is_found_behind_everything_sent_since(chain: Chain)
     intents.submitted(known, broadcast(chain, ALICE, known))
     chain.mine()
     assert looked(known).state == State.INCLUDED
-    for _ in range(follow.ORPHAN_NONCES - 1):
+    for _ in range(unheard.NONCES - 1):
         broadcast(chain, ALICE, intent, to=BOB.address, data="0x", value=1)
         chain.mine()
     assert asked_for(intent) == (200, "")

@@ -56,6 +56,44 @@ def pay(lab: TuningLab, person: Any, asked: dict[str, str]) -> str:
     return receipt.tx_hash
 
 
+def sent_in_silence(
+    lab: TuningLab, alice: Browser, person: Any, dataset: Dataset, asked: dict[str, str]
+) -> None:
+    """The wallet gives an error after it has sent: it is not asked again before that is seen."""
+    here, chain = f"/fine-tuning/datasets/{dataset.pk}", lab.contracts.chain
+    alice.post(f"{here}/rejected", {"declined": False, "handed": True})
+    # Declining a second request says nothing of the first.
+    alice.post(f"{here}/confirm")
+    alice.post(f"{here}/rejected", {"declined": True})
+    assert "sent all the same" in alice.client.get(f"{here}/publish").content.decode()
+    chain.rpc.call("evm_setAutomine", False)
+    chain.rpc.call("evm_setIntervalMining", 0)
+    try:
+        raw, tx_hash = signed(chain, person, asked, gas=60_000)
+        chain.rpc.call("eth_sendRawTransaction", raw)
+        assert alice.post(f"{here}/confirm", status=409)["code"] == "not_in_a_block"
+        chain.mine()
+    finally:
+        chain.rpc.call("evm_setAutomine", True)
+        chain.rpc.call("evm_setIntervalMining", 1)
+    refused = alice.post(f"{here}/confirm", status=409)
+    assert refused["title"] == "This transaction was sent before."
+    assert (place_of(dataset).state, place_of(dataset).tx_hash) == (PlaceState.WAITING, tx_hash)
+    assert "only gas was paid" in step(dataset).error  # of so little it could not be carried out
+
+
+def signed(chain: Any, person: Any, asked: dict[str, str], *, gas: int) -> tuple[str, str]:
+    """What a wallet signs, and its hash."""
+    nonce = int(chain.rpc.call("eth_getTransactionCount", person.address, "latest"), 16)
+    one = person.wallet.sign_transaction(
+        {
+            **{"to": asked["to"], "data": asked["data"], "value": int(asked["value"], 16)},
+            **{"nonce": nonce, "gas": gas, "gasPrice": 10**11, "chainId": chain.chain_id},
+        }
+    )
+    return "0x" + one.raw_transaction.hex(), "0x" + one.hash.hex()
+
+
 def test_a_dataset_is_published_found_by_its_root_and_needed_here_no_more(lab: TuningLab) -> None:
     broker = lab.broker()
     person = lab.funded(broker)
@@ -79,6 +117,8 @@ def test_a_dataset_is_published_found_by_its_root_and_needed_here_no_more(lab: T
     assert "You declined" in alice.client.get(f"{here}/publish").content.decode()
     alice.post(f"{here}/confirm")
     asked = alice.post(f"{here}/confirm", {"again": True})["transaction"]
+    sent_in_silence(lab, alice, person, dataset, asked)
+    asked = alice.post(f"{here}/confirm")["transaction"]
     bad = alice.post(f"{here}/submitted", {"tx_hash": "0x12"}, 400)
     assert bad["code"] == "invalid_request"
     paid = lab.contracts.chain.balance(person.address)
@@ -152,18 +192,8 @@ def test_an_announcement_that_no_node_knew_is_taken_up_when_it_comes_after_all(
     asked = alice.post(f"{here}/confirm")["transaction"]
     # The wallet has signed it, and its own node keeps it to itself for minutes.
     rpc = lab.contracts.chain.rpc
-    signed = person.wallet.sign_transaction(
-        {
-            **{"to": asked["to"], "data": asked["data"], "value": int(asked["value"], 16)},
-            **{
-                "nonce": 0,
-                "gas": 3_000_000,
-                "gasPrice": 10**11,
-                "chainId": lab.contracts.chain.chain_id,
-            },
-        }
-    )
-    alice.post(f"{here}/submitted", {"tx_hash": "0x" + signed.hash.hex()})
+    raw_transaction, tx_hash = signed(lab.contracts.chain, person, asked, gas=3_000_000)
+    alice.post(f"{here}/submitted", {"tx_hash": tx_hash})
     for _look in range(publishing.UNKNOWN_LOOKS):
         step(dataset)
     assert place_of(dataset).state == PlaceState.FAILED
@@ -173,7 +203,7 @@ def test_an_announcement_that_no_node_knew_is_taken_up_when_it_comes_after_all(
     (place,) = publishing.claim_late(later, 5)
     tasks.look_again(place.pk)
     assert place_of(dataset).state == PlaceState.FAILED
-    rpc.call("eth_sendRawTransaction", "0x" + signed.raw_transaction.hex())
+    rpc.call("eth_sendRawTransaction", raw_transaction)
     eventually(lambda: publishing.known(dataset) is not None)
     # Storage knows it: nothing on the page says that it does not.
     page = alice.client.get(f"{here}/publish").content.decode()
