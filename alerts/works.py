@@ -10,7 +10,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 from uuid import UUID
 
-from django.db.models import Exists, F, OuterRef, Subquery
+from django.db.models import Exists, F, OuterRef, Q, Subquery
 
 from accounts import clock
 from accounts.addresses import short
@@ -85,22 +85,30 @@ _PLACES = {
 
 # --- fine-tuning ----------------------------------------------------------------------------------
 
+#: A result may be settled so long after its provider called it finished, and is told all the same.
+#: Shorter than the inbox is kept, which knows what was told.
+SETTLED_WITHIN = dt.timedelta(days=90)
 #: Hours before the end at which somebody is reminded.
 REMINDERS = (24, 6, 1)
 
 
 def task(rules: Sequence[Rule], now: dt.datetime) -> Found:
-    """Stages that matter, as far as they were heard of since the rule was made (1 query)."""
-    found = tasks_since({rule.user_id for rule in rules}, oldest(rules, now))
+    """Stages that matter, as far as they were heard of since the rule was made (2 queries)."""
+    users = {rule.user_id for rule in rules}
+    found = tasks_since(users, oldest(rules, now), finished=now - SETTLED_WITHIN)
     return {rule.pk: since_made(rule, found.get(rule.user_id, ())) for rule in rules}
 
 
-def tasks_since(users: Iterable[int], since: dt.datetime) -> Mapping[int, list[Hit]]:
+def tasks_since(
+    users: Iterable[int], since: dt.datetime, *, finished: dt.datetime | None = None
+) -> Mapping[int, list[Hit]]:
     """The same by user, newest first (2 queries at most). Raises Crowded. What a provider calls
-    finished is told once the chain has it settled: it may have been so without the user."""
+    finished is told once the chain has it settled: it may have been so without the user, and long
+    after that word, which is read from `finished` on."""
     owners = set(users)
+    heard = Q(at__gt=since) | Q(stage=tuning.FINISHED, at__gt=finished or since)
     rows = Passage.objects.filter(
-        task__user__in=owners, stage__in=words.TASKS, at__gt=since
+        heard, task__user__in=owners, stage__in=words.TASKS
     ).select_related("task__user")
     passed = list(newest(rows.order_by("-at"), len(owners)))
     named = _named([row.task for row in passed if row.stage == tuning.FINISHED])

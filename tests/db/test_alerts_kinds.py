@@ -302,8 +302,11 @@ def test_a_task_that_got_somewhere_and_reminders_before_its_deadline(
         "Less than 24 hours to acknowledge the",
         *["Less than 6 hours to acknowledge the"] * 2,
     ]
-    # Finished is its provider's word: told once the chain has it settled, and as what it is there.
-    Passage.objects.create(task=task, stage="Finished", at=timezone.now())
+    # Finished is its provider's word: told once the chain has it settled, and as what it is there,
+    # however late that comes.
+    weeks = now - dt.timedelta(days=80)
+    Rule.objects.update(created_at=weeks)
+    Passage.objects.create(task=task, stage="Finished", at=weeks + dt.timedelta(hours=1))
     assert services.sweep() == 0
     account.deliverables = [{**held, "settled": True, "timestamp": delivered - 80_000}]
     account.save()
