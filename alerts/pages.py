@@ -107,6 +107,8 @@ class AlertsPage:
     deliveries: tuple[Delivery, ...]
     #: Empty without a fresh signature: the address carries news away.
     feed_url: str
+    #: No key of today opens the address.
+    feed_lost: bool = False
     undo: int | None = None
     #: A mail address as it was typed, and why it was not taken.
     mail: str = ""

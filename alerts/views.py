@@ -61,7 +61,7 @@ def alerts(request: HttpRequest) -> HttpResponse:
 def _page(request: HttpRequest, form: pages.RuleForm, fields: dict[str, str]) -> pages.AlertsPage:
     user = user_of(request)
     now, way = timezone.now(), services.channels_of(user)
-    rules = selectors.rules(user)
+    rules, fresh = selectors.rules(user), sessions.is_fresh(request)
     covered = any(r.kind in OPERATORS or r.provider == user.address for r in rules)
     return pages.AlertsPage(
         rules=tuple(pages.rule_row(rule, now) for rule in rules),
@@ -69,9 +69,8 @@ def _page(request: HttpRequest, form: pages.RuleForm, fields: dict[str, str]) ->
         channels=way,
         hooks=tuple(selectors.hooks(user)),
         deliveries=tuple(selectors.deliveries(user)),
-        feed_url=f"{settings.SITE_URL}/account/feed/{way.feed or services.renew_feed(user)}.atom"
-        if sessions.is_fresh(request)
-        else "",
+        feed_url=f"{settings.SITE_URL}/account/feed/{way.feed}.atom" if fresh and way.feed else "",
+        feed_lost=fresh and not way.feed,
         undo=row_number(fields.get("undo", "")),
         operator=not covered and own_service.offers(user.address),
     )

@@ -16,11 +16,14 @@ from accounts.errors import Problem
 from accounts.models import User
 from alerts import deliver, hooks, mailbox, services, words
 from alerts.models import Attempt, Channels, Delivery, Hook
+from devnet import accounts as cast
 from marketplace import retention
+from tests.db.personal_world import prove
 from tests.db.test_alert_deliveries import Post, Receiver
 from tests.db.test_alert_deliveries import alice as alice
 from tests.db.test_alert_deliveries import post as post
 from tests.db.test_alert_deliveries import receiver as receiver
+from tests.db.test_keys_lasting import signed_in
 
 pytestmark = pytest.mark.django_db
 MAIL, SLACK = "alice@example.org", "https://hooks.slack.example/services/T0/B0/secret"
@@ -118,5 +121,8 @@ def test_a_place_whose_key_is_gone_says_so_and_nothing_is_sent(
     assert not receiver.got and len(post.letters) == sent
     way = services.channels_of(alice)
     assert "no longer has" in way.address and "no longer has" in alice.hooks.get().address
-    # Its reader's program still knows the address, and it opens; the page gives another.
+    # Its reader's program still knows the address, and it opens; a look changes nothing.
+    prove(mine := signed_in(cast.user(1)), 0)
+    page = mine.get("/account/alerts").content.decode()
+    assert "Feed readers that know it still find it" in page and "/account/feed/" not in page
     assert way.feed == "" and Client().get(f"/account/feed/{feed}.atom").status_code == 200
