@@ -22,7 +22,7 @@ from alerts.models import Held, Rule
 from attestation.models import Fact, Finding
 from attestation.selectors import listed
 from ledger import selectors as ledger
-from ledger.models import Ledger, ServingContract, SubAccount
+from ledger.models import Kind, Ledger, ServingContract, SubAccount
 from ledger.records import Position
 from probes.models import Health
 from probes.models import State as Seen
@@ -117,11 +117,16 @@ def low_balance(rules: Sequence[Rule], now: dt.datetime) -> Found:
         rule.pk: [
             low_at(p, p.spendable, rule, now)
             for p in held.get(rule.user.address, ())
-            if (not rule.provider or p.provider == rule.provider)
-            and is_low(rule, p.spendable, p.pending_refund)
+            if watches(rule, p) and is_low(rule, p.spendable, p.pending_refund)
         ]
         for rule in rules
     }
+
+
+def watches(rule: Rule, p: Position) -> bool:
+    """Whether a rule about low balances is about this one. What is held for fine-tuning is filled
+    for one task and used up by it: only who names the provider means that too."""
+    return p.provider == rule.provider if rule.provider else p.kind != Kind.FINE_TUNING
 
 
 def is_low(rule: Rule, spendable: int, pending_refund: int) -> bool:

@@ -59,7 +59,10 @@ SORTS: dict[Kind, Sort] = {
             gettext_noop(
                 "My balance at {where}, less what is being refunded, falls below {number} 0G"
             ),
-            gettext_noop("Providers keep 1 0G of it in reserve and answer only above that."),
+            gettext_noop(
+                "Providers keep 1 0G of it in reserve and answer only above that. What is held for "
+                "fine-tuning counts where you name the provider."
+            ),
             "0G",
             "1.5",
         ),

@@ -106,7 +106,7 @@ def _low_balances(rule: Rule, since: dt.datetime) -> Iterator[Hit]:
     held = {
         (p.serving, p.provider): p
         for p in ledger.account(rule.user.address).positions
-        if not rule.provider or p.provider == rule.provider
+        if conditions.watches(rule, p)
     }
     moves: dict[tuple[str | None, str | None], list[Movement]] = defaultdict(list)
     for row in _moves(rule, since, "sub_account"):

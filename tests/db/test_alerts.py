@@ -71,6 +71,14 @@ def test_a_low_balance_is_told_when_it_begins_and_again_only_after_it_ended(alic
     row = alice.notifications.order_by("at").first()
     assert row is not None and row.title.startswith("1 0G left at ") and "2 0G" in row.text
     assert row.path.startswith("/account?action=transfer")
+    # What is held for fine-tuning is filled for one task and used up by it: low is no news, but for
+    # who names the provider.
+    factories.contract(kind="fine-tuning")
+    tuner = factories.address("tuner")
+    factories.sub_account(serving=FINE_TUNING, provider=tuner, balance=ONE // 2)
+    assert services.sweep() == 0
+    services.add(alice, Wish(Kind.LOW_BALANCE, threshold=ONE, provider=tuner))
+    assert services.sweep() == 1
 
 
 def test_each_refund_is_told_once_when_it_unlocks_by_the_lock_time_of_then(alice: User) -> None:
