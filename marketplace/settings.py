@@ -316,7 +316,9 @@ def database(url: str, name: str = "DATABASE_URL") -> dict[str, Any]:
     host = query.pop("host", parts.hostname or "")
     size = env.integer("DATABASE_POOL_SIZE", 8, most=1000)
     pool = 0 if os.environ.get("ONE_THREAD") else size  # as manage.py has it
-    pooling = {"min_size": 1, "max_size": pool, "timeout": 10}
+    # The pool tries again after 1, 2, 4, … seconds for so long, then from the beginning for whoever
+    # asks: with the default of five minutes a site stays away as long again as its database was.
+    pooling = {"min_size": 1, "max_size": pool, "timeout": 10, "reconnect_timeout": 10}
     return {
         "ENGINE": "net.postgres",
         "NAME": unquote(parts.path.strip("/")),

@@ -3,22 +3,29 @@
 from __future__ import annotations
 
 import select
-from typing import Any
+import time
+from typing import Any, ClassVar
 
 import psycopg
 from django.db.backends.postgresql import base
 from django.db.backends.utils import CursorWrapper
-from psycopg_pool import ConnectionPool
+from psycopg_pool import ConnectionPool, PoolTimeout
 
 #: When the other machine is held to be gone: after thirty seconds without a sign of it, where
 #: systems wait a quarter of an hour for an acknowledgement and two hours for the first look. What
 #: the URL says after its `?` wins.
 _KEEPALIVES = {"keepalives_idle": 15, "keepalives_interval": 5, "keepalives_count": 3}
 _UNANSWERED = {"tcp_user_timeout": 30_000}
+#: Seconds that a request waits for a connection where the one before it waited its whole time and
+#: nobody got any meanwhile: the server is away, and visitors are better told at once.
+AWAY = 1.0
 
 
 class DatabaseWrapper(base.DatabaseWrapper):
     """`django.db.backends.postgresql` otherwise."""
+
+    #: When a pool last gave somebody a connection, by alias.
+    _given: ClassVar[dict[str, float]] = {}
 
     @property
     def pool(self) -> Any:
@@ -39,6 +46,20 @@ class DatabaseWrapper(base.DatabaseWrapper):
         if self.settings_dict["OPTIONS"].get("pool"):
             params["prepare_threshold"] = 1
         return params
+
+    def get_new_connection(self, conn_params: dict[str, Any]) -> Any:
+        """Django's, which waits the pool's `timeout` each time; while the server is away `AWAY`."""
+        pool, began = self.pool, time.monotonic()
+        try:
+            found = super().get_new_connection(conn_params)
+        except PoolTimeout:
+            if self._given.get(self.alias, 0.0) < began:
+                pool.timeout = min(AWAY, pool.timeout)
+            raise
+        if pool is not None:
+            self._given[self.alias] = time.monotonic()
+            pool.timeout = self.settings_dict["OPTIONS"]["pool"]["timeout"]
+        return found
 
     def _configure_connection(self, connection: Any) -> bool:
         """Django's, and the server looks for this machine as soon as this one for the server: what

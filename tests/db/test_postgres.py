@@ -9,16 +9,18 @@ import socket
 import socketserver
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Any
 
 import psycopg
 import pytest
-from django.db import DataError, connection
+from django.db import DataError, OperationalError, connection
 from psycopg_pool import ConnectionPool
 
 from accounts.models import User
+from marketplace import settings
 from net.postgres import base, statements
+from tests.waiting import eventually
 
 pytestmark = pytest.mark.django_db
 
@@ -65,8 +67,8 @@ def test_of_one_that_stands_nothing_is_asked(pool: Any, monkeypatch: pytest.Monk
 
 
 @contextmanager
-def over_tcp(path: str) -> Iterator[int]:
-    """The port of this machine at which the server of a unix socket answers."""
+def over_tcp(path: str, port: int = 0) -> Iterator[int]:
+    """The port of this machine (a free one) at which the server of a unix socket answers."""
 
     class Door(socketserver.BaseRequestHandler):
         def handle(self) -> None:
@@ -79,7 +81,7 @@ def over_tcp(path: str) -> Iterator[int]:
                             return
                         other[one].sendall(said)
 
-    with socketserver.ThreadingTCPServer(("127.0.0.1", 0), Door) as door:
+    with socketserver.ThreadingTCPServer(("127.0.0.1", port), Door) as door:
         threading.Thread(target=door.serve_forever, args=(0.05,), daemon=True).start()
         yield door.server_address[1]
         door.shutdown()
@@ -116,6 +118,37 @@ def test_either_machine_notices_in_half_a_minute_that_the_other_vanished(
     assert asked[asked.index("tcp_user_timeout") + 1] == "45000"
     # The values of a unix socket, where this server listens, are always 0.
     assert theirs == ["session"] * 4
+
+
+def test_while_the_server_is_away_only_the_first_waits_for_it_and_its_return_is_seen(
+    monkeypatch: pytest.MonkeyPatch, free_port: int
+) -> None:
+    given, port = connection.settings_dict, free_port
+    monkeypatch.setenv("DATABASE_POOL_SIZE", "1")
+    monkeypatch.delenv("ONE_THREAD", raising=False)
+    pooled = settings.database(f"postgresql://app@127.0.0.1:{port}/app")["OPTIONS"]["pool"]
+    assert pooled["reconnect_timeout"] <= pooled["timeout"], "its return would be seen late"
+    monkeypatch.setattr(base, "AWAY", 0.25)
+    other: Any = connection.copy("away")
+    other.settings_dict = {**given, "HOST": "127.0.0.1", "PORT": str(port)}
+    other.settings_dict["OPTIONS"] = {**given["OPTIONS"], "pool": {**pooled, "timeout": 0.5}}
+    try:
+        for waited in ("0.50", "0.25", "0.25"):
+            with pytest.raises(OperationalError, match=f"after {waited} sec"):
+                other.ensure_connection()
+        with over_tcp(f"{given['HOST']}/.s.PGSQL.5432", port):
+
+            def answers() -> bool:
+                with suppress(OperationalError):
+                    other.ensure_connection()
+                return other.connection is not None
+
+            assert eventually(answers)
+            assert other.pool.timeout == 0.5
+            other.close()
+            other.close_pool()
+    finally:
+        other.close_pool()
 
 
 def test_a_statement_that_comes_again_is_prepared_and_others_are_not(
