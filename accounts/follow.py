@@ -35,8 +35,6 @@ RECONSIDERED_FOR = timedelta(days=1)
 LOST_AFTER = timedelta(minutes=10)
 #: Until then a wallet's node may know a transaction that ours has not heard of.
 HEARSAY = timedelta(minutes=1)
-#: A hash that no page reported is looked for so long.
-ORPHANED_FOR = timedelta(hours=1)
 #: Transactions that one round of the worker looks at.
 MOST = 200
 #: Blocks of logs at once, where the node refuses more and does not say how many it takes.
@@ -76,7 +74,7 @@ def look_at_all() -> None:
     now = timezone.now()
     ended = Q(state__in=RECONSIDERED, submitted_at__gt=now - RECONSIDERED_FOR)
     unheard_of = Q(state=State.AWAITING_WALLET) | Q(state=State.REJECTED, code__in=UNSURE)
-    orphans = unheard_of & Q(updated_at__range=(now - ORPHANED_FOR, now - HEARSAY))
+    orphans = unheard_of & Q(updated_at__range=(now - unheard.SEARCHED_FOR, now - HEARSAY))
     owners = Q(state=State.SUBMITTED, reason=_OTHERS_SIGN)
     moving = Q(state__in=FOLLOWED) & ~owners
     due = moving | (ended | orphans | owners) & _rested(SELDOM)
@@ -93,7 +91,7 @@ def _may_change(intent: Intent) -> bool:
     if intent.state in FOLLOWED:
         return True
     if _unheard_of(intent):
-        return HEARSAY < timezone.now() - intent.updated_at < ORPHANED_FOR
+        return HEARSAY < timezone.now() - intent.updated_at < unheard.SEARCHED_FOR
     sent = intent.submitted_at
     young = sent is not None and timezone.now() - sent < RECONSIDERED_FOR
     return young and intent.state in RECONSIDERED and bool(intent.tx_hash)
@@ -176,7 +174,7 @@ def _asked_for_since(intent: Intent) -> bool:
     """Whether the wallet was asked for the same later: what is found now may be that one's."""
     handed = (State.AWAITING_WALLET, *FOLLOWED, *RECONSIDERED)
     later = Q(created_at__gt=intent.created_at, state__in=handed)
-    young = Q(updated_at__gt=timezone.now() - ORPHANED_FOR)
+    young = Q(updated_at__gt=timezone.now() - unheard.SEARCHED_FOR)
     return _same(intent).filter(later | young & Q(state=State.AWAITING_WALLET)).exists()
 
 

@@ -15,8 +15,8 @@ from django.utils.translation import gettext as _
 from django.utils.translation import gettext_noop
 from eth_utils.address import is_address
 
-from accounts import commands, money, preview_words, refusals, stored_sentences
-from accounts.models import Intent, State
+from accounts import commands, money, preview_words, refusals, stored_sentences, unheard
+from accounts.models import UNSURE, Intent, State
 from accounts.services import Preview
 from chain import selectors as chain
 
@@ -232,6 +232,7 @@ _REACHED = {
     State.DROPPED: 1,
 }
 _POLL_SECONDS = {State.SUBMITTED: 1, State.INCLUDED: 1, State.INDEXED: 2}
+_POLL_UNSURE = 15
 
 
 @dataclass(frozen=True)
@@ -415,12 +416,20 @@ def transaction(intent: Intent) -> Transaction:
         tone="warn" if end == "wallet_error" else _TONES.get(state, ""),
         note=note,
         steps=_steps(state),
-        poll=5 if slow else _POLL_SECONDS.get(state, 0),
+        poll=_poll(intent, slow=slow),
         path=intent_path(intent),
         rows=effect_rows(intent.effects),
         warnings=tuple(map(_warning, intent.warnings)),
         waited=None if waited is None else max(0, int(waited.total_seconds())),
     )
+
+
+def _poll(intent: Intent, *, slow: bool) -> int:
+    """What a wallet may have sent in silence is looked for as long as the server looks."""
+    if intent.state == State.REJECTED:
+        young = timezone.now() - intent.updated_at < unheard.SEARCHED_FOR
+        return _POLL_UNSURE if young and intent.code in UNSURE else 0
+    return 5 if slow else _POLL_SECONDS.get(State(intent.state), 0)
 
 
 def _steps(state: State) -> tuple[Step, ...]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from datetime import timedelta
 from typing import Any
 
 from django.utils.translation import gettext as _
@@ -11,6 +12,8 @@ from django.utils.translation import gettext as _
 from accounts import carriers, node
 from accounts.errors import Problem
 
+#: How long a hash that no page reported is looked for.
+SEARCHED_FOR = timedelta(hours=1)
 #: How far back a transaction is searched, blocks, and among how many of the sender's next nonces.
 SEARCH_BLOCKS = 20_000
 NONCES = 4

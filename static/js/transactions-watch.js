@@ -4,12 +4,14 @@ import { count } from './waiting.js';
 import { markup } from './wallet-http.js';
 import { announce, heed } from './toast.js';
 import { t } from './words.js';
-const watched = new Set();
+const watched = new Map(); // transaction → who follows it, at which pace
 const BACKOFF = 5000;
 
 // The tab says how many transactions are still under way, and the header which of them no block holds yet.
+// One whose rejection is unsure is looked at, and is not under way.
+const moving = () => [...watched.keys()].filter((id) => state(id) !== 'rejected').length;
 function counted() {
-  count(watched.size);
+  count(moving());
   document.dispatchEvent(new CustomEvent('tx:counted'));
 }
 
@@ -47,15 +49,15 @@ function deciding() {
 
 // News of this account (live.js): its numbers follow by themselves, unless somebody is deciding by the old ones.
 document.addEventListener('live:news', (event) => {
-  if (!document.querySelector('[data-refresh]') || (!watched.size && deciding())) return;
+  if (!document.querySelector('[data-refresh]') || (!moving() && deciding())) return;
   event.preventDefault();
   refresh();
-  if (!watched.size) announce(t('Your balances changed on chain.'));
+  if (!moving()) announce(t('Your balances changed on chain.'));
 });
 // What was not final when it was shown may be so now.
 document.addEventListener('live:block', ({ detail }) => {
   const waiting = [...document.querySelectorAll('[data-refresh] [data-pending]')];
-  if (waiting.some(({ dataset }) => Number(dataset.pending) <= detail.final_block) && (watched.size || !deciding())) refresh();
+  if (waiting.some(({ dataset }) => Number(dataset.pending) <= detail.final_block) && (moving() || !deciding())) refresh();
 });
 document.addEventListener('live:show', (event) => {
   if (!document.querySelector('[data-refresh]')) return;
@@ -94,14 +96,20 @@ async function look(id, before) {
 }
 
 async function follow(id) {
+  const mine = {};
+  watched.set(id, mine);
+  counted();
   for (;;) {
     const seconds = Number(shown(id)?.dataset.poll ?? 0);
     if (!seconds) break;
+    mine.seconds = seconds;
     const before = state(id); // others may show it anew meanwhile, and say nothing
     await pause(seconds * 1000);
+    if (watched.get(id) !== mine) return;
+    if (shown(id)?.querySelector('[aria-busy]')) continue; // being tried again
     if (!await look(id, before)) break;
   }
-  watched.delete(id);
+  if (watched.get(id) === mine) watched.delete(id);
   counted();
 }
 
@@ -113,9 +121,7 @@ export async function told(id) {
 export function watch(root) {
   for (const section of root.querySelectorAll('[data-tx]')) {
     const id = section.dataset.tx;
-    if (watched.has(id) || !Number(section.dataset.poll)) continue;
-    watched.add(id);
-    counted();
-    follow(id);
+    const seconds = Number(section.dataset.poll);
+    if (seconds && watched.get(id)?.seconds !== seconds) follow(id);
   }
 }

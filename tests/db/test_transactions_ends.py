@@ -166,6 +166,7 @@ def test_what_a_wallet_sent_though_it_gave_an_error_is_found(
 ) -> None:
     intent = end(intents.confirm(opened(person(ALICE))))
     tx_hash = broadcast(chain, ALICE, intent)
+    assert 'data-poll="15"' in said(intent)  # the open page hears of it, too
     # Asked for once more, from its form or as itself, it is found before the wallet opens again;
     # before it is in a block, only that something of the account waits for one.
     later = opened(person(ALICE))
@@ -190,6 +191,7 @@ def test_what_a_wallet_sent_though_it_gave_an_error_is_found(
     assert (intent.state, intent.tx_hash) == (State.SUBMITTED, tx_hash)
     # Declined, nothing is looked for.
     Intent.objects.update(state=State.REJECTED, code="", tx_hash="")
+    assert 'data-poll="0"' in said(intent)
     assert follow.look(orphaned(intent)).state == State.REJECTED
 
 
