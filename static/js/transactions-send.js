@@ -49,18 +49,20 @@ export async function reportKept(told = () => {}) {
   }
 }
 
+const elsewhere = () => new Error(t('Your wallet is on another chain. Switch it to {chain}.', { chain: config.chain.chainName }));
+
 // The last look before the wallet opens; wallets change while pages wait.
 async function verify(transaction, allowed) {
   if (!allowed.includes(transaction.to.toLowerCase())) {
-    throw new Error(t('This transaction would go to an address outside the network’s contracts. Nothing was sent.'));
+    throw new Error(t('This transaction would go to an address outside the network’s contracts.'));
   }
   const [now] = await read('eth_accounts');
   if (!same(now, transaction.from) || !same(account(), config.session)) {
     const values = { now: now ?? t('no account'), session: config.session };
-    throw new Error(t('Your wallet shows {now}, but you are signed in as {session}. Nothing was sent.', values));
+    throw new Error(t('Your wallet shows {now}, but you are signed in as {session}.', values));
   }
   if (await chainNow() !== config.chainId) {
-    throw new Error(t('Your wallet is on another chain. Switch it to {chain}; nothing was sent.', { chain: config.chain.chainName }));
+    throw elsewhere();
   }
 }
 
@@ -72,16 +74,18 @@ export const send = (what, means) => beforeEnding(() => attempt(what, means), 50
 
 async function attempt(what, { allowed, show, tell }) {
   if (what.again) unanswered();
+  // Of a request that may be open still nobody knows here what became of it.
+  const unsent = (text) => (what.again ? text : `${text} ${t('Nothing was sent.')}`);
   tell(t('Asking your wallet for its account…'));
   // Neither may ever be answered: a request to unlock or to switch can be hidden, an extension can have died.
-  const late = setTimeout(() => tell(t('{wallet} has not answered yet. Open it from the browser’s toolbar, or reload this page. Nothing was sent.', { wallet: walletName() })), PATIENCE);
+  const late = setTimeout(() => tell(unsent(t('{wallet} has not answered yet. Open it from the browser’s toolbar, or reload this page.', { wallet: walletName() }))), PATIENCE);
   try {
     await sessionWallet();
     await ensureChain();
   } catch (error) {
     if (!declined(error)) throw error;
-    if (account() && await chainNow() !== config.chainId) throw new Error(t('Your wallet is on another chain. Switch it to {chain}; nothing was sent.', { chain: config.chain.chainName }));
-    throw new Error(t('You declined. Nothing was sent.'));
+    if (account() && await chainNow() !== config.chainId) throw new Error(unsent(elsewhere().message));
+    throw new Error(unsent(t('You declined.')));
   } finally { clearTimeout(late); }
   const id = what.id ?? (await post('/account/transactions/start', what.start)).id;
   const { transaction } = await post(path(id, 'confirm', what.base), { again: Boolean(what.again) }).catch(async (error) => {
@@ -106,8 +110,8 @@ async function attempt(what, { allowed, show, tell }) {
     await show(id);
     if (declined(error)) return;
     // Many a wallet gives an error after it has sent.
-    const look = t('Look in your wallet before you try again: it may have been sent all the same.');
-    throw new Error(handed ? `${String(error?.message ?? '').slice(0, 300)} ${look}`.trim() : error.message);
+    const end = handed ? t('Look in your wallet before you try again: it may have been sent all the same.') : t('Nothing was sent.');
+    throw new Error(`${String(error?.message ?? '').slice(0, 300)} ${end}`.trim());
   }
   await report(id, hash, what.base);
   await show(id);

@@ -127,7 +127,7 @@ learn({
 "This page has no connection to the server. Reload it.": "Diese Seite hat keine Verbindung zum Server. Laden Sie sie neu.",
 "This part could not be refreshed; what you see is the earlier state.": "Dieser Teil ließ sich nicht auffrischen; zu sehen ist der frühere Stand.",
 "This provider’s model does not look at pictures. Remove them, or choose another provider.": "Das Modell dieses Anbieters sieht keine Bilder an. Entfernen Sie sie, oder wählen Sie einen anderen Anbieter.",
-"This transaction would go to an address outside the network’s contracts. Nothing was sent.": "Diese Transaktion ginge an eine Adresse außerhalb der Verträge des Netzwerks. Nichts wurde gesendet.",
+"This transaction would go to an address outside the network’s contracts.": "Diese Transaktion ginge an eine Adresse außerhalb der Verträge des Netzwerks.",
 "This was not answered; what you typed is still here.": "Darauf kam keine Antwort; was Sie eingegeben haben, steht noch hier.",
 "Tick two to four with x first.": "Erst mit x zwei bis vier ankreuzen.",
 "Tick two to four.": "Zwei bis vier ankreuzen.",
@@ -164,8 +164,9 @@ learn({
 "Your key": "Ihr Schlüssel",
 "Your token": "Ihr Token",
 "Your wallet is a contract; its signature is checked on the chain…": "Ihre Wallet ist ein Vertrag; ihre Signatur wird auf der Chain geprüft …",
-"Your wallet is on another chain. Switch it to {chain}; nothing was sent.": "Ihre Wallet ist auf einer anderen Chain. Wechseln Sie zu {chain}; nichts wurde gesendet.",
+"Your wallet is on another chain. Switch it to {chain}.": "Ihre Wallet ist auf einer anderen Chain. Wechseln Sie zu {chain}.",
 "Your wallet is on {chain}. Reading works; to pay, switch.": "Ihre Wallet ist auf {chain}. Lesen geht; zum Bezahlen wechseln.",
+"Your wallet shows {now}, but you are signed in as {session}.": "Ihre Wallet zeigt {now}, aber Sie sind als {session} angemeldet.",
 "Your wallet shows {now}, but you are signed in as {session}. Nothing was sent.": "Ihre Wallet zeigt {now}, aber Sie sind als {session} angemeldet. Nichts wurde gesendet.",
 "a row of the kind {row} in a file of {file} rows": "eine {row}-Zeile in einer Datei mit {file}-Zeilen",
 "chain {chain}": "Chain {chain}",
@@ -224,6 +225,6 @@ learn({
 "{size}: more than the {most} that this model reads.": "{size}: mehr als die {most}, die dieses Modell liest.",
 "{time} ago": "vor {time}",
 "{wallet} already has a request of this page open. Open it from the browser’s toolbar and answer there.": "{wallet} hat bereits eine offene Anfrage dieser Seite. Öffnen Sie die Wallet über die Symbolleiste des Browsers und antworten Sie dort.",
-"{wallet} has not answered yet. Open it from the browser’s toolbar, or reload this page. Nothing was sent.": "{wallet} hat noch nicht geantwortet. Öffnen Sie sie in der Werkzeugleiste des Browsers, oder laden Sie diese Seite neu. Nichts wurde gesendet.",
+"{wallet} has not answered yet. Open it from the browser’s toolbar, or reload this page.": "{wallet} hat noch nicht geantwortet. Öffnen Sie sie in der Werkzeugleiste des Browsers, oder laden Sie diese Seite neu.",
 "{why} Press Upload to go on.": "{why} Drücken Sie „Hochladen“, um fortzufahren."
 });

@@ -110,6 +110,18 @@ NO_ANSWER = """(silent) => {
   };
 }"""
 
+#: The next request is one to unlock the wallet, and is declined.
+LOCKED = """() => {
+  const ask = window.__wallet_test_wallet_request;
+  window.__wallet_test_wallet_request = (asked) => {
+    const { method } = JSON.parse(asked);
+    if (method === "eth_accounts") return Promise.resolve(JSON.stringify({ result: [] }));
+    if (method !== "eth_requestAccounts") return ask(asked);
+    window.__wallet_test_wallet_request = ask;
+    return Promise.resolve(JSON.stringify({ error: { code: 4001, message: "no" } }));
+  };
+}"""
+
 #: Something of this page waits in the wallet until `answerSign`.
 SIGNATURE_OPEN = """async () => {
   const ask = window.__wallet_test_wallet_request;
@@ -141,7 +153,7 @@ def test_what_waits_behind_another_request_is_looked_at_again_and_sent_once(
     left_waiting(page, SIGNATURE_OPEN)
     wallet.switch_chain(page, 1)
     page.evaluate("window.answerSign()")
-    expect(page.locator("#review [data-tx-message]")).to_contain_text("nothing was sent")
+    expect(page.locator("#review [data-tx-message]")).to_contain_text("Nothing was sent")
     assert "eth_sendTransaction" not in wallet.methods()
     wallet.switch_chain(page, 31337)
     page.reload()
@@ -163,7 +175,13 @@ def test_a_wallet_that_never_answers_is_asked_again(
 ) -> None:
     come_back(page, asgi_server, wallet)
     left_waiting(page, NO_ANSWER)
-    page.get_by_role("button", name="Nothing is open in my wallet: ask again").click()
+    again = page.get_by_role("button", name="Nothing is open in my wallet: ask again")
+    # Locked, it does not even tell its account: of the first request that says nothing.
+    page.evaluate(LOCKED)
+    again.click()
+    message = page.locator("#review [data-tx-message]")
+    expect(message).to_have_text("You declined.")
+    again.click()
     state = page.get_by_test_id("tx-state")
     expect(state).to_have_attribute("data-state", SENT)
     # What it says of the first request much later is no news of the second.
