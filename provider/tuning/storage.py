@@ -9,7 +9,8 @@ from __future__ import annotations
 
 import asyncio
 import base64
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -29,7 +30,8 @@ FLOW = "Flow"
 MAX_REPLY_BYTES = 256 * 1024
 CALL_SECONDS = 60
 SILENT_SECONDS = 30
-#: For a whole file: a gateway that sends one byte after the other is never silent.
+#: For a whole file: a gateway that sends one byte after the other is never silent. An upload that
+#: takes longer goes on at the next try.
 FILE_SECONDS = 1_800
 FINAL_SECONDS = 120
 POLL_SECONDS = 0.5
@@ -54,6 +56,16 @@ def hash_path(path: Path) -> FileTree:
                 yield piece
 
     return storage.hash_file(pieces())
+
+
+@asynccontextmanager
+async def _within(seconds: float) -> AsyncIterator[None]:
+    """However slowly the gateway answers. Raises StorageError."""
+    try:
+        async with asyncio.timeout(seconds):
+            yield
+    except TimeoutError as error:
+        raise StorageError("storage has not taken the file in time") from error
 
 
 class Gateway:
@@ -184,12 +196,13 @@ class Storage(Gateway):
             await self._announce(tree)
             info = await self._wait_for(tree, announced=True)
         if not info["finalized"]:
-            # Segments count up, but they may have come in another order: the rest first, then all.
-            for first in dict.fromkeys((int(info["uploadedSegNum"]), 0)):
-                await self._send(path, tree, first)
-                info = await self._info(tree.root)
-                if info is not None and info["finalized"]:
-                    break
+            async with _within(FILE_SECONDS):
+                # Segments count up, but may have come in another order: the rest first, then all.
+                for first in dict.fromkeys((int(info["uploadedSegNum"]), 0)):
+                    await self._send(path, tree, first)
+                    info = await self._info(tree.root)
+                    if info is not None and info["finalized"]:
+                        break
             await self._wait_for(tree, announced=False)
         await asyncio.to_thread(self._announcements.drop, tree.root)
         return tree.root
@@ -244,9 +257,9 @@ class Storage(Gateway):
                 await self._call("POST", "/file/segment", body)
 
     async def _wait_for(self, tree: FileTree, *, announced: bool) -> dict[str, Any]:
-        for _ in range(int(FINAL_SECONDS / POLL_SECONDS)):
-            info = await self._info(tree.root)
-            if info is not None and (announced or info["finalized"]):
-                return info
-            await asyncio.sleep(POLL_SECONDS)
-        raise StorageError("storage has not taken the file in time")
+        async with _within(FINAL_SECONDS):
+            while True:
+                info = await self._info(tree.root)
+                if info is not None and (announced or info["finalized"]):
+                    return info
+                await asyncio.sleep(POLL_SECONDS)

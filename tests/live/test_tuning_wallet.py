@@ -8,20 +8,24 @@ import signal
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, closing
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import aiohttp
 import pytest
+from aiohttp import web
+from aiohttp.test_utils import TestServer
 
+from protocol.storage import SEGMENT_BYTES
 from provider import node as node_module
 from provider.errors import ChainError, ConfigError
 from provider.register import check_network
 from provider.store import Store
 from provider.tuning import chain as chain_module
+from provider.tuning import storage as storage_module
 from provider.tuning.announcements import Announcements
 from provider.tuning.chain import TuningChain, register
 from provider.tuning.options import StorageChoice, load
-from provider.tuning.storage import Storage, hash_path
+from provider.tuning.storage import Storage, StorageError, hash_path
 from tests.live.test_tuning_broker import lab as lab
 from tests.live.tuning_lab import TuningLab
 
@@ -310,3 +314,33 @@ async def test_what_of_the_chain_is_not_what_was_meant_is_named(
                     await check_network(chain, chain_id, setting="chain.fine_tuning")
             chain = TuningChain(node, lab.rpc, ours, lab.person().key, store)
             assert await check_network(chain, 31337, setting="chain.fine_tuning") == 31337
+
+
+async def test_storage_that_drips_holds_a_delivery_no_longer_than_is_said(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each answer comes, in its own good time; nothing is announced, so no wallet is needed."""
+    monkeypatch.setattr(storage_module, "FILE_SECONDS", 1)
+    monkeypatch.setattr(storage_module, "FINAL_SECONDS", 1)
+    monkeypatch.setattr(storage_module, "POLL_SECONDS", 0.01)
+    result = tmp_path / "result.enc"
+    result.write_bytes(bytes(50 * SEGMENT_BYTES))
+    asked, nobody = list[str](), cast(Any, None)
+
+    async def drip(request: web.Request) -> web.Response:
+        asked.append(request.path)
+        await asyncio.sleep(0.1)
+        known = {"tx": {"size": 50 * SEGMENT_BYTES}, "uploadedSegNum": 0, "finalized": False}
+        return web.json_response({"code": 0, "data": known})
+
+    app = web.Application(client_max_size=1 << 20)
+    app.router.add_route("*", "/{path:.*}", drip)
+    async with TestServer(app) as server, aiohttp.ClientSession() as session:
+        choice = StorageChoice(str(server.make_url("")).rstrip("/"), 0)
+        storage = Storage(session, choice, nobody, nobody)
+        tree = hash_path(result)
+        for work in (storage.upload(result), storage._wait_for(tree, announced=False)):
+            asked.clear()
+            with pytest.raises(StorageError, match="has not taken the file in time"):
+                await work
+            assert len(asked) < 40
