@@ -7,20 +7,17 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from django.core.management import call_command
 from django.db import connection
 
 from runner.postgres import EmbeddedPostgres
+from tests.database import NAME, migrated
 
 
 @contextmanager
 def own_database(folder: Path) -> Iterator[EmbeddedPostgres]:
-    """Django's connection of this process leads to a fresh server with the index's tables."""
-    folder.mkdir(parents=True, exist_ok=True)
-    folder.chmod(0o755)
-    with EmbeddedPostgres(folder) as server, led_to(server):
-        for app in ("chain", "ledger"):
-            call_command("migrate", app, verbosity=0)
+    """Django's connection of this process leads to a server with the site's tables and no rows."""
+    migrated(folder)
+    with EmbeddedPostgres(folder, database=NAME) as server, led_to(server):
         yield server
 
 

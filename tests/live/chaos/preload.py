@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import gc
+
 import django
 
 django.setup()
@@ -12,3 +14,8 @@ import psycopg  # noqa: E402, F401
 import ledger.management.commands.follow  # noqa: E402
 import ledger.services  # noqa: E402, F401
 import tests.live.chaos.child  # noqa: E402, F401
+from protocol import abi  # noqa: E402
+
+for contract in abi.CONTRACTS:
+    abi.functions(contract)
+gc.freeze()  # else a child copies all of it when it looks for garbage
