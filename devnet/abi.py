@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +27,17 @@ NAMES = (
     "Flow",
     "Puppet",
 )
+
+
+@lru_cache(4096)
+def checksum(address: str) -> str:
+    """The address as EIP-55 writes it. Kept: the same few come again and again, and it is dear."""
+    return to_checksum_address(address)
+
+
+@cache
+def _digest(signature: str) -> bytes:
+    return keccak(text=signature)
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,7 +63,7 @@ class Param:
             return [element.to_python(item) for item in value]
         if self.parts:
             return {p.name: p.to_python(v) for p, v in zip(self.parts, value, strict=True)}
-        return to_checksum_address(value) if self.type == "address" else value
+        return checksum(value) if self.type == "address" else value
 
     def to_abi(self, value: Any) -> Any:
         """Accepts a struct as a dict by field name or as a tuple in ABI order."""
@@ -86,7 +97,7 @@ class Function:
 
     @property
     def selector(self) -> bytes:
-        return keccak(text=self.signature)[:4]
+        return _digest(self.signature)[:4]
 
     def encode(self, *args: Any) -> bytes:
         values = [p.to_abi(value) for p, value in zip(self.inputs, args, strict=True)]

@@ -9,9 +9,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from eth_account.signers.local import LocalAccount
-from eth_utils.address import to_checksum_address
 
-from devnet.abi import Artifact, decode_error, load
+from devnet.abi import Artifact, checksum, decode_error, load
 from devnet.rpc import Rpc, RpcError
 
 PRIORITY_FEE = 10**9  # neuron per gas
@@ -104,7 +103,7 @@ class Chain:
         Reverted and is not sent; with `gas` it is sent whatever happens (see `Receipt.ok`)."""
         tx: dict[str, Any] = {"from": by.address, "data": "0x" + data.hex(), "value": hex(value)}
         if to is not None:
-            tx["to"] = to_checksum_address(to)
+            tx["to"] = checksum(to)
         if gas is None:
             # A quarter more: the estimate is for one block, inclusion happens in a later one.
             gas = int(self._reverting("eth_estimateGas", tx), 16) * 5 // 4
@@ -234,7 +233,7 @@ class Contract:
 
 def contract(chain: Chain, name: str, address: str) -> Contract:
     """The contract of artifact `name` at `address`."""
-    return Contract(chain, to_checksum_address(address), load(name))
+    return Contract(chain, checksum(address), load(name))
 
 
 def decode_log(raw: Mapping[str, Any]) -> Log | None:
@@ -248,7 +247,7 @@ def decode_log(raw: Mapping[str, Any]) -> Log | None:
         if event is not None:
             return Log(
                 name=event.name,
-                address=to_checksum_address(raw["address"]),
+                address=checksum(raw["address"]),
                 args=event.decode(raw["topics"], bytes.fromhex(raw["data"][2:])),
                 block=int(raw["blockNumber"], 16),
                 index=int(raw["logIndex"], 16),
@@ -264,7 +263,7 @@ def _receipt(raw: Mapping[str, Any]) -> Receipt:
         block=int(raw["blockNumber"], 16),
         ok=raw["status"] == "0x1",
         gas_used=int(raw["gasUsed"], 16),
-        contract_address=to_checksum_address(created) if created else None,
+        contract_address=checksum(created) if created else None,
         logs=tuple(log for log in map(decode_log, raw["logs"]) if log is not None),
     )
 
