@@ -170,16 +170,16 @@ def _hint(action: str, account: Account, least: tuple[int, int] | None) -> str:
         return ""
     if action == "deposit" and account.ledger is None:
         return _("Your first deposit opens the account: at least %(amount)s 0G.") % {
-            "amount": money.exact(least[0])
+            "amount": money.told(least[0])
         }
     if action == "transfer":
         return _(
             "At least %(amount)s 0G opens an account at a provider. Inference providers keep 1 0G "
             "of it in reserve, so hold more than that there."
-        ) % {"amount": money.exact(least[1])}
+        ) % {"amount": money.told(least[1])}
     if action == "withdraw" and account.ledger is not None:
         return _("Withdraw everything, or leave at least %(amount)s 0G.") % {
-            "amount": money.exact(least[0])
+            "amount": money.told(least[0])
         }
     return ""
 
@@ -202,7 +202,7 @@ def _amounts(
         lowest = 0 if account.ledger else least[0]
         usual = [*dict.fromkeys((lowest or least[1], 5 * money.NEURON))]
         return [
-            *((f"{money.exact(amount)} 0G", amount) for amount in usual),
+            *((f"{money.told(amount)} 0G", amount) for amount in usual),
             *(
                 one
                 for one in _paces(sum(week.values()))
@@ -214,7 +214,7 @@ def _amounts(
         spent = week.get(held[chosen], 0) if chosen in held else 0
         kept = 0 if chosen in held or chosen.startswith("fine-tuning") else PROVIDER_RESERVE
         first = least[1] + kept
-        found = [(f"{money.exact(first)} 0G", first), *_paces(spent)]
+        found = [(f"{money.told(first)} 0G", first), *_paces(spent)]
         fit = [one for one in found if one[1] < available]
         if chosen not in held and available < least[1]:
             return fit  # the contract refuses a first transfer of less
@@ -234,7 +234,7 @@ def _paces(week: int) -> list[tuple[str, int]]:
     rounded = (
         (label, -(-cost // _HUNDREDTH) * _HUNDREDTH) for cost, label in paces if cost >= _HUNDREDTH
     )
-    return [(label % {"amount": money.exact(amount)}, amount) for label, amount in rounded]
+    return [(label % {"amount": money.told(amount)}, amount) for label, amount in rounded]
 
 
 def _presets(

@@ -40,15 +40,23 @@ def exact(neuron: int) -> str:
     return f"{sign}{whole}" + (f".{fraction:018d}".rstrip("0") if fraction else "")
 
 
+def told(neuron: int) -> str:
+    """The same to be read in a sentence, and not parsed: `1,234.5`."""
+    if neuron < 0:
+        return "-" + told(-neuron)
+    whole, point, fraction = exact(neuron).partition(".")
+    return f"{int(whole):,}" + point + fraction
+
+
 def short(neuron: int) -> str:
     """For reading (ux.md 2): from 1 on 4 decimals, below 4 significant digits, cut and never
-    rounded up.
+    rounded up, as `told`.
     """
     if neuron < 0:
         return "-" + short(-neuron)
     if neuron == 0:
         return "0"
-    return "<0.000001" if neuron < LEAST else exact(cut(neuron))
+    return "<0.000001" if neuron < LEAST else told(cut(neuron))
 
 
 def cut(neuron: int) -> int:

@@ -243,7 +243,7 @@ def sentence(name: str, arguments: Mapping[str, Any], action: str = "") -> tuple
         rest, least = arguments["provided"], arguments["required"]
         shown = {"least": money.short(least), "rest": money.short(rest)}
         title, fix = _WITHDRAW
-        return _(title).format_map(shown), _(fix).format(less=money.exact(least - rest))
+        return _(title).format_map(shown), _(fix).format(less=money.told(least - rest))
     title, fix = SENTENCES.get(name, _UNKNOWN)
     shown = {key: _shown(key, value) for key, value in arguments.items()}
     if name not in SENTENCES:

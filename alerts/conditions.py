@@ -141,7 +141,7 @@ def low_at(p: Position, spendable: int, rule: Rule, at: dt.datetime) -> Hit:
         subject=f"{p.serving}:{p.provider}",
         occurrence=f"{p.serving}:{p.provider}:{at.isoformat()}",
         title=words.LEFT_AT.format(amount=money.short(spendable), provider=short(p.provider)),
-        text=words.BELOW.format(amount=money.exact(rule.threshold or 0)),
+        text=words.BELOW.format(amount=money.told(rule.threshold or 0)),
         path=links.form("transfer", p),
         provider=p.provider,
         at=at,
@@ -164,7 +164,7 @@ def low_purse(available: int, rule: Rule, at: dt.datetime) -> Hit:
         subject="available",
         occurrence=f"available:{at.isoformat()}",
         title=words.AVAILABLE.format(amount=money.short(available)),
-        text=words.BELOW.format(amount=money.exact(rule.threshold or 0)),
+        text=words.BELOW.format(amount=money.told(rule.threshold or 0)),
         path="/account?action=deposit",
         at=at,
     )
@@ -361,5 +361,5 @@ def _token(row: AccessToken, now: dt.datetime) -> Iterator[Hit]:
     limit = row.spend_limit or 0
     if spent := [mark for mark in TOKEN_PERCENTS if limit and row.spent * 100 >= limit * mark]:
         subject = f"token:{row.pk}:{limit}:{max(spent)}%"
-        title = words.SPENT.format(label=row.label, percent=max(spent), amount=money.exact(limit))
+        title = words.SPENT.format(label=row.label, percent=max(spent), amount=money.told(limit))
         yield Hit(subject, subject, title, words.SPENT_MEANS, path)

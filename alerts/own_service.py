@@ -115,7 +115,7 @@ def low_gas(rules: Sequence[Rule], now: dt.datetime) -> Found:
             found[rule.pk] = before.get(rule.pk, [])
         elif balance < (rule.threshold or 0):
             title = words.GAS.format(amount=money.short(balance), wallet=short(rule.user.address))
-            text = f"{words.BELOW.format(amount=money.exact(rule.threshold or 0))} {words.GAS_ENDS}"
+            text = f"{words.BELOW.format(amount=money.told(rule.threshold or 0))} {words.GAS_ENDS}"
             found[rule.pk] = [Hit("gas", f"gas:{now.isoformat()}", title, text, "/operator")]
         else:
             found[rule.pk] = []
@@ -164,7 +164,7 @@ def unsettled(rules: Sequence[Rule], now: dt.datetime) -> Found:
         owed = sum(row.fee for row in fresh)
         if owed > (rule.threshold or 0):
             title = words.UNSETTLED.format(amount=money.short(owed))
-            text = words.ABOVE.format(amount=money.exact(rule.threshold or 0))
+            text = words.ABOVE.format(amount=money.told(rule.threshold or 0))
             path = "/operator/customers"
             found[rule.pk] = [Hit("owed", f"owed:{now.isoformat()}", title, text, path)]
         else:

@@ -45,8 +45,9 @@ def _everywhere(kind: Kind) -> str:
 
 def rule_row(rule: Rule, now: dt.datetime) -> RuleRow:
     where = short(rule.provider) if rule.provider else _everywhere(Kind(rule.kind))
-    number = str(rule.percent) if rule.percent is not None else money.exact(rule.threshold or 0)
-    said = sentence(rule.kind, where, number)
+    least = rule.threshold or 0
+    number = str(rule.percent) if rule.percent is not None else money.exact(least)
+    said = sentence(rule.kind, where, number if rule.percent is not None else money.told(least))
     quiet = rule.snoozed_until is not None and rule.snoozed_until > now
     sort = SORTS[Kind(rule.kind)]
     return RuleRow(rule, said, _(sort.hint), quiet, sort.unit, number if sort.unit else "")

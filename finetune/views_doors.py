@@ -256,7 +256,7 @@ def prepare_task(request: HttpRequest, draft: Draft) -> HttpResponse:
                 _field(
                     _("Price (not signed)"),
                     _("%(price)s 0G per 1M tokens and epoch")
-                    % {"price": money.exact(wanted.price * 10**6)},
+                    % {"price": money.told(wanted.price * 10**6)},
                 ),
                 _field(_("Settings (not signed)"), " ".join(draft.parameters.split())),
             ],

@@ -200,7 +200,8 @@ class TurnView:
         if turn.state == State.STOPPED:
             ending = words.STOPPED
         elif turn.state in (State.CUT_OFF, State.FAILED):
-            ending = words.failure(turn.failure)
+            came = bool(turn.answer or turn.reasoning or turn.calls)
+            ending = words.failure(turn.failure, came)
         return cls(
             id=turn.pk,
             chat=turn.chat_id,

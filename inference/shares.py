@@ -59,10 +59,13 @@ class Link:
 
 @dataclass(frozen=True)
 class SharedTurn:
-    """A question with its answer. `pictures`: how many it came with, which are not shown."""
+    """A question with its answer. `pictures`: how many it came with, which are not shown;
+    `thought`: whether the model thought first, which is not shown either.
+    """
 
     turn: TurnView
     pictures: int
+    thought: bool
 
     @property
     def pictures_words(self) -> str:
@@ -192,7 +195,9 @@ def read_reported(digest: str, pay: Callable[[int], None] = lambda size: None) -
     pictures = attachments.of_turns(chat, shown)
     room = Room()
     newest_first = [
-        SharedTurn(_public(turns[pk], chat, room), len(pictures.get(pk, ())))
+        SharedTurn(
+            _public(turns[pk], chat, room), len(pictures.get(pk, ())), bool(turns[pk].reasoning)
+        )
         for pk in reversed(shown)
         if pk in turns
     ]

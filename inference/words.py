@@ -5,7 +5,7 @@ money, what to do (ux.md 7, 18). All constants are English here and translated w
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from django.utils.translation import gettext_noop as N_
 from django.utils.translation import ngettext
@@ -130,6 +130,29 @@ STOPPED = Explanation(
     N_("You stopped this answer"),
     N_("The provider may bill the whole answer, not only what you see."),
 )
+#: The same where nothing came before that.
+NOTHING_CAME: dict[str, Explanation] = {
+    "stalled": Explanation(
+        N_("The answer stopped before its first word"),
+        N_("Nothing came for 30 s. The provider may charge for an answer it was working on."),
+        "retry",
+    ),
+    "cut_off": Explanation(
+        N_("The connection ended before the first word"),
+        N_("The provider may charge for an answer it was working on."),
+        "retry",
+    ),
+    "bad_answer": Explanation(
+        FAILURES["bad_answer"].title,
+        N_("The provider may charge for it."),
+        "other",
+    ),
+    "interrupted": Explanation(
+        N_("This site was interrupted before the first word"),
+        N_("It was not sent again; the provider may charge for it."),
+        "retry",
+    ),
+}
 UNEXPLAINED = Explanation(N_("The answer did not come"), N_("What had arrived is kept."), "retry")
 #: What strangers read of an answer that ended early, by `models.State`: why is its owner's, who may
 #: have had too little money.
@@ -196,8 +219,11 @@ def quantity(stored: str) -> str:
     return ngettext("%(n)s picture", "%(n)s pictures", count) % {"n": count}
 
 
-def failure(kind: str) -> Explanation:
-    return FAILURES.get(kind, UNEXPLAINED)
+def failure(kind: str, came: bool = True) -> Explanation:
+    """`came`: whether anything had arrived before."""
+    if came:
+        return FAILURES.get(kind, UNEXPLAINED)
+    return NOTHING_CAME.get(kind) or FAILURES.get(kind, replace(UNEXPLAINED, text=""))
 
 
 def verdict(reason: str) -> str:

@@ -6,6 +6,7 @@ from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass
 
+from django.contrib.postgres.aggregates import BoolOr
 from django.db.models import Count, Max, Min
 
 from ledger import selectors
@@ -18,12 +19,13 @@ from probes.selectors import Uptime
 @dataclass(frozen=True)
 class Measured:
     """The best of a model's services in 7 days: milliseconds, tokens per 10 s; None without data.
-    `verified`: services that pass our check now."""
+    `verified`: services that pass our check now; `example`: some of it was measured nowhere."""
 
     uptime: Uptime | None = None
     first_token: int | None = None
     speed: int | None = None
     verified: int = 0
+    example: bool = False
 
 
 def measured(models: Iterable[str]) -> dict[str, Measured]:
@@ -34,15 +36,20 @@ def measured(models: Iterable[str]) -> dict[str, Measured]:
         up=conditions.uptime_of_row(since),
         first=conditions.health_of_row("first_token_p50", since),
         fast=conditions.health_of_row("tokens_p50", since),
+        made=conditions.health_of_row("example", since),
         word=conditions.word(),
     )
     good = Count("pk", filter=conditions.PASSES)
     found = rows.values("model").annotate(
-        best=Max("up"), least=Min("first"), most=Max("fast"), good=good
+        best=Max("up"), least=Min("first"), most=Max("fast"), good=good, example=BoolOr("made")
     )
     return {
         row["model"]: Measured(
-            conditions.uptime_of(row["best"]), row["least"], row["most"], row["good"]
+            conditions.uptime_of(row["best"]),
+            row["least"],
+            row["most"],
+            row["good"],
+            bool(row["example"]),
         )
         for row in found.order_by()
     }

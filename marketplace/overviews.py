@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import ClassVar, Self
 
+from django.contrib.postgres.aggregates import BoolOr
 from django.db.models import Count, Min
 from django.utils.translation import gettext as _
 from django.utils.translation import gettext_noop
@@ -178,11 +179,12 @@ def types(asked: ModelsAsked, version: str) -> tuple[Option, ...]:
 @dataclass(frozen=True)
 class ProviderLine:
     """`verified`: services that pass our check now; `uptime`: of the least reliable one in 7 days,
-    None without data."""
+    None without data; `example`: some of it was measured nowhere."""
 
     row: groups.ProviderRow
     verified: int
     uptime: Uptime | None
+    example: bool
     said: Named | None
     since: dt.datetime | None
 
@@ -219,7 +221,7 @@ def providers(
     lines = tuple(
         ProviderLine(
             row,
-            *known.get(row.address, (0, None)),
+            *known.get(row.address, (0, None, False)),
             said.get(row.address),
             times.get(row.since_block),
         )
@@ -228,14 +230,15 @@ def providers(
     return Page(lines, found.count, found.number, found.size)
 
 
-def _measured(providers: list[str]) -> dict[str, tuple[int, Uptime | None]]:
-    """Of each: verified services and the least uptime (1 query)."""
+def _measured(providers: list[str]) -> dict[str, tuple[int, Uptime | None, bool]]:
+    """Of each: verified services, the least uptime, and whether any is an example (1 query)."""
     since = probes.week_told()
     rows = selectors.matching(selectors.ServiceQuery()).filter(provider__in=providers)
-    rows = rows.annotate(up=conditions.uptime_of_row(since), word=conditions.word())
+    made = conditions.health_of_row("example", since)
+    rows = rows.annotate(up=conditions.uptime_of_row(since), made=made, word=conditions.word())
     good = Count("pk", filter=conditions.PASSES)
-    found = rows.values("provider").annotate(least=Min("up"), good=good)
+    found = rows.values("provider").annotate(least=Min("up"), good=good, example=BoolOr("made"))
     return {
-        row["provider"]: (row["good"], conditions.uptime_of(row["least"]))
+        row["provider"]: (row["good"], conditions.uptime_of(row["least"]), bool(row["example"]))
         for row in found.order_by()
     }

@@ -61,7 +61,7 @@ NETWORK = (
     if _preset and _preset.ledger_address == LEDGER_ADDRESS
     else Network(
         NETWORK_NAME,
-        _preset.label if _preset else f"Chain {CHAIN_ID}",
+        _preset.label if _preset else "Custom network",
         CHAIN_ID,
         LEDGER_ADDRESS,
         START_BLOCK,

@@ -191,7 +191,7 @@ def _values(said: Mapping[str, Any], names: list[str]) -> str:
 def _valued(name: str, value: str) -> str:
     if value.isascii() and value.isdigit() and ("price" in name or name == "stake"):
         number = integer(value)
-        value = f"{money.exact(number)} 0G" if name == "stake" else f"{number:,} neuron"
+        value = f"{money.told(number)} 0G" if name == "stake" else f"{number:,} neuron"
     return f"{name.replace('_', ' ')} {value}"
 
 

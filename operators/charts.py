@@ -76,7 +76,7 @@ def _items(count: int) -> str:
 
 
 def _amount(neuron: int) -> Value:
-    return Value(money.exact(neuron), f"{money.exact(neuron)} 0G")
+    return Value(money.exact(neuron), f"{money.told(neuron)} 0G")
 
 
 def demand(found: Place, number: int) -> Chart:

@@ -39,6 +39,11 @@ class WalletButton:
     host: bool
 
 
+def chain_name(network: Network) -> str:
+    """What a wallet lists the chain as: among others there, a network without a name is its id."""
+    return f"Chain {network.chain_id}" if network.name == "custom" else network.label
+
+
 def chain_parameters(network: Network, devnet_rpc_urls: tuple[str, ...]) -> dict[str, object]:
     """EIP-3085 parameters from public facts only: the operator's own RPC URLs may hold keys and are
     never shown, except on the devnet, where the wallet needs that very node.
@@ -46,7 +51,7 @@ def chain_parameters(network: Network, devnet_rpc_urls: tuple[str, ...]) -> dict
     urls = network.rpc_urls or devnet_rpc_urls
     parameters: dict[str, object] = {
         "chainId": hex(network.chain_id),
-        "chainName": network.label,
+        "chainName": chain_name(network),
         "nativeCurrency": {"name": "0G", "symbol": "0G", "decimals": 18},
         "rpcUrls": list(urls),
     }
@@ -75,7 +80,7 @@ def wallet(context: Context) -> WalletButton:
     return WalletButton(
         address=address,
         short=short(address),
-        chain_name=settings.NETWORK.label,
+        chain_name=chain_name(settings.NETWORK),
         chain=orjson.dumps(chain_parameters(settings.NETWORK, urls)).decode(),
         next=request.path if request is not None else "/",
         mobile=mobile_link(str(settings.SITE_URL), request.path if request is not None else "/"),

@@ -90,7 +90,7 @@ def estimate(request: HttpRequest) -> JsonResponse:
     fee = services.most_of_texts(listing, chats.number_of(request.GET.get("bytes")), texts)
     label = ngettext(
         "Embed %(n)s text – up to %(fee)s 0G", "Embed %(n)s texts – up to %(fee)s 0G", texts
-    ) % {"n": texts, "fee": money.exact(fee)}
+    ) % {"n": texts, "fee": money.told(fee)}
     in_dollars = exchange.said(fee)
     label += f" ({in_dollars})" if in_dollars else ""
     return JsonResponse({"label": label, "neuron": str(fee)})

@@ -60,6 +60,12 @@ def test_the_list_is_light_and_asks_nobody_else(asgi_server: str, page: Page) ->
     page.goto(f"{asgi_server}/models/{best.model.replace('/', '%2F')}")
     expect(page.get_by_text("am günstigsten").first).to_be_visible()
     assert page.locator(".table-wrap").evaluate(missing) == 0
+    narrow = "() => Math.max(...[...document.querySelectorAll('.table-wrap')].map(frame => "
+    narrow += "frame.scrollWidth - frame.clientWidth))"
+    for path, width in itertools.product(("/", "/network/settlements"), (961, 1000, 1105)):
+        page.set_viewport_size({"width": width, "height": 900})
+        page.goto(asgi_server + path)
+        assert page.evaluate(narrow) == 0, (path, width)
     page.set_extra_http_headers({})
     page.goto(f"{asgi_server}/?exact=1")
     wide = "all => all.filter((one) => one.scrollWidth > one.clientWidth).length"

@@ -150,6 +150,8 @@ def test_example_data_says_so_and_never_replaces_measurements(client: Client) ->
     assert marked and all(cell["state"] != "none" for cell in marked)
     page = client.get(PAGE).content.decode()
     assert page.count("example data</span>") >= 4
+    for path in ("/models", "/providers"):
+        assert "example data</span>" in client.get(path).content.decode(), path
     rows = csv.DictReader(io.StringIO(client.get(f"{API}/health.csv").content.decode()))
     assert {row["example_data"] for row in rows} == {"", "true"}
     other = client.get(f"/api/v1/services/inference/{PAUL}").json()["health"]

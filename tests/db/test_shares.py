@@ -80,6 +80,7 @@ def test_a_reader_gets_the_words_and_the_proof_and_nothing_of_the_person(
     assert seen.status_code == 200
     assert "<strong>so</strong>" in body and "&lt;script&gt;x" in body
     assert 'data-testid="message-verdict"' in body and "b" * 64 in body
+    assert "What the model thought before is not shared." in body
     for private in (
         chat.owner.address,
         chat.owner.address.lower(),

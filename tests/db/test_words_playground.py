@@ -21,6 +21,7 @@ from inference.media import words as media_words
 from inference.media.models import File, Job
 from inference.media.models import Role as FileRole
 from inference.models import Chat, FeeKind, Medium, State, Turn
+from inference.pages_turn import TurnView
 from protocol import datasets, tuning
 from tests import factories
 from tests.db import chat_world, unmarked
@@ -102,10 +103,15 @@ def turn(chat: Chat, **given: Any) -> Turn:
 
 
 def test_every_end_of_an_answer(alice: Client, chat: Chat) -> None:
-    for number, kind in enumerate((*words.FAILURES, "unheard of")):
+    kinds = [*words.FAILURES, "unheard of"]
+    for number, kind in enumerate((*kinds, *words.NOTHING_CAME)):
         state = (State.FAILED, State.CUT_OFF)[number % 2]
         fee = list(FeeKind)[number % 4]
-        turn(chat, state=state, failure=kind, fee_kind=fee, verdict_reason="", retry_after=8)
+        given = {"failure": kind, "fee_kind": fee, "verdict_reason": "", "retry_after": 8}
+        nothing = number >= len(kinds)
+        made = turn(chat, state=state, **given, **({"answer_sealed": b""} if nothing else {}))
+        ending = TurnView.of(made).ending
+        assert ending and not (nothing and "arrived" in ending.text), kind
     failed = chat.leaf_id
     turn(chat, state=State.STOPPED, reasoning_sealed=chat.box.seal_text("reasoning", "x"))
     turn(chat, state=State.OPEN, verdict="pending", ended_at=None)
