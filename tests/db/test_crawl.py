@@ -79,8 +79,8 @@ def crawl(
     seen: Counter[tuple[str, str]],
 ) -> tuple[set[str], list[str]]:
     """Visited addresses, and what is wrong with links. Of addresses of one kind so many are
-    followed: rows of a list differ in their data only. Those that begin `alike` are of one kind.
-    `seen` counts what was followed."""
+    followed: rows of a list differ in their data only. Those that begin `alike` are of one kind;
+    a parameter is followed once. `seen` counts what was followed."""
     waiting, visited, wrong = [(start, "") for start in starts], set(), []
     while waiting:
         address, source = waiting.pop()
@@ -88,7 +88,7 @@ def crawl(
             continue
         visited.add(address)
         offered = features(address, alike)
-        if all(seen[one] >= of_a_kind for one in offered):
+        if all(seen[one] >= (1 if one[1] else of_a_kind) for one in offered):
             continue
         seen.update(offered)
         if address.startswith("/static/"):  # before Django (tests/db/test_assets.py)
