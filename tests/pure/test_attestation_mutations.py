@@ -7,7 +7,7 @@ import copy
 import json
 import random
 from collections.abc import Callable, Iterator
-from dataclasses import asdict, replace
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -16,7 +16,7 @@ from cryptography.hazmat.primitives.serialization import Encoding
 
 from attestation.engine import ccel, certificates, reports
 from attestation.engine.evidence import Context
-from attestation.engine.verdicts import Report
+from attestation.engine.verdicts import Check, Report
 from protocol import quotes
 from provider.tee.development.report import Machine
 from tests.pure.attestation_lab import ADDRESS, NOW, lab
@@ -55,8 +55,14 @@ def sane(report: Report) -> Report:
     if row is not None:
         assert str(row.got).split(":")[0].endswith(EXPECTED_ERRORS), row.got
         assert report.overall == "fail"
-    json.dumps([asdict(report), report.summary()])
+    json.dumps([report, report.summary()], default=members)
     return report
+
+
+def members(value: object) -> dict[str, Any]:
+    """As asdict, without its copies: they took an eighth of the time of this file."""
+    assert isinstance(value, Report | Check), value
+    return vars(value)
 
 
 def flip(data: bytes, position: int, bit: int = 0) -> bytes:
