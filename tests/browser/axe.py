@@ -16,8 +16,9 @@ ENHANCED = ("color-contrast", "color-contrast-enhanced")
 #: What decides whether a text can be read: its colour, size, weight and shadow, whether it can be
 #: used, and what is painted below; of a link also all that tells it from the words around it.
 #: A table of forty rows has the kinds of one row; three elements stand for each kind.
-#: Left out is what axe never judges: what nobody sees, drawings, boxes to tick.
-_KINDS = """
+#: Left out is what axe never judges: what nobody sees, drawings, boxes to tick, marks without a
+#: letter. One of them on every page would be asked about on every page, since it never passes.
+KINDS = """
 () => {
   const layers = new Map([[null, ""]]);
   const below = (element) => {
@@ -41,16 +42,19 @@ _KINDS = """
   const link = (element) =>
     element.closest("a, [role=link]") ? `${words(element)} in ${words(element.parentElement)}` : "";
   const unjudged = ".visually-hidden, .skip, svg, input:is([type=checkbox], [type=radio])";
+  const marks = /^[\\s!-\\/:-@[-`{-~]*$/;
   const texts = document.createTreeWalker(document.body, NodeFilter.SHOW_TEXT);
   const found = new Set(document.body.querySelectorAll("input, select, textarea"));
   while (texts.nextNode()) {
-    if (texts.currentNode.data.trim()) found.add(texts.currentNode.parentElement);
+    const { data, parentElement } = texts.currentNode;
+    const mark = marks.test(parentElement.textContent) && !parentElement.closest("a");
+    if (data.trim() && !mark) found.add(parentElement);
   }
   found.delete(document.body);
   window.kinds = new Map();
   for (const element of found) {
     if (!element.checkVisibility({ visibilityProperty: true })) continue;
-    if (element.closest(unjudged)) continue;
+    if (element.closest(unjudged) || !parseFloat(getComputedStyle(element).fontSize)) continue;
     const kind = `${look(element)} ${link(element)} on ${below(element)}`;
     const like = window.kinds.get(kind) ?? [];
     if (like.length < 3) window.kinds.set(kind, [...like, element]);
@@ -78,7 +82,7 @@ _BROUGHT = """
 _READ = f"""
 async ({{ fresh, ...options }}) => {{
   {_BROUGHT}
-  ({_KINDS})();
+  ({KINDS})();
   const like = (kind) => window.kinds.get(kind) ?? [];
   const include = fresh.flatMap(like);
   if (!include.length) return [[], []];
@@ -93,7 +97,7 @@ async ({{ fresh, ...options }}) => {{
 _ALL_BUT_COLOURS = f"""
 async (options) => {{
   {_BROUGHT}
-  return [told((await axe.run(document, options)).violations), ({_KINDS})()];
+  return [told((await axe.run(document, options)).violations), ({KINDS})()];
 }}
 """
 #: Kinds of text that axe has found readable by these rules, on any page of this session.
@@ -122,7 +126,7 @@ def inaccessible(page: Page) -> list[str]:
 
 def unreadable(page: Page, rules: tuple[str, ...] = COLOURS) -> list[str]:
     """axe-core's findings about colours, of the kinds of text that have not passed before."""
-    return _unreadable(page, page.evaluate(_KINDS), rules)
+    return _unreadable(page, page.evaluate(KINDS), rules)
 
 
 def _unreadable(page: Page, kinds: list[str], rules: tuple[str, ...]) -> list[str]:

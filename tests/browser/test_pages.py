@@ -19,7 +19,7 @@ from ledger.models import Service
 from marketplace import links
 from tests import factories
 from tests.browser import pagecheck
-from tests.browser.axe import ENHANCED
+from tests.browser.axe import ENHANCED, KINDS
 from tests.browser.live import listening
 from tests.db import report_world
 
@@ -62,6 +62,9 @@ def test_the_check_itself_finds_what_is_wrong(page: Page) -> None:
     page.emulate_media(color_scheme="light")
     page.locator(".bad").evaluate("one => one.closest('tr').remove()")
     assert pagecheck.unreadable(page) == []
+    # What axe never judges, and so never passes, would be asked about on every page.
+    page.set_content("<main><kbd>/</kbd><b style='font-size: 0'>name</b><a href=x>?</a></main>")
+    assert [" a," in kind for kind in page.evaluate(KINDS)] == [True]
     # What axe passes because it is out of sight has not been judged.
     page.set_content(
         "<main style='background: #fff'><nav style='display: flex; overflow: auto'>"
