@@ -11,10 +11,11 @@ from __future__ import annotations
 
 from typing import ClassVar, Self, TypeVar
 
+from django.contrib.postgres.indexes import OpClass
 from django.db import models
 from django.db.models import Case, F, OrderBy, Q, TextField, Value, When
 from django.db.models.fields.json import KT
-from django.db.models.functions import Cast, Concat, Greatest, Left, Lower, NullIf
+from django.db.models.functions import Cast, Concat, Greatest, Left, Lower, NullIf, Upper
 
 from chain.fields import AddressField, HashField, NeuronField, SumField
 from protocol.fees import EMBEDDING, IMAGES, SPEECH
@@ -101,7 +102,11 @@ class Ledger(Layered):
         constraints: ClassVar[list[models.BaseConstraint]] = [
             models.UniqueConstraint(fields=["user", "pending"], name="ledger_once")
         ]
-        indexes: ClassVar[list[models.Index]] = [*_marks("ledger")]
+        indexes: ClassVar[list[models.Index]] = [
+            *_marks("ledger"),
+            # By the first digits, in any case of letters, as `istartswith` asks.
+            models.Index(OpClass(Upper("user"), name="text_pattern_ops"), name="ledger_by_user"),
+        ]
 
     def __str__(self) -> str:
         return self.user

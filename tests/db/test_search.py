@@ -21,6 +21,7 @@ from moderation.models import Effect
 from operators.models import Profile
 from tests import factories
 from tests.db import report_world
+from tests.db.plans import plans
 from tests.db.test_words_playground import task
 from tests.factories import ALICE, BOB, PETRA
 
@@ -93,6 +94,14 @@ def test_a_part_of_an_address_leads_to_whose_it_can_be(client: Client) -> None:
     assert paths(signer) == [service, f"/accounts/{signer}"]
     assert client.get(f"/api/v1/services?q={PETRA[:6]}…{PETRA[-4:]}").json()["count"] == 1
     assert "Nothing here is called" in client.get("/search?q=0x0…0x").content.decode()
+    # However many accounts there are, it reads those that begin so.
+    many = (Ledger(user=factories.address(str(number)), block=1) for number in range(2_000))
+    Ledger.objects.bulk_create(many)
+    with CaptureQueriesContext(connection) as asked:
+        paths(f"{held[:6]}…{held[-4:]}")
+    (sql,) = (one["sql"] for one in asked if "ledger_ledger" in one["sql"])
+    [plan] = plans([sql], "ledger_ledger")
+    assert "Index Cond" in plan and "ledger_by_user" in plan, plan
     for number in range(6):
         factories.service(f"0xABCDEF{number:034X}")
     assert "/providers?q=0xabcdef%E2%80%A6" in client.get("/search?q=0xabcdef").content.decode()
