@@ -144,6 +144,17 @@ field?.addEventListener("change", async () => {
     say(error.message);
   }
 });
+// Next takes what is here already: a file that is not would be gone with the page.
+let warned = null;
+document.querySelector("[data-choose]")?.addEventListener("submit", (event) => {
+  const [file] = field.files;
+  if (!file || file === warned) return;
+  event.preventDefault();
+  warned = file;
+  say(t("The file that you chose is not uploaded yet. Press Next once more to go on without it."));
+  (button.hidden || button.disabled ? box.querySelector("[data-upload-status]") : button).scrollIntoView({ block: "center" });
+  if (!button.hidden) button.focus({ preventScroll: true });
+});
 // Chosen before this script was there.
 if (field?.files.length) field.dispatchEvent(new Event("change"));
 button?.addEventListener("click", async () => {

@@ -104,6 +104,7 @@ learn({
 "The answer ended early.": "Die Antwort endete vorzeitig.",
 "The browser does not let this page use the microphone. Allow it in the address bar, or choose a file.": "Der Browser lässt diese Seite das Mikrofon nicht verwenden. Erlauben Sie es in der Adressleiste, oder wählen Sie eine Datei.",
 "The browser refused to copy.": "Der Browser hat das Kopieren verweigert.",
+"The file that you chose is not uploaded yet. Press Next once more to go on without it.": "Die gewählte Datei ist noch nicht hochgeladen. Drücken Sie „Weiter“ noch einmal, um ohne sie fortzufahren.",
 "The microphone cannot be used: {why}": "Das Mikrofon kann nicht verwendet werden: {why}",
 "The pictures did not come.": "Die Bilder kamen nicht.",
 "The pictures have come.": "Die Bilder sind da.",

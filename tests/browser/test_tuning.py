@@ -165,6 +165,10 @@ def test_dataset_to_decrypted_adapter_to_chat(
         return place.locator(".note.sample, tbody th, tbody td, dt, dd").all_inner_texts()
 
     held = rows_of(page.get_by_test_id("dataset-sample"))
+    # Next would lose the file: once it says so, and the way on is under the finger.
+    page.get_by_test_id("wizard-next").click()
+    expect(page.locator("[data-upload-status]")).to_contain_text("is not uploaded yet")
+    expect(page.get_by_test_id("dataset-send")).to_be_focused()
     page.get_by_test_id("dataset-send").click()
     row = page.get_by_test_id("dataset-row").filter(has_text="blue.jsonl")
     expect(row).to_have_attribute("data-state", "good")
