@@ -14,13 +14,14 @@ from typing import Any, TypeVar
 
 from django.db.models import Exists, QuerySet
 
-from accounts import clock, links, money, trust
+from accounts import attention, clock, links, money, trust
 from accounts.addresses import short
 from accounts.models import AccessToken, Watch
 from alerts import words
 from alerts.models import Held, Rule
 from attestation.models import Fact, Finding
 from attestation.selectors import listed
+from chain import selectors as chain
 from ledger import selectors as ledger
 from ledger.models import Kind, Ledger, ServingContract, SubAccount
 from ledger.records import Position
@@ -222,6 +223,37 @@ def answering(providers: Iterable[str], now: dt.datetime) -> set[str]:
 
 
 # --- moments --------------------------------------------------------------------------------------
+
+
+def idle(rules: Sequence[Rule], now: dt.datetime) -> Found:
+    """What is free at a provider where nothing has changed for `attention.IDLE_FOR` (3 queries)."""
+    held = positions(rules)
+    blocks = {p.block for those in held.values() for p in those if p.spendable > 0}
+    since = chain.times_of(blocks)
+    return {
+        rule.pk: [
+            _idle(p, since[p.block], now)
+            for p in held.get(rule.user.address, ())
+            if (not rule.provider or p.provider == rule.provider)
+            and p.spendable > 0
+            and p.block in since
+            and now - since[p.block] > attention.IDLE_FOR
+        ]
+        for rule in rules
+    }
+
+
+def _idle(p: Position, since: dt.datetime, now: dt.datetime) -> Hit:
+    amount, days = money.short(p.spendable), (now - since).days
+    return Hit(
+        subject=f"{p.serving}:{p.provider}",
+        occurrence=f"{p.serving}:{p.provider}:{p.block}",
+        title=words.IDLE.format(amount=amount, provider=short(p.provider), days=days),
+        text=words.RETRIEVE,
+        path=links.form("retrieve", p),
+        provider=p.provider,
+        at=now,
+    )
 
 
 def refund_unlocked(rules: Sequence[Rule], now: dt.datetime) -> Found:

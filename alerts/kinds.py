@@ -12,6 +12,7 @@ from django.utils.translation import gettext_noop
 class Kind(StrEnum):
     LOW_BALANCE = "low_balance"
     LOW_AVAILABLE = "low_available"
+    IDLE = "idle"
     REFUND_UNLOCKED = "refund_unlocked"
     PROVIDER_DOWN = "provider_down"
     PRICE = "price"
@@ -74,6 +75,12 @@ SORTS: dict[Kind, Sort] = {
             "0G",
             "1",
             scoped=False,
+        ),
+        Sort(
+            Kind.IDLE,
+            gettext_noop("Money lies idle at a provider"),
+            gettext_noop("My money at {where} was not used for 30 days"),
+            gettext_noop("Once, until something happens to it again; you can retrieve it."),
         ),
         Sort(
             Kind.REFUND_UNLOCKED,

@@ -42,6 +42,7 @@ Reader = Callable[[Sequence[Rule], dt.datetime], Found]
 READERS: dict[Kind, Reader] = {
     Kind.LOW_BALANCE: conditions.low_balance,
     Kind.LOW_AVAILABLE: conditions.low_available,
+    Kind.IDLE: conditions.idle,
     Kind.REFUND_UNLOCKED: conditions.refund_unlocked,
     Kind.PROVIDER_DOWN: conditions.provider_down,
     Kind.VERIFICATION: conditions.verification,

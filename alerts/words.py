@@ -18,6 +18,8 @@ from protocol import tuning
 LEFT_AT = N_("{amount} 0G left at {provider}")
 AVAILABLE = N_("{amount} 0G available")
 BELOW = N_("That is below your {amount} 0G.")
+IDLE = N_("{amount} 0G at {provider} was not used for {days} days")
+RETRIEVE = N_("Retrieve it, if you no longer need it there.")
 SILENT = N_("{provider} does not answer")
 SILENT_SINCE = N_("By this site's probes since {moment} UTC.")
 BACK = N_("{provider} answers again")
@@ -136,7 +138,7 @@ URL_LOST = N_("Its address cannot be read any more; make a new webhook.")
 SECRET_LOST = N_("The secret cannot be read any more; make a new one.")
 MAIL_REFUSED = N_("The mail server did not take it ({error}).")
 _SENTENCES = (
-    *(LEFT_AT, AVAILABLE, BELOW, SILENT, SILENT_SINCE, BACK, BACK_SINCE, UNLOCKED),
+    *(IDLE, RETRIEVE, LEFT_AT, AVAILABLE, BELOW, SILENT, SILENT_SINCE, BACK, BACK_SINCE, UNLOCKED),
     *(STILL_CHARGEABLE, LOCK_TIME, LOCK_TIME_FOR_ALL, WORSE, *TASKS.values(), LAST_HOUR),
     *(HOURS_LEFT, LATE, FORFEIT, ANSWERED, UNACKNOWLEDGED, LAST_OF, STAYS_YOURS, OWNERS_SURVIVES),
     *(CERTIFICATE, CERTIFICATE_ENDED, RENEW, UNPAID, WHY_UNPAID, GAS, GAS_ENDS, UNSETTLED, ABOVE),

@@ -3,27 +3,29 @@
 from __future__ import annotations
 
 import datetime as dt
+import time
 from typing import Any
 from uuid import uuid4
 
 import pytest
-from django.utils import timezone
+from django.utils import timezone, translation
 
 from accounts.models import AccessToken, User
-from alerts import conditions, past, services
+from alerts import conditions, past, services, words
 from alerts.kinds import Kind
 from alerts.models import Held, Notification, Rule
 from alerts.services import Wish
+from chain.models import RawBlock
 from devnet import accounts as cast
 from finetune.models import Passage, Task
 from inference.media.models import File, Job, Role
 from inference.models import Chat, Medium, Turn
-from ledger.models import Movement, Service
+from ledger.models import Movement, Service, SubAccount
 from operators.models import Note
 from probes.models import Probe
 from probes.retention import KEPT_PROBES
 from tests import factories
-from tests.db.test_alerts import advance, alice, delivered_task, titles
+from tests.db.test_alerts import advance, alice, delivered_task, set_balance, titles
 from tests.db.test_keys_lasting import signed_in
 from tests.factories import ALICE, BOB, FINE_TUNING, INFERENCE, ONE, PETRA
 
@@ -265,6 +267,37 @@ def test_what_took_long_to_make_is_told_when_it_is_ready(alice: User) -> None:
     assert {f"/playground/images/{pictures.pk}", f"/playground/audio/{recording.pk}"} < set(paths)
     found = past.hits(alice, Wish(Kind.WORK), now)
     assert found is not None and len(found) == 3
+
+
+def test_money_that_lies_idle_is_told_once_until_something_happens_to_it(alice: User) -> None:
+    services.add(alice, Wish(Kind.IDLE))
+    assert services.sweep() == 0  # nobody knows since when
+    used(SubAccount.objects.get().block, days=29)
+    assert services.sweep() == 0
+    later = timezone.now() + dt.timedelta(days=2)
+    assert services.sweep(later) == 1 and services.sweep(later) == 0
+    row = alice.notifications.get()
+    assert row.title.startswith("3 0G at ") and row.title.endswith("was not used for 31 days")
+    assert row.path.startswith("/account?action=retrieve")
+    with translation.override("de"):
+        assert words.translated(row.title).endswith("wurden seit 31 Tagen nicht gebraucht")
+    # Another provider is none of a rule's that names one, and what is used is idle no more.
+    SubAccount.objects.update(block=4_100_001)
+    used(4_100_001, days=40)
+    Rule.objects.update(provider=BOB)
+    assert services.sweep() == 0
+    Rule.objects.update(provider="")
+    SubAccount.objects.update(balance=0)
+    assert services.sweep() == 0
+    set_balance(ONE)
+    assert services.sweep() == 1
+
+
+def used(block: int, *, days: int) -> None:
+    """The block's time: so long ago."""
+    at = int(time.time()) - days * 86_400 - 60
+    header = {"hash": factories.tx_hash(f"block {block}"), "parent_hash": factories.tx_hash("p")}
+    RawBlock.objects.create(number=block, timestamp=at, **header)
 
 
 def test_a_task_that_got_somewhere_and_reminders_before_its_deadline(
