@@ -53,6 +53,9 @@ if (form) {
   form.addEventListener('change', price);
   form.elements.provider.addEventListener('change', able);
   form.elements.picture.addEventListener('change', judge);
+  // What was folded at the lower edge opens below it.
+  const editing = form.querySelector('[data-editing]');
+  editing.querySelector('summary').addEventListener('click', () => setTimeout(() => editing.open && editing.scrollIntoView({ block: 'nearest' })));
   price();
   able();
   judge();

@@ -107,10 +107,11 @@ def test_pictures_from_a_service_to_a_verified_file(
     pagecheck.sound(page, f"{asgi_server}/playground/images/{turn.chat_id}")
 
     # a part of it is changed: marked with the pointer, undone, marked with keys
-    page.set_viewport_size({"width": 1280, "height": 1400})
+    page.set_viewport_size({"width": 1280, "height": 900})
     page.goto(f"{asgi_server}/playground/images")
     page.get_by_role("link", name="Edit").first.click()
     canvas = page.get_by_test_id("mask-canvas")
+    expect(canvas).to_be_in_viewport()
     expect(canvas).to_be_visible()
     box = canvas.bounding_box()
     assert box
