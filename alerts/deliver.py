@@ -31,9 +31,12 @@ from alerts.models import CLAIM, Attempt, Channels, Delivery, Format, Hook, Noti
 from net.client import Client
 from net.errors import BadStatus, NetError
 from net.limits import Limits
+from net.locks import in_turn
 
 log = logging.getLogger(__name__)
 
+#: Held while mails are claimed: "0GMAIL".
+CLAIMING = 0x3047_4D41_494C
 #: Webhooks that are called, and persons who are mailed, in one round.
 BATCH = 50
 #: A webhook that did nothing but fail for so long is switched off.
@@ -80,13 +83,15 @@ def _claim(now: dt.datetime, *, hooks: bool) -> list[Delivery]:
             turns = due.annotate(own=own).order_by("own", "due_at").values_list("pk", flat=True)
             wanted = due.filter(pk__in=list(turns[:BATCH]))
         else:
+            # Of two that lock rows at once, each would get a part of one person's.
+            in_turn(CLAIMING)
             readers = (
                 due.values("user_id").annotate(since=Min("due_at")).order_by("since", "user_id")
             )
             wanted = due.filter(user__in=[row["user_id"] for row in readers[:BATCH]])
         rows = list(wanted.order_by("due_at").select_for_update(skip_locked=True))
-        Delivery.objects.filter(pk__in=[row.pk for row in rows]).update(due_at=now + CLAIM)
-    ids = [row.pk for row in rows]
+        ids = [row.pk for row in rows]
+        Delivery.objects.filter(pk__in=ids).update(due_at=now + CLAIM)
     taken = Delivery.objects.filter(pk__in=ids).select_related("hook", "notification", "user")
     return list(taken.order_by("created_at", "pk"))
 

@@ -99,6 +99,23 @@ def test_no_mail_goes_to_an_address_that_was_deleted_while_it_waited_for_its_tur
 
 
 @pytest.mark.django_db(transaction=True)
+def test_what_is_due_for_a_person_is_taken_whole_by_one_of_several_workers() -> None:
+    factories.mails_due(1)
+    row, claims = Delivery.objects.get(), list[int]()
+    made = {"user": row.user, "created_at": row.created_at, "due_at": row.due_at}
+    Delivery.objects.bulk_create([Delivery(**made) for _ in range(999)])
+
+    def claim() -> None:
+        claims.append(len(deliver._claim(timezone.now(), hooks=False)))
+
+    for _ in range(8):  # each takes what another has not come to yet: one time in five
+        Delivery.objects.update(due_at=row.due_at)
+        claims.clear()
+        assert together(*[claim] * 4) == []
+        assert sorted(claims) == [0, 0, 0, 1000]
+
+
+@pytest.mark.django_db(transaction=True)
 def test_a_wallet_is_not_asked_twice_by_two_tabs_that_say_it_was_not_asked(
     alice: User, settings: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
