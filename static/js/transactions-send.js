@@ -1,7 +1,7 @@
 // From a review to a hash: store it, hand it to the wallet, report what became of it. Nothing is sent to an address
 // outside the page's closed list, on another chain, or from another account than the one that signed in.
 import { ensureChain } from './wallet-chain.js';
-import { account, chainNow, config, declined, prompt, read, recall, remember, same, unanswered, walletName } from './wallet-provider.js';
+import { account, chainNow, config, declined, mismatch, prompt, read, recall, remember, same, unanswered, walletName } from './wallet-provider.js';
 import { beforeEnding } from './ending.js';
 import { sessionWallet } from './wallet-signin.js';
 import { pause } from './timing.js';
@@ -83,7 +83,7 @@ async function attempt(what, { allowed, show, tell }) {
     await sessionWallet();
     await ensureChain();
   } catch (error) {
-    if (!declined(error)) throw error;
+    if (!declined(error)) throw mismatch() ? new Error(unsent(error.message)) : error;
     if (account() && await chainNow() !== config.chainId) throw new Error(unsent(elsewhere().message));
     throw new Error(unsent(t('You declined.')));
   } finally { clearTimeout(late); }

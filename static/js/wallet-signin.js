@@ -65,7 +65,7 @@ export async function sessionWallet() {
     openChooser(() => { dialog.close(); resolve(); });
     dialog.addEventListener('close', () => reject(Object.assign(new Error(t('No wallet was chosen.')), { code: 4001 })), { once: true });
   });
-  if (mismatch()) throw new Error(t('Your wallet shows {now}, but you are signed in as {session}. Nothing was sent.', { now: account(), session: config.session }));
+  if (mismatch()) throw new Error(t('Your wallet shows {now}, but you are signed in as {session}.', { now: account(), session: config.session }));
   return account();
 }
 

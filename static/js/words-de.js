@@ -168,7 +168,6 @@ learn({
 "Your wallet is on another chain. Switch it to {chain}.": "Ihre Wallet ist auf einer anderen Chain. Wechseln Sie zu {chain}.",
 "Your wallet is on {chain}. Reading works; to pay, switch.": "Ihre Wallet ist auf {chain}. Lesen geht; zum Bezahlen wechseln.",
 "Your wallet shows {now}, but you are signed in as {session}.": "Ihre Wallet zeigt {now}, aber Sie sind als {session} angemeldet.",
-"Your wallet shows {now}, but you are signed in as {session}. Nothing was sent.": "Ihre Wallet zeigt {now}, aber Sie sind als {session} angemeldet. Nichts wurde gesendet.",
 "a row of the kind {row} in a file of {file} rows": "eine {row}-Zeile in einer Datei mit {file}-Zeilen",
 "chain {chain}": "Chain {chain}",
 "everything, {amount} 0G": "alles, {amount} 0G",
