@@ -39,10 +39,11 @@ pytestmark = pytest.mark.django_db(transaction=True)
 
 TURNS = int(os.environ.get("CHAT_TURNS", "24"))
 DROPPED = 0.2
-PAUSE = 0.05
+#: Seconds between two words, of most answers and of the long ones.
+PAUSE, LONG_PAUSE = 0.05, 0.2
 #: Words of every fifth answer, which both processes have: with many people the last ask while the
 #: first still read, and one process is back before the other goes.
-LONG = max(600, 5 * TURNS)
+LONG = max(150, TURNS * 5 // 4)
 #: As patient as a browser: giving up early on a busy machine only makes it busier.
 OPEN_SECONDS = 120
 QUESTION = re.compile(rb"question (\d+)\D")
@@ -63,7 +64,7 @@ async def provider(reply: Reply, asked: Asked) -> None:
     number = int(found[1])
     # This server closes after each answer; unsaid, the next question could meet a dying connection.
     await reply.start(f"answer-{number}", Connection="close")
-    await reply.tokens(*words(number), pause=PAUSE)
+    await reply.tokens(*words(number), pause=PAUSE if number % 5 else LONG_PAUSE)
     await reply.signed_end(f"answer-{number}", asked, usage(number))
 
 
