@@ -108,8 +108,8 @@ def test_a_scenario_is_repeatable() -> None:
 
     def run(seed: int) -> list[tuple[object, ...]]:
         with Anvil(args=()) as node:
-            steps = scenario.run(seed, 120, deploy(node.url), node.url)
-            assert len(steps) == 120
+            steps = scenario.run(seed, 70, deploy(node.url), node.url)
+            assert len(steps) == 70
             return [(s.sender, s.contract, s.function, s.args, s.value, s.error) for s in steps]
 
     first = run(5)
