@@ -8,14 +8,17 @@ import os
 import shutil
 import sys
 import tempfile
+from collections.abc import Generator
 from pathlib import Path
+
+import pytest
 
 from runner.valkey import EmbeddedValkey
 
 ROOT = Path(__file__).resolve().parent.parent
 
-# As the site does: collecting the tests makes objects that stay.
-gc.set_threshold(20_000, 10, 10)
+# All that is made while the tests are collected stays: the collector would look for nothing.
+gc.disable()
 
 # As in `run`: byte code under .data where none may lie beside the sources. The tests start hundreds
 # of processes, and each would compile Django anew.
@@ -59,11 +62,15 @@ valkey = EmbeddedValkey().start()
 os.environ["REDIS_URL"] = valkey.url
 
 
-def pytest_collection_finish() -> None:
+@pytest.hookimpl(wrapper=True)
+def pytest_collection() -> Generator[None, object, object]:
     """Thousands of tests and all modules are there to stay: the collector need not look through
-    them while the tests run."""
-    gc.collect()
-    gc.freeze()
+    them while the tests run, either, and then runs as `marketplace/__init__.py` says."""
+    try:
+        return (yield)
+    finally:
+        gc.freeze()
+        gc.enable()
 
 
 def pytest_unconfigure() -> None:
