@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
+import json
+import os
+from collections.abc import Iterable
+from pathlib import Path
 from typing import Any
 from weakref import WeakSet
 
@@ -100,8 +103,34 @@ async (options) => {{
   return [told((await axe.run(document, options)).violations), ({KINDS})()];
 }}
 """
-#: Kinds of text that axe has found readable by these rules, on any page of this session.
-_readable: dict[tuple[str, ...], set[str]] = defaultdict(set)
+
+
+class _Readable:
+    """Kinds of text that axe has found readable by some rules, on any page that any process of this
+    run has looked at: all pages have the same head and foot."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._seen = 0
+        self._known: set[tuple[str, ...]] = set()
+
+    def fresh(self, kinds: list[str], rules: tuple[str, ...]) -> list[str]:
+        """Those that nobody has found readable yet."""
+        if self._path.exists() and self._path.stat().st_size > self._seen:
+            with self._path.open("rb") as file:
+                file.seek(self._seen)
+                whole, end, _ = file.read().rpartition(b"\n")  # the last may be half written
+            self._seen += len(whole + end)
+            self._known.update(tuple(json.loads(line)) for line in whole.splitlines())
+        return [kind for kind in kinds if (kind, *rules) not in self._known]
+
+    def add(self, kinds: Iterable[str], rules: tuple[str, ...]) -> None:
+        said = "".join(f"{json.dumps([kind, *rules])}\n" for kind in kinds)
+        with self._path.open("ab", buffering=0) as file:  # one write: others append as well
+            file.write(said.encode())
+
+
+_readable = _Readable(Path(os.environ["FORKS"].partition(":")[2]) / "readable")
 #: Pages of which axe was asked something.
 _asked: WeakSet[Page] = WeakSet()
 
@@ -130,7 +159,7 @@ def unreadable(page: Page, rules: tuple[str, ...] = COLOURS) -> list[str]:
 
 
 def _unreadable(page: Page, kinds: list[str], rules: tuple[str, ...]) -> list[str]:
-    fresh = [kind for kind in kinds if kind not in _readable[rules]]
+    fresh = _readable.fresh(kinds, rules)
     if not fresh:
         return []
     violations, passed = _ask_axe(
@@ -147,7 +176,7 @@ def _unreadable(page: Page, kinds: list[str], rules: tuple[str, ...]) -> list[st
         },
     )
     if not violations:
-        _readable[rules].update(passed)
+        _readable.add(passed, rules)
     return _said(violations)
 
 
