@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import os
 from functools import partial
 from typing import Any
@@ -18,6 +19,9 @@ from django.http import HttpRequest, HttpResponse
 from django.http.response import HttpResponseBase
 from django.urls import re_path
 
+# What is read from here on stays: nothing of it is garbage, now or later.
+_collecting = gc.isenabled()
+gc.disable()
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "marketplace.settings")
 django.setup(set_prefix=False)
 
@@ -107,3 +111,6 @@ application = ProtocolTypeRouter(
         "websocket": presence.Counted(Guarded(Spoken(signed(sockets)))),
     }
 )
+gc.freeze()
+if _collecting:
+    gc.enable()
