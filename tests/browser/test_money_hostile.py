@@ -177,6 +177,7 @@ def test_a_wallet_that_never_answers_is_asked_again(
     left_waiting(page, NO_ANSWER)
     again = page.get_by_role("button", name="Nothing is open in my wallet: ask again")
     # Locked, it does not even tell its account: of the first request that says nothing.
+    page.wait_for_function("() => window.declineFirst")  # the wallet has that one
     page.evaluate(LOCKED)
     again.click()
     message = page.locator("#review [data-tx-message]")
