@@ -100,8 +100,8 @@ def test_every_call_does_what_the_oracle_says(
 
 
 def at_the_edges(world: World) -> Iterator[Call]:
-    """Where chance hardly ever comes to: the last task's nonce again, and a request that is collected
-    a second before it is due and in the very second. By two whom the scenario leaves alone.
+    """Where chance hardly comes to: the last task's nonce again, and a request that is collected a
+    second before it is due and in the very second. By two whom the scenario leaves alone.
     """
     user, provider, signer = accounts.account(17), accounts.provider(9), accounts.signer(9)
     quota = dict.fromkeys(("cpuCount", "nodeMemory", "gpuCount", "nodeStorage"), 1)
