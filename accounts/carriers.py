@@ -51,14 +51,16 @@ def carrier_of(logs: Iterable[Any], own_hash: str) -> str:
     return ""
 
 
-def carries(found: Mapping[str, Any], *, wallet: str, to: str, data: str, value: int) -> bool:
+def carries(
+    found: Mapping[str, Any], *, wallet: str, to: str, data: str, value: int | None
+) -> bool:
     """Whether a transaction goes to (or names) `wallet` and holds exactly the reviewed call: its
-    target, its calldata and its value as ABI words.
+    target, its calldata and its value (None: any) as ABI words.
     """
     carrier = str(found.get("input", found.get("data", ""))).lower()
     named = str(found.get("to") or "").lower() == wallet.lower() or _word(wallet) in carrier
     inside = _word(to) in carrier and data.removeprefix("0x").lower() in carrier
-    return named and inside and f"{value:064x}" in carrier
+    return named and inside and (value is None or f"{value:064x}" in carrier)
 
 
 def failed_inside(receipt: Mapping[str, Any], wallet: str) -> bool:

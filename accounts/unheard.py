@@ -21,12 +21,12 @@ NONCES = 4
 
 @dataclass(frozen=True)
 class Call:
-    """What the wallet was asked for; `value` in neuron."""
+    """What the wallet was asked for; `value` in neuron, None where any is the same wish."""
 
     sender: str
     to: str
     data: str
-    value: int
+    value: int | None
 
 
 @dataclass(frozen=True)
@@ -75,7 +75,7 @@ def is_call(call: Call, found: dict[str, Any]) -> bool:
         str(found.get("from", "")).lower() == call.sender.lower()
         and str(found.get("to") or "").lower() == call.to.lower()
         and str(found.get("input", found.get("data", ""))).lower() == call.data.lower()
-        and node.quantity(found.get("value")) == call.value
+        and call.value in (None, node.quantity(found.get("value")))
     )
 
 

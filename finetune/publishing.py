@@ -16,6 +16,7 @@ from typing import Any
 from asgiref.sync import async_to_sync
 from channels.db import database_sync_to_async
 from django.db import transaction
+from django.db.models import QuerySet
 from django.utils import timezone
 from django.utils.translation import gettext as _
 from django.utils.translation import gettext_noop as N_
@@ -164,16 +165,17 @@ def confirm(dataset: Dataset, sender: str, *, again: bool = False) -> Announceme
             status=409,
         )
     found = announcement(dataset, sender)
-    _before_asking(seen, found, sender)
+    _before_asking(dataset, found, sender)
     with transaction.atomic():
-        Dataset.objects.select_for_update().get(pk=dataset.pk)
+        list(_same(dataset).select_for_update().order_by("pk"))
         place = place_of(dataset) or Place(
             dataset=dataset, way=Way.STORAGE, state=PlaceState.FAILED
         )
         free = (PlaceState.FAILED, PlaceState.ASKING) if again else (PlaceState.FAILED,)
         # Another tab may have been faster, with the same word that no request is open.
         late = seen is not None and place.updated_at != seen.updated_at
-        if late or place.state not in free or _may_still_count(place):
+        busy = late or place.state not in free or _may_still_count(place)
+        if busy or any(map(_holds, _twins(dataset))):
             raise Problem(
                 "already_under_way",
                 _("The announcement waits in your wallet, or was sent."),
@@ -187,28 +189,50 @@ def confirm(dataset: Dataset, sender: str, *, again: bool = False) -> Announceme
     return found
 
 
-def _before_asking(place: Place | None, asked: Announcement, sender: str) -> None:
-    """Take up what the wallet sent without a word, before it is asked once more
-    (`accounts.follow.before_asking`). Raises Problem (409) for that, and while it may wait for a
-    block. A silent node changes nothing."""
-    if place is None or place.nonce_floor is None:
-        return
-    told = Place.objects.filter(dataset__user=place.dataset.user_id)
-    try:
-        searched = unheard.search(
-            unheard.Call(sender, asked.to, asked.data, asked.fee),
-            place.nonce_floor,
-            lambda tx_hash: told.filter(tx_hash=tx_hash).exists(),
-        )
-    except NodeError:
-        return
-    floor = searched.floor
-    Place.objects.filter(pk=place.pk, nonce_floor__lt=floor).update(nonce_floor=floor)
-    if searched.waits:
+def _same(dataset: Dataset) -> QuerySet[Dataset]:
+    """The person's datasets of exactly these bytes, which one announcement is for."""
+    return Dataset.objects.filter(user=dataset.user_id, root=dataset.root)
+
+
+def _twins(dataset: Dataset) -> list[Place]:
+    """How far the others of these bytes are, the newest few."""
+    rows = Place.objects.filter(way=Way.STORAGE, dataset__in=_same(dataset))
+    return list(rows.exclude(dataset=dataset).order_by("-updated_at")[: unheard.NONCES])
+
+
+def _holds(twin: Place) -> bool:
+    """Whether another dataset of the same bytes is being announced."""
+    asked = twin.state == PlaceState.ASKING
+    young = twin.updated_at > timezone.now() - intents.TWIN_FOR
+    return (asked and young) or _may_still_count(twin)
+
+
+def _before_asking(dataset: Dataset, asked: Announcement, sender: str) -> None:
+    """Take up what the wallet sent without a word, for this or for another of the same bytes,
+    before it is asked once more (`accounts.follow.before_asking`). Raises Problem (409) for that,
+    and while it may wait for a block. A silent node changes nothing."""
+    own = place_of(dataset)
+    told = Place.objects.filter(dataset__user=dataset.user_id)
+    # By the root, whatever it cost when the wallet was asked.
+    call = unheard.Call(sender, asked.to, asked.data, None)
+    waits = False
+    for place in [own, *_twins(dataset)] if own else _twins(dataset):
+        if place.nonce_floor is None:
+            continue
+        try:
+            searched = unheard.search(
+                call, place.nonce_floor, lambda tx_hash: told.filter(tx_hash=tx_hash).exists()
+            )
+        except NodeError:
+            continue
+        if searched.tx_hash:
+            _begin(place, (PlaceState.ASKING, PlaceState.FAILED), searched.tx_hash)
+            raise intents.under_way(sent=True)
+        floor = searched.floor
+        Place.objects.filter(pk=place.pk, nonce_floor__lt=floor).update(nonce_floor=floor)
+        waits |= searched.waits
+    if waits:
         raise unheard.not_in_a_block()
-    if searched.tx_hash:
-        _begin(place, (PlaceState.ASKING, PlaceState.FAILED), searched.tx_hash)
-        raise intents.under_way(sent=True)
 
 
 def _may_still_count(place: Place) -> bool:
