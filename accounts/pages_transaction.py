@@ -263,6 +263,11 @@ class Transaction:
         return self.intent.state in (State.PRECHECKED, State.AWAITING_WALLET, State.REJECTED)
 
     @property
+    def unsure(self) -> bool:
+        """The wallet may have sent it in silence."""
+        return self.intent.code in UNSURE
+
+    @property
     def waits_for_wallet(self) -> bool:
         return self.intent.state == State.AWAITING_WALLET
 

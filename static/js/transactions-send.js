@@ -68,14 +68,14 @@ async function verify(transaction, allowed) {
 
 const asked = new Map(); // transaction → what stands for the request that the wallet got last
 
-// `what`: {start: {action, params, seen}} for a new one, or {id, again} for a stored one; `base`: where its doors are, if
-// not in the transaction centre.
+// `what`: {start: {action, params, seen}} for a new one, or {id, again, unsure} for a stored one; `unsure`: the wallet may have
+// sent it in silence; `base`: where its doors are, if not in the transaction centre.
 export const send = (what, means) => beforeEnding(() => attempt(what, means), 5000);
 
 async function attempt(what, { allowed, show, tell }) {
   if (what.again) unanswered();
-  // Of a request that may be open still nobody knows here what became of it.
-  const unsent = (text) => (what.again ? text : `${text} ${t('Nothing was sent.')}`);
+  // Of a request that may be open still, or ended in an error, nobody knows here what became of it.
+  const unsent = (text) => (what.again || what.unsure ? text : `${text} ${t('Nothing was sent.')}`);
   tell(t('Asking your wallet for its account…'));
   // Neither may ever be answered: a request to unlock or to switch can be hidden, an extension can have died.
   const late = setTimeout(() => tell(unsent(t('{wallet} has not answered yet. Open it from the browser’s toolbar, or reload this page.', { wallet: walletName() }))), PATIENCE);
@@ -110,8 +110,8 @@ async function attempt(what, { allowed, show, tell }) {
     await show(id);
     if (declined(error)) return;
     // Many a wallet gives an error after it has sent.
-    const end = handed ? t('Look in your wallet before you try again: it may have been sent all the same.') : t('Nothing was sent.');
-    throw new Error(`${String(error?.message ?? '').slice(0, 300)} ${end}`.trim());
+    const why = String(error?.message ?? '').slice(0, 300);
+    throw new Error((handed ? `${why} ${t('Look in your wallet before you try again: it may have been sent all the same.')}` : unsent(why)).trim());
   }
   await report(id, hash, what.base);
   await show(id);

@@ -56,7 +56,7 @@ document.addEventListener('click', (event) => {
     const { action, params, seen, then = '' } = confirm.dataset;
     attempt(confirm, () => send({ start: { action, params: JSON.parse(params), seen, then } }, { allowed, show, tell }));
   } else if (go) {
-    attempt(go, () => send({ id: go.dataset.txSend, again: 'again' in go.dataset }, { allowed, show, tell }));
+    attempt(go, () => send({ id: go.dataset.txSend, again: 'again' in go.dataset, unsure: 'unsure' in go.dataset }, { allowed, show, tell }));
   }
 });
 

@@ -38,9 +38,9 @@ box.addEventListener('click', async (event) => {
   const go = event.target.closest('[data-publish-go]');
   if (!go) return;
   const allowed = [part().dataset.flow];
-  const again = 'again' in go.dataset;
+  const [again, unsure] = ['again', 'unsure'].map((name) => name in go.dataset);
   try {
-    await pressed(go, () => send({ id: box.dataset.dataset, again, base: BASE }, { allowed, show, tell: say }));
+    await pressed(go, () => send({ id: box.dataset.dataset, again, unsure, base: BASE }, { allowed, show, tell: say }));
   } catch (error) {
     await show();
     say(error.message);

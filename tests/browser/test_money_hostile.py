@@ -223,6 +223,10 @@ def test_what_a_wallet_sent_with_an_error_is_not_sent_twice(
         )
         expect(state).to_have_text("Error in the wallet")
         again = page.get_by_role("button", name="Try again")
+        # Of what it sent nobody says that it did not.
+        page.evaluate(LOCKED)
+        again.click()
+        expect(message).to_have_text("You declined.")
         again.click()
         expect(message).to_contain_text("waits for a block: it may be this one")
     contracts.chain.mine()

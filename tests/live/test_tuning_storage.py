@@ -59,27 +59,37 @@ def pay(lab: TuningLab, person: Any, asked: dict[str, str]) -> str:
 def sent_in_silence(
     lab: TuningLab, alice: Browser, person: Any, dataset: Dataset, asked: dict[str, str]
 ) -> None:
-    """The wallet gives an error after it has sent: it is not asked again before that is seen."""
+    """The wallet gives an error after it has sent: it is not asked again before that is seen, for
+    another dataset of the same bytes neither."""
     here, chain = f"/fine-tuning/datasets/{dataset.pk}", lab.contracts.chain
+    twin = alice.upload(long_rows("ok"))
+    doors = [f"/fine-tuning/datasets/{one.pk}/confirm" for one in (dataset, twin)]
+    # Asked for a moment ago, for whichever of them.
+    assert alice.post(doors[1], status=409)["code"] == "already_under_way"
     alice.post(f"{here}/rejected", {"declined": False, "handed": True})
     # Declining a second request says nothing of the first.
     alice.post(f"{here}/confirm")
     alice.post(f"{here}/rejected", {"declined": True})
-    assert "sent all the same" in alice.client.get(f"{here}/publish").content.decode()
+    page = alice.client.get(f"{here}/publish").content.decode()
+    assert "sent all the same" in page and "data-unsure" in page
+    # Its price was another one.
+    asked = {**asked, "value": hex(int(asked["value"], 16) + 1)}
     chain.rpc.call("evm_setAutomine", False)
     chain.rpc.call("evm_setIntervalMining", 0)
     try:
         raw, tx_hash = signed(chain, person, asked, gas=60_000)
         chain.rpc.call("eth_sendRawTransaction", raw)
-        assert alice.post(f"{here}/confirm", status=409)["code"] == "not_in_a_block"
+        for door in doors:
+            assert alice.post(door, status=409)["code"] == "not_in_a_block"
         chain.mine()
     finally:
         chain.rpc.call("evm_setAutomine", True)
         chain.rpc.call("evm_setIntervalMining", 1)
-    refused = alice.post(f"{here}/confirm", status=409)
-    assert refused["title"] == "This transaction was sent before."
+    assert alice.post(doors[1], status=409)["title"] == "This transaction was sent before."
+    assert alice.post(doors[0], status=409)["code"] == "already_under_way"
     assert (place_of(dataset).state, place_of(dataset).tx_hash) == (PlaceState.WAITING, tx_hash)
     assert "only gas was paid" in step(dataset).error  # of so little it could not be carried out
+    twin.delete()
 
 
 def signed(chain: Any, person: Any, asked: dict[str, str], *, gas: int) -> tuple[str, str]:
