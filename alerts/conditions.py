@@ -226,8 +226,13 @@ def answering(providers: Iterable[str], now: dt.datetime) -> set[str]:
 
 
 def idle(rules: Sequence[Rule], now: dt.datetime) -> Found:
-    """What is free at a provider where nothing has changed for `attention.IDLE_FOR` (3 queries)."""
-    held = positions(rules)
+    """What is free at a provider where nothing has changed for `attention.IDLE_FOR`, as far as the
+    index has come (4 queries)."""
+    head = chain.head(now)
+    seen = head.indexed_at if head.catching_up else head.checked_at
+    if seen is None:
+        return {}
+    held, now = positions(rules), min(now, seen)
     blocks = {p.block for those in held.values() for p in those if p.spendable > 0}
     since = chain.times_of(blocks)
     return {

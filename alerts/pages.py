@@ -20,7 +20,7 @@ from alerts.models import Channels, Delivery, Hook, Notification, Rule
 from alerts.telegram import Invitation
 
 #: Kinds that are about the person's own money there: watching a listing does not matter to them.
-OWN = frozenset({Kind.LOW_BALANCE, Kind.REFUND_UNLOCKED})
+OWN = frozenset({Kind.LOW_BALANCE, Kind.IDLE, Kind.REFUND_UNLOCKED})
 
 
 @dataclass(frozen=True)

@@ -11,7 +11,7 @@ import pytest
 from django.utils import timezone, translation
 
 from accounts.models import AccessToken, User
-from alerts import conditions, past, services, words
+from alerts import conditions, pages, past, services, words
 from alerts.kinds import Kind
 from alerts.models import Held, Notification, Rule
 from alerts.services import Wish
@@ -270,11 +270,18 @@ def test_what_took_long_to_make_is_told_when_it_is_ready(alice: User) -> None:
 
 
 def test_money_that_lies_idle_is_told_once_until_something_happens_to_it(alice: User) -> None:
-    services.add(alice, Wish(Kind.IDLE))
+    rule = services.add(alice, Wish(Kind.IDLE))
+    said = pages.rule_row(rule, timezone.now()).sentence
+    assert said == "My money at each provider where I hold money was not used for 30 days"
     assert services.sweep() == 0  # nobody knows since when
     used(SubAccount.objects.get().block, days=29)
     assert services.sweep() == 0
+    # Of an index that has not come so far, or heard of no block since, nobody knows either.
     later = timezone.now() + dt.timedelta(days=2)
+    assert services.sweep(later) == 0
+    far = factories.head(checked_at=later, head_block=9_000_000)
+    assert services.sweep(later) == 0
+    factories.head(checked_at=later, head_block=far.indexed_block)
     assert services.sweep(later) == 1 and services.sweep(later) == 0
     row = alice.notifications.get()
     assert row.title.startswith("3 0G at ") and row.title.endswith("was not used for 31 days")
