@@ -96,6 +96,7 @@ async function send(file) {
   }
   await post(`${here}/finish`);
   remember(REMEMBERED, null);
+  field.value = ""; // some browsers choose it again when the page comes anew
   say(t("It is here. Being checked once more…"));
   for (let tries = 0; tries < 600; tries += 1) {
     await pause(1000);
