@@ -10,7 +10,7 @@ from typing import Any
 from django.utils.translation import gettext as _
 
 from accounts import carriers, node
-from accounts.errors import Problem
+from accounts.errors import Problem, RpcError
 
 #: How long a hash that no page reported is looked for.
 SEARCHED_FOR = timedelta(hours=1)
@@ -44,6 +44,8 @@ def search(call: Call, floor: int, known: Callable[[str], bool]) -> Search:
     hash is another one. Raises NodeError."""
     counts = [("eth_getTransactionCount", [call.sender, at]) for at in ("latest", "pending")]
     used, sent = map(node.quantity, node.call_many(counts))
+    if used > floor + NONCES:
+        floor = max(floor, _oldest(call.sender))
     for nonce in range(floor, min(used, floor + NONCES)):
         found = transaction_with(call.sender, nonce)
         if found is None:
@@ -53,6 +55,15 @@ def search(call: Call, floor: int, known: Callable[[str], bool]) -> Search:
             return Search(tx_hash, floor)
         floor += nonce == floor  # another one for good, at which nobody looks again
     return Search("", floor, waits=sent > max(used, floor))
+
+
+def _oldest(sender: str) -> int:
+    """The first nonce that may be in a block which is searched; 0 where the node does not know."""
+    low = max(0, node.height() - SEARCH_BLOCKS)
+    try:
+        return node.quantity(node.call("eth_getTransactionCount", sender, hex(low)))
+    except RpcError:
+        return 0
 
 
 def not_in_a_block() -> Problem:

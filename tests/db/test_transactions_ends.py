@@ -210,7 +210,9 @@ def test_declining_a_second_request_says_nothing_of_the_first(
     assert (intent.state, intent.tx_hash, intent.reason) == (State.SUBMITTED, tx_hash, "")
 
 
-def test_what_is_tried_again_is_found_behind_everything_sent_since(chain: Chain) -> None:
+def test_what_is_tried_again_is_found_behind_everything_sent_since(
+    chain: Chain, monkeypatch: pytest.MonkeyPatch
+) -> None:
     intent = intents.reject(intents.confirm(opened(person(ALICE))), declined=False)
     # It had not been sent; the same from another form was, and more.
     known = intents.confirm(opened(person(ALICE)))
@@ -226,6 +228,12 @@ def test_what_is_tried_again_is_found_behind_everything_sent_since(chain: Chain)
     for _ in range(2):  # the next four nonces at once
         follow.look(orphaned(intent))
     assert (intent.state, intent.tx_hash) == (State.SUBMITTED, tx_hash)
+    # Days later most of that is in blocks that nobody searches.
+    monkeypatch.setattr(unheard, "SEARCH_BLOCKS", 2)
+    Intent.objects.filter(pk=intent.pk).update(
+        state=State.AWAITING_WALLET, tx_hash="", nonce_floor=0
+    )
+    assert follow.look(orphaned(intent)).tx_hash == tx_hash
 
 
 def test_only_what_was_reviewed_and_only_once_is_adopted(chain: Chain) -> None:
