@@ -14,9 +14,10 @@ from django.views.decorators.http import require_GET, require_POST
 
 from accounts import follow, forms, intents, limits, pages_history, selectors
 from accounts import pages_transaction as shown
+from accounts.errors import NodeError
 from accounts.http import signed_out, user_of
-from accounts.models import Intent
-from accounts.problems import answer, body_of, json_door, signed_in, text_of
+from accounts.models import UNSURE, Intent
+from accounts.problems import answer, body_of, json_door, of_node, signed_in, text_of
 
 
 def _answer(intent: Intent) -> HttpResponse:
@@ -61,7 +62,10 @@ def confirm(request: HttpRequest, identifier: UUID) -> HttpResponse:
     limits.spend_check(request)
     intent = follow.before_asking(intents.of(user, identifier))
     again = body_of(request).get("again") is True
-    return _answer(intents.confirm(intent, again=again))
+    try:
+        return _answer(intents.confirm(intent, again=again))
+    except NodeError as error:
+        raise of_node(error, looking=again or intent.code in UNSURE) from None
 
 
 @require_POST

@@ -111,9 +111,7 @@ def announcement(dataset: Dataset, sender: str) -> Announcement:
     if wallet < fee:
         raise too_poor(wallet, fee, _("Send 0G to your wallet first."))
     if isinstance(outcome, RpcError) or isinstance(estimate, RpcError):
-        raise Problem(
-            "storage_refuses", _("The storage contract would refuse it. Nothing was sent.")
-        )
+        raise Problem("storage_refuses", _("The storage contract would refuse it."))
     gas = node.quantity(estimate) * (100 + GAS_HEADROOM_PERCENT) // 100
     gas_cost, next_nonce = gas * node.quantity(price), node.quantity(nonce)
     found = Announcement(flow, data, fee, gas, gas_cost, wallet, next_nonce)

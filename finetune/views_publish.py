@@ -72,7 +72,7 @@ def _page(dataset: Dataset, problem: Problem | None) -> pages.PublishPage:
     except Problem as error:
         return pages.PublishPage(dataset, place, problem=error.said)
     except NodeError as error:
-        return pages.PublishPage(dataset, place, problem=of_node(error).said)
+        return pages.PublishPage(dataset, place, problem=of_node(error, looking=True).said)
     after = found.wallet - found.fee - found.gas_cost
     effects = (
         {"what": "wallet", "before": str(found.wallet), "after": str(after)},
@@ -87,7 +87,12 @@ def _page(dataset: Dataset, problem: Problem | None) -> pages.PublishPage:
 def confirm(request: HttpRequest, dataset: Dataset) -> HttpResponse:
     """`{again?}` → what `eth_sendTransaction` takes; it waits for the wallet now."""
     again = body_of(request).get("again") is True
-    found = publishing.confirm(dataset, dataset.user.address, again=again)
+    try:
+        found = publishing.confirm(dataset, dataset.user.address, again=again)
+    except NodeError as error:
+        place = publishing.place_of(dataset)
+        asked = place is not None and place.nonce_floor is not None
+        raise of_node(error, looking=asked) from None
     return answer(
         {
             "transaction": {

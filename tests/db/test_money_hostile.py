@@ -136,6 +136,11 @@ def test_a_node_that_dies_between_two_steps_loses_nothing(
     assert Intent.objects.get().state == State.PRECHECKED
     settings.CHAIN_RPC_URLS = alive
     assert post(f"{identifier}/confirm").json()["state"] == "awaiting_wallet"
+    # Of what the wallet has had once nobody says that it was not sent.
+    aged(Intent.objects.get())
+    settings.CHAIN_RPC_URLS = dead
+    refused = post(f"{identifier}/confirm", again=True)
+    assert refused.status_code == 503 and "sent before is not affected" in refused.json()["title"]
     # The wallet has its own node: the hash is kept whether ours answers or not.
     settings.CHAIN_RPC_URLS = dead
     assert post(f"{identifier}/submitted", tx_hash="0x" + "ab" * 32).json()["state"] == "submitted"

@@ -14,6 +14,7 @@ from typing import Any
 
 import pytest
 import requests
+from django.test import override_settings
 from django.utils import timezone
 
 from finetune import files, follow, offers, publishing, results, services, tasks
@@ -57,7 +58,7 @@ def pay(lab: TuningLab, person: Any, asked: dict[str, str]) -> str:
 
 
 def sent_in_silence(
-    lab: TuningLab, alice: Browser, person: Any, dataset: Dataset, asked: dict[str, str]
+    lab: TuningLab, alice: Browser, person: Any, dataset: Dataset, asked: dict[str, str], dead: str
 ) -> None:
     """The wallet gives an error after it has sent: it is not asked again before that is seen, for
     another dataset of the same bytes neither."""
@@ -72,6 +73,10 @@ def sent_in_silence(
     alice.post(f"{here}/rejected", {"declined": True})
     page = alice.client.get(f"{here}/publish").content.decode()
     assert "sent all the same" in page and "data-unsure" in page
+    with override_settings(CHAIN_RPC_URLS=(dead,)):  # which says nothing of it
+        assert "Nothing was sent" not in alice.client.get(f"{here}/publish").content.decode()
+        refused = alice.post(f"{here}/confirm", status=503)
+    assert "sent before is not affected" in refused["title"]
     # Its price was another one.
     asked = {**asked, "value": hex(int(asked["value"], 16) + 1)}
     chain.rpc.call("evm_setAutomine", False)
@@ -104,7 +109,9 @@ def signed(chain: Any, person: Any, asked: dict[str, str], *, gas: int) -> tuple
     return "0x" + one.raw_transaction.hex(), "0x" + one.hash.hex()
 
 
-def test_a_dataset_is_published_found_by_its_root_and_needed_here_no_more(lab: TuningLab) -> None:
+def test_a_dataset_is_published_found_by_its_root_and_needed_here_no_more(
+    lab: TuningLab, free_port: int
+) -> None:
     broker = lab.broker()
     person = lab.funded(broker)
     indexed()
@@ -127,7 +134,7 @@ def test_a_dataset_is_published_found_by_its_root_and_needed_here_no_more(lab: T
     assert "You declined" in alice.client.get(f"{here}/publish").content.decode()
     alice.post(f"{here}/confirm")
     asked = alice.post(f"{here}/confirm", {"again": True})["transaction"]
-    sent_in_silence(lab, alice, person, dataset, asked)
+    sent_in_silence(lab, alice, person, dataset, asked, f"http://127.0.0.1:{free_port}")
     asked = alice.post(f"{here}/confirm")["transaction"]
     bad = alice.post(f"{here}/submitted", {"tx_hash": "0x12"}, 400)
     assert bad["code"] == "invalid_request"
