@@ -100,7 +100,7 @@ def _may_change(intent: Intent) -> bool:
 def _unheard_of(intent: Intent) -> bool:
     """The wallet had it and has told no hash, whatever the person or the page said since."""
     if intent.state == State.REJECTED:
-        return intent.code in UNSURE
+        return intent.unsure
     return intent.state == State.AWAITING_WALLET
 
 

@@ -184,7 +184,7 @@ def reject(intent: Intent, *, declined: bool = True, handed: bool = True) -> Int
     not hand it over (not `handed`). What became of an earlier request is as unsure as before."""
     if handed and not declined:
         return _rejected(intent, NO_HASH, "wallet_error")
-    if intent.code in UNSURE:
+    if intent.unsure:
         told = _GIVEN_UP if intent.code == "given_up" else NO_HASH
         return _rejected(intent, told, intent.code)
     if declined:

@@ -154,6 +154,11 @@ class Intent(models.Model):
     def __str__(self) -> str:
         return f"{self.action} {self.state}"
 
+    @property
+    def unsure(self) -> bool:
+        """Whether the wallet may have sent it in silence, as far as its last end says."""
+        return self.code in UNSURE
+
 
 class ProviderKey(models.Model):
     """An `app-sk-` key for one provider (provider-protocol.md 2.1).

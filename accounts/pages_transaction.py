@@ -16,7 +16,7 @@ from django.utils.translation import gettext_noop
 from eth_utils.address import is_address
 
 from accounts import commands, money, preview_words, refusals, stored_sentences, unheard
-from accounts.models import UNSURE, Intent, State
+from accounts.models import Intent, State
 from accounts.services import Preview
 from chain import selectors as chain
 
@@ -263,11 +263,6 @@ class Transaction:
         return self.intent.state in (State.PRECHECKED, State.AWAITING_WALLET, State.REJECTED)
 
     @property
-    def unsure(self) -> bool:
-        """The wallet may have sent it in silence."""
-        return self.intent.code in UNSURE
-
-    @property
     def waits_for_wallet(self) -> bool:
         return self.intent.state == State.AWAITING_WALLET
 
@@ -433,7 +428,7 @@ def _poll(intent: Intent, *, slow: bool) -> int:
     """What a wallet may have sent in silence is looked for as long as the server looks."""
     if intent.state == State.REJECTED:
         young = timezone.now() - intent.updated_at < unheard.SEARCHED_FOR
-        return _POLL_UNSURE if young and intent.code in UNSURE else 0
+        return _POLL_UNSURE if young and intent.unsure else 0
     return 5 if slow else _POLL_SECONDS.get(State(intent.state), 0)
 
 

@@ -16,7 +16,7 @@ from accounts import follow, forms, intents, limits, pages_history, selectors
 from accounts import pages_transaction as shown
 from accounts.errors import NodeError
 from accounts.http import signed_out, user_of
-from accounts.models import UNSURE, Intent
+from accounts.models import Intent
 from accounts.problems import answer, body_of, json_door, of_node, signed_in, text_of
 
 
@@ -65,7 +65,7 @@ def confirm(request: HttpRequest, identifier: UUID) -> HttpResponse:
     try:
         return _answer(intents.confirm(intent, again=again))
     except NodeError as error:
-        raise of_node(error, looking=again or intent.code in UNSURE) from None
+        raise of_node(error, looking=again or intent.unsure) from None
 
 
 @require_POST
