@@ -200,9 +200,9 @@ def _twins(dataset: Dataset) -> list[Place]:
 
 def _holds(twin: Place) -> bool:
     """Whether another dataset of the same bytes is being announced."""
-    asked = twin.state == PlaceState.ASKING
-    young = twin.updated_at > timezone.now() - intents.TWIN_FOR
-    return (asked and young) or _may_still_count(twin)
+    if twin.state == PlaceState.ASKING:
+        return twin.updated_at > timezone.now() - intents.TWIN_FOR
+    return twin.state in (PlaceState.WAITING, PlaceState.SENDING) or _may_still_count(twin)
 
 
 def _before_asking(dataset: Dataset, asked: Announcement, sender: str) -> None:
