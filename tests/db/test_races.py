@@ -136,6 +136,12 @@ def test_a_wallet_is_not_asked_twice_by_two_tabs_that_say_it_was_not_asked(
     again = partial(publishing.confirm, dataset, alice.address, again=True)
     (refused,) = together(again, again)
     assert "waits in your wallet" in str(refused)
+    # And for two datasets of the same bytes, which one announcement is for.
+    Place.objects.all().delete()
+    twin = Dataset.objects.create(user=alice, name="d", size=1, state=DatasetState.GOOD)
+    both = (partial(publishing.confirm, one, alice.address) for one in (dataset, twin))
+    (refused,) = together(*both)
+    assert "waits in your wallet" in str(refused)
 
 
 class _Taking(states._Logging):
