@@ -64,7 +64,8 @@ def test_the_list_is_light_and_asks_nobody_else(asgi_server: str, page: Page) ->
     narrow += "frame.scrollWidth - frame.clientWidth))"
     Health.objects.update(example=True)  # a mark more in each row
     pages = itertools.product(("/", "/network/settlements"), (961, 1000, 1105))
-    for path, width in (*pages, ("/providers", 961), ("/models", 961)):
+    others = (("/providers", 961), ("/models", 961), ("/network/settlements", 1160))
+    for path, width in (*pages, *others):
         page.set_viewport_size({"width": width, "height": 900})
         page.goto(asgi_server + path)
         assert page.evaluate(narrow) == 0, (path, width)
