@@ -193,29 +193,31 @@ def _same(dataset: Dataset) -> QuerySet[Dataset]:
 
 
 def _twins(dataset: Dataset) -> list[Place]:
-    """How far the others of these bytes are, the newest few."""
+    """How far the newest others of these bytes are."""
     rows = Place.objects.filter(way=Way.STORAGE, dataset__in=_same(dataset))
     return list(rows.exclude(dataset=dataset).order_by("-updated_at")[: unheard.NONCES])
 
 
 def _holds(twin: Place) -> bool:
-    """Whether another dataset of the same bytes is being announced."""
+    """Whether another dataset of the same bytes is being announced, or was so lately that storage
+    may not have heard of it."""
+    now = timezone.now()
     if twin.state == PlaceState.ASKING:
-        return twin.updated_at > timezone.now() - intents.TWIN_FOR
-    return twin.state in (PlaceState.WAITING, PlaceState.SENDING) or _may_still_count(twin)
+        return twin.updated_at > now - intents.TWIN_FOR
+    if twin.state in (PlaceState.WAITING, PlaceState.SENDING):
+        return True
+    return twin.tx_at is not None and twin.tx_at > now - GIVE_UP and _may_still_count(twin)
 
 
 def _before_asking(dataset: Dataset, asked: Announcement, sender: str) -> None:
     """Take up what the wallet sent without a word, for this or for another of the same bytes,
     before it is asked once more (`accounts.follow.before_asking`). Raises Problem (409) for that,
     and while it may wait for a block. A silent node changes nothing."""
-    own = place_of(dataset)
     told = Place.objects.filter(dataset__user=dataset.user_id)
     # By the root, whatever it cost when the wallet was asked.
     call = unheard.Call(sender, asked.to, asked.data, None)
-    waits = False
-    for place in [own, *_twins(dataset)] if own else _twins(dataset):
-        if place.nonce_floor is None:
+    for place in (place_of(dataset), *_twins(dataset)):
+        if place is None or place.nonce_floor is None:
             continue
         try:
             searched = unheard.search(
@@ -228,9 +230,8 @@ def _before_asking(dataset: Dataset, asked: Announcement, sender: str) -> None:
             raise intents.under_way(sent=True)
         floor = searched.floor
         Place.objects.filter(pk=place.pk, nonce_floor__lt=floor).update(nonce_floor=floor)
-        waits |= searched.waits
-    if waits:
-        raise unheard.not_in_a_block()
+        if searched.waits:
+            raise unheard.not_in_a_block()
 
 
 def _may_still_count(place: Place) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime as dt
 import json
 import threading
 from concurrent.futures import ThreadPoolExecutor
@@ -142,6 +143,17 @@ def test_a_wallet_is_not_asked_twice_by_two_tabs_that_say_it_was_not_asked(
     both = (partial(publishing.confirm, one, alice.address) for one in (dataset, twin))
     (refused,) = together(*both)
     assert "waits in your wallet" in str(refused)
+    # While the one is followed the other waits, however long; what storage has lost since holds it
+    # no more.
+    old = timezone.now() - dt.timedelta(hours=2)
+    monkeypatch.setattr(publishing, "announcement", lambda *_: told)
+    for state in (PlaceState.WAITING, PlaceState.SENDING, PlaceState.THERE):
+        Place.objects.all().delete()
+        stands = {"state": state, "tx_hash": "0x" + "ab" * 32, "tx_at": old}
+        Place.objects.create(dataset=dataset, way=Way.STORAGE, **stands)
+        Place.objects.update(updated_at=old)
+        free = together(partial(publishing.confirm, twin, alice.address)) == []
+        assert free == (state == PlaceState.THERE)
 
 
 class _Taking(states._Logging):
