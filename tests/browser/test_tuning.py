@@ -294,6 +294,17 @@ def test_dataset_to_decrypted_adapter_to_chat(
     expect(page.get_by_role("radio", checked=True)).to_have_count(1)
     page.get_by_test_id("wizard-next").click()
     expect(page).to_have_url(re.compile(r"/fine-tuning/new/[0-9a-f-]+/dataset"))
+    # A file that is not wanted after all holds Next once.
+    page.get_by_test_id("dataset-file").set_input_files(
+        {"name": "other.jsonl", "mimeType": "text/plain", "buffer": b'{"text": "a"}\n'}
+    )
+    status = page.locator("[data-upload-status]")
+    expect(status).to_contain_text("1 good row")
+    page.get_by_label("Use this one").first.check()
+    page.get_by_test_id("wizard-next").click()
+    expect(status).to_contain_text("Press Next once more")
+    page.get_by_test_id("wizard-next").click()
+    expect(page).to_have_url(re.compile(r"/fine-tuning/new/[0-9a-f-]+/config"))
     # News for a page that somebody is just leaving do not hold them back.
     page.goto(task)
     page.evaluate(f"addEventListener('beforeunload', () => setTimeout(() => {_NEWS}))")
