@@ -9,7 +9,6 @@ then it takes no new connections, and turns that run get DRAIN_SECONDS from the 
 from __future__ import annotations
 
 import asyncio
-import gc
 import signal
 import threading
 from collections.abc import Awaitable, Callable
@@ -38,10 +37,6 @@ async def lifespan(
             with suppress(Unavailable):  # said in the log; the first chat tries again
                 await hub().start()
             _end_turns_on_signal()
-            # What was imported stays: looking through it again and again would cost the streams a
-            # good part of their speed.
-            gc.collect()
-            gc.freeze()
             await send({"type": "lifespan.startup.complete"})
         else:
             await hub().drain(settings.DRAIN_SECONDS)

@@ -19,7 +19,8 @@ from django.http import HttpRequest, HttpResponse
 from django.http.response import HttpResponseBase
 from django.urls import re_path
 
-# What is read from here on stays: nothing of it is garbage, now or later.
+# What is read from here on stays: nothing of it is garbage, now or later, and to look through it
+# again and again would cost answers a good part of their speed.
 _collecting = gc.isenabled()
 gc.disable()
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "marketplace.settings")
