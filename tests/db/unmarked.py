@@ -18,8 +18,9 @@ _SKIPPED = frozenset({"script", "style", "code", "pre", "kbd", "bdi", "textarea"
 _ATTRIBUTES = ("aria-label", "title", "placeholder", "alt", "data-label", "data-done-text")
 _MESSAGE = re.compile(r"⟦[^⟦⟧]*⟧")
 _WORD = re.compile(r"[A-Za-z]{3,}")
-#: Addresses, links, numbers with letters, names of models and of fields.
-_DATA = r"0x\S+|\S*[/_@.{}:]\S+|\S*\d\S*|\S+…\S*|[a-z]+[A-Z]\w*"
+#: Addresses, links, the beginning of an id (of 2,600 one has no digit), numbers with letters, names
+#: of models and of fields.
+_DATA = r"0x\S+|\b[0-9a-f]{8}\b|\S*[/_@.{}:]\S+|\S*\d\S*|\S+…\S*|[a-z]+[A-Z]\w*"
 #: The same in every language: our name, units, formats, names of products and of header fields.
 NAMES = frozenset(
     _WORD.findall(
