@@ -53,6 +53,13 @@ _IDLE_SECONDS = 2.0
 _REDIRECTS = frozenset({301, 302, 303, 307, 308})
 
 
+def printable(text: str) -> str:
+    """A stranger's words without what is no printable character, line ends included."""
+    # Hardly a header has such; to look at each character of twenty took longer than to pass the
+    # beginning of an answer on.
+    return text if text.isprintable() else "".join(c for c in text if c.isprintable())
+
+
 class Client:
     """Sends requests to strangers under one address policy. Raises only `net.errors`."""
 
@@ -223,10 +230,7 @@ class Answer:
 
     def header(self, name: str) -> str:
         """A response header, empty when absent; printable characters only."""
-        value = self._raw.headers.get(name, "")
-        # Of all headers of all answers hardly one has others; to look at each character took longer
-        # than to send the answer's beginning on.
-        return value if value.isprintable() else "".join(c for c in value if c.isprintable())
+        return printable(self._raw.headers.get(name, ""))
 
     @property
     def header_names(self) -> list[str]:

@@ -13,7 +13,7 @@ from datetime import UTC
 from email.utils import parsedate_to_datetime
 
 from attestation.sources.records import Answer, Source, Sources
-from net.client import Client
+from net.client import Client, printable
 from net.errors import BadStatus, BrokenOff, NetError, TimedOut, Unreachable
 from net.limits import Limits
 
@@ -112,7 +112,7 @@ def _may_pass(error: NetError) -> bool:
 
 def said(error: BadStatus) -> str:
     """The status with the beginning of the sender's own words: hostile, printable only."""
-    words = "".join(c for c in error.body.decode("utf-8", "replace") if c.isprintable())
+    words = printable(error.body.decode("utf-8", "replace"))
     return f"status {error.status}" + (f": {words[:_EXCERPT]}" if words else "")
 
 

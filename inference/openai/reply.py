@@ -6,6 +6,7 @@ from collections.abc import Awaitable, Callable, Mapping
 from typing import Any
 
 from inference.openai.errors import ApiError
+from net.client import printable
 
 Scope = dict[str, Any]
 Receive = Callable[[], Awaitable[dict[str, Any]]]
@@ -33,7 +34,10 @@ class Reply:
     async def start(self, status: int, headers: Mapping[str, str]) -> None:
         self.started = True
         given = {**self._headers, **headers}
-        pairs = [(n.lower().encode("latin-1"), _printable(v)) for n, v in given.items()]
+        pairs = [
+            (n.lower().encode("latin-1"), printable(v).encode("latin-1", "replace"))
+            for n, v in given.items()
+        ]
         await self._send(
             {"type": "http.response.start", "status": status, "headers": [*_ALWAYS, *pairs]}
         )
@@ -55,9 +59,3 @@ class Reply:
             return
         headers = {**error.headers, "content-type": "application/json"}
         await self.whole(error.status, headers, error.body)
-
-
-def _printable(value: str) -> bytes:
-    if not value.isprintable():
-        value = "".join(c for c in value if c.isprintable())
-    return value.encode("latin-1", "replace")
