@@ -7,14 +7,15 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from functools import cache, lru_cache
+from functools import cache
 from pathlib import Path
 from typing import Any
 
 import orjson
 from eth_abi.abi import decode, encode
-from eth_utils.address import to_checksum_address
 from eth_utils.crypto import keccak
+
+from protocol.addresses import checksum
 
 ARTIFACTS = Path(__file__).resolve().parent.parent / "contracts" / "artifacts"
 NAMES = (
@@ -27,12 +28,6 @@ NAMES = (
     "Flow",
     "Puppet",
 )
-
-
-@lru_cache(4096)
-def checksum(address: str) -> str:
-    """The address as EIP-55 writes it. Kept: the same few come again and again, and it is dear."""
-    return to_checksum_address(address)
 
 
 @cache

@@ -10,8 +10,9 @@ from typing import Any
 
 from eth_account.signers.local import LocalAccount
 
-from devnet.abi import Artifact, checksum, decode_error, load
+from devnet.abi import Artifact, decode_error, load
 from devnet.rpc import Rpc, RpcError
+from protocol.addresses import checksum
 
 PRIORITY_FEE = 10**9  # neuron per gas
 #: The block that each node was put back to last, by its URL.
