@@ -37,9 +37,10 @@ from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.kdf.hkdf import HKDF
-from eth_abi import decode, encode
+from eth_abi.abi import decode, encode
 from eth_account import Account
-from eth_utils import keccak, to_checksum_address
+from eth_utils.address import to_checksum_address
+from eth_utils.crypto import keccak
 
 SIGNATURE, NONCE, TAG, CHUNK = 65, 12, 16, 64 * 1024 * 1024
 HEAD, SEALED = SIGNATURE + NONCE, CHUNK + TAG
@@ -65,11 +66,11 @@ def call(rpc: str, contract: str, signature: str, types: list[str], values: list
         "method": "eth_call",
         "params": [{"to": contract, "data": data}, "latest"],
     }
-    request = urllib.request.Request(  # noqa: S310
+    request = urllib.request.Request(
         rpc, json.dumps(body).encode(), {"Content-Type": "application/json"}
     )
     try:
-        with urllib.request.urlopen(request, timeout=30) as answer:  # noqa: S310
+        with urllib.request.urlopen(request, timeout=30) as answer:
             found = json.loads(answer.read(1 << 20))
     except (OSError, ValueError) as error:
         raise Stop(f"the node at --rpc does not answer: {error}") from None
@@ -94,9 +95,9 @@ def from_chain(
     )
     _, root, sealed, acknowledged, _, settled = decode([DELIVERABLE], raw)[0]
     if not sealed:
-        why = "it was settled without your acknowledgement" if settled and not acknowledged else (
-            "the provider releases the key after your acknowledgement is settled, usually minutes"
-        )
+        why = "the provider releases the key after your acknowledgement is settled, usually minutes"
+        if settled and not acknowledged:
+            why = "it was settled without your acknowledgement"
         raise Stop(f"no key is on the chain yet: {why}")
     if signer:
         return root, sealed, signer
