@@ -26,20 +26,21 @@ NAME = "test_app"
 #: Written by Django when it migrates, and the same for every test.
 FIXED = ("django_migrations", "django_content_type", "auth_permission")
 # Row triggers and foreign keys are off, so the order does not matter and what is append-only goes
-# too. The locks wait for whoever still writes, as TRUNCATE would. A hundred tables that are nearly
-# all empty take 10 ms so; a TRUNCATE of them takes 30 times that, since it makes each file anew.
+# too. The locks wait for whoever still writes, as TRUNCATE would; behind them a table without a
+# page has no row, and is let be. All that takes 1 to 5 ms; a TRUNCATE of a hundred tables takes
+# 300, since it makes each file anew.
 _EMPTY = f"""
 DO $$
 DECLARE name text;
 BEGIN
   SET LOCAL session_replication_role = replica;
-  FOR name IN SELECT tablename FROM pg_tables
-    WHERE schemaname = 'public' AND tablename NOT IN {FIXED} ORDER BY tablename
-  LOOP
-    EXECUTE format('LOCK TABLE %I IN SHARE ROW EXCLUSIVE MODE', name);
-  END LOOP;
-  FOR name IN SELECT tablename FROM pg_tables
-    WHERE schemaname = 'public' AND tablename NOT IN {FIXED}
+  EXECUTE (
+    SELECT format('LOCK TABLE %s IN SHARE ROW EXCLUSIVE MODE',
+                  string_agg(format('%I', tablename), ', ' ORDER BY tablename))
+    FROM pg_tables WHERE schemaname = 'public' AND tablename NOT IN {FIXED});
+  FOR name IN SELECT relname FROM pg_class
+    WHERE relnamespace = 'public'::regnamespace AND relkind = 'r' AND relname NOT IN {FIXED}
+      AND pg_relation_size(oid) > 0
   LOOP
     EXECUTE format('DELETE FROM %I', name);
   END LOOP;

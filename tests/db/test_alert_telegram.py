@@ -58,7 +58,7 @@ class Bot:
             def log_message(self, *args: Any) -> None: ...
 
         self.server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-        threading.Thread(target=self.server.serve_forever, daemon=True).start()
+        threading.Thread(target=self.server.serve_forever, args=(0.02,), daemon=True).start()
 
     def answer(self, token: str, method: str, fields: dict[str, Any]) -> tuple[int, Any]:
         self.asked.append(method)

@@ -203,7 +203,7 @@ def provider() -> Iterator[Callable[[int, bytes], list[tuple[str, str]]]]:
 
         server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
         servers.append(server)
-        Thread(target=server.serve_forever, daemon=True).start()
+        Thread(target=server.serve_forever, args=(0.02,), daemon=True).start()
         Service.objects.update(url=f"http://127.0.0.1:{server.server_port}/")
         return asked
 

@@ -310,7 +310,7 @@ class _Says(BaseHTTPRequestHandler):
 @pytest.fixture
 def peer() -> Iterator[str]:
     server = ThreadingHTTPServer(("127.0.0.1", 0), _Says)
-    thread = threading.Thread(target=server.serve_forever, daemon=True)
+    thread = threading.Thread(target=server.serve_forever, args=(0.02,), daemon=True)
     thread.start()
     yield f"http://127.0.0.1:{server.server_port}"
     server.shutdown()
