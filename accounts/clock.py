@@ -4,6 +4,7 @@ ours (on a devnet by days).
 
 from __future__ import annotations
 
+import math
 from datetime import datetime, timedelta
 
 from django.utils import timezone
@@ -13,14 +14,15 @@ from chain.selectors import Freshness
 
 
 def lead_seconds(head: Freshness | None = None) -> int:
-    """How far the newest indexed block is ahead of this machine's clock, never negative.
+    """How far the newest indexed block is ahead of this machine's clock, never negative; whole
+    seconds, and not one too few: what is due at that block is due.
 
     A chain that merely stands still is not behind: its next block will carry the time of then.
     """
     head = head or chain.head()
     if head.indexed_at is None:
         return 0
-    return max(0, int((head.indexed_at - timezone.now()).total_seconds()))
+    return max(0, math.ceil((head.indexed_at - timezone.now()).total_seconds()))
 
 
 def now(head: Freshness | None = None) -> datetime:
