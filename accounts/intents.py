@@ -107,11 +107,17 @@ def confirm(intent: Intent, *, again: bool = False) -> Intent:
             raise _twin()
         if not Intent.objects.filter(pk=intent.pk, updated_at=intent.updated_at).exists():
             raise under_way()  # another tab has just done the same
-        # The code stays: of a request that ended unsure the next one's end says nothing.
-        moved = move(intent, before, State.AWAITING_WALLET, reason="")
+        # Of a request that ended unsure, or not at all, the next one's end says nothing.
+        moved = move(intent, before, State.AWAITING_WALLET, code=_before(intent), reason="")
     if not moved:
         raise under_way()
     return intent
+
+
+def _before(intent: Intent) -> str:
+    """The code of an intent that the wallet had before: its request may be open there still."""
+    asked = intent.state == State.AWAITING_WALLET and not intent.unsure
+    return "asked_again" if asked else intent.code
 
 
 def under_way(*, sent: bool = False) -> Problem:
@@ -156,7 +162,12 @@ def _check_again(intent: Intent, before: list[State]) -> None:
     checked = services.check(intent.action, intent.params, intent.user.address)
     preview = trust.with_words(checked)
     if intent.digest != preview.digest:
-        move(intent, before, State.PRECHECKED, **_columns(preview))
+        state, columns = State.PRECHECKED, _columns(preview)
+        code = _before(intent)
+        if code in UNSURE:  # what the wallet got with the old numbers may still be sent
+            state = State.REJECTED
+            columns |= {"code": code, "reason": EARLIER, "nonce_floor": intent.nonce_floor}
+        move(intent, before, state, **columns)
         raise _numbers_changed()
     # Not of what the wallet may have sent already: that is found by the nonce it was given then.
     unsent = Intent.objects.filter(pk=intent.pk, state__in=[State.PRECHECKED, State.REJECTED])
@@ -168,6 +179,10 @@ DECLINED = gettext_noop("You declined. Nothing was sent.")
 NO_HASH = gettext_noop(
     "The wallet gave an error instead of a hash. Look there before you try again: it may have been "
     "sent all the same."
+)
+EARLIER = gettext_noop(
+    "What became of an earlier request is not known. Look in your wallet before you try again: it "
+    "may have been sent all the same."
 )
 _GIVEN_UP = gettext_noop("You gave it up. If your wallet still asks for it, decline there.")
 _KEPT_BACK = gettext_noop("It did not reach your wallet. Nothing was sent.")
@@ -185,7 +200,7 @@ def reject(intent: Intent, *, declined: bool = True, handed: bool = True) -> Int
     if handed and not declined:
         return _rejected(intent, NO_HASH, "wallet_error")
     if intent.unsure:
-        told = _GIVEN_UP if intent.code == "given_up" else NO_HASH
+        told = _GIVEN_UP if intent.code == "given_up" else EARLIER
         return _rejected(intent, told, intent.code)
     if declined:
         return _rejected(intent, DECLINED)

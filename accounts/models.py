@@ -85,9 +85,9 @@ class State(models.TextChoices):
 FOLLOWED = (State.SUBMITTED, State.INCLUDED, State.INDEXED)
 #: Ends that a reorganisation or a slow node can still undo: looked at for a day.
 RECONSIDERED = (State.REVERTED, State.REPLACED, State.DROPPED)
-#: Codes of a rejected one that the wallet had, and did not decline: what became of it is looked for
-#: as of one that still waits there.
-UNSURE = ("wallet_error", "given_up")
+#: Codes of a rejected one that the wallet had, and did not decline each time: what became of it is
+#: looked for as of one that still waits there.
+UNSURE = ("wallet_error", "given_up", "asked_again")
 #: States in which nothing has been sent yet and the person may go on.
 RESUMABLE = (State.PRECHECKED, State.AWAITING_WALLET)
 

@@ -213,6 +213,7 @@ _NOTES = {
 _ENDS = {
     "wallet_error": gettext_noop("Error in the wallet"),
     "given_up": gettext_noop("Given up"),
+    "asked_again": gettext_noop("Not known"),
     "kept_back": gettext_noop("Not sent"),
 }
 _STEPS = (
@@ -232,7 +233,7 @@ _REACHED = {
     State.DROPPED: 1,
 }
 _POLL_SECONDS = {State.SUBMITTED: 1, State.INCLUDED: 1, State.INDEXED: 2}
-_POLL_UNSURE = 15
+POLL_UNSURE = 15
 
 
 @dataclass(frozen=True)
@@ -413,7 +414,7 @@ def transaction(intent: Intent) -> Transaction:
         intent=intent,
         title=title(intent.action, intent.params),
         label=_(_ENDS.get(end, state.label)),
-        tone="warn" if end == "wallet_error" else _TONES.get(state, ""),
+        tone="warn" if end in ("wallet_error", "asked_again") else _TONES.get(state, ""),
         note=note,
         steps=_steps(state),
         poll=_poll(intent, slow=slow),
@@ -428,7 +429,7 @@ def _poll(intent: Intent, *, slow: bool) -> int:
     """What a wallet may have sent in silence is looked for as long as the server looks."""
     if intent.state == State.REJECTED:
         young = timezone.now() - intent.updated_at < unheard.SEARCHED_FOR
-        return _POLL_UNSURE if young and intent.unsure else 0
+        return POLL_UNSURE if young and intent.unsure else 0
     return 5 if slow else _POLL_SECONDS.get(State(intent.state), 0)
 
 

@@ -180,8 +180,8 @@ def confirm(dataset: Dataset, sender: str, *, again: bool = False) -> Announceme
                 _("Answer the open request; nothing was sent twice."),
                 status=409,
             )
-        if place.nonce_floor is None:
-            place.nonce_floor = found.nonce
+        place.nonce_floor = found.nonce if place.nonce_floor is None else place.nonce_floor
+        place.unsure |= place.state == PlaceState.ASKING  # that request may be open there still
         place.state, place.tx_hash, place.error = PlaceState.ASKING, "", ""
         place.save()
     return found
@@ -272,7 +272,7 @@ def rejected(dataset: Dataset, *, declined: bool, handed: bool = True) -> None:
         rows.update(state=PlaceState.FAILED, error=intents.NO_HASH, unsure=True)
         return
     why = intents.DECLINED if declined else N_("It was not handed over.")
-    rows.filter(unsure=True).update(state=PlaceState.FAILED, error=intents.NO_HASH)
+    rows.filter(unsure=True).update(state=PlaceState.FAILED, error=intents.EARLIER)
     rows.update(state=PlaceState.FAILED, error=why, nonce_floor=None)
 
 

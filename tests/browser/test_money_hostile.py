@@ -182,8 +182,15 @@ def test_a_wallet_that_never_answers_is_asked_again(
     again.click()
     message = page.locator("#review [data-tx-message]")
     expect(message).to_have_text("You declined.")
+    # Nor does the second request, declined, say what became of it.
+    wallet.reject.add("eth_sendTransaction")
     again.click()
     state = page.get_by_test_id("tx-state")
+    expect(state).to_have_text("Not known")
+    expect(message).to_contain_text("it may have been sent all the same")
+    wallet.reject.clear()
+    wallet.calls.clear()
+    page.get_by_role("button", name="Try again").click()
     expect(state).to_have_attribute("data-state", SENT)
     # What it says of the first request much later is no news of the second.
     page.evaluate("window.declineFirst()")

@@ -110,6 +110,15 @@ def test_a_provider_that_changes_under_the_review_must_be_looked_at_again(
     else:
         assert "has not acknowledged this provider's signing key" in words
     assert intents.confirm(intent).state == State.AWAITING_WALLET
+    # Once the wallet has it, other numbers are no proof that it was not sent.
+    floor = intent.nonce_floor
+    contracts.ledger.send(ALICE, "depositFund", value=NEURON)
+    with pytest.raises(Problem) as caught:
+        intents.confirm(aged(intent), again=True)
+    assert caught.value.code == "numbers_changed" and intent.state == State.REJECTED
+    assert intent.unsure and intent.nonce_floor == floor
+    assert "Nothing was sent" not in intent.reason
+    assert intents.confirm(intent).state == State.AWAITING_WALLET and intent.unsure
 
 
 def test_a_node_that_dies_between_two_steps_loses_nothing(

@@ -68,8 +68,16 @@ def test_the_doors_hand_out_only_reviewed_transactions(chain: Chain) -> None:
     assert (bad.status_code, bad.json()["code"]) == (400, "invalid_request")
     declined = post(alice, started["url"] + "/rejected", {"declined": True}).json()
     assert declined["state"] == "rejected"
-    # Only the person's own refusal says that nothing was sent: a wallet may err after it sent.
+    # Declining the second request says nothing of the first, which nobody answered.
     intent = Intent.objects.get()
+    assert "earlier request is not known" in intent.reason
+    assert "Nothing was sent" not in intent.reason
+    shown = alice.get(started["url"] + "/status").content.decode()
+    assert ">Not known<" in shown and "data-unsure" in shown
+    # Only the person's own refusal says that nothing was sent: a wallet may err after it sent.
+    Intent.objects.update(state="awaiting_wallet", code="")
+    post(alice, started["url"] + "/rejected", {"declined": True})
+    intent.refresh_from_db()
     assert intent.reason == "You declined. Nothing was sent."
     for verb, told, called in (
         ("rejected", "it may have been sent", "Error in the wallet"),

@@ -153,7 +153,8 @@ def test_a_transaction_whose_page_died_is_found_by_its_nonce(chain: Chain) -> No
 def asked_for(intent: Intent) -> tuple[int, str]:
     """The page's request to hand it to the wallet, and what it is told."""
     path = f"/account/transactions/{intent.pk}/confirm"
-    answer = client_of(ALICE).post(path, {}, content_type="application/json")
+    body = {"again": intent.state == State.AWAITING_WALLET}
+    answer = client_of(ALICE).post(path, body, content_type="application/json")
     intent.refresh_from_db()
     if intent.tx_hash and answer.json().get("code") == "already_under_way":
         assert answer.json()["title"] == "This transaction was sent before."
@@ -195,7 +196,11 @@ def test_what_a_wallet_sent_though_it_gave_an_error_is_found(
     assert follow.look(orphaned(intent)).state == State.REJECTED
 
 
-@pytest.mark.parametrize("end", [lambda i: intents.reject(i, declined=False), intents.give_up])
+@pytest.mark.parametrize(
+    "end",
+    [lambda i: intents.reject(i, declined=False), intents.give_up, lambda i: i],
+    ids=["an error", "given up", "unanswered"],
+)
 @pytest.mark.parametrize("said", [{"declined": True}, {"declined": False, "handed": False}])
 def test_declining_a_second_request_says_nothing_of_the_first(
     chain: Chain, end: Callable[[Intent], Intent], said: dict[str, bool]

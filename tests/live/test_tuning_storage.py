@@ -134,6 +134,13 @@ def test_a_dataset_is_published_found_by_its_root_and_needed_here_no_more(
     assert "You declined" in alice.client.get(f"{here}/publish").content.decode()
     alice.post(f"{here}/confirm")
     asked = alice.post(f"{here}/confirm", {"again": True})["transaction"]
+    # Declining the second request says nothing of the first, which nobody answered.
+    alice.post(f"{here}/rejected", {"declined": True})
+    page = alice.client.get(f"{here}/publish").content.decode()
+    assert "earlier request is not known" in page and 'data-poll="15"' in page
+    assert "Nothing was sent" not in page
+    Place.objects.update(unsure=False)
+    alice.post(f"{here}/confirm")
     sent_in_silence(lab, alice, person, dataset, asked, f"http://127.0.0.1:{free_port}")
     asked = alice.post(f"{here}/confirm")["transaction"]
     bad = alice.post(f"{here}/submitted", {"tx_hash": "0x12"}, 400)
