@@ -22,7 +22,7 @@ from finetune import selectors as finetune
 from finetune.models import Passage, Task
 from inference.media.models import File, Role
 from inference.models import Medium, State, Turn
-from ledger.models import SubAccount
+from ledger.models import Settlement, SubAccount
 from protocol import tuning
 
 #: From the first request of a work to the end of its last; what is quicker somebody sees coming.
@@ -93,7 +93,7 @@ REMINDERS = (24, 6, 1)
 
 
 def task(rules: Sequence[Rule], now: dt.datetime) -> Found:
-    """Stages that matter, as far as they were heard of since the rule was made (2 queries)."""
+    """Stages that matter, as far as they were heard of since the rule was made (4 queries)."""
     users = {rule.user_id for rule in rules}
     found = tasks_since(users, oldest(rules, now), finished=now - SETTLED_WITHIN)
     return {rule.pk: since_made(rule, found.get(rule.user_id, ())) for rule in rules}
@@ -102,16 +102,18 @@ def task(rules: Sequence[Rule], now: dt.datetime) -> Found:
 def tasks_since(
     users: Iterable[int], since: dt.datetime, *, finished: dt.datetime | None = None
 ) -> Mapping[int, list[Hit]]:
-    """The same by user, newest first (2 queries at most). Raises Crowded. What a provider calls
+    """The same by user, newest first (4 queries at most). Raises Crowded. What a provider calls
     finished is told once the chain has it settled: it may have been so without the user, and long
-    after that word, which is read from `finished` on."""
+    after that word, which is read from `finished` on; then that is when it happened."""
     owners = set(users)
     heard = Q(at__gt=since) | Q(stage=tuning.FINISHED, at__gt=finished or since)
     rows = Passage.objects.filter(
         heard, task__user__in=owners, stage__in=words.TASKS
     ).select_related("task__user")
     passed = list(newest(rows.order_by("-at"), len(owners)))
-    named = _named([row.task for row in passed if row.stage == tuning.FINISHED])
+    ended = [row.task for row in passed if row.stage == tuning.FINISHED]
+    named = _named(ended)
+    settled = _settled(ended, named) if finished else {}
     found: dict[int, list[Hit]] = defaultdict(list)
     for row in passed:
         result = named.get(row.task_id) if row.stage == tuning.FINISHED else None
@@ -127,7 +129,7 @@ def tasks_since(
                 text=words.PENALTY if lost else "",
                 path=f"/fine-tuning/tasks/{row.task_id}",
                 provider=row.task.provider,
-                at=row.at,
+                at=max(row.at, settled.get(row.task_id, row.at)),
             )
         )
     return found
@@ -150,6 +152,34 @@ def _named(tasks: Sequence[Task]) -> Mapping[UUID, Mapping[str, Any]]:
         for raw in row.deliverables
         if (key := (row.user, row.provider, row.serving, str(raw["id"]))) in wanted
     }
+
+
+def _settled(
+    tasks: Sequence[Task], named: Mapping[UUID, Mapping[str, Any]]
+) -> Mapping[UUID, dt.datetime]:
+    """When each of these results was settled, by this machine's clock: at the first settlement of
+    its pair since it came, which is never later than its own (2 queries, none without results)."""
+    ended = [task for task in tasks if named.get(task.pk, {}).get("settled")]
+    if not ended:
+        return {}
+    told = {task.pk: named[task.pk]["timestamp"] for task in ended}
+    came = {pk: dt.datetime.fromtimestamp(at, dt.UTC) for pk, at in told.items()}
+    rows = Settlement.objects.filter(
+        user__in={task.user.address for task in ended},
+        provider__in={task.provider for task in ended},
+        serving__in={task.serving for task in ended},
+        at__gte=min(came.values()),
+    )
+    of_pair: dict[tuple[str, str, str], list[dt.datetime]] = defaultdict(list)
+    for *pair, at in rows.order_by("at").values_list("user", "provider", "serving", "at"):
+        of_pair[pair[0], pair[1], pair[2]].append(at)
+    lead = dt.timedelta(seconds=clock.lead_seconds())
+    found: dict[UUID, dt.datetime] = {}
+    for task in ended:
+        since = of_pair[task.user.address, task.provider, task.serving]
+        if first := next((at for at in since if at >= came[task.pk]), None):
+            found[task.pk] = first - lead
+    return found
 
 
 def deadline(rules: Sequence[Rule], now: dt.datetime) -> Found:

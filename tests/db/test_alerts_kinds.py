@@ -20,7 +20,7 @@ from devnet import accounts as cast
 from finetune.models import Passage, Task
 from inference.media.models import File, Job, Role
 from inference.models import Chat, Medium, Turn
-from ledger.models import Movement, Service, SubAccount
+from ledger.models import Movement, Service, Settlement, SubAccount
 from operators.models import Note
 from probes.models import Probe
 from probes.retention import KEPT_PROBES
@@ -353,3 +353,13 @@ def test_a_task_that_got_somewhere_and_reminders_before_its_deadline(
     assert services.sweep() == 1 and services.sweep() == 0
     ended = alice.notifications.get(title__endswith="was settled without your acknowledgement")
     assert "the key to the model is not released" in ended.text
+    # A rule that is made before the chain has it settled tells it as well; one made after does not.
+    alice.alert_rules.all().delete()
+    made = now + dt.timedelta(seconds=10)
+    Rule.objects.filter(pk=services.add(alice, Wish(Kind.TASK)).pk).update(created_at=made)
+    paid = {"serving": FINE_TUNING, "status": "penalty"}
+    factories.settlement(**paid, at=made - dt.timedelta(hours=30))  # of a result before it
+    factories.settlement(**paid, at=made - dt.timedelta(seconds=1))
+    assert services.sweep() == 0
+    Settlement.objects.filter(at__gt=now).update(at=made + dt.timedelta(seconds=1))
+    assert services.sweep() == 1 and services.sweep() == 0
