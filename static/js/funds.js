@@ -1,7 +1,7 @@
 // Money pages.
 // The withdrawal line: it stops only at amounts the contract takes (everything, or what leaves the minimum), and the
 // field beside it keeps the exact amount. Neuron are BigInt: a float would lose some.
-import { og } from './money.js';
+import { og, told } from './money.js';
 import { t } from './words.js';
 
 const NEURON = 10n ** 18n;
@@ -21,7 +21,7 @@ function draw() {
   const line = field.querySelector('input');
   const amount = document.getElementById('tx-amount');
   const [available, legal] = [BigInt(field.dataset.available), BigInt(field.dataset.legal)];
-  const tell = (neuron) => line.setAttribute('aria-valuetext', neuron === available ? t('everything, {amount} 0G', { amount: og(neuron) }) : `${og(neuron)} 0G`);
+  const tell = (neuron) => line.setAttribute('aria-valuetext', neuron === available ? t('everything, {amount} 0G', { amount: told(neuron) }) : `${told(neuron)} 0G`);
   const [whole, rest] = /^\d+(\.\d*)?$/.test(amount.value) ? amount.value.split('.') : ['0'];
   const typed = BigInt(whole) * NEURON + BigInt((rest ?? '').padEnd(18, '0').slice(0, 18));
   line.value = String(typed >= available ? STEPS : (typed * STEPS) / available);

@@ -1,6 +1,6 @@
 // Pictures: the price on the button, the mask, before and after, and what has come while one looks.
 import { startMask } from './mask.js';
-import { og } from './money.js';
+import { told } from './money.js';
 import { dollars, startSending, unit } from './price.js';
 import { announce } from './toast.js';
 import { t } from './words.js';
@@ -11,7 +11,7 @@ function price() {
   const label = form.querySelector('[data-price-label]');
   const count = Math.trunc(Number(form.elements.count.value)) || 1;
   const fee = unit(form, 'output') * BigInt(count);
-  const text = `${label.dataset.verb} ${count} – ${og(fee)} 0G${dollars(form, fee)}`;
+  const text = `${label.dataset.verb} ${count} – ${told(fee)} 0G${dollars(form, fee)}`;
   // A press on the button ends the typing, and with it comes `change`: Safari drops a press whose words were replaced under it.
   if (label.textContent !== text) label.textContent = text;
 }

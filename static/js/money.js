@@ -5,12 +5,16 @@ export function og(neuron) {
   return digits.slice(0, -18) + (rest ? `.${rest}` : '');
 }
 
+// The same to be read in a sentence, and not typed: "1,234.5".
+export function told(neuron) {
+  const [whole, rest] = og(neuron).split('.');
+  return BigInt(whole).toLocaleString('en') + (rest ? `.${rest}` : '');
+}
+
 // The same with four significant digits: an upper bound is rounded up, what one has is cut.
 export function about(neuron, up = true) {
   if (neuron === 0n) return '0';
   const unit = 10n ** BigInt(Math.max(0, neuron.toString().length - 4));
   const rounded = ((neuron + (up ? unit - 1n : 0n)) / unit) * unit;
-  if (rounded < 10n ** 12n) return '<0.000001';
-  const [whole, rest] = og(rounded).split('.');
-  return BigInt(whole).toLocaleString('en') + (rest ? `.${rest}` : '');
+  return rounded < 10n ** 12n ? '<0.000001' : told(rounded);
 }

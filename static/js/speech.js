@@ -1,5 +1,5 @@
 // Speech: a file or the microphone becomes WAV here, is listened to, priced, and then sent as the form's own file.
-import { og } from './money.js';
+import { told } from './money.js';
 import { dollars, startSending, unit } from './price.js';
 import { clock, startRecorder } from './recorder.js';
 import { seconds, toSamples, toWav } from './wav.js';
@@ -19,7 +19,7 @@ let newest = null; // the file that was chosen last
 
 function price() {
   const fee = unit(form, 'most') * BigInt(Math.max(1, Math.ceil(length)));
-  label.textContent = length ? t('Transcribe {length} – up to {fee} 0G', { length: clock(length), fee: og(fee) }) + dollars(form, fee) : t('Transcribe');
+  label.textContent = length ? t('Transcribe {length} – up to {fee} 0G', { length: clock(length), fee: told(fee) }) + dollars(form, fee) : t('Transcribe');
 }
 
 function forget(file = null) {

@@ -79,6 +79,13 @@ def test_pictures_from_a_service_to_a_verified_file(
     expect(page.get_by_role("heading", name="No pictures yet")).to_be_visible()
     button = page.get_by_test_id("image-make")
     expect(button).to_have_text("Generate 1 – 0.001 0G")
+    asks = """(list, price) => {
+      list.selectedOptions[0].dataset.output = price;
+      list.form.elements.count.dispatchEvent(new Event("change", { bubbles: true }));
+    }"""
+    for price, text in ((1_234_500 * PRICE, "1,234.5"), (PRICE, "0.001")):
+        page.locator("#composer [name=provider]").evaluate(asks, str(price))
+        expect(button).to_have_text(f"Generate 1 – {text} 0G")
     page.locator("[name=count]").select_option("2")
     expect(button).to_have_text("Generate 2 – 0.002 0G")
     page.locator("[name=size]").select_option("512x512")
