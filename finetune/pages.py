@@ -13,7 +13,7 @@ from django.utils.translation import gettext_noop as N_
 
 from accounts import links
 from accounts.pages_parts import Option
-from accounts.pages_transaction import EffectRow, Link, Review, Transaction
+from accounts.pages_transaction import POLL_UNSURE, EffectRow, Link, Review, Transaction
 from attestation.selectors import StandingView
 from finetune import checking, deploying, problems, reading, stages
 from finetune.models import Dataset, Draft, Place, PlaceState, Task
@@ -116,6 +116,12 @@ class PublishPage:
     @property
     def moving(self) -> bool:
         return self.state in (PlaceState.WAITING, PlaceState.SENDING)
+
+    @property
+    def poll(self) -> int:
+        """Seconds between two looks at what the wallet has, or may have sent without a word."""
+        unsure = self.place is not None and self.place.unsure
+        return POLL_UNSURE if not self.known and (unsure or self.state == PlaceState.ASKING) else 0
 
     @property
     def share(self) -> float:

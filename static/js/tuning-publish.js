@@ -13,24 +13,35 @@ const say = (text) => {
 };
 const moving = () => ['waiting', 'sending'].includes(part().dataset.state);
 
-async function show() {
+// `message`: what this page said last, which stays while nothing has happened.
+async function look(message) {
   const query = new URLSearchParams(location.search);
   query.set('part', 'state');
   const answer = await fetch(`${location.pathname}?${query}`, { credentials: 'same-origin' }).catch(() => null);
   if (!answer?.ok) return;
-  const fresh = document.createRange().createContextualFragment(await answer.text()).querySelector('#publish-state');
-  const before = part().dataset.state;
-  if (!fresh || fresh.outerHTML === part().outerHTML) return;
+  const fresh = document.createRange().createContextualFragment(await answer.text().catch(() => '')).querySelector('#publish-state');
+  if (!fresh) return;
+  const [before, after] = [part(), fresh].map((state) => `${state.dataset.state} ${state.querySelector('h2').textContent}`);
+  if (before === after) fresh.querySelector('[data-tx-message]').textContent = message;
+  if (fresh.outerHTML === part().outerHTML) return;
   const inside = part().contains(document.activeElement);
   part().replaceWith(fresh);
   if (inside) fresh.querySelector('h2').focus({ preventScroll: true });
-  if (before !== fresh.dataset.state) announce(fresh.querySelector('h2').textContent);
+  if (before !== after) announce(fresh.querySelector('h2').textContent);
 }
+const show = () => look('');
+
+// As fast as it moves; seldom where the wallet has it, which may send it without a word.
+const pace = () => (moving() ? PAUSE : 1000 * Number(part().dataset.poll));
+let following = null; // the newest; one of before ends
 
 async function follow() {
-  while (moving()) {
-    await pause(PAUSE);
-    if (document.visibilityState === 'visible') await show();
+  const mine = {};
+  following = mine;
+  for (let wait = pace(); wait; wait = pace()) {
+    await pause(wait);
+    if (following !== mine) return;
+    if (document.visibilityState === 'visible' && !part().querySelector('[aria-busy]')) await look(part().querySelector('[data-tx-message]').textContent);
   }
 }
 
@@ -39,8 +50,12 @@ box.addEventListener('click', async (event) => {
   if (!go) return;
   const allowed = [part().dataset.flow];
   const [again, unsure] = ['again', 'unsure'].map((name) => name in go.dataset);
+  const handed = async () => {
+    await show();
+    follow();
+  };
   try {
-    await pressed(go, () => send({ id: box.dataset.dataset, again, unsure, base: BASE }, { allowed, show, tell: say }));
+    await pressed(go, () => send({ id: box.dataset.dataset, again, unsure, base: BASE }, { allowed, show: handed, tell: say }));
   } catch (error) {
     await show();
     say(error.message);

@@ -21,6 +21,7 @@ from playwright.sync_api import Locator, Page, expect
 from devnet.deploy import Contracts
 from devnet.owner import acknowledge_signer
 from finetune import tasks
+from finetune.models import Place, PlaceState, Way
 from marketplace.celery import app as celery
 from protocol import datasets
 from provider.smallmodel import MODEL_NAME
@@ -283,6 +284,17 @@ def test_dataset_to_decrypted_adapter_to_chat(
     page.get_by_test_id("tx-confirm").click()
     expect(state).to_contain_text("You declined")
     wallet.reject.clear()
+    # What the wallet has is looked at by itself.
+    place = Place.objects.filter(way=Way.STORAGE)
+    place.update(state=PlaceState.ASKING)
+    other = page.context.new_page()
+    other.clock.install()
+    other.goto(publishing)
+    expect(other.get_by_test_id("tx-confirm")).to_contain_text("ask again")
+    place.update(state=PlaceState.FAILED)
+    other.clock.fast_forward(15_000)
+    expect(other.get_by_test_id("tx-confirm")).to_have_text("Confirm in wallet")
+    other.close()
     page.get_by_test_id("tx-confirm").click()
     expect(state).to_have_attribute("data-state", "there", timeout=30_000)
     assert inaccessible(page) == []
