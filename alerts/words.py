@@ -53,6 +53,7 @@ LAST_HOUR = N_("Less than 1 hour to acknowledge the fine-tuning of {model}")
 HOURS_LEFT = N_("Less than {hours} hours to acknowledge the fine-tuning of {model}")
 LATE = N_("The 6 hours that brokers come with are over: it may be too late already, so do it now.")
 FORFEIT = N_("If you do not, you lose the model and still pay a part.")
+UNLISTED = N_("It is of no task on your list: “Find my tasks” at its provider brings yours there.")
 ANSWERED = N_("Your report was answered: {outcome}")
 UNACKNOWLEDGED = N_("{provider} lost the owner's acknowledgement of its key")
 LAST_OF = N_("The last of {count} such changes.")
@@ -113,8 +114,10 @@ DECIDED = {
 }
 YOUR_SERVICE, YOUR_SERVICES = N_("your service {service}"), N_("all your services")
 YOUR_MODEL = N_("your model {model}")
+A_MODEL = N_("a model")
 #: Names that fill a gap.
 _NAMES = (
+    A_MODEL,
     *(N_("Input price"), N_("Output price"), N_("Price per token")),
     *(N_("acted on"), N_("looked at, nothing to do"), N_("not a report")),
     N_("the link had ended before"),
@@ -140,7 +143,7 @@ MAIL_REFUSED = N_("The mail server did not take it ({error}).")
 _SENTENCES = (
     *(IDLE, RETRIEVE, LEFT_AT, AVAILABLE, BELOW, SILENT, SILENT_SINCE, BACK, BACK_SINCE, UNLOCKED),
     *(STILL_CHARGEABLE, LOCK_TIME, LOCK_TIME_FOR_ALL, WORSE, *TASKS.values(), LAST_HOUR),
-    *(HOURS_LEFT, LATE, FORFEIT, ANSWERED, UNACKNOWLEDGED, LAST_OF, STAYS_YOURS, OWNERS_SURVIVES),
+    *(HOURS_LEFT, LATE, FORFEIT, UNLISTED, ANSWERED, UNACKNOWLEDGED, LAST_OF, STAYS_YOURS),
     *(CERTIFICATE, CERTIFICATE_ENDED, RENEW, UNPAID, WHY_UNPAID, GAS, GAS_ENDS, UNSETTLED, ABOVE),
     *(
         ACCEPTED,
@@ -167,6 +170,7 @@ _SENTENCES = (
         SECRET_LOST,
         MAIL_REFUSED,
     ),
+    OWNERS_SURVIVES,
     TASK_LOST,
     PENALTY,
     FORMER,

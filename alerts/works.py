@@ -7,6 +7,7 @@ from __future__ import annotations
 import datetime as dt
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
+from hashlib import sha256
 from typing import Any
 from uuid import UUID
 
@@ -18,11 +19,11 @@ from accounts.http import uuid_of
 from alerts import words
 from alerts.conditions import Found, Hit, newest, oldest, positions, since_made
 from alerts.models import Rule
-from finetune import selectors as finetune
 from finetune.models import Passage, Task
 from inference.media.models import File, Role
 from inference.models import Medium, State, Turn
 from ledger.models import Settlement, SubAccount
+from ledger.records import Deliverable, Position
 from protocol import tuning
 
 #: From the first request of a work to the end of its last; what is quicker somebody sees coming.
@@ -184,44 +185,45 @@ def _settled(
 
 def deadline(rules: Sequence[Rule], now: dt.datetime) -> Found:
     """The latest reminder that is due for each result that waits by the chain's word, whatever its
-    provider says of the task: before brokers' usual hours are over, and again before the longest
-    that one may give are (5 queries)."""
-    users = {rule.user_id for rule in rules}
-    named = {
-        (held.user, held.provider, held.serving, one.id): one
-        for those in positions(rules).values()
-        for held in those
-        for one in held.deliverables
-        if one.waits
+    provider says of the task, and whoever made it: before brokers' usual hours are over, and again
+    before the longest that one may give are (4 queries)."""
+    owners = {rule.user.address: rule.user_id for rule in rules}
+    waiting = [
+        (held, one) for those in positions(rules).values() for held in those
+        for one in held.deliverables if one.waits
+    ]  # fmt: skip
+    ids = filter(None, (uuid_of(one.id) for _, one in waiting))
+    rows = Task.objects.filter(user__in=owners.values(), remote_id__in=list(ids))
+    made = {
+        (row.user_id, row.provider, row.serving, str(row.remote_id)): row
+        for row in newest(rows.order_by("-created_at"), len(owners))
     }
-    ids = filter(None, (uuid_of(id_) for *_, id_ in named))
-    waiting = Task.objects.filter(user__in=users, remote_id__in=list(ids)).select_related("user")
-    tasks = newest(waiting.order_by("-created_at"), len(users))
-    ends = finetune.deadlines(
-        (row, named.get((row.user.address, row.provider, row.serving, str(row.remote_id))))
-        for row in tasks
-    )
-    by_user: dict[int, list[Hit]] = defaultdict(list)
+    found: dict[int, list[Hit]] = defaultdict(list)
     now_unix = clock.now_unix()
-    for row in tasks:
-        if row.pk not in ends:
-            continue
-        hours = (ends[row.pk].unix - now_unix) / 3600
-        due = [mark for mark in REMINDERS if 0 < hours <= mark]
-        if due:
-            by_user[row.user_id].append(_reminder(row, min(due), late=ends[row.pk].due.late))
-    return {rule.pk: by_user.get(rule.user_id, []) for rule in rules}
+    for held, one in waiting:
+        due = tuning.acknowledge_by(one.timestamp_unix, held.lock_time_seconds, now_unix)
+        hours = (due.at - now_unix) / 3600
+        marks = [mark for mark in REMINDERS if 0 < hours <= mark]
+        if marks:
+            owner = owners[held.user]
+            task = made.get((owner, held.provider, held.serving, one.id))
+            found[owner].append(_reminder(held, one, task, min(marks), late=due.late))
+    return {rule.pk: found.get(rule.user_id, []) for rule in rules}
 
 
-def _reminder(row: Task, hours: int, *, late: bool) -> Hit:
-    """`late`: brokers' usual hours are over, and it counts to the end of the longest."""
+def _reminder(held: Position, one: Deliverable, row: Task | None, hours: int, *, late: bool) -> Hit:
+    """`row`: its task, where it is on its owner's list. `late`: brokers' usual hours are over, and
+    it counts to the end of the longest."""
     left = words.LAST_HOUR if hours == 1 else words.HOURS_LEFT
-    about = f"{row.pk}:{hours}" + (":late" if late else "")
+    name = f"{held.serving}:{held.provider}:{one.id}"
+    about = str(row.pk) if row else sha256(name.encode()).hexdigest()  # of any length
+    about += f":{hours}" + (":late" if late else "")
+    said = ((words.LATE, late), (words.FORFEIT, True), (words.UNLISTED, row is None))
     return Hit(
         subject=about,
         occurrence=about,
-        title=left.format(hours=hours, model=row.model[:60]),
-        text=f"{words.LATE} {words.FORFEIT}" if late else words.FORFEIT,
-        path=f"/fine-tuning/tasks/{row.pk}",
-        provider=row.provider,
+        title=left.format(hours=hours, model=row.model[:60] if row else words.A_MODEL),
+        text=" ".join(sentence for sentence, holds in said if holds),
+        path=f"/fine-tuning/tasks/{row.pk}" if row else "/fine-tuning",
+        provider=held.provider,
     )

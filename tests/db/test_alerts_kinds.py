@@ -353,6 +353,16 @@ def test_a_task_that_got_somewhere_and_reminders_before_its_deadline(
     assert services.sweep() == 1 and services.sweep() == 0
     ended = alice.notifications.get(title__endswith="was settled without your acknowledgement")
     assert "the key to the model is not released" in ended.text
+    # Of a task that was made with another program there is no row: its result is told all the same.
+    other = {**held, "id": "x" * 256, "settled": False, "timestamp": delivered}
+    elsewhere = factories.sub_account(serving=FINE_TUNING, provider=BOB, deliverables=[other])
+    assert services.sweep() == 1 and services.sweep() == 0
+    notice = alice.notifications.get(provider=BOB)
+    assert (notice.title.split()[2], notice.path) == ("6", "/fine-tuning")
+    assert "“Find my tasks”" in notice.text
+    with translation.override("de"):
+        assert words.translated(notice.title).endswith("von einem Modell anzuerkennen")
+    elsewhere.delete()
     # A rule that is made before the chain has it settled tells it as well; one made after does not.
     alice.alert_rules.all().delete()
     made = now + dt.timedelta(seconds=10)
