@@ -241,7 +241,12 @@ def submitted(intent: Intent, tx_hash: str) -> Intent:
             "hash_known", _("Another of your transactions has this hash."), status=409
         ) from None
     if not done and intent.tx_hash != tx_hash:
-        raise Problem("already_sent", _("This transaction was sent before."), status=409)
+        raise Problem(
+            "already_sent",
+            _("This transaction was sent before."),
+            _("If your wallet shows it twice, cancel the second one there while it waits."),
+            status=409,
+        )
     return intent
 
 

@@ -443,4 +443,4 @@ def test_a_hash_is_taken_once_and_a_second_one_is_refused(chain: Chain) -> None:
     assert intents.submitted(intent, intent.tx_hash).state == State.SUBMITTED
     with pytest.raises(Problem) as caught:
         intents.submitted(intent, "0x" + "ab" * 32)
-    assert caught.value.code == "already_sent"
+    assert caught.value.code == "already_sent" and "cancel the second one" in caught.value.said
