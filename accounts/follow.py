@@ -51,15 +51,18 @@ def look(intent: Intent) -> Intent:
         if _unheard_of(intent):
             _adopt(intent)
             return intent
-        receipt, found, used = node.call_many(
+        receipt, found, used, height = node.call_many(
             [
                 ("eth_getTransactionReceipt", [intent.tx_hash]),
                 ("eth_getTransactionByHash", [intent.tx_hash]),
                 ("eth_getTransactionCount", [intent.user.address, "latest"]),
+                ("eth_blockNumber", []),
             ]
         )
         if isinstance(receipt, dict) and isinstance(found, dict):
             _mined(intent, receipt, found)
+        elif intent.block is not None and node.quantity(height) < intent.block:
+            return intent  # a node that lags behind another one knows of no reorganisation
         elif isinstance(found, dict):
             _waiting(intent, found)
         elif not isinstance(receipt, dict):

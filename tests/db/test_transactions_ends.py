@@ -101,6 +101,7 @@ def test_a_reverted_transaction_of_a_block_that_went_away_is_open_again(
     chain.mine()
     assert looked(intent).state == State.REVERTED
     chain.restore(snapshot)
+    chain.mine(2)  # it was in the second
     assert looked(intent).state == State.SUBMITTED
     assert (intent.reason, intent.fee) == ("The chain reorganised; checking again.", None)
     chain.rpc.call("anvil_setNonce", ALICE.address, hex(count + 1))
@@ -356,6 +357,7 @@ def test_slow_dropped_and_reorganised_are_three_different_things(chain: Chain) -
     index(chain.block_number(), 0)
     assert 'data-state="indexed"' in said(intent)
     chain.restore(snapshot)
+    chain.mine()
     index(0, 0)
     html = said(intent)
     assert 'data-state="submitted"' in html and "The chain reorganised; checking again." in html
