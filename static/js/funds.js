@@ -43,9 +43,18 @@ function draw() {
 draw();
 document.addEventListener('numbers:new', draw);
 
+// What is typed is no longer what was reviewed: until it is, nobody confirms the one and means the other.
+function hold() {
+  const confirm = document.querySelector('#review [data-tx-confirm]');
+  if (confirm) confirm.disabled = true;
+}
+const form = document.querySelector('[data-tx-form]');
+form?.addEventListener('input', hold);
+
 // A review asks the chain, for seconds where that does not answer: the button says meanwhile that it is under way.
 const MOMENT = 300;
-document.querySelector('[data-tx-form]')?.addEventListener('htmx:beforeSend', ({ currentTarget, detail: { xhr } }) => {
+form?.addEventListener('htmx:beforeSend', ({ currentTarget, detail: { xhr } }) => {
+  hold(); // the answer to what was typed before may have come since
   const button = currentTarget.querySelector('[type=submit]');
   if (!button) return; // nobody can be chosen
   const busy = setTimeout(() => { button.ariaBusy = true; }, MOMENT);

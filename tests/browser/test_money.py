@@ -180,7 +180,13 @@ def test_a_testnets_minimums_are_read_from_its_contract(
     expect(ask).not_to_have_attribute("aria-busy", "true")
     expect(page.get_by_test_id("tx-confirm")).to_have_css("background-color", before)
     expect(ask).not_to_have_css("background-color", before)
+    # What is typed now was not reviewed yet: until it is, nothing can be confirmed.
+    page.route("**/account?*amount=0.2*", lambda route: late.append(route), times=1)
+    page.get_by_test_id("tx-amount").fill("0.2")
+    expect(page.get_by_test_id("tx-confirm")).to_be_disabled()
+    expect(ask).to_have_attribute("aria-busy", "true")
+    late[1].continue_()
     page.get_by_test_id("tx-confirm").click()
     expect(state).to_have_attribute("data-state", re.compile("included|indexed|final"))
-    assert ledger(contracts)["availableBalance"] == NEURON // 10
+    assert ledger(contracts)["availableBalance"] == NEURON // 5
     cache.clear()
