@@ -369,9 +369,10 @@ def _find_replacement(intent: Intent, nonce: int, *, lost: bool) -> None:
         taker = unheard.transaction_with(intent.user.address, nonce)
     except RpcError:
         taker = None
+    reason = "" if intent.nonce is not None else _LIKELY
     if taker is None:
         if lost:
-            _replaced(intent, "other")
+            _replaced(intent, "other", reason)
         return
     tx_hash = str(taker.get("hash")).lower()
     if tx_hash == intent.tx_hash:
@@ -379,7 +380,7 @@ def _find_replacement(intent: Intent, nonce: int, *, lost: bool) -> None:
     if _is_ours(intent, taker) and _sped_up(intent, tx_hash, nonce):
         return
     to_self = str(taker.get("to") or "").lower() == intent.user.address.lower()
-    _replaced(intent, "cancelled" if to_self else "other")
+    _replaced(intent, "cancelled" if to_self else "other", reason)
 
 
 def _sped_up(intent: Intent, tx_hash: str, nonce: int) -> bool:
@@ -402,9 +403,16 @@ def _now_as(intent: Intent, tx_hash: str, **fields: Any) -> bool:
     return True
 
 
-def _replaced(intent: Intent, code: str) -> None:
+#: Of a hash that no node has shown: its nonce is a guess.
+_LIKELY = gettext_noop(
+    "No node knows this transaction, and your wallet has sent another one since, most likely in "
+    "its place."
+)
+
+
+def _replaced(intent: Intent, code: str, reason: str = "") -> None:
     reasons = {
         "cancelled": gettext_noop("Cancelled in your wallet. Only gas was charged."),
         "other": gettext_noop("Your wallet sent another transaction in its place."),
     }
-    move(intent, FOLLOWED, State.REPLACED, code=code, reason=reasons[code])
+    move(intent, FOLLOWED, State.REPLACED, code=code, reason=reason or reasons[code])

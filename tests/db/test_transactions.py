@@ -342,7 +342,9 @@ def test_a_lost_twin_does_not_take_the_hash_of_the_one_that_arrived(chain: Chain
     assert looked(arrived).state == State.INCLUDED
     looked(lost)
     assert (lost.state, lost.code) == (State.REPLACED, "other")
-    assert lost.tx_hash != arrived.tx_hash
+    assert lost.tx_hash != arrived.tx_hash and "most likely" in lost.reason
+    page = client_of(ALICE).get(f"/account/transactions/{lost.pk}").content.decode()
+    assert "both can be carried out" in page  # by a nonce that is only guessed
 
 
 @pytest.mark.parametrize(
