@@ -16,7 +16,7 @@ from django.db import transaction
 from django.utils import timezone
 from django.utils.translation import gettext as _
 
-from accounts import crypto, facts, reading
+from accounts import crypto, facts, services
 from accounts.errors import Problem, Refused
 from accounts.models import ProviderKey, User
 from accounts.refusals import sentence
@@ -62,7 +62,7 @@ def account_at(user: User, provider: str, service: str = "") -> tuple[facts.SubA
     recovers to its address.
     """
     params = {"provider": provider, **({"service_name": service} if service else {})}
-    found = reading.facts("revoke_all_tokens", params, user.address)
+    found = services.facts_now("revoke_all_tokens", params, user.address)
     account = found.accounts.get(provider)
     if account is None or found.serving is None:
         raise Refused("AccountNotExists", *sentence("AccountNotExists", {}))

@@ -8,7 +8,7 @@ from datetime import timedelta
 
 from django.conf import settings
 from django.db import connection
-from django.db.models import F, Q, QuerySet
+from django.db.models import F, Max, Q, QuerySet
 from django.utils import timezone
 
 from accounts import node, reading
@@ -23,6 +23,8 @@ _MANAGER = abi.LEDGER_MANAGER
 RESUMABLE_FOR = timedelta(hours=24)
 #: How long the funds page keeps showing a transaction that has ended.
 SHOWN_AFTER = timedelta(minutes=2)
+#: No node that is asked lags behind others for longer.
+LAGS = timedelta(minutes=10)
 #: So long no page asks a node for what it only shows, after one that hung; seconds.
 SILENT_FOR = 10
 MOVING = (State.SUBMITTED, State.INCLUDED)
@@ -64,6 +66,19 @@ def led_to(user: User, path: str) -> Intent | None:
     """The newest transaction in a block that went on with `path` (1 query)."""
     arrived = intents_of(user).filter(state__in=[State.INCLUDED, State.INDEXED, State.FINAL])
     return arrived.filter(then=path, created_at__gt=timezone.now() - RESUMABLE_FOR).first()
+
+
+def last_block(address: str) -> int:
+    """The newest that holds a transaction which a wallet sent from here in the last minutes; -1
+    without any (1 query)."""
+    rows = Intent.objects.filter(
+        user__address=address,
+        chain_id=settings.CHAIN_ID,
+        state__in=[State.INCLUDED, State.INDEXED, State.FINAL],
+        submitted_at__gt=timezone.now() - LAGS,
+    )
+    found: int | None = rows.aggregate(last=Max("block"))["last"]
+    return -1 if found is None else found
 
 
 def waiting(user: User) -> int:

@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 import hashlib
+import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -14,8 +15,18 @@ from django.utils import translation
 from django.utils.translation import gettext as _
 from django.utils.translation import gettext_noop
 
-from accounts import actions, calls, money, node, preview, preview_words, reading, refusals
-from accounts.errors import Problem, Refused, RpcError
+from accounts import (
+    actions,
+    calls,
+    money,
+    node,
+    preview,
+    preview_words,
+    reading,
+    refusals,
+    selectors,
+)
+from accounts.errors import NodeUnavailable, Problem, Refused, RpcError
 from accounts.facts import Facts
 from accounts.preview import Effect, Plan, Predicted
 from ledger import selectors as ledger
@@ -26,6 +37,8 @@ GAS_HEADROOM_PERCENT = 25
 #: Letters of results at one provider. Fewer always have the gas to be deleted: what runs out of it
 #: leaves the ledger a 64th, too little to go on. A node is asked about few providers at once.
 _LONG, _MOST_LONG = 5_000, 3
+#: Seconds before a node that lags is asked again.
+PAUSES = (0.3, 0.7)
 
 
 @dataclass(frozen=True)
@@ -75,7 +88,7 @@ def check(action: str, raw_params: Any, sender: str) -> Preview:
     work, NodeError when the chain does not answer.
     """
     params = actions.parse(action, raw_params)
-    facts = reading.facts(action, params, sender)
+    facts = facts_now(action, params, sender)
     call = calls.encode(action, params, facts)
     plan, predicted = _planned(action, params, facts)
     if call is None:
@@ -102,6 +115,20 @@ def check(action: str, raw_params: Any, sender: str) -> Preview:
     effects = (*plan.effects, Effect("gas", 0, fee))
     grave = preview_words.GRAVE & set(plan.warnings)
     return Preview(action, params, call, gas, fee, effects, plan.warnings, facts, grave)
+
+
+def facts_now(action: str, params: dict[str, Any], sender: str) -> Facts:
+    """`reading.facts` of a node that has come to the sender's own last transaction: behind one
+    address there may be several, and by one that lags nothing that it was sent for can be done.
+    """
+    known = selectors.last_block(sender)
+    for pause in (*PAUSES, None):
+        facts = reading.facts(action, params, sender)
+        if facts.block >= known:
+            return facts
+        if pause is not None:
+            time.sleep(pause)
+    raise NodeUnavailable("The node has not come to the last transaction's block.")
 
 
 def _planned(

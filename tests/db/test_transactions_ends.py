@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from django.utils import timezone
 
-from accounts import carriers, follow, intents, pages_transaction, unheard
+from accounts import carriers, follow, funds, intents, pages_transaction, services, unheard
 from accounts.errors import Refused
 from accounts.models import Intent, State
 from devnet.anvil import Anvil
@@ -18,6 +18,7 @@ from devnet.deploy import Contracts
 from tests.db.test_transactions import (
     ALICE,
     BOB,
+    FIVE,
     NEURON,
     _next,
     broadcast,
@@ -345,7 +346,9 @@ def test_a_replaced_transaction_says_by_what(chain: Chain, to: str, words: str) 
     assert 'amount=5&amp;then=%2Fplayground%2Fimages">Send again<' in said(intent)
 
 
-def test_slow_dropped_and_reorganised_are_three_different_things(chain: Chain) -> None:
+def test_slow_dropped_and_reorganised_are_three_different_things(
+    chain: Chain, monkeypatch: pytest.MonkeyPatch
+) -> None:
     snapshot = chain.snapshot()
     intent = sent(chain, ALICE)
     assert "Waiting for a block. You can leave this page." in said(intent)
@@ -357,7 +360,11 @@ def test_slow_dropped_and_reorganised_are_three_different_things(chain: Chain) -
     index(chain.block_number(), 0)
     assert 'data-state="indexed"' in said(intent)
     chain.restore(snapshot)
+    # A node that lags would refuse what the person's own transaction was sent for.
+    monkeypatch.setattr(services, "PAUSES", ())
+    assert funds.reviewed(person(ALICE), "withdraw", FIVE).heading == "Not checked"
     chain.mine()
+    assert funds.reviewed(person(ALICE), "withdraw", FIVE).code == "LedgerNotExists"
     index(0, 0)
     html = said(intent)
     assert 'data-state="submitted"' in html and "The chain reorganised; checking again." in html
