@@ -306,10 +306,10 @@ def _missing(intent: Intent, used: int) -> None:
         return
     age = timezone.now() - (intent.submitted_at or intent.updated_at)
     nonce = intent.nonce
+    if nonce is None and node.has_code(intent.user.address) and _carried_out(intent, age):
+        return  # the hash was a wallet's own
     if nonce is None and node.is_contract(intent.user.address):
-        # The hash may be a wallet's own: nothing is on the chain before all owners have signed.
-        if _carried_out(intent, age):
-            return
+        # Nothing is on the chain before all owners have signed.
         if age > RECONSIDERED_FOR:
             move(intent, [State.SUBMITTED], State.DROPPED, reason=_NOT_CARRIED_OUT)
         elif age > HEARSAY and not intent.reason:
@@ -342,8 +342,8 @@ _NOT_CARRIED_OUT = gettext_noop(
 
 
 def _carried_out(intent: Intent, age: timedelta) -> bool:
-    """Follow the transaction in which a contract wallet carried out what it gave a hash of its own
-    for; False while there is none."""
+    """Follow the transaction in which a contract wallet, or the code that a plain account borrows,
+    carried out what it gave a hash of its own for; False while there is none."""
     high = node.height()
     span = min(unheard.SEARCH_BLOCKS, BLOCKS_A_SECOND * int((age + HEARSAY).total_seconds()))
     filters = carriers.log_filters(intent.user.address, intent.tx_hash)
