@@ -168,6 +168,14 @@ def word(text: str) -> str:
     return text.removeprefix("0x").lower().rjust(64, "0")
 
 
+def test_several_calls_that_are_executed_at_once_name_their_wallet_unpadded() -> None:
+    inside = "6a761202" + word(BOB.address) + word("5") + "abcdef12"
+    call: Any = {"wallet": SAFE, "to": BOB.address, "data": "0xabcdef12", "value": 5}
+    for wallet, carried in ((SAFE, True), (BOB.address, False)):
+        packed = f"0x8d80ff0a{word('20')}{word('264')}00{wallet[2:]}{word('0')}{inside}"
+        assert carriers.carries({"to": OWNER.address, "input": packed}, **call) is carried
+
+
 def test_a_failure_inside_the_carrier_is_read_from_its_logs() -> None:
     safe = {"address": SAFE, "topics": [carriers._SAFE_FAILED], "data": "0x" + "00" * 64}
     assert carriers.failed_inside({"logs": [safe]}, SAFE)
