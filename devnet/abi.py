@@ -1,23 +1,24 @@
 """Our contracts' ABIs, from the checked-in artifacts: calldata, results, events and errors.
 
-Structs decode to dicts by field name, addresses are checksummed, integers are Python ints.
+What has which type is said by `protocol.abi`; values are read by eth_abi alone, not by the site's
+own decoder, which tests compare with them. Structs decode to dicts by field name, addresses are
+checksummed, byte strings stay bytes.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache
-from pathlib import Path
 from typing import Any
 
 import orjson
 from eth_abi.abi import decode, encode
 from eth_utils.crypto import keccak
 
+from protocol.abi import ARTIFACTS, Argument, arguments, signature_of, topic_of
 from protocol.addresses import checksum
 
-ARTIFACTS = Path(__file__).resolve().parent.parent / "contracts" / "artifacts"
 NAMES = (
     "LedgerManager",
     "LedgerManagerTestnet",
@@ -28,6 +29,7 @@ NAMES = (
     "Flow",
     "Puppet",
 )
+Arguments = tuple[Argument, ...]
 
 
 @cache
@@ -35,96 +37,71 @@ def _digest(signature: str) -> bytes:
     return keccak(text=signature)
 
 
-@dataclass(frozen=True, slots=True)
-class Param:
-    """One input, output or struct field; `parts` are the fields of a tuple or of its elements."""
-
-    name: str
-    type: str
-    indexed: bool
-    parts: tuple[Param, ...]
-
-    @classmethod
-    def parse(cls, entry: Mapping[str, Any]) -> Param:
-        parts = tuple(cls.parse(part) for part in entry.get("components", ()))
-        kind = str(entry["type"])
-        if kind.startswith("tuple"):
-            kind = f"({','.join(part.type for part in parts)}){kind[5:]}"
-        return cls(str(entry["name"]), kind, bool(entry.get("indexed", False)), parts)
-
-    def to_python(self, value: Any) -> Any:
-        if self.type.endswith("[]"):
-            element = Param(self.name, self.type[:-2], False, self.parts)
-            return [element.to_python(item) for item in value]
-        if self.parts:
-            return {p.name: p.to_python(v) for p, v in zip(self.parts, value, strict=True)}
-        return checksum(value) if self.type == "address" else value
-
-    def to_abi(self, value: Any) -> Any:
-        """Accepts a struct as a dict by field name or as a tuple in ABI order."""
-        if self.type.endswith("[]"):
-            element = Param(self.name, self.type[:-2], False, self.parts)
-            return [element.to_abi(item) for item in value]
-        if self.parts:
-            fields = [value[p.name] for p in self.parts] if isinstance(value, Mapping) else value
-            return tuple(p.to_abi(v) for p, v in zip(self.parts, fields, strict=True))
-        return value
+def _types(shape: Sequence[Argument]) -> list[str]:
+    return [argument.type for argument in shape]
 
 
-def _types(params: Sequence[Param]) -> list[str]:
-    return [param.type for param in params]
+def _encoded(shape: Arguments, values: Sequence[Any]) -> bytes:
+    return encode(_types(shape), [a.wire(v) for a, v in zip(shape, values, strict=True)])
 
 
-def _signature(name: str, params: Sequence[Param]) -> str:
-    return f"{name}({','.join(_types(params))})"
+def _decoded(shape: Arguments, data: bytes) -> tuple[Any, ...]:
+    return tuple(_python(a, v) for a, v in zip(shape, decode(_types(shape), data), strict=True))
+
+
+def _python(shape: Argument, value: Any) -> Any:
+    if shape.type.endswith("]"):
+        element = Argument("", shape.type[: shape.type.rindex("[")], shape.fields)
+        return [_python(element, item) for item in value]
+    if shape.fields:
+        return {f.name: _python(f, v) for f, v in zip(shape.fields, value, strict=True)}
+    return checksum(value) if shape.type == "address" else value
 
 
 @dataclass(frozen=True, slots=True)
 class Function:
     name: str
-    inputs: tuple[Param, ...]
-    outputs: tuple[Param, ...]
+    inputs: Arguments
+    outputs: Arguments
     mutability: str
 
     @property
     def signature(self) -> str:
-        return _signature(self.name, self.inputs)
+        return signature_of(self.name, self.inputs)
 
     @property
     def selector(self) -> bytes:
         return _digest(self.signature)[:4]
 
     def encode(self, *args: Any) -> bytes:
-        values = [p.to_abi(value) for p, value in zip(self.inputs, args, strict=True)]
-        return self.selector + encode(_types(self.inputs), values)
+        return self.selector + _encoded(self.inputs, args)
 
     def decode(self, data: bytes) -> Any:
         """None, the one result, or a tuple of results."""
-        values = decode(_types(self.outputs), data)
-        results = tuple(p.to_python(v) for p, v in zip(self.outputs, values, strict=True))
+        results = _decoded(self.outputs, data)
         return results[0] if len(results) == 1 else results or None
 
 
 @dataclass(frozen=True, slots=True)
 class Event:
     name: str
-    inputs: tuple[Param, ...]
+    inputs: Arguments
 
     @property
     def signature(self) -> str:
-        return _signature(self.name, self.inputs)
+        return signature_of(self.name, self.inputs)
 
     @property
     def topic(self) -> str:
-        return "0x" + keccak(text=self.signature).hex()
+        return topic_of(self.signature)
 
     def decode(self, topics: Sequence[str], data: bytes) -> dict[str, Any]:
-        indexed = [param for param in self.inputs if param.indexed]
-        plain = [param for param in self.inputs if not param.indexed]
-        values = dict(zip((p.name for p in plain), decode(_types(plain), data), strict=True))
-        for param, topic in zip(indexed, topics[1:], strict=True):
-            values[param.name] = decode([param.type], bytes.fromhex(topic[2:]))[0]
-        return {p.name: p.to_python(values[p.name]) for p in self.inputs}
+        indexed = [a for a in self.inputs if a.indexed]
+        plain = tuple(a for a in self.inputs if not a.indexed)
+        values = dict(zip((a.name for a in plain), _decoded(plain, data), strict=True))
+        for argument, topic in zip(indexed, topics[1:], strict=True):
+            (values[argument.name],) = _decoded((argument,), bytes.fromhex(topic[2:]))
+        return {a.name: values[a.name] for a in self.inputs}
 
 
 @dataclass(frozen=True, slots=True)
@@ -136,53 +113,51 @@ class Artifact:
     bytecode: bytes
     functions: dict[str, Function]
     events: dict[str, Event]
-    errors: dict[str, tuple[Param, ...]]
-    constructor: tuple[Param, ...]
+    errors: dict[str, Arguments]
+    constructor: Arguments
 
     def creation_code(self, *args: Any) -> bytes:
-        values = [p.to_abi(value) for p, value in zip(self.constructor, args, strict=True)]
-        return self.bytecode + encode(_types(self.constructor), values)
-
-
-def _params(entry: Mapping[str, Any], key: str) -> tuple[Param, ...]:
-    return tuple(Param.parse(param) for param in entry.get(key, ()))
+        return self.bytecode + _encoded(self.constructor, args)
 
 
 @cache
 def load(name: str) -> Artifact:
     """The artifact `name`; raises FileNotFoundError for an unknown one."""
     raw = orjson.loads((ARTIFACTS / f"{name}.json").read_bytes())
-    of = {kind: [e for e in raw["abi"] if e["type"] == kind] for kind in ("function", "event")}
-    errors = [e for e in raw["abi"] if e["type"] == "error"]
-    constructors = [e for e in raw["abi"] if e["type"] == "constructor"]
-    events = [Event(e["name"], _params(e, "inputs")) for e in of["event"]]
+
+    def of(kind: str) -> list[dict[str, Any]]:
+        return [entry for entry in raw["abi"] if entry["type"] == kind]
+
+    events = [Event(e["name"], arguments(e["inputs"])) for e in of("event")]
+    errors = [(e["name"], arguments(e["inputs"])) for e in of("error")]
+    constructor = next(iter(of("constructor")), {"inputs": ()})
     return Artifact(
         name=name,
         abi=raw["abi"],
         bytecode=bytes.fromhex(raw["bytecode"][2:]),
         functions={
             e["name"]: Function(
-                e["name"], _params(e, "inputs"), _params(e, "outputs"), e["stateMutability"]
+                e["name"], arguments(e["inputs"]), arguments(e["outputs"]), e["stateMutability"]
             )
-            for e in of["function"]
+            for e in of("function")
         },
         events={event.topic: event for event in events},
-        errors={_signature(e["name"], _params(e, "inputs")): _params(e, "inputs") for e in errors},
-        constructor=_params(constructors[0], "inputs") if constructors else (),
+        errors={signature_of(error, shape): shape for error, shape in errors},
+        constructor=arguments(constructor["inputs"]),
     )
 
 
 @cache
-def _errors_by_selector() -> dict[bytes, tuple[str, tuple[Param, ...]]]:
+def _errors_by_selector() -> dict[bytes, tuple[str, Arguments]]:
     """The errors of all our contracts together: the ledger lets errors of serving contracts
     through. Equal selectors mean equal signatures."""
-    found: dict[bytes, tuple[str, tuple[Param, ...]]] = {
-        keccak(text="Error(string)")[:4]: ("Error", (Param("reason", "string", False, ()),)),
-        keccak(text="Panic(uint256)")[:4]: ("Panic", (Param("code", "uint256", False, ()),)),
+    found: dict[bytes, tuple[str, Arguments]] = {
+        _digest("Error(string)")[:4]: ("Error", (Argument("reason", "string"),)),
+        _digest("Panic(uint256)")[:4]: ("Panic", (Argument("code", "uint256"),)),
     }
     for name in NAMES:
-        for signature, params in load(name).errors.items():
-            found[keccak(text=signature)[:4]] = (signature.partition("(")[0], params)
+        for signature, shape in load(name).errors.items():
+            found[_digest(signature)[:4]] = (signature.partition("(")[0], shape)
     return found
 
 
@@ -191,6 +166,5 @@ def decode_error(data: bytes) -> tuple[str, tuple[Any, ...]]:
     known = _errors_by_selector().get(data[:4])
     if known is None:
         return "0x" + data.hex(), ()
-    name, params = known
-    values = decode(_types(params), data[4:])
-    return name, tuple(p.to_python(v) for p, v in zip(params, values, strict=True))
+    name, shape = known
+    return name, _decoded(shape, data[4:])

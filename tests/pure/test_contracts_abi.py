@@ -9,7 +9,8 @@ from typing import Any
 import pytest
 from eth_utils.crypto import keccak
 
-from devnet.abi import ARTIFACTS, NAMES, load
+from devnet.abi import NAMES, load
+from protocol.abi import ARTIFACTS
 
 VECTORS = json.loads((Path(__file__).parent.parent / "vectors" / "contracts.json").read_text())
 SOURCES = ARTIFACTS.parent / "src"
@@ -75,8 +76,8 @@ def test_calldata_of_the_vectors_is_decoded_and_encoded_unchanged(call: str) -> 
     function = load(names[contract]).functions[rest.partition("(")[0]]
     data = bytes.fromhex(VECTORS["calldata"][call]["data"][2:])
     assert function.selector == data[:4]
-    values = decode([param.type for param in function.inputs], data[4:])
-    python = [p.to_python(v) for p, v in zip(function.inputs, values, strict=True)]
+    values = decode([argument.type for argument in function.inputs], data[4:])
+    python = [a.plain(v) for a, v in zip(function.inputs, values, strict=True)]
     assert function.encode(*python) == data
     value = int(VECTORS["calldata"][call]["value"])
     assert value == 0 or function.mutability == "payable"
