@@ -79,4 +79,3 @@ TOO_LARGE = (
         "range should work: [{first}, {last}]",
     ),
 )
-EVERY = (*TOO_WIDE, *TOO_MANY, *TOO_LARGE)

@@ -5,7 +5,6 @@
 from __future__ import annotations
 
 import asyncio
-import logging
 from dataclasses import dataclass
 from urllib.parse import quote
 
@@ -19,8 +18,6 @@ from net import strictjson
 from net.client import Client
 from net.errors import BadStatus, NetError
 from net.limits import JsonLimits, Limits
-
-log = logging.getLogger(__name__)
 
 #: Seconds before each try right after the answer: a broker signs once its own accounting is done.
 AT_ONCE = (0.0, 0.3, 1.0, 2.0)

@@ -115,11 +115,9 @@ class Argument:
 class Function:
     """One function of one contract."""
 
-    contract: str
     name: str
     inputs: tuple[Argument, ...]
     outputs: tuple[Argument, ...]
-    mutability: str
     selector: str
 
     @property
@@ -129,12 +127,11 @@ class Function:
 
 @dataclass(frozen=True, slots=True)
 class ErrorShape:
-    """One custom error; `contracts` are those whose ABI declares exactly this shape."""
+    """One custom error."""
 
     name: str
     inputs: tuple[Argument, ...]
     selector: str
-    contracts: tuple[str, ...]
 
     @property
     def signature(self) -> str:
@@ -184,9 +181,7 @@ def functions(contract: str) -> dict[str, Function]:
             continue
         inputs, outputs = arguments(entry["inputs"]), arguments(entry["outputs"])
         selector = selector_of(signature_of(entry["name"], inputs))
-        function = Function(
-            contract, entry["name"], inputs, outputs, entry["stateMutability"], selector
-        )
+        function = Function(entry["name"], inputs, outputs, selector)
         if found.setdefault(function.name, function) is not function:
             raise AbiError(f"{contract}.{function.name} is overloaded")
     return found
@@ -203,24 +198,20 @@ def errors() -> dict[str, ErrorShape]:
 
     Names repeat across contracts with other arguments (contracts.md 11.19), selectors do not.
     """
-    shapes = {
-        selector_of("Error(string)"): ErrorShape(
-            "Error", (Argument("message", "string"),), selector_of("Error(string)"), CONTRACTS
+    named = [
+        ("Error", (Argument("message", "string"),)),
+        ("Panic", (Argument("code", "uint256"),)),
+        *(
+            (entry["name"], arguments(entry["inputs"]))
+            for contract in CONTRACTS
+            for entry in entries(contract)
+            if entry["type"] == "error"
         ),
-        selector_of("Panic(uint256)"): ErrorShape(
-            "Panic", (Argument("code", "uint256"),), selector_of("Panic(uint256)"), CONTRACTS
-        ),
-    }
-    for contract in CONTRACTS:
-        for entry in entries(contract):
-            if entry["type"] != "error":
-                continue
-            inputs = arguments(entry["inputs"])
-            selector = selector_of(signature_of(entry["name"], inputs))
-            known = shapes.get(selector)
-            names = (*known.contracts, contract) if known else (contract,)
-            shapes[selector] = ErrorShape(entry["name"], inputs, selector, names)
-    return shapes
+    ]
+    shapes = (
+        ErrorShape(name, inputs, selector_of(signature_of(name, inputs))) for name, inputs in named
+    )
+    return {shape.selector: shape for shape in shapes}
 
 
 def encode_call(contract: str, function: str, *args: Any) -> str:

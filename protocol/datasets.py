@@ -13,7 +13,6 @@ from dataclasses import dataclass, field
 from typing import Any, NoReturn
 
 INSTRUCTION, MESSAGES, TEXT = "instruction", "messages", "text"
-KINDS = (INSTRUCTION, MESSAGES, TEXT)
 ROLES = ("system", "user", "assistant", "tool")
 MAX_LINE_BYTES = 1024 * 1024
 #: Fewer than this teach little (the documentation's advice).

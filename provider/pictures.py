@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
-import logging
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -40,8 +39,6 @@ DOWNLOAD_HEADERS = {
     "cross-origin-resource-policy": "cross-origin",
     "cache-control": "private, max-age=600",
 }
-
-log = logging.getLogger("provider.pictures")
 
 
 class UpstreamRefused(Exception):
