@@ -7,7 +7,6 @@ from django.db.models.indexes import IndexExpression
 
 class LedgerConfig(AppConfig):
     name = "ledger"
-    default_auto_field = "django.db.models.BigAutoField"
 
     def ready(self) -> None:
         # `OpClass` in an index, as `django.contrib.postgres` would: all of that app that is needed.

@@ -3,7 +3,6 @@ from django.apps import AppConfig
 
 class ModerationConfig(AppConfig):
     name = "moderation"
-    default_auto_field = "django.db.models.BigAutoField"
 
     def ready(self) -> None:
         from ledger import listed
