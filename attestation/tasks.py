@@ -61,13 +61,13 @@ class Job:
     request: int | None = None
 
 
-@shared_task(name=services.TASK, ignore_result=True, expires=services.ASKED_EVERY_SECONDS)
+@shared_task(name=services.TASK, expires=services.ASKED_EVERY_SECONDS)
 def answer() -> int:
     """Look at what visitors asked for, several at once; returns how many."""
     return _work("attestation:answering", _requested)
 
 
-@shared_task(name="attestation.sweep", ignore_result=True, expires=14)
+@shared_task(name="attestation.sweep", expires=14)
 def sweep() -> int:
     """Every few seconds by beat: look at what is due, several at once; returns how many."""
     if Request.objects.exists():  # its task was lost, or came while another was ending

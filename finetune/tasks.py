@@ -15,7 +15,7 @@ _LONG = 2_000
 LOOKS = 0x3047_5455_4E45
 
 
-@shared_task(name="finetune.check", ignore_result=True, time_limit=_LONG)
+@shared_task(name="finetune.check", time_limit=_LONG)
 def check(dataset_id: str) -> None:
     """Read one dataset; harmless when it was read already."""
     dataset = Dataset.objects.filter(pk=dataset_id, state=DatasetState.CHECKING).first()
@@ -23,7 +23,7 @@ def check(dataset_id: str) -> None:
         services.check(dataset)
 
 
-@shared_task(name="finetune.send", ignore_result=True, time_limit=_LONG)
+@shared_task(name="finetune.send", time_limit=_LONG)
 def send(place_id: int) -> None:
     """Send one dataset to where it belongs."""
     place = Place.objects.filter(pk=place_id).select_related("dataset__user", "dataset__file")
@@ -32,7 +32,7 @@ def send(place_id: int) -> None:
         services.send(found)
 
 
-@shared_task(name="finetune.look_again", ignore_result=True, expires=60)
+@shared_task(name="finetune.look_again", expires=60)
 def look_again(place_id: int) -> None:
     """Whether an announcement that was given up has come after all."""
     place = Place.objects.filter(pk=place_id).select_related("dataset").first()
@@ -40,7 +40,7 @@ def look_again(place_id: int) -> None:
         publishing.look_again(place)
 
 
-@shared_task(name="finetune.fetch", ignore_result=True, time_limit=_LONG)
+@shared_task(name="finetune.fetch", time_limit=_LONG)
 def fetch(task_id: str, signature: str, signed_at: int) -> None:
     """Fetch one result; harmless when it was fetched already."""
     waits = Task.objects.filter(pk=task_id, result_state=results.State.FETCHING)
@@ -49,7 +49,7 @@ def fetch(task_id: str, signature: str, signed_at: int) -> None:
         results.fetch(task, signature, signed_at)
 
 
-@shared_task(name="finetune.deploy", ignore_result=True, time_limit=_LONG)
+@shared_task(name="finetune.deploy", time_limit=_LONG)
 def deploy(deployment_id: int) -> None:
     """Ask an inference provider for one tuned model."""
     row = Deployment.objects.filter(pk=deployment_id).select_related("task__user").first()
@@ -57,7 +57,7 @@ def deploy(deployment_id: int) -> None:
         deploying.look(row)
 
 
-@shared_task(name="finetune.sweep", ignore_result=True, expires=4)
+@shared_task(name="finetune.sweep", expires=4)
 def sweep() -> int:
     """Every few seconds by beat: ask after what is due, and take up what a lost worker left."""
     services.give_up_lost(timezone.now())
@@ -76,7 +76,7 @@ def sweep() -> int:
         return follow.look_at_due() + deploying.look_at_due() if free else 0
 
 
-@shared_task(name="finetune.ask_offers", ignore_result=True, expires=20, time_limit=_LONG)
+@shared_task(name="finetune.ask_offers", expires=20, time_limit=_LONG)
 def ask_offers() -> int:
     """Ask providers what they say of themselves."""
     return offers.refresh_due()

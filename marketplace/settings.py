@@ -342,7 +342,8 @@ if _replica_url:
     DATABASE_ROUTERS = ["marketplace.replica.Router"]
 REDIS_URL = env.text("REDIS_URL", "redis://127.0.0.1:6379/0")
 try:
-    _celery_redis, _celery_options = stores.celery(REDIS_URL)
+    #: Results of tasks are kept nowhere: what one did is in rows.
+    CELERY_BROKER_URL, CELERY_BROKER_TRANSPORT_OPTIONS = stores.celery(REDIS_URL)
 except ValueError as _error:
     raise ImproperlyConfigured(f"REDIS_URL: {_error}") from None
 
@@ -354,9 +355,6 @@ CHANNEL_LAYERS = {
         "CONFIG": {"hosts": [stores.layer(REDIS_URL)]},
     }
 }
-CELERY_BROKER_URL = CELERY_RESULT_BACKEND = _celery_redis
-CELERY_BROKER_TRANSPORT_OPTIONS = CELERY_RESULT_BACKEND_TRANSPORT_OPTIONS = _celery_options
-CELERY_TASK_IGNORE_RESULT = True
 CELERY_TASK_TIME_LIMIT = 300
 CELERY_BROKER_CONNECTION_RETRY_ON_STARTUP = True
 CELERY_WORKER_HIJACK_ROOT_LOGGER = False

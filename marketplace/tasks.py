@@ -12,7 +12,7 @@ from marketplace import announcements, components, dumps, retention
 DAY, LAST_PRUNED = 24 * 3600, "marketplace:last-pruned"
 
 
-@shared_task(name="marketplace.prune", ignore_result=True, expires=600)
+@shared_task(name="marketplace.prune", expires=600)
 def prune() -> int:
     """Once a day, however often beat asks and restarts; returns how many rows went."""
     if cache.get(LAST_PRUNED):
@@ -23,7 +23,7 @@ def prune() -> int:
     return gone
 
 
-@shared_task(name="marketplace.watch", ignore_result=True, expires=60)
+@shared_task(name="marketplace.watch", expires=60)
 def watch() -> bool:
     """Look at the parts of this site, once in each period, also while the database is away; what is
     announced is told again to an emptied Redis."""
@@ -33,7 +33,7 @@ def watch() -> bool:
         announcements.tell()
 
 
-@shared_task(name="marketplace.dump", ignore_result=True, expires=600, time_limit=dumps.ABANDONED)
+@shared_task(name="marketplace.dump", expires=600, time_limit=dumps.ABANDONED)
 def dump() -> bool:
     """The public data dump of this day, if this site makes any and it is not there."""
     return dumps.make() is not None

@@ -11,7 +11,7 @@ from net.locks import alone
 LOCK = 0x3047_4D4F_4452
 
 
-@shared_task(name="moderation.sweep", ignore_result=True, expires=55)
+@shared_task(name="moderation.sweep", expires=55)
 def sweep() -> int:
     """Every minute by beat; the number of new items. Nothing ends by it: what expires does so by
     the clock of its reader."""

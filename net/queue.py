@@ -26,7 +26,7 @@ def put(
     options: dict[str, Any] = {} if expires is None else {"expires": expires}
     try:
         if isinstance(task, str):
-            current_app.send_task(task, args=args, kwargs=kwargs, ignore_result=True, **options)
+            current_app.send_task(task, args=args, kwargs=kwargs, **options)
         else:
             task.apply_async(args, kwargs, **options)
     except OperationalError as error:

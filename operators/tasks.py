@@ -22,7 +22,7 @@ logger = logging.getLogger(__name__)
 EVERY = 15
 
 
-@shared_task(name="operators.refresh", ignore_result=True, expires=60)
+@shared_task(name="operators.refresh", expires=60)
 def refresh(provider: str) -> int:
     """What an operator's pages miss; returns how many receipts were read."""
     debts.keep(async_to_sync(debts.ask)(selectors.services_of(provider)))
@@ -41,13 +41,13 @@ def refresh_soon(provider: str) -> None:
         queue.put(refresh, provider)
 
 
-@shared_task(name=setup.SETUP_TASK, ignore_result=True)
+@shared_task(name=setup.SETUP_TASK)
 def check_setup(identifier: str) -> None:
     """One pass of the setup checker that an operator asked for."""
     setup.run(identifier)
 
 
-@shared_task(name=setup.SELF_TEST_TASK, ignore_result=True)
+@shared_task(name=setup.SELF_TEST_TASK)
 def judge_evidence(identifier: str) -> None:
     """One private run of the attestation engine."""
     selftest.run(identifier)
@@ -58,7 +58,7 @@ def judge_evidence(identifier: str) -> None:
 DOMAINS, ROUND_SECONDS = 50, 200
 
 
-@shared_task(name=profile.PROVE_TASK, ignore_result=True)
+@shared_task(name=profile.PROVE_TASK)
 def prove_domain(pk: int) -> None:
     """Look at the domain of one profile, because it was just published or its owner asks."""
     row = Profile.objects.filter(pk=pk, withdrawn_at=None).exclude(domain="").first()
@@ -66,7 +66,7 @@ def prove_domain(pk: int) -> None:
         profile_domain.prove(row)
 
 
-@shared_task(name="operators.prove_domains", ignore_result=True, expires=500)
+@shared_task(name="operators.prove_domains", expires=500)
 def prove_domains() -> int:
     """Every ten minutes by beat: the domains that nobody looked at for a day; returns how many."""
     began, done = time.monotonic(), 0

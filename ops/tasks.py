@@ -12,7 +12,7 @@ LONGEST = 24 * 3600
 failures.connect()
 
 
-@shared_task(name="ops.run_job", ignore_result=True, expires=600, time_limit=LONGEST)
+@shared_task(name="ops.run_job", expires=600, time_limit=LONGEST)
 def run_job(job_id: str) -> None:
     """Harmless when it was taken already."""
     jobs.run(job_id)

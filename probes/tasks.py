@@ -21,7 +21,7 @@ WORK_SECONDS = 45
 _SLOT = "probes:sweeping"
 
 
-@shared_task(name="probes.sweep", ignore_result=True, expires=14)
+@shared_task(name="probes.sweep", expires=14)
 def sweep() -> int:
     """Look at what is due, round by round; returns how many were. At once only one sweep runs."""
     lease = leases.take(_SLOT)
@@ -46,7 +46,7 @@ async def _kept_busy(lease: str, targets: list[Target]) -> tuple[Found, ...]:
         return await services.look_at(targets)
 
 
-@shared_task(name="probes.exchange", ignore_result=True, expires=60)
+@shared_task(name="probes.exchange", expires=60)
 def ask_exchange() -> bool:
     """The price of 0G in dollars, when it is due."""
     return exchange.ask()
