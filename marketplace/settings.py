@@ -133,9 +133,7 @@ ALLOWED_HOSTS = [_own_host, "127.0.0.1", "localhost", *env.hosts("ALLOWED_HOSTS"
 CSRF_TRUSTED_ORIGINS = [SITE_URL]
 CSRF_FAILURE_VIEW = "marketplace.views_errors.csrf_failure"
 ROOT_URLCONF = "marketplace.urls"
-ASGI_APPLICATION = "marketplace.asgi.application"
 AUTH_USER_MODEL = "accounts.User"
-AUTHENTICATION_BACKENDS = ["django.contrib.auth.backends.ModelBackend"]
 #: Of the few password accounts (`manage.py create_staff`); everybody else signs with a wallet.
 AUTH_PASSWORD_VALIDATORS = [
     {
@@ -155,8 +153,6 @@ LOCALE_PATHS = sorted(path for path in (BASE_DIR / "locale").glob("*") if path.i
 #: Numbers look the same in every language.
 FORMAT_MODULE_PATH = "marketplace.notation"
 TIME_ZONE = "UTC"
-USE_TZ = True
-USE_I18N = True
 
 INSTALLED_APPS = [
     "unfold.apps.BasicAppConfig",
@@ -348,7 +344,6 @@ except ValueError as _error:
     raise ImproperlyConfigured(f"REDIS_URL: {_error}") from None
 
 CACHES = {"default": stores.cache(REDIS_URL)}
-SESSION_ENGINE = "django.contrib.sessions.backends.db"
 CHANNEL_LAYERS = {
     "default": {
         "BACKEND": "channels_redis.pubsub.RedisPubSubChannelLayer",
