@@ -1,5 +1,6 @@
-"""Rate limits for the doors of this app: a fixed window per caller, counted atomically in the
-cache.
+"""Rate limits of what people do: a fixed window per caller, counted atomically in the cache; while
+Redis is away nothing passes. Reading has `marketplace.limits`, which says in headers how much is
+left, and lets everybody through then.
 """
 
 from __future__ import annotations
