@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterator
-from pathlib import Path
 from threading import Barrier, Thread
 from time import sleep
 from typing import Any
@@ -20,21 +18,12 @@ from attestation.models import Fact, Finding, Request, Standing, Trigger, Verifi
 from attestation.selectors import ServiceKey
 from net import stores
 from provider.tee.development.report import Machine
-from tests.db import api_rows
 from tests.db.api_rows import address
-from tests.db.verification_world import KEY, Query, Reply, evidence, listed, provider, vendors
+from tests.db.verification_world import KEY, Query, Reply, evidence, listed, provider
+from tests.db.verification_world import market as market  # a fixture
 from tests.pure.attestation_lab import ADDRESS
 
 pytestmark = pytest.mark.django_db(transaction=True)
-
-
-@pytest.fixture(autouse=True)
-def market(settings: Any, tmp_path: Path) -> Iterator[None]:
-    cache.clear()
-    api_rows.head()
-    api_rows.contracts()
-    with vendors(settings, tmp_path):
-        yield
 
 
 def together(*calls: Any) -> list[BaseException]:

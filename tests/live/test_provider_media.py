@@ -18,7 +18,7 @@ import requests
 from protocol import fees, media
 from protocol.fees import Tariff
 from tests.live.media_upstream import TRANSCRIPTS, MediaUpstream, drawn, picture
-from tests.live.provider_lab import MODEL, ONE, Broker, Lab, Person, served
+from tests.live.provider_lab import MODEL, ONE, Broker, Lab, Person, customer, served
 from tests.live.signed import verdict
 
 PICTURE_PRICE = 3 * 10**15
@@ -56,12 +56,6 @@ def listener(lab: Lab, upstream: tuple[MediaUpstream, str]) -> Iterator[Broker]:
     made = started(lab, upstream[1], "speech-to-text", (SECOND_PRICE, WORD_PRICE))
     yield made
     made.stop()
-
-
-def customer(lab: Lab, broker: Broker, amount: int = 2 * ONE) -> Person:
-    person = lab.person()
-    lab.fund(person, broker.address, amount)
-    return person
 
 
 def error(response: requests.Response) -> tuple[int, str]:
