@@ -8,6 +8,8 @@ from devnet import accounts as cast
 from devnet.deploy import Contracts
 from tests.browser.live import listening
 from tests.browser.money import ALICE, NAME, NEURON, caught_up, funded, held, settle
+from tests.browser.test_wallet_pending import anvil as anvil  # a chain of its own, to stand still
+from tests.browser.test_wallet_pending import devnet as devnet
 from tests.browser.test_wallet_pending import still
 from tests.browser.wallet import Wallet, known, shows
 
