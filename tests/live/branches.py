@@ -11,7 +11,8 @@ def reorganise(node: Rpc, first: int) -> None:
     """Replace the blocks from number `first` on by as many empty ones.
 
     The chain stands still meanwhile: of one that mines anvil loses blocks for good, and a follower
-    waits for a block that is not there. Afterwards it mines as a devnet does.
+    waits for a block that is not there. Afterwards a block comes every second, and none at once:
+    anvil has no way back to both.
     """
     node.call("evm_setAutomine", False)
     node.call("evm_setIntervalMining", 0)
