@@ -214,7 +214,7 @@ class FaultProxy(InThread):
         if method == "eth_getBlockReceipts":
             return self._block_receipts(call, answer)
         if method.startswith("eth_getBlockBy"):
-            return await self._block(plan, call, answer)
+            return await self._block(call, answer)
         return answer
 
     def _block_receipts(self, call: Item, answer: Item) -> Item:
@@ -225,7 +225,7 @@ class FaultProxy(InThread):
             return _result(call, self.rng.choice((None, found[:-1], found[1:], [])))
         return answer
 
-    async def _block(self, plan: FaultPlan, call: Item, answer: Item) -> Item:
+    async def _block(self, call: Item, answer: Item) -> Item:
         tag, full = call["params"]
         found = answer.get("result")
         if tag == "finalized":
