@@ -34,6 +34,15 @@ MAX_PICTURES = 64
 # become objects.
 _MOST_MARKS = 1 << 21
 
+#: What recordings other than WAV begin with.
+_RECORDINGS = (
+    (b"\x1aE\xdf\xa3", "WebM"),
+    (b"OggS", "Ogg"),
+    (b"fLaC", "FLAC"),
+    (b"ID3", "MP3"),
+    (b"\xff\xfb", "MP3"),
+    (b"\xff\xf3", "MP3"),
+)
 _TIME = r"(?:(\d{1,2}):)?([0-5]?\d):([0-5]?\d(?:[.,]\d{1,6})?)"
 _CUE = re.compile(rf"\s*{_TIME}\s*-->\s*{_TIME}(?:\s.*)?", re.ASCII)
 
@@ -51,6 +60,13 @@ class SpeechUsage:
         if self.seconds is None:
             return fees.speech_fee(tariff, self.input_tokens, self.output_tokens)
         return fees.speech_duration_fee(tariff, min(self.seconds, MAX_SPEECH_SECONDS), rule)
+
+
+def recording_name(data: bytes) -> str:
+    """What a recording other than WAV is called, by its first bytes; "" where it is on no list."""
+    if data[4:8] == b"ftyp":
+        return "MP4 audio"
+    return next((name for start, name in _RECORDINGS if data.startswith(start)), "")
 
 
 def pictures(document: object) -> tuple[bytes, ...] | None:

@@ -15,6 +15,7 @@ from itertools import pairwise
 
 from inference.errors import BadPrompt
 from net.marks import N_
+from protocol import media
 
 MAX_SECONDS = 20 * 60
 MAX_BYTES = 40 << 20
@@ -70,7 +71,7 @@ def read(data: bytes, name: str) -> Recording:
         raise BadPrompt(
             N_("%(name)s is %(data)s; without JavaScript only WAV can be read. Use %(rule)s."),
             name=name,
-            data=kind(data),
+            data=media.recording_name(data) or N_("no recording"),
             rule=RULE,
         )
     form, samples = _chunks(data)
@@ -114,21 +115,6 @@ def _chunks(data: bytes) -> tuple[bytes | None, bytes | None]:
             samples = body
         at += 8 + size + size % 2
     return form, samples
-
-
-def kind(data: bytes) -> str:
-    """What a file is by its first bytes, for a sentence."""
-    known = (
-        (b"\x1aE\xdf\xa3", "WebM"),
-        (b"OggS", "Ogg"),
-        (b"fLaC", "FLAC"),
-        (b"ID3", "MP3"),
-        (b"\xff\xfb", "MP3"),
-        (b"\xff\xf3", "MP3"),
-    )
-    if data[4:8] == b"ftyp":
-        return "MP4 audio"
-    return next((name for sign, name in known if data.startswith(sign)), N_("no recording"))
 
 
 def cuts(recording: Recording, longest: int) -> list[int]:

@@ -8,6 +8,8 @@ import wave
 from array import array
 from dataclasses import dataclass
 
+from protocol.media import recording_name
+
 MAX_SECONDS = 600
 RATE = 8000
 MAX_RATE = 192_000
@@ -30,9 +32,8 @@ class Recording:
 def read(data: bytes) -> Recording:
     """Decode a PCM WAV of up to ten minutes. Raises BadRecording."""
     if data[:4] != b"RIFF" or data[8:12] != b"WAVE":
-        raise BadRecording(
-            f"this stand-in reads WAV recordings (PCM) only, and this is {_kind(data)}"
-        )
+        what = recording_name(data) or "something else"
+        raise BadRecording(f"this stand-in reads WAV recordings (PCM) only, and this is {what}")
     try:
         with wave.open(io.BytesIO(data)) as file:
             channels, width, rate = file.getnchannels(), file.getsampwidth(), file.getframerate()
@@ -77,18 +78,3 @@ def _mixed(samples: array[int], channels: int, step: int) -> array[int]:
     whole = samples[: len(samples) // together * together]
     slices = (whole[offset::together] for offset in range(together))
     return array("h", (sum(group) // together for group in zip(*slices, strict=True)))
-
-
-def _kind(data: bytes) -> str:
-    """What other recordings begin with, by name."""
-    known = (
-        (b"\x1aE\xdf\xa3", "WebM"),
-        (b"OggS", "Ogg"),
-        (b"fLaC", "FLAC"),
-        (b"ID3", "MP3"),
-        (b"\xff\xfb", "MP3"),
-        (b"\xff\xf3", "MP3"),
-    )
-    if data[4:8] == b"ftyp":
-        return "MP4 audio"
-    return next((name for start, name in known if data.startswith(start)), "something else")
