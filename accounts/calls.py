@@ -74,7 +74,8 @@ _INFERENCE_FIELDS = (
     "additional_info",
     "tee_signer",
 )
-_QUOTA_FIELDS = ("cpu_count", "node_memory", "gpu_count", "node_storage", "gpu_type")
+#: The parts of a quota, in the order in which the contract takes them.
+QUOTA = ("cpu_count", "node_memory", "gpu_count", "node_storage", "gpu_type")
 _FINETUNE_FIELDS = ("price_per_token", "occupied", "models", "tee_signer")
 
 
@@ -92,6 +93,6 @@ def _serving(action: str, params: dict[str, Any], facts: Facts) -> Call | None:
         if action == "add_or_update_service":
             arguments = (tuple(params[name] for name in _INFERENCE_FIELDS),)
         else:
-            quota = tuple(params["quota"][name] for name in _QUOTA_FIELDS)
+            quota = tuple(params["quota"][name] for name in QUOTA)
             arguments = (params["url"], quota, *(params[name] for name in _FINETUNE_FIELDS))
     return Call(serving.address, abi.encode_call(serving.contract, function, *arguments), value)

@@ -17,7 +17,7 @@ from typing import Any
 from django.utils.translation import gettext as _
 from django.utils.translation import gettext_noop
 
-from accounts import actions, money, url_words
+from accounts import actions, calls, money, url_words
 from accounts.preview_trust import MAX_INFO_BYTES
 from ledger.records import Listing
 from net import addresses, strictjson
@@ -35,7 +35,7 @@ MILLION = 10**6
 SERVICE_TYPES = ("chatbot", *IMAGES, SPEECH, EMBEDDING)
 VERIFIABILITIES = ("TeeML", "OpML", "ZKML", "")
 PRICES = ("input_price", "output_price", "price_per_token")
-QUOTA = ("cpu_count", "node_memory", "gpu_count", "node_storage", "gpu_type")
+QUOTA = calls.QUOTA
 FIELDS: Mapping[str, tuple[str, ...]] = {
     INFERENCE: (
         *("url", "model", "service_type", "verifiability", "input_price", "output_price"),

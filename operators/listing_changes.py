@@ -13,9 +13,9 @@ from django.utils.translation import gettext as _
 from django.utils.translation import ngettext
 
 from accounts import money
+from ledger.fold_services import RESETS
 from operators.listing import (
     FIELDS,
-    FINE_TUNING,
     INFERENCE,
     LABELS,
     PRICES,
@@ -27,13 +27,6 @@ from operators.listing import (
     unseen,
 )
 
-#: Changing one of these withdraws the owner's acknowledgement (contracts.md 6.6).
-RESETS = {
-    INFERENCE: frozenset(
-        {"service_type", "model", "verifiability", "additional_info", "tee_signer"}
-    ),
-    FINE_TUNING: frozenset({"tee_signer"}),
-}
 _LONG = 400
 
 

@@ -10,9 +10,10 @@ from django.utils.translation import gettext_noop
 
 from accounts.pages_parts import Option
 from accounts.pages_transaction import Link, Review, Transaction
+from ledger.fold_services import RESETS
 from operators import listing
 from operators.listing import LABELS, PRICES, VERIFIABILITIES
-from operators.listing_changes import RESETS, Change, Line
+from operators.listing_changes import Change, Line
 from operators.listing_state import Published
 from operators.tabs import tabs
 from probes.selectors import HealthView
