@@ -45,7 +45,8 @@ def _encoded(shape: Arguments, values: Sequence[Any]) -> bytes:
     return encode(_types(shape), [a.wire(v) for a, v in zip(shape, values, strict=True)])
 
 
-def _decoded(shape: Arguments, data: bytes) -> tuple[Any, ...]:
+def decoded(shape: Arguments, data: bytes) -> tuple[Any, ...]:
+    """The values of ABI-encoded `data`."""
     return tuple(_python(a, v) for a, v in zip(shape, decode(_types(shape), data), strict=True))
 
 
@@ -78,7 +79,7 @@ class Function:
 
     def decode(self, data: bytes) -> Any:
         """None, the one result, or a tuple of results."""
-        results = _decoded(self.outputs, data)
+        results = decoded(self.outputs, data)
         return results[0] if len(results) == 1 else results or None
 
 
@@ -98,9 +99,9 @@ class Event:
     def decode(self, topics: Sequence[str], data: bytes) -> dict[str, Any]:
         indexed = [a for a in self.inputs if a.indexed]
         plain = tuple(a for a in self.inputs if not a.indexed)
-        values = dict(zip((a.name for a in plain), _decoded(plain, data), strict=True))
+        values = dict(zip((a.name for a in plain), decoded(plain, data), strict=True))
         for argument, topic in zip(indexed, topics[1:], strict=True):
-            (values[argument.name],) = _decoded((argument,), bytes.fromhex(topic[2:]))
+            (values[argument.name],) = decoded((argument,), bytes.fromhex(topic[2:]))
         return {a.name: values[a.name] for a in self.inputs}
 
 
@@ -167,4 +168,4 @@ def decode_error(data: bytes) -> tuple[str, tuple[Any, ...]]:
     if known is None:
         return "0x" + data.hex(), ()
     name, shape = known
-    return name, _decoded(shape, data[4:])
+    return name, decoded(shape, data[4:])

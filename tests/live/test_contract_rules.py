@@ -8,11 +8,11 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
-from eth_abi.abi import decode, encode
+from eth_abi.abi import encode
 from eth_utils.crypto import keccak
 
 from devnet import accounts, scenario, signatures
-from devnet.abi import load
+from devnet.abi import decoded, load
 from devnet.anvil import Anvil
 from devnet.deploy import Contracts, Deployment, connect, deploy
 from devnet.scenario import Call, Step
@@ -154,9 +154,7 @@ def plain(step: Step, deployment: Deployment) -> tuple[str, str, str, int, Any]:
     target, value, data = step.args
     assert target == deployment.ledger
     function = next(f for f in load("LedgerManager").functions.values() if f.selector == data[:4])
-    types = [param.type for param in function.inputs]
-    values = decode(types, data[4:])
-    args = [p.to_python(v) for p, v in zip(function.inputs, values, strict=True)]
+    args = list(decoded(function.inputs, data[4:]))
     return "ledger", function.name, "a contract", value, args
 
 
