@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 import hashlib
+import re
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -37,6 +38,8 @@ GAS_HEADROOM_PERCENT = 25
 #: Letters of results at one provider. Fewer always have the gas to be deleted: what runs out of it
 #: leaves the ledger a 64th, too little to go on. A node is asked about few providers at once.
 _LONG, _MOST_LONG = 5_000, 3
+#: How nodes say that a call failed, and not they themselves.
+_OF_THE_CALL = re.compile(r"revert|\be?vm\b|gas|opcode|stack|jump")
 #: Seconds before a node that lags is asked again.
 PAUSES = (0.3, 0.7)
 
@@ -156,6 +159,8 @@ def _simulate(action: str, call: calls.Call, facts: Facts, plan: Plan | None) ->
         # A call that runs out of gas reverts without a word.
         silent = error.data in ("", "0x")
         closes = silent and plan is not None and preview_words.CLOSES in plan.warnings
+        if silent and error is outcome and not _OF_THE_CALL.search(str(error).lower()):
+            raise error  # the node's own trouble is no word of the contract
         if not closes and (error.data or error is outcome):
             raise _refused_by_chain(action, error, call, facts)
         raise Problem(

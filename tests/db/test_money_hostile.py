@@ -15,14 +15,16 @@ from django.db import connection
 from django.test import Client
 from django.utils import timezone
 
-from accounts import actions, follow, forms, intents, node, preview_words, services
+from accounts import actions, follow, forms, funds, intents, node, preview_words, services
 from accounts.errors import Problem
 from accounts.models import Intent, State, User
+from chain.rpc import Failure
 from devnet import accounts as cast
 from devnet.deploy import Contracts, connect
 from devnet.owner import acknowledge_signer, revoke_signer
 from protocol import abi
 from tests import factories
+from tests.live.test_index_nodes import Front
 
 pytestmark = pytest.mark.django_db
 NEURON = 10**18
@@ -159,6 +161,25 @@ def test_a_node_that_dies_between_two_steps_loses_nothing(
     follow.look_at_all()
     row = Intent.objects.get()
     assert row.state == State.SUBMITTED and row.checked_at is not None
+
+
+def test_what_a_node_cannot_answer_is_no_refusal_of_the_contract(
+    contracts: Contracts, anvil: Any, settings: Any
+) -> None:
+    front = Front(anvil)
+
+    def tamper(method: str, params: list[Any], answer: Any) -> Any:
+        simulated = method == "eth_call" and "from" in params[0]
+        return Failure(-32603, "internal error") if simulated else answer
+
+    front.tamper, settings.CHAIN_RPC_URLS = tamper, (front.url,)
+    user = User.objects.for_address(ALICE.address)
+    try:
+        review = funds.reviewed(user, "transfer", TRANSFER)
+    finally:
+        front.server.shutdown()
+        front.server.server_close()
+    assert (review.heading, review.code) == ("Not checked", "chain_unreachable")
 
 
 EDGES = (0, 1, NEURON, 10**30, 2**255, 2**256 - 1, 2**256)
