@@ -13,6 +13,7 @@ from chain.fields import NeuronField
 from ledger import listed, selectors
 from ledger.models import LISTED_OUTPUT, LISTED_UNIT, Kind, Service, ServiceTotal
 from ledger.records import Page
+from protocol.fees import CHAT, EMBEDDING, IMAGES, SPEECH
 
 
 @dataclass(frozen=True)
@@ -108,14 +109,20 @@ def offering(
 
 @dataclass(frozen=True)
 class ModelRow:
-    """Inference services that name the same model; prices are the lowest on offer, neuron per
-    token.
+    """Inference services that name the same model.
+
+    Prices are the lowest on offer, neuron per token, image or second: of several units that of
+    tokens, else of images, since prices of two units have no lowest. `billed_as`: a type of service
+    that is billed in that unit. `output_price` is a second's, and 0 where nothing is answered with
+    tokens; `input_price` is 0 of all but tokens.
     """
 
     model: str
     types: tuple[str, ...]
+    services: int
     providers: int
     acknowledged: int
+    billed_as: str
     input_price: int
     output_price: int
     updated_at_unix: int
@@ -144,42 +151,50 @@ def models(
             model=model,
             types=tuple(sorted(types.get(model, ()))),
             providers=providers,
+            services=int(services),
             acknowledged=int(acknowledged),
-            input_price=int(given),
-            output_price=int(answered),
+            billed_as=EMBEDDING if answered is None else _BILLED_AS[unit],
+            input_price=int(given or 0),
+            output_price=int(answered or 0),
             updated_at_unix=updated,
         )
-        for model, providers, acknowledged, given, answered, updated in groups
+        for model, providers, services, acknowledged, updated, given, answered, unit in groups
     )
     return Page(rows, count, number, size)
 
 
 # By model and provider first, in hash tables: COUNT(DISTINCT provider) would sort every listing.
 _MODEL_GROUPS = """
-SELECT model, COUNT(*), SUM(acknowledged), MIN(given), MIN(answered), MAX(updated)
+SELECT model, COUNT(*), SUM(services), SUM(acknowledged), MAX(updated), MIN(given),
+    CASE MIN(unit) WHEN 0 THEN MIN(answered) WHEN 1 THEN MIN(image) ELSE MIN(second) END, MIN(unit)
 FROM ({offers}) AS offers GROUP BY model ORDER BY {order}, 1 LIMIT %s OFFSET %s
 """
+_TOKENS = ~Q(service_type__in=(*IMAGES, SPEECH))
+#: A type of service by what it is billed for (`LISTED_UNIT`).
+_BILLED_AS = (CHAT, IMAGES[0], SPEECH)
 #: Orders of the models list; prices within what they are the price of.
 MODELS_BY = {
     "providers": "2 DESC",
     "model": "LOWER(model)",
-    "input": "MIN(unit), 4",
-    "output": "MIN(unit), MIN(shown)",
-    "updated": "6 DESC",
+    "input": "MIN(unit), 6",
+    "output": "MIN(unit), 7 NULLS FIRST",
+    "updated": "5 DESC",
 }
 
 
 def _model_groups(
     named: QuerySet[Service], sort: str, limit: int, offset: int
 ) -> list[tuple[Any, ...]]:
-    """Model, providers, acknowledged, least input and output price, latest change (1 query)."""
+    """The columns of `_MODEL_GROUPS` (1 query)."""
     offers = named.values("model", "provider").annotate(
+        services=Count("pk"),
         acknowledged=Count("pk", filter=Q(tee_signer_acknowledged=True)),
-        given=Min("input_price"),
-        answered=Min("output_price"),
         updated=Max("updated_at_unix"),
         unit=Min(LISTED_UNIT),
-        shown=Min(LISTED_OUTPUT),
+        given=Min("input_price", filter=_TOKENS),
+        answered=Min("output_price", filter=_TOKENS & ~Q(service_type=EMBEDDING)),
+        image=Min("output_price", filter=Q(service_type__in=IMAGES)),
+        second=Min(LISTED_OUTPUT, filter=Q(service_type=SPEECH)),
     )
     order = MODELS_BY.get(sort, MODELS_BY["providers"])
     sql, given = offers.query.sql_with_params()

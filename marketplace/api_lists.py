@@ -32,7 +32,7 @@ from probes import selectors as probes
 Item = TypeVar("Item")
 
 #: Bump when an answer's shape changes: cached answers of the old shape then no longer revalidate.
-SHAPE = "2"
+SHAPE = "3"
 
 #: `response=` of a read: its shape, and the problems a client must expect.
 PROBLEMS: dict[int, Any] = {422: schemas.Problem, 429: schemas.Problem, 503: schemas.Problem}

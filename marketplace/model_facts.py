@@ -28,11 +28,11 @@ class Measured:
     example: bool = False
 
 
-def measured(models: Iterable[str]) -> dict[str, Measured]:
-    """Of each of these models (1 query)."""
+def measured(models: Iterable[str], query: selectors.ServiceQuery) -> dict[str, Measured]:
+    """Of each of these models, of the services that a query selects (1 query)."""
     since = probes.week_told()
-    rows = selectors.matching(selectors.ServiceQuery(kind="inference"))
-    rows = rows.filter(model__in=list(models)).annotate(
+    rows = selectors.matching(query).filter(model__in=list(models))
+    rows = rows.annotate(
         up=conditions.uptime_of_row(since),
         first=conditions.health_of_row("first_token_p50", since),
         fast=conditions.health_of_row("tokens_p50", since),

@@ -155,7 +155,9 @@ def models(asked: ModelsAsked, version: str, size: int = selectors.PAGE_SIZE) ->
     wanted = tuple(row.model for row in found.items)
     # What we measured moves without listings; the same states stand in the API's ETag.
     states = (attestation.state(), probes.state()) if wanted and version else ()
-    known = at_listing.get(version, ("measured", wanted, states), lambda: measured(wanted))
+    known = at_listing.get(
+        version, ("measured", query, wanted, states), lambda: measured(wanted, query)
+    )
     lines = tuple(ModelLine(row, known.get(row.model, Measured())) for row in found.items)
     return Page(lines, found.count, found.number, found.size)
 

@@ -85,6 +85,7 @@ class ModelEntry:
     title: str
     path: str
     type_labels: tuple[str, ...]
+    services: int
     providers: int
     acknowledged: int
     input: formats.Price | None
@@ -94,12 +95,12 @@ class ModelEntry:
 
     @classmethod
     def of(cls, row: groups.ModelRow, measured: Measured) -> ModelEntry:
-        kind = row.types[0] if len(row.types) == 1 else ""
-        offered = tariffs.offer(kind, row.input_price, row.output_price, "")
+        offered = tariffs.offer(row.billed_as, row.input_price, row.output_price, "")
         return cls(
             title=name(row.model),
             path=links.model_path(row.model),
             type_labels=tuple(type_label(kind) for kind in row.types),
+            services=row.services,
             providers=row.providers,
             acknowledged=row.acknowledged,
             input=offered.input,

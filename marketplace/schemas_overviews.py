@@ -49,16 +49,16 @@ class ProvidersIn(ProvidersFileIn, PageIn):
 
 
 class ModelOut(Schema):
-    """A model with the lowest prices (neuron per token, image or second) and the best of 7
-    days among its services; null where nothing was measured."""
+    """A model with the lowest prices (neuron per token; of types without tokens per image, else
+    per second) and the best of 7 days among its services; null where nothing was measured."""
 
     model: str
     types: list[str]
     providers: int
     acknowledged: int = Field(..., description="services whose signer the owner acknowledged")
     verified: int = Field(..., description="services that pass our check now")
-    input_price: Neuron
-    output_price: Neuron = Field(..., description="of embedding services never billed")
+    input_price: Neuron = Field(..., description="0 of images and speech: not billed")
+    output_price: Neuron = Field(..., description="0 where embeddings are all: not billed")
     first_token_ms: int | None
     tokens_per_second: str | None
     uptime_7d_percent: str | None

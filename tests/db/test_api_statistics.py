@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 import datetime as dt
+import re
 from typing import Any
 
 import pytest
+from django.test import Client
+from django.utils import timezone
 
+from attestation.models import Standing
 from ledger import groups, selectors, statistics
 from ledger.selectors import ServiceQuery
+from tests import factories
 from tests.db import api_rows as rows
 
 pytestmark = pytest.mark.django_db
@@ -67,6 +72,15 @@ def test_providers(network: None, django_assert_num_queries: Any) -> None:
     ]
 
 
+def test_a_window_begins_with_the_first_of_the_blocks_of_a_second() -> None:
+    rows.contracts()
+    for block, user in ((41, rows.BOB), (40, rows.ALICE)):
+        rows.settlement(user=user, block=block)
+    since = rows.NOON - dt.timedelta(days=30)
+    assert statistics.paid_since(since).count() == 2
+    assert statistics.provider(rows.PETRA, rows.NOON).payers_30d == 2
+
+
 def test_models_and_facets(network: None, django_assert_num_queries: Any) -> None:
     with django_assert_num_queries(3):
         (llama,) = groups.models().items
@@ -78,6 +92,48 @@ def test_models_and_facets(network: None, django_assert_num_queries: Any) -> Non
     assert {facet.value: facet.count for facet in facets.kinds} == {"inference": 1}
     assert {facet.value: facet.count for facet in facets.types} == {"chatbot": 1, "vision": 1}
     assert {facet.value: facet.count for facet in facets.models} == {"llama-3": 1}
+
+
+def test_what_a_model_costs_from_is_what_one_of_its_services_costs(client: Client) -> None:
+    factories.head()
+    first = factories.contract().address
+    newer = factories.contract(
+        address=factories.address("newer"), service_name="inference-v2.0", recommended=False
+    ).address
+    # Which of the two prices is a second's depends on the broker's version.
+    factories.service(factories.ALICE, model="ear", service_type="speech-to-text", output_price=0)
+    factories.service(factories.BOB, model="ear", service_type="speech-to-text", input_price=0)
+    # Of two units there is no lowest: nobody offers tokens for what a picture costs.
+    factories.service(factories.CHARLIE, model="eye", input_price=7, output_price=9)
+    drawn = {"service_type": "text-to-image", "input_price": 0, "output_price": 5}
+    factories.service(factories.ALICE, model="eye", serving=newer, **drawn)
+    # Embeddings answer with no token, whatever stands in the other price.
+    plain = {"service_type": "embedding", "input_price": 6, "output_price": 0}
+    factories.service(factories.BOB, model="eye", serving=newer, **plain)
+    factories.service(factories.CHARLIE, model="vector", serving=newer, **plain)
+    # Verified are services, of which one provider may have two, and of those that were asked for.
+    for serving, name in ((first, "inference-v1.0"), (newer, "inference-v2.0")):
+        factories.service(factories.PETRA, model="twice", serving=serving)
+        Standing.objects.create(
+            **{"serving": serving, "provider": factories.PETRA, "kind": "inference"},
+            **{"service_name": name, "overall": "pass", "checked_at": timezone.now()},
+        )
+    other = factories.service(factories.address("other"), model="twice").provider
+    items = client.get("/api/v1/models?sort=model").json()["items"]
+    assert [(i["model"], i["input_price"], i["output_price"]) for i in items] == [
+        ("ear", "0", "420000000000"),
+        ("eye", "6", "9"),
+        ("twice", "420000000000", "1200000000000"),
+        ("vector", "6", "0"),
+    ]
+
+    def rows(query: str) -> list[str]:
+        html = client.get(f"/models?{query}").content.decode()
+        return [" ".join(re.sub("<[^>]*>", " ", x).split()) for x in html.split("model-row")[1:]]
+
+    ear, _eye, twice, _vector = rows("sort=model")
+    assert "0.0000252 0G / min" in ear and " 2 of 3 " in twice
+    assert " 0 of 1 " in rows(f"q={other}")[0]
 
 
 def test_pages_count_themselves(network: None) -> None:
