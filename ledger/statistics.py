@@ -254,10 +254,11 @@ def first_paid(since: dt.datetime) -> Subquery:
     """The block of the first accepted item from a moment on; NULL where there is none.
 
     Blocks and times rise together: this block leads to the rows of a window by the index that every
-    history has, past all the older rows.
+    history has, past all the older rows. Of several blocks of one second it is the first.
     """
     accepted = Settlement.objects.filter(status__in=ACCEPTED, at__gte=since)
-    return Subquery(accepted.order_by("at").values("block")[:1], output_field=BigIntegerField())
+    first = accepted.order_by("at", "block").values("block")[:1]
+    return Subquery(first, output_field=BigIntegerField())
 
 
 def last_paid(**until: dt.datetime) -> Coalesce:
