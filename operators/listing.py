@@ -19,7 +19,6 @@ from django.utils.translation import gettext_noop
 
 from accounts import actions, calls, money, url_words
 from accounts.preview_trust import MAX_INFO_BYTES
-from ledger.records import Listing
 from net import addresses, strictjson
 from net.addresses import Policy
 from net.errors import BadAnswer, BadUrl, Refused
@@ -104,13 +103,6 @@ def unit_of(field: str, service_type: str) -> Unit:
 
 #: The price that services of a type have, and are not billed by.
 UNBILLED = {EMBEDDING: "output_price", **dict.fromkeys(IMAGES, "input_price")}
-
-
-def compared(listing: Listing) -> str:
-    """The field of the price that a listing is compared by."""
-    if listing.is_fine_tuning:
-        return "price_per_token"
-    return "input_price" if listing.service_type == EMBEDDING else "output_price"
 
 
 # --- values → texts -------------------------------------------------------------------------------

@@ -9,6 +9,8 @@ from typing import Any
 
 from django.db import connection
 from django.db.models import F
+from django.db.models.expressions import Combinable
+from django.db.models.functions import Greatest
 from django.utils.translation import gettext as _
 from django.utils.translation import gettext_noop
 
@@ -99,16 +101,17 @@ def place(listing: Listing, now: dt.datetime) -> Place:
     else:
         model = listing.model
         rows = rows.filter(model=model, service_type=listing.service_type)
-    columns, names = _billed(listing)
+    prices_of = billed(listing)
     compared = bool(model) or listing.is_fine_tuning
     rows = rows if compared else rows.none()
-    found = list(rows.values_list("provider", "serving", *(F(c) for c in columns))[:MOST])
+    found = list(
+        rows.values_list("provider", "serving", *(column for column, _, _ in prices_of))[:MOST]
+    )
     unit, scale = _unit(listing)
     pairs = {(str(row[0]), str(row[1])) for row in found}
     here = (listing.provider, listing.serving)
     prices = []
-    for index, (column, name) in enumerate(zip(columns, names, strict=True)):
-        mine = int(getattr(listing, column))
+    for index, (_column, mine, name) in enumerate(prices_of):
         others = [int(row[index + 2]) for row in found]
         if here not in pairs:
             others.append(mine)
@@ -130,14 +133,19 @@ def place(listing: Listing, now: dt.datetime) -> Place:
     return Place(listing, model, len(pairs), tuple(prices), _weeks(listing, pairs, now))
 
 
-def _billed(listing: Listing) -> tuple[tuple[str, ...], tuple[str, ...]]:
+def billed(listing: Listing) -> tuple[tuple[Combinable, int, str], ...]:
+    """What is billed: its column of any such service, this one's price, and its name. The last is
+    what services are compared by."""
+    given = F("input_price"), listing.input_price, gettext_noop("Input")
+    answered = F("output_price"), listing.output_price, gettext_noop("Output")
     if listing.is_fine_tuning:
-        return ("price_per_token",), (gettext_noop("Training"),)
+        return ((F("price_per_token"), listing.price_per_token, gettext_noop("Training")),)
     if listing.service_type in IMAGES:
-        return ("output_price",), (gettext_noop("Per image"),)
-    if listing.service_type == EMBEDDING:
-        return ("input_price",), (gettext_noop("Input"),)
-    return ("input_price", "output_price"), (gettext_noop("Input"), gettext_noop("Output"))
+        return ((*answered[:2], gettext_noop("Per image")),)
+    if listing.service_type == SPEECH:  # in either column, by the broker's version
+        second = max(listing.input_price, listing.output_price)
+        return ((Greatest("input_price", "output_price"), second, gettext_noop("Per minute")),)
+    return (given,) if listing.service_type == EMBEDDING else (given, answered)
 
 
 def _unit(listing: Listing) -> tuple[str, int]:

@@ -26,8 +26,8 @@ from net.client import Client
 from net.errors import BadAnswer, BadUrl, Refused
 from net.limits import JsonLimits
 from operators import setup_evidence, words
-from operators.listing import compared, price_texts, unit_of
-from operators.market import MOST, rank
+from operators.listing import price_texts, unit_of
+from operators.market import MOST, billed, rank
 from operators.setup_results import Result, State, Subject
 from probes import asking, seen
 from probes.asking import Found
@@ -160,13 +160,12 @@ def rivals(listing: Listing) -> tuple[int, ...]:
     rows = rows.exclude(provider=listing.provider)
     if not listing.is_fine_tuning:
         rows = rows.filter(model=listing.model, service_type=listing.service_type)
-    return tuple(rows.values_list(compared(listing), flat=True)[:MOST])
+    return tuple(rows.values_list(billed(listing)[-1][0], flat=True)[:MOST])
 
 
 def price(listing: Listing, others: Sequence[int]) -> Result:
     """Against the median of others; a price 10x beside it is more often a slip than a decision."""
-    field = compared(listing)
-    own = int(getattr(listing, field))
+    own = billed(listing)[-1][1]
     if not others:
         return Result(
             "price",
@@ -175,6 +174,7 @@ def price(listing: Listing, others: Sequence[int]) -> Result:
         )
     median = rank(sorted(others), 50)
     sentence = words.AMONG if len(others) > 1 else words.AMONG_ONE
+    field = "price_per_token" if listing.is_fine_tuning else "output_price"
     unit = unit_of(field, listing.service_type)
     (mine, middle), named = price_texts((own, median), unit)
     said = sentence.format(own=mine, unit=named, count=len(others), median=middle)

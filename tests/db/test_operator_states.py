@@ -288,6 +288,16 @@ def test_a_price_stands_among_all_of_the_same_model(petra: Client) -> None:
     assert (place.last.mine, place.last.everyone) == (7, 16)
     assert place.weeks[-2].mine == 5 and len(place.weeks) == market.WEEKS
     assert petra.get("/operator/market").status_code == 200
+    # Which of the two prices is a second's depends on the broker's version: the dearer one is.
+    heard = {"model": "ear", "service_type": "speech-to-text"}
+    mine = factories.service(
+        serving=factories.address("v2"), input_price=9, output_price=0, **heard
+    )
+    factories.service(factories.address("louder"), input_price=0, output_price=8, **heard)
+    (listing,) = (one for one in ledger.services_of(PETRA) if one.serving == mine.serving)
+    (second,) = market.place(listing, now).prices
+    assert (second.label, second.unit) == ("Per minute", "min")
+    assert (second.mine, second.median, second.below) == (9 * 60, 8 * 60, 1)
 
 
 # --- what a broker shares -------------------------------------------------------------------------

@@ -205,6 +205,14 @@ def test_a_price_is_compared_in_the_unit_people_read() -> None:
     # Of embeddings the input alone is billed, and compared: 0.4 0G here.
     texts = replace(row, service_type="embedding", input_price=4 * 10**11)
     assert setup_checks.price(texts, (10**12,)).found.startswith("0.4 0G per 1M tokens")
+    # Of speech whichever of the two has the price of a second.
+    heard = {"model": "ear", "service_type": "speech-to-text", "input_price": 10**16}
+    factories.service(ALICE, output_price=0, **heard)
+    (other,) = ledger.services_of(ALICE)
+    mine = replace(other, provider=PETRA, input_price=0, output_price=2 * 10**16)
+    found = setup_checks.price(mine, setup_checks.rivals(mine))
+    assert found.found == "0.02 0G per second; the median of 1 other offer is 0.01."
+    assert found.state == "ok"
 
 
 @pytest.mark.django_db(transaction=True)
