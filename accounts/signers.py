@@ -12,12 +12,12 @@ from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 
-from django.db.models import Exists, OuterRef, Q, QuerySet
 from django.utils.translation import gettext as _
 
 from accounts.addresses import short
 from accounts.models import Intent, State
-from ledger.models import Movement, Service, ServiceChange
+from ledger import consents
+from ledger.models import Service, ServiceChange
 from ledger.records import Position
 from ledger.spending import Pair
 
@@ -143,7 +143,7 @@ def _replaced_after(moments: dict[Pair, _Moment], providers: set[str]) -> dict[P
 def _moments(address: str, providers: set[str], *, own: bool) -> dict[Pair, _Moment]:
     """Where each pair was last acknowledged: by money that went there, or (`own`) from this
     site."""
-    newest = _acknowledging(address).filter(provider__in=providers)
+    newest = consents.by_money(user=address, provider__in=providers)
     rows = newest.order_by("serving", "provider", "-block", "-sequence", "-pk")
     found = {
         (row.serving or "", row.provider or ""): _Moment(
@@ -168,19 +168,3 @@ def _moments(address: str, providers: set[str], *, own: bool) -> dict[Pair, _Mom
         if pair not in found or moment.place > found[pair].place:
             found[pair] = moment
     return found
-
-
-def _acknowledging(address: str) -> QuerySet[Movement]:
-    """Movements that a transfer makes; one that only takes back a refund is told from a settlement
-    that eats it by the settlement's own row.
-    """
-    own = Movement.objects.filter(user=address, balance="sub_account")
-    settled = own.filter(
-        kind="settlement",
-        tx_hash=OuterRef("tx_hash"),
-        serving=OuterRef("serving"),
-        provider=OuterRef("provider"),
-    )
-    return own.filter(
-        Q(kind__in=("transfer", "opening")) | Q(kind="refund_cancelled") & ~Exists(settled)
-    )

@@ -9,7 +9,8 @@ from typing import Any
 from django.db.models import Q
 
 from attestation.models import Fact, Finding
-from ledger.models import Movement, Service, ServiceChange, SubAccount
+from ledger import consents
+from ledger.models import Service, ServiceChange, SubAccount
 from ledger.records import Listing
 
 #: Holders of one listing that are looked at one by one.
@@ -67,12 +68,17 @@ def signer_differs(listing: Listing) -> list[Seen]:
         .exclude(balance=0)
         .values_list("user", flat=True)[:MAX_HOLDERS]
     )
-    transfers = Movement.objects.filter(
-        provider=listing.provider, serving=listing.serving, kind="transfer", user__in=holders
-    )
+    # When what was there before our first block had been acknowledged is not known.
+    given = consents.by_money(
+        provider=listing.provider, serving=listing.serving, user__in=holders
+    ).exclude(kind="opening")
     later = Q(block__gt=change.block) | Q(block=change.block, sequence__gt=change.sequence)
-    renewed = set(transfers.filter(later).values_list("user", flat=True))
-    earlier = set(transfers.exclude(later).values_list("user", flat=True)) - renewed
+    renewed = set(given.filter(later).values_list("user", flat=True))
+    earlier = set(given.exclude(later).values_list("user", flat=True)) - renewed
+    if earlier:
+        there = listing.kind, listing.serving, listing.provider
+        renewed |= consents.by_call(*there, earlier, change.block)
+        earlier -= renewed
     if not earlier:
         return []
     detail = {

@@ -15,6 +15,7 @@ from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
 
 from attestation import asking, findings, runs, selectors, services, standings, tasks
+from attestation.findings_chain import signer_differs
 from attestation.models import (
     Fact,
     Finding,
@@ -26,10 +27,14 @@ from attestation.models import (
     Verification,
 )
 from attestation.selectors import ServiceKey
+from chain.models import RawTransaction
+from ledger import selectors as ledger
 from ledger.models import Service
 from marketplace.findings import open_rows
+from protocol.abi import INFERENCE_SERVING, encode_call
 from provider.tee.development.intel import DEBUG_ATTRIBUTES
 from provider.tee.development.report import Machine
+from tests import factories
 from tests.db import api_rows
 from tests.db.api_rows import ALICE, BOB, CHARLIE, INFERENCE, PAUL, PETRA, address
 from tests.db.verification_world import (
@@ -382,7 +387,26 @@ def test_holders_whose_key_became_another(server: Provider) -> None:
     (found,) = [f for f in selectors.findings(PETRA) if f.kind == Fact.SIGNER_DIFFERS]
     assert (found.detail["accounts"], found.detail["unknown"]) == (1, 1)
     assert (found.detail["before"], found.detail["after"]) == (address(7), ADDRESS)
-    api_rows.movement(user=ALICE, kind="transfer", block=80)
+    (listing,) = ledger.services_of(PETRA)
+    # By the call that leaves no log: not another's, nor a withdrawal, nor one that failed.
+    calls = ((PAUL, True, 1, 81), (ALICE, False, 1, 82), (ALICE, True, 0, 83), (ALICE, True, 1, 84))
+    for sender, yes, status, block in calls:
+        assert signer_differs(listing)
+        called = encode_call(INFERENCE_SERVING, "acknowledgeTEESigner", PETRA, yes)
+        row = RawTransaction.objects.create(
+            **{"hash": f"0x{block:064x}", "block_hash": f"0x{block:064x}", "block_number": block},
+            **{"index": 0, "sender": sender, "to": INFERENCE, "value": 0},
+            **{"input": called, "status": status},
+        )
+    assert not signer_differs(listing)
+    row.delete()
+    # By money that was on its way back, and not by a fee that ate it.
+    taken = {"user": ALICE, "kind": "refund_cancelled", "tx_hash": factories.tx_hash("back")}
+    api_rows.movement(**taken, block=85)
+    assert not signer_differs(listing)
+    eaten = api_rows.movement(**{**taken, "kind": "settlement"}, block=85)
+    assert signer_differs(listing)
+    eaten.delete()
     run()
     assert not held(Fact.SIGNER_DIFFERS)
 
