@@ -74,6 +74,11 @@ class ServiceOption:
     selected: bool
     verdict: str
 
+    @property
+    def second(self) -> int:
+        """Neuron for a second of speech, by the higher of the two prices that brokers go by."""
+        return max(self.input_price, self.output_price)
+
 
 #: Of what is asked for by hand: its page, what a provider of it offers, the type of its services.
 MEDIA = {

@@ -13,6 +13,7 @@ import pytest
 from django.core.files.uploadedfile import SimpleUploadedFile
 from django.test import AsyncClient, Client
 
+from accounts.addresses import short
 from accounts.models import User
 from inference import inspector, markdown
 from inference.errors import BadPrompt
@@ -233,7 +234,11 @@ async def test_only_the_owner_hears_and_reads_and_files_come_in_ranges() -> None
 def test_forms_name_the_file_and_the_rule(client: Client, monkeypatch: pytest.MonkeyPatch) -> None:
     alice = world("http://127.0.0.1:1", "speech-to-text")
     client.force_login(alice)
+    # Its broker bills seconds at the input price, as some do: they are not free.
+    prices = {"input_price": 3 * 10**15, "output_price": 0}
+    factories.service(factories.BOB, service_type="speech-to-text", model="listener", **prices)
     answered = client.get("/playground/audio")
+    assert f"{short(factories.BOB)} – 0.003 0G a second<" in answered.content.decode()
     assert answered["Permissions-Policy"].startswith("microphone=(self)")
     assert "microphone=()" in client.get("/playground/images")["Permissions-Policy"]
     german = client.get("/playground/audio", headers={"Accept-Language": "de"}).content.decode()
