@@ -212,7 +212,7 @@ def report_page(
         sections=tuple(_sections(run)),
         exhibits=_named(exhibits.of(evidence)) if evidence else Exhibits(),
         fields=fields.groups(run),
-        since=None if upload else _since(run, history, brought.expired(run, now)),
+        since=None if upload else _since(run, view.newest, brought.expired(run, now)),
         findings=view.findings,
         history=tuple(history),
         commands=reproduce.commands(run, site, bundle) if bundle else (),
@@ -229,9 +229,8 @@ def report_page(
     )
 
 
-def _since(run: Verification, history: Sequence[HistoryEntry], old: bool) -> Since | None:
-    """None where there is nothing to say. `history` may leave out older runs, never newer ones."""
-    newest = next((one for one in history if one.endpoint == run.endpoint and one.overall), None)
+def _since(run: Verification, newest: HistoryEntry | None, old: bool) -> Since | None:
+    """None where there is nothing to say."""
     if newest is not None and newest.id == run.pk:
         return Since(old, None, newest=True)
     newer = newest if newest is not None and newest.finished_at > run.finished_at else None

@@ -284,19 +284,24 @@ def _endpoint(name: str, said: Mapping[str, Any], now: dt.datetime, changed: boo
 
 @dataclass(frozen=True)
 class ReportView:
-    """One stored run; its rows are never made again from anything else."""
+    """One stored run; its rows are never made again from anything else. `newest`: the newest
+    verdict about the same machine, None of evidence that somebody brought."""
 
     run: Verification
     findings: tuple[FindingView, ...]
+    newest: HistoryEntry | None
 
 
 def report(id: uuid.UUID) -> ReportView | None:
-    """One run (2 queries)."""
+    """One run (3 queries)."""
     run = Verification.objects.select_related("body", "chain_pem").filter(pk=id).first()
     if run is None:
         return None
-    rows = Finding.objects.filter(verification=run).order_by("opened_at", "pk")
-    return ReportView(run, _findings(rows))
+    found = Finding.objects.filter(verification=run).order_by("opened_at", "pk")
+    judged = _runs(ServiceKey.of(run)).filter(endpoint=run.endpoint).exclude(overall="")
+    newest = judged.first() if run.provider else None
+    entry = None if newest is None else _entry(newest, None)
+    return ReportView(run, tuple(map(_finding, found)), entry)
 
 
 def failed(ids: Iterable[uuid.UUID]) -> dict[uuid.UUID, frozenset[str]]:
@@ -412,7 +417,7 @@ def findings(provider: str, *, open_only: bool = False) -> tuple[FindingView, ..
     rows = Finding.objects.filter(Q(provider=provider) | Q(other_provider=provider))
     if open_only:
         rows = rows.filter(closed_at__isnull=True)
-    newest = _findings(rows.order_by("-opened_at", "-pk")[:200])
+    newest = map(_finding, rows.order_by("-opened_at", "-pk")[:200])
     return tuple(sorted(newest, key=lambda view: view.closed_at is not None))
 
 
@@ -423,14 +428,10 @@ def findings_for(providers: Iterable[str]) -> dict[str, tuple[FindingView, ...]]
         return {}
     about = Q(provider__in=wanted) | Q(other_provider__in=wanted)
     rows = Finding.objects.filter(about, closed_at__isnull=True).order_by("-opened_at", "-pk")
-    for view in _findings(rows[:1000]):
+    for view in map(_finding, rows[:1000]):
         for provider in {view.provider, view.other_provider} & wanted.keys():
             wanted[provider].append(view)
     return {provider: tuple(views) for provider, views in wanted.items()}
-
-
-def _findings(rows: Iterable[Finding]) -> tuple[FindingView, ...]:
-    return tuple(_finding(row) for row in rows)
 
 
 def _finding(row: Finding) -> FindingView:

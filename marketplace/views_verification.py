@@ -37,7 +37,7 @@ _STATUS: dict[type[NotVerified], int] = {TooSoon: 429, QueueDown: 503}
 
 @require_safe
 def report(request: HttpRequest, id: uuid.UUID, digest: str = "") -> HttpResponse:
-    """One stored run, for ever at this address (about 6 queries).
+    """One stored run, for ever at this address (about 7 queries).
 
     An address with the start of the content hash leads to nothing but what has this hash.
     """
