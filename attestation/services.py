@@ -333,6 +333,8 @@ def _update(
     endpoints = standings.update(standing.endpoints, stored, about)
     together = standings.together(endpoints)
     silent = any(entry.get("silent") for entry in endpoints.values())
+    # How long another address was silent says nothing of this one (`tasks.next_run`).
+    since = standing.unreachable_since if standing.basis.get("url") == about["url"] else None
     standing.serving = listing.serving
     standing.endpoints, standing.basis = endpoints, about
     standing.declared = target.declared.word
@@ -341,7 +343,7 @@ def _update(
     standing.checked_at = _moment(together.checked_at)
     standing.verification_id = uuid.UUID(together.verification) if together.verification else None
     standing.tried_at = now
-    standing.unreachable_since = (standing.unreachable_since or now) if silent else None
+    standing.unreachable_since = (since or now) if silent else None
     standing.save()
 
 

@@ -156,6 +156,14 @@ def test_no_answer_is_no_verdict_and_keeps_the_last_one(impatient: None) -> None
     assert standing_of(KEY).unreachable_since is None
     assert run().outcome == "unreachable"
     assert standing_of(KEY).unreachable_since > since  # type: ignore[operator]
+    days = timezone.now() - dt.timedelta(days=9)
+    Standing.objects.update(unreachable_since=days)
+    run()
+    assert standing_of(KEY).unreachable_since == days
+    # Nobody waited for days for an address that it has since now: it is asked again soon.
+    Service.objects.update(url="http://127.0.0.1:1")
+    assert run().outcome == "unreachable"
+    assert standing_of(KEY).unreachable_since > since  # type: ignore[operator]
 
 
 def test_nobody_is_asked_twice_by_a_patient_site_for_a_final_word(impatient: None) -> None:
