@@ -13,6 +13,7 @@ from django.contrib.postgres.aggregates import BoolOr
 from django.db.models import Sum
 
 from attestation.models import MAX_SERVICE_NAME
+from ledger.models import ServiceChange
 from ledger.records import Listing
 from probes import fold
 from probes.fold import CELL, DAY, HOUR, Seen, Tally
@@ -131,7 +132,7 @@ def begin(listings: Iterable[Listing]) -> None:
 
 
 def refresh(rows: Sequence[Health], now: dt.datetime) -> None:
-    """Fill in what the windows that end now say, and save (4 queries for any number of rows)."""
+    """Fill in what the windows that end now say, and save (5 queries for any number of rows)."""
     providers = {row.provider for row in rows}
     end = fold.floor(now, CELL) + CELL
     bar_end = fold.floor(now, BAR_SPAN) + BAR_SPAN
@@ -143,6 +144,7 @@ def refresh(rows: Sequence[Health], now: dt.datetime) -> None:
     )
     for found in hours.order_by("start"):
         week.setdefault((found.serving, found.provider), {})[found.start] = tally(found)
+    changed = _changed(providers, bar_end - BAR_CELLS * BAR_SPAN)
     for row in rows:
         pair = (row.serving, row.provider)
         kept = week.get(pair, {})
@@ -150,7 +152,10 @@ def refresh(rows: Sequence[Health], now: dt.datetime) -> None:
         _fill(row, "90d", quarter.get(pair))
         whole = fold.together(kept.values())
         _fill(row, "7d", {"share": whole.uptime, "probes": whole.probes, "cells": whole.cells})
-        _spreads(row, whole)
+        since, model = changed.get(pair), whole
+        if since is not None:
+            model = fold.together(part for start, part in kept.items() if start >= since)
+        _spreads(row, whole, model)
         cells = fold.row(kept, bar_end, BAR_SPAN, BAR_CELLS)
         row.bar, row.bar_end = "".join(fold.LETTERS[found.word] for _, found in cells), bar_end
         row.example = bool((quarter.get(pair) or {}).get("example")) or whole.example
@@ -160,6 +165,17 @@ def refresh(rows: Sequence[Health], now: dt.datetime) -> None:
     Health.objects.bulk_create(
         rows, update_conflicts=True, unique_fields=["serving", "provider"], update_fields=names
     )
+
+
+def _changed(providers: Iterable[str], since: dt.datetime) -> dict[Pair, dt.datetime]:
+    """When services last became others since a moment: how fast one model writes says nothing of
+    the next one, which the same lists are asked for (1 query)."""
+    rows = ServiceChange.objects.filter(
+        provider__in=providers, change__in=("model", "type", "removed"), at__gte=since
+    )
+    newest = rows.order_by("serving", "provider", "-at").distinct("serving", "provider")
+    found = newest.values_list("serving", "provider", "at")
+    return {(serving, provider): at for serving, provider, at in found}
 
 
 def _window(
@@ -194,16 +210,17 @@ def _fill(row: Health, window: str, found: dict[str, Any] | None) -> None:
     setattr(row, f"cells_{window}", found.get("cells", 0))
 
 
-def _spreads(row: Health, whole: Tally) -> None:
+def _spreads(row: Health, whole: Tally, model: Tally) -> None:
+    """`model`: of the hours in which it was the one that is listed."""
     row.answer_p50 = fold.percentile(whole.answer_ms, 50)
     row.answer_p95 = fold.percentile(whole.answer_ms, 95)
     row.answer_n = len(whole.answer_ms)
-    row.first_token_p50 = fold.percentile(whole.first_token_ms, 50)
-    row.first_token_p95 = fold.percentile(whole.first_token_ms, 95)
-    row.first_token_n = len(whole.first_token_ms)
-    row.tokens_p50 = fold.percentile(whole.tokens_per_10s, 50)
-    row.tokens_p5 = fold.percentile(whole.tokens_per_10s, 5)
-    row.tokens_n = len(whole.tokens_per_10s)
+    row.first_token_p50 = fold.percentile(model.first_token_ms, 50)
+    row.first_token_p95 = fold.percentile(model.first_token_ms, 95)
+    row.first_token_n = len(model.first_token_ms)
+    row.tokens_p50 = fold.percentile(model.tokens_per_10s, 50)
+    row.tokens_p5 = fold.percentile(model.tokens_per_10s, 5)
+    row.tokens_n = len(model.tokens_per_10s)
 
 
 def _seconds(span: dt.timedelta) -> int:

@@ -278,6 +278,25 @@ def test_windows_are_counted_in_cells_and_can_be_counted_again() -> None:
     assert [{**row, "id": 0} for row in again] == [{**row, "id": 0} for row in before]
 
 
+def test_how_fast_one_model_wrote_is_not_told_of_the_next() -> None:
+    for hours in range(1, 6):
+        quick = {"first_token_ms": 10, "tokens": 40, "stream_ms": 100}
+        slow = {"first_token_ms": 900, "tokens": 40, "stream_ms": 4_000}
+        stored(NOW - hours * HOUR, "up", answer_ms=100, **(slow if hours < 3 else quick))
+    before = counted()
+    assert (before.first_token, before.tokens) == (
+        selectors.Spread(10, 900, 5), selectors.Spread(3_900, 97, 5)
+    )  # fmt: skip
+    for change, ago in (("price", 1), ("model", 2.5), ("type", 9)):
+        api_rows.change(change=change, at=NOW - ago * HOUR)
+    after = counted()
+    assert (after.first_token, after.tokens) == (
+        selectors.Spread(900, 900, 2), selectors.Spread(97, 97, 2)
+    )  # fmt: skip
+    # Whether it is there, and how fast it says so, is the same service's.
+    assert (after.uptime, after.answer) == (before.uptime, before.answer)
+
+
 def test_a_verdict_on_the_present_ages_and_example_data_says_so() -> None:
     stored(NOW - dt.timedelta(minutes=1), "up", example=True)
     assert counted().state == "none" and counted().example
