@@ -33,32 +33,28 @@ def said(fact: Fact, provider: str, other: str, subject: str) -> bool:
     return rows.filter(subject=subject, closed_at__isnull=True).exists()
 
 
-def _changes(listing: Listing) -> list[ServiceChange]:
-    """Newest first."""
+def _newest(listing: Listing, *changes: str) -> ServiceChange | None:
+    """However many others came after it: anybody may change a URL often."""
     rows = ServiceChange.objects.filter(
-        provider=listing.provider,
-        serving=listing.serving,
-        change__in=("url", "signer", "acknowledged", "unacknowledged", "registered"),
+        provider=listing.provider, serving=listing.serving, change__in=changes
     )
-    return list(rows.order_by("-block", "-sequence", "-pk")[:200])
+    return rows.order_by("-block", "-sequence", "-pk").first()
 
 
 def url_changed(listing: Listing) -> list[Seen]:
     """A new URL keeps the owner's acknowledgement (contracts.md 6.6): nobody looked at it there."""
     if not listing.tee_signer_acknowledged:
         return []
-    for row in _changes(listing):
-        if row.change in ("acknowledged", "registered"):
-            return []
-        if row.change == "url":
-            detail = {"block": row.block, **_both(row, "url")}
-            return [Seen(Fact.URL_CHANGED, listing.url[:500], detail=detail)]
-    return []
+    row = _newest(listing, "url", "acknowledged", "registered")
+    if row is None or row.change != "url":
+        return []
+    detail = {"block": row.block, **_both(row, "url")}
+    return [Seen(Fact.URL_CHANGED, listing.url[:500], detail=detail)]
 
 
 def signer_differs(listing: Listing) -> list[Seen]:
     """Users whose money was put there when another key signed for it (contracts.md 6.6)."""
-    change = next((row for row in _changes(listing) if row.change == "signer"), None)
+    change = _newest(listing, "signer")
     if change is None or not int(_both(change, "tee_signer")["before"] or "0", 16):
         return []
     holders = set(

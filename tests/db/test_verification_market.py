@@ -29,7 +29,7 @@ from attestation.models import (
 from attestation.selectors import ServiceKey
 from chain.models import RawTransaction
 from ledger import selectors as ledger
-from ledger.models import Service
+from ledger.models import Service, ServiceChange
 from marketplace.findings import open_rows
 from protocol.abi import INFERENCE_SERVING, encode_call
 from provider.tee.development.intel import DEBUG_ATTRIBUTES
@@ -388,6 +388,11 @@ def test_holders_whose_key_became_another(server: Provider) -> None:
     assert (found.detail["accounts"], found.detail["unknown"]) == (1, 1)
     assert (found.detail["before"], found.detail["after"]) == (address(7), ADDRESS)
     (listing,) = ledger.services_of(PETRA)
+    # Other changes push it out of no list.
+    moves = {"serving": INFERENCE, "change": "url", "block": 75, "at": timezone.now()}
+    ServiceChange.objects.bulk_create(
+        [ServiceChange(provider=PETRA, sequence=number, **moves) for number in range(201)]
+    )
     # By the call that leaves no log: not another's, nor a withdrawal, nor one that failed.
     calls = ((PAUL, True, 1, 81), (ALICE, False, 1, 82), (ALICE, True, 0, 83), (ALICE, True, 1, 84))
     for sender, yes, status, block in calls:
