@@ -26,7 +26,8 @@ _FIELDS = ("input_price", "output_price", "price_per_token")
 @dataclass(frozen=True)
 class Step:
     """From `at` on these were the prices, in the units people compare by; none while removed.
-    `moved` says by how much each differs from the step before, "" where it does not.
+    `moved` says by how much each differs from the step before, "" where it does not. `begins`: it
+    was listed with them.
     """
 
     at: dt.datetime
@@ -35,6 +36,7 @@ class Step:
     pending: bool
     prices: tuple[formats.Price, ...]
     moved: tuple[str, ...]
+    begins: bool = False
 
 
 def steps(changes: Iterable[ChangeEntry], service_type: str) -> tuple[Step, ...]:
@@ -61,9 +63,9 @@ def steps(changes: Iterable[ChangeEntry], service_type: str) -> tuple[Step, ...]
             if not prices or (found and prices == found[-1].prices):
                 continue
         last = found[-1].prices if found else ()
-        found.append(
-            Step(entry.at, entry.block, entry.tx_hash, entry.pending, prices, _moved(last, prices))
-        )
+        place = entry.at, entry.block, entry.tx_hash, entry.pending
+        begins = entry.change == "registered"
+        found.append(Step(*place, prices, _moved(last, prices), begins))
     return tuple(found)
 
 
@@ -76,22 +78,24 @@ class Delta:
 
 
 def deltas(found: Sequence[Step], now: dt.datetime, days: int = 30) -> tuple[Delta, ...]:
-    """How each present price differs from the one `days` ago, or from the first one since then."""
+    """How each present price differs from the one `days` ago, or from the first one since then
+    that is known: of a listing that changes all the time not all is read."""
     if not found or not found[-1].prices:
         return ()
     since = now - dt.timedelta(days=days)
     earlier = [step for step in found if step.at <= since and step.prices]
     first = earlier[-1] if earlier else next(step for step in found if step.prices)
+    begin = days if earlier else None if first.begins else first.at
     said = []
     pairs = _pairs(first.prices, found[-1].prices)
     for old, new in pairs:
         if old is None or old.unit != new.unit:
             continue
         if old.neuron == new.neuron:
-            said.append(Delta(new.label, _unchanged(days if earlier else None)))
+            said.append(Delta(new.label, _unchanged(begin)))
             continue
         change = percent(old.neuron, new.neuron)
-        said.append(Delta(new.label, _since(change, days if earlier else None)))
+        said.append(Delta(new.label, _since(change, begin)))
     # What had a price of its own and has none costs what its neighbour does.
     present = {new.label for _, new in pairs}
     if any(old is not None and old.unit == new.unit for old, new in pairs):
@@ -108,17 +112,27 @@ def _pairs(
     return [(known.get(price.label), price) for price in after]
 
 
-def _unchanged(days: int | None) -> str:
-    """`days`: None since it was listed."""
-    if days is None:
+#: Days back, a moment, or None: the one at which it was listed.
+Begin = int | dt.datetime | None
+
+
+def _unchanged(begin: Begin) -> str:
+    if begin is None:
         return _("unchanged since it was listed")
-    return _("unchanged in %(days)s d") % {"days": days}
+    if isinstance(begin, dt.datetime):
+        return _("unchanged since %(day)s") % {"day": formats.date(begin.date())}
+    return _("unchanged in %(days)s d") % {"days": begin}
 
 
-def _since(change: str, days: int | None) -> str:
-    if days is None:
+def _since(change: str, begin: Begin) -> str:
+    if begin is None:
         return _("%(change)s since it was listed") % {"change": change}
-    return _("%(change)s in %(days)s d") % {"change": change, "days": days}
+    if isinstance(begin, dt.datetime):
+        return _("%(change)s since %(day)s") % {
+            "change": change,
+            "day": formats.date(begin.date()),
+        }
+    return _("%(change)s in %(days)s d") % {"change": change, "days": begin}
 
 
 #: Windows of the chart, days; "" is everything.
@@ -152,9 +166,12 @@ def chart(found: Sequence[Step], now: dt.datetime, window: str, csv: str) -> cha
         points.append(charts.Point(now, _values(last, units)))
     said = ", ".join(f"{formats.within(one.label)} {one.text}" for one in deltas(found, now))
     unit = units[0].unit
+    title = _("Price: %(changes)s") % {"changes": said} if said else _("Price: not listed now")
+    if not said and found[-1].prices:  # in another unit than what it would be compared with
+        title = _("Price: now per %(unit)s") % {"unit": unit}
     return charts.Chart(
         id="prices-over-time",
-        title=_("Price: %(changes)s") % {"changes": said} if said else _("Price: not listed now"),
+        title=title,
         unit=_("0G per %(unit)s") % {"unit": unit},
         series=charts.series(*(price.label for price in units)),
         points=tuple(points),

@@ -50,6 +50,13 @@ def test_steps_hold_until_the_next_and_say_what_moved() -> None:
     assert [d.text for d in deltas(found, NOW, 15)] == ["unchanged in 15 d", "+4.1 % in 15 d"]
     assert deltas(found[:3], NOW) == ()
     assert deltas(found[3:], NOW)[1].text == "+4.1 % since it was listed"
+    # Not all of many changes is read: the oldest that was is not the listing's beginning.
+    entries = [
+        change(12, "price", prices(400, 1200), prices(400, 1000)),
+        change(10, "price", {"output_price": "1000"}, {"output_price": "1250"}),
+    ]
+    texts = [delta.text for delta in deltas(steps(entries, "chatbot"), NOW)]
+    assert texts == ["unchanged since 19 May 2026", "+25 % since 19 May 2026"]
 
 
 def test_a_chart_begins_with_the_price_that_held_and_ends_now() -> None:
@@ -86,6 +93,8 @@ def test_a_change_of_type_changes_the_unit_and_compares_nothing() -> None:
         ["image"],
     ]
     assert found[1].moved == ("",) and deltas(found, NOW) == ()
+    drawn = pricehistory.chart(found, NOW, "30d", "/x.csv")
+    assert drawn is not None and drawn.title == "Price: now per image"
     # Where the beginning is not shown, the first change's `before` is the price until then.
     late = steps([change(5, "price", prices(7, 9), prices(7, 12))], "chatbot")
     assert [price.each for price in late[0].prices] == [7, 12]
