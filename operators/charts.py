@@ -81,10 +81,10 @@ def _amount(neuron: int) -> Value:
 
 def demand(found: Place, number: int) -> Chart:
     """Settled per week: mine, and all who offer the same model."""
-    now, before = found.weeks[-1], found.weeks[-2]
+    now, before = found.last.everyone, found.before  # the day of today is not over
     title = (
-        _("Demand rose in the last week") if now.everyone > before.everyone
-        else _("Demand fell in the last week") if now.everyone < before.everyone
+        _("Demand rose in the last week") if now > before
+        else _("Demand fell in the last week") if now < before
         else _("Demand stayed the same in the last week")
     )  # fmt: skip
     if not any(week.everyone for week in found.weeks):

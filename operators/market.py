@@ -74,13 +74,15 @@ class Week:
 
 @dataclass(frozen=True)
 class Place:
-    """A listing in its market; `model` is "" where it names none that could be compared."""
+    """A listing in its market; `model` is "" where it names none that could be compared. `before`:
+    what all were paid in the week before the last one until the hour that it is now."""
 
     listing: Listing
     model: str
     services: int
     prices: tuple[Standing, ...]
     weeks: tuple[Week, ...]
+    before: int
 
     @property
     def last(self) -> Week:
@@ -130,7 +132,7 @@ def place(listing: Listing, now: dt.datetime) -> Place:
             )
         )
     pairs.add(here)
-    return Place(listing, model, len(pairs), tuple(prices), _weeks(listing, pairs, now))
+    return Place(listing, model, len(pairs), tuple(prices), *_weeks(listing, pairs, now))
 
 
 def billed(listing: Listing) -> tuple[tuple[Combinable, int, str], ...]:
@@ -159,7 +161,8 @@ def _unit(listing: Listing) -> tuple[str, int]:
 
 _WEEKS = """
 SELECT (%(today)s::date - (s.at AT TIME ZONE 'UTC')::date) / 7,
-    SUM(settled) FILTER (WHERE s.provider = %(provider)s AND s.serving = %(serving)s), SUM(settled)
+    SUM(settled) FILTER (WHERE s.provider = %(provider)s AND s.serving = %(serving)s), SUM(settled),
+    SUM(settled) FILTER (WHERE s.at < %(hour)s)
 FROM ledger_settlement s
 JOIN UNNEST(%(providers)s::text[], %(servings)s::text[]) AS pair (provider, serving)
     ON s.provider = pair.provider AND s.serving = pair.serving
@@ -167,8 +170,10 @@ WHERE s.status = ANY(%(accepted)s) AND s.at >= %(start)s AND s.at < %(end)s GROU
 """
 
 
-def _weeks(listing: Listing, pairs: set[tuple[str, str]], now: dt.datetime) -> tuple[Week, ...]:
-    """The last weeks, the oldest first (1 query)."""
+def _weeks(
+    listing: Listing, pairs: set[tuple[str, str]], now: dt.datetime
+) -> tuple[tuple[Week, ...], int]:
+    """The last weeks, the oldest first, and `Place.before` (1 query)."""
     today = now.date()
     ordered = sorted(pairs)
     start = today - dt.timedelta(days=7 * WEEKS - 1)
@@ -181,11 +186,14 @@ def _weeks(listing: Listing, pairs: set[tuple[str, str]], now: dt.datetime) -> t
         "accepted": list(ACCEPTED),
         "start": dt.datetime.combine(start, dt.time(), dt.UTC),
         "end": dt.datetime.combine(today + dt.timedelta(days=1), dt.time(), dt.UTC),
+        "hour": now - dt.timedelta(days=7),
     }
     with connection.cursor() as cursor:
         cursor.execute(_WEEKS, given)
-        found = {week: (int(mine or 0), int(all_ or 0)) for week, mine, all_ in cursor.fetchall()}
-    return tuple(
-        Week(today - dt.timedelta(days=7 * back + 6), *found.get(back, (0, 0)))
+        found = {week: [int(paid or 0) for paid in sums] for week, *sums in cursor.fetchall()}
+    none = [0, 0, 0]
+    weeks = tuple(
+        Week(today - dt.timedelta(days=7 * back + 6), *found.get(back, none)[:2])
         for back in range(WEEKS - 1, -1, -1)
     )
+    return weeks, found.get(1, none)[2]

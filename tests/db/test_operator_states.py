@@ -288,6 +288,14 @@ def test_a_price_stands_among_all_of_the_same_model(petra: Client) -> None:
     assert (place.last.mine, place.last.everyone) == (7, 16)
     assert place.weeks[-2].mine == 5 and len(place.weeks) == market.WEEKS
     assert petra.get("/operator/market").status_code == 200
+    # A day that is not over makes no week weaker: as much was paid by this hour a week ago.
+    Settlement.objects.all().delete()
+    for day in range(1, 15):
+        factories.settlement(settled=5, at=today - dt.timedelta(days=day - 0.5))
+    for hour in (11, 13):
+        steady = market.place(listing, today + dt.timedelta(hours=hour))
+        assert charts.demand(steady, 0).title == "Demand stayed the same in the last week"
+        factories.settlement(settled=5, at=today + dt.timedelta(hours=12))
     # Which of the two prices is a second's depends on the broker's version: the dearer one is.
     heard = {"model": "ear", "service_type": "speech-to-text"}
     mine = factories.service(
