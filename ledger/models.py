@@ -391,6 +391,8 @@ class Movement(Appended):
 
 #: Statuses of items that the contract accepted (their nonce was consumed); the others paid nothing.
 ACCEPTED = ("success", "partial", "acknowledged", "penalty")
+#: Of those, the ones that paid less than was asked.
+IN_PART = ("partial", "penalty")
 
 
 class Settlement(Appended):
@@ -435,15 +437,15 @@ class ServiceTotal(models.Model):
     """Sums over the append-only rows of one listing, pending ones included.
 
     The database keeps them itself, in the statement that adds or deletes the rows (triggers of
-    migration 0005): they cannot differ from the rows, whoever writes these. Rows are never updated.
-    The row without a provider sums over all listings of its contract.
+    migration 0005, as 0019 has them): they cannot differ from the rows, whoever writes these. Rows
+    are never updated. The row without a provider sums over all listings of its contract.
     """
 
     serving = AddressField()
     provider = AddressField(default="")
     changes = models.BigIntegerField(default=0, help_text="rows of ServiceChange")
     items = models.BigIntegerField(default=0, help_text="rows of Settlement")
-    in_part = models.BigIntegerField(default=0, help_text="of status `partial`")
+    in_part = models.BigIntegerField(default=0, help_text="of a status in IN_PART")
     refused = models.BigIntegerField(default=0, help_text="of a status not in ACCEPTED")
     settled = SumField(default=0, help_text="of accepted items, neuron")
     # What items claimed without being paid: any number that a stranger likes.

@@ -20,7 +20,7 @@ from accounts.days import day_of, end_of, start_of
 from accounts.http import page_number
 from ledger import selectors
 from ledger.cursors import Place
-from ledger.models import ACCEPTED, ServiceTotal, Settlement
+from ledger.models import ACCEPTED, IN_PART, ServiceTotal, Settlement
 from ledger.records import Page, SettlementEntry
 from ledger.statistics import first_paid
 from marketplace import formats, links
@@ -29,8 +29,8 @@ from marketplace import formats, links
 _PAID = Q(status__in=ACCEPTED)
 #: Groups of statuses (contracts.md 6.4, 6.5), as the record counts them.
 GROUPS: Mapping[str, tuple[str, Q]] = {
-    "full": (gettext_noop("Paid in full"), _PAID & ~Q(status="partial")),
-    "part": (gettext_noop("Paid in part"), _PAID & Q(status="partial")),
+    "full": (gettext_noop("Paid in full"), _PAID & ~Q(status__in=IN_PART)),
+    "part": (gettext_noop("Paid in part"), _PAID & Q(status__in=IN_PART)),
     "refused": (gettext_noop("Refused"), ~_PAID),
     "paid": (gettext_noop("Paid in full or in part"), _PAID),
 }

@@ -12,7 +12,7 @@ from django.db.models.functions import Cast
 from django.utils.translation import gettext_noop
 
 from ledger import selectors
-from ledger.models import ACCEPTED, Settlement
+from ledger.models import ACCEPTED, IN_PART, Settlement
 from ledger.records import Contract, Page, SettlementEntry
 from operators import reasons
 from operators.earnings import Epochs, Sums, settled_in
@@ -30,8 +30,8 @@ MOST_ITEMS = 500
 _PAID = Q(status__in=ACCEPTED)
 #: Groups of statuses as a URL names them.
 GROUPS: Mapping[str, tuple[str, Q]] = {
-    "full": (gettext_noop("Paid in full"), _PAID & ~Q(status__in=reasons.PART)),
-    "part": (gettext_noop("Paid in part"), _PAID & Q(status__in=reasons.PART)),
+    "full": (gettext_noop("Paid in full"), _PAID & ~Q(status__in=IN_PART)),
+    "part": (gettext_noop("Paid in part"), _PAID & Q(status__in=IN_PART)),
     "refused": (gettext_noop("Refused"), ~_PAID),
 }
 

@@ -9,10 +9,7 @@ from dataclasses import dataclass
 from django.utils.translation import gettext as _
 from django.utils.translation import gettext_noop
 
-from ledger.models import ACCEPTED
-
-#: Accepted by the contract, for less than was asked.
-PART = ("partial", "penalty")
+from ledger.models import ACCEPTED, IN_PART
 
 
 @dataclass(frozen=True)
@@ -138,7 +135,7 @@ def outcome(counts: Iterable[tuple[str, int]]) -> Outcome:
     if len(found) == 1:
         reason = of(next(iter(found)))
         return Outcome(reason.label, reason.tone)
-    part = sum(found.get(status, 0) for status in PART)
+    part = sum(found.get(status, 0) for status in IN_PART)
     refused = sum(number for status, number in found.items() if status not in ACCEPTED)
     full = sum(found.values()) - part - refused
     words = (

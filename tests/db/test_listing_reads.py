@@ -39,7 +39,7 @@ def counted_anew() -> dict[tuple[str, str], tuple[int, ...]]:
     sums: dict[tuple[str, str], tuple[int, ...]] = {}
     for row in Settlement.objects.values("provider", "serving").annotate(
         items=Count("pk"),
-        in_part=Count("pk", filter=Q(status="partial")),
+        in_part=Count("pk", filter=Q(status__in=("partial", "penalty"))),
         refused=Count("pk", filter=~accepted),
         paid=Sum("settled", filter=accepted, default=0),
         missed=Sum("unsettled", filter=accepted, default=0),
@@ -96,6 +96,9 @@ def test_kept_sums_are_those_of_the_rows_whatever_is_added_and_deleted() -> None
     )
     assert selectors.timeline().count == selectors.timeline(rows.PETRA).count == 4
     assert settlements.items(Asked()).count == Settlement.objects.count()
+    for status in settlements.GROUPS:
+        group = Asked(provider=rows.PAUL, status=status)
+        assert settlements.items(group).count == group.rows.count() > 0
     Settlement.objects.all().delete()
     ServiceChange.objects.all().delete()
     assert kept() == {}
