@@ -88,6 +88,10 @@ class Found:
     def judged(self) -> tuple[str, str]:
         return seen.judged(self.listed, self.spoken)
 
+    @property
+    def mute(self) -> bool:
+        return self.forbidden is None and self.listed.failure in seen.MUTE
+
 
 def user_agent() -> str:
     """Names the site, and where it explains what it does."""

@@ -23,6 +23,8 @@ FAILURES: dict[str, str] = {
     "speed": N_("It did not answer a small question"),
 }
 _DOWN = frozenset({"unreachable", "tls", "timeout", "broken", "error", "address"})
+#: Nobody said a word: that happens to everybody at once where our own line is broken.
+MUTE = frozenset({"unreachable", "timeout"})
 
 
 @dataclass(frozen=True)

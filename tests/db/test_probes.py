@@ -6,6 +6,7 @@ import datetime as dt
 import io
 import ssl
 from collections.abc import Iterator
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ import pytest
 from asgiref.sync import async_to_sync
 from django.core.management import call_command
 from django.core.management.base import CommandError
+from django.db.models import F
 from django.utils import timezone
 
 from attestation import trust
@@ -206,6 +208,26 @@ def test_a_round_that_ends_late_does_not_undo_a_newer_look(peer: Peer) -> None:
     look()
     services.store(earlier)
     assert health().state == "down" and Probe.objects.count() == 2
+
+
+def test_what_our_own_line_lacks_is_not_counted_against_providers(settings: Any) -> None:
+    settings.ALLOW_PRIVATE_PROVIDERS = True
+    api_rows.contracts()
+    with ExitStack() as online:
+        for number in range(1, services.WITNESSES + 1):
+            url = online.enter_context(probe_world.peer()).url
+            api_rows.service(api_rows.address(number), url=url)
+        assert tasks.sweep() == services.WITNESSES
+        Probe.objects.update(at=F("at") - 2 * services.LATELY)
+        with probe_world.peer() as gone:
+            api_rows.service(PETRA, url=gone.url)
+        assert tasks.sweep() == 1 + services.WITNESSES, "the others answer: it is Petra"
+        assert health().state == "down"
+    before = Probe.objects.count()
+    Probe.objects.update(at=F("at") - 2 * services.LATELY)
+    Health.objects.filter(provider=PETRA).update(next_at=timezone.now())
+    assert tasks.sweep() == 0 and Probe.objects.count() == before, "nobody answers"
+    assert set(Health.objects.exclude(provider=PETRA).values_list("state", flat=True)) == {"up"}
 
 
 def test_fine_tuning_is_asked_for_its_queue(peer: Peer) -> None:
