@@ -59,3 +59,8 @@ def comes_back(
 def turn_for(user: User, turn_id: int, session_key: str | None) -> Turn:
     """A turn of one of the user's chats. Raises Turn.DoesNotExist."""
     return turns_of(user, session_key).get(pk=turn_id, chat__medium=Medium.CHAT)
+
+
+def request_for(user: User, turn_id: int, session_key: str | None) -> Turn:
+    """Any request of the user's, a program's too. Raises Turn.DoesNotExist."""
+    return turns_of(user, session_key).get(pk=turn_id)

@@ -15,10 +15,19 @@ from django.views.decorators.cache import never_cache
 from django.views.decorators.http import require_GET, require_POST
 from redis.exceptions import RedisError
 
-from inference import conversations, selectors, services, sessions, turnlog, watching
+from inference import (
+    access,
+    conversations,
+    selectors,
+    services,
+    sessions,
+    signatures,
+    turnlog,
+    watching,
+)
 from inference.hub import hub
-from inference.models import State, Turn
-from inference.views import session_of, turn_of
+from inference.models import Medium, State, Turn
+from inference.views import own, session_of, turn_of
 
 log = logging.getLogger(__name__)
 
@@ -45,15 +54,18 @@ async def stop(request: HttpRequest, turn: int) -> HttpResponse:
 
 @require_POST
 async def recheck(request: HttpRequest, turn: int) -> HttpResponse:
-    """Ask once more for a signature that was not available; the page watches for the verdict."""
-    found = await sync_to_async(turn_of)(request, turn)
-    if await sync_to_async(services.reopen_verdict)(found):
-        hub().look_again(found.pk)
-    if not request.headers.get("HX-Request"):
-        return _back(found)
-    fresh = await sync_to_async(turn_of)(request, turn)
-    asked = await sync_to_async(selectors.asked)(fresh)
-    return await sync_to_async(render)(request, "inference/asked.html", {"asked": asked})
+    """Ask once more for a signature that was not available. The conversation watches for the
+    verdict; the page of a program's request does not, so it comes with it.
+    """
+    found = await sync_to_async(own)(request, access.request_for, turn)
+    reopened = await sync_to_async(services.reopen_verdict)(found)
+    if found.chat.medium == Medium.CHAT:
+        if reopened:
+            hub().look_again(turn)
+        return _back(found, f"#turn-{turn}")
+    if reopened:
+        await signatures.settle(hub().client, turn)
+    return HttpResponseRedirect(reverse("inference:inspect", args=[turn]))
 
 
 @require_POST

@@ -278,6 +278,14 @@ def test_lies_refusals_cuts_and_attacks_are_told_in_words(
     verdict = alice.get_by_test_id("message-verdict")
     expect(verdict).to_have_attribute("data-verdict", "verified")
     expect(alice.get_by_test_id("chat-send")).to_be_visible()
+    missing = {"verdict": "unavailable", "verdict_reason": "not_found", "signature": None}
+    for page in (f"{path}/../turns/{Turn.objects.get().pk}/inspect", path):
+        Turn.objects.update(**missing)
+        alice.goto(page)
+        alice.locator(".proof > summary").click()
+        alice.get_by_role("button", name="Ask for the signature again").click()
+        expect(verdict).to_have_attribute("data-verdict", "verified")
+        expect(alice.locator("[data-question], .question")).to_have_text("What is a ledger?")
     ask(alice, "Please lie")
     expect(verdict).to_have_count(2)
     expect(verdict.last).to_have_attribute("data-verdict", "altered")

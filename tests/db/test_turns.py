@@ -614,10 +614,19 @@ async def test_a_missing_signature_can_be_asked_for_again(
             strict.setattr(services, "RECHECKS_PER_MINUTE", 0)
             answer = await client.post(f"/playground/chat/turns/{turn.pk}/recheck")
             assert answer.status_code == 429, "each is a question to the provider"
-        answer = await client.post(f"/playground/chat/turns/{turn.pk}/recheck")
-        assert answer.status_code == 302
+        path = f"/playground/chat/turns/{turn.pk}"
+        answer = await client.post(f"{path}/recheck")
+        assert answer.headers["Location"] == f"/playground/chat/{s.chat.pk}#turn-{turn.pk}"
         turn = await s.ended(turn.pk)
         assert turn.verdict == "verified"
+        # a program's request has a page that watches for nothing
+        again = {"verdict": "unavailable", "verdict_reason": "not_found", "signature": None}
+        await Turn.objects.aupdate(**again)
+        await Chat.objects.aupdate(medium="relay")
+        answer = await client.post(f"{path}/recheck", headers={"HX-Request": "true"})
+        assert answer.headers["Location"] == f"{path}/inspect"
+        assert (await Turn.objects.aget()).verdict == "verified"
+        await Chat.objects.aupdate(medium="chat")
         # a verdict that rests on a signature is final
         assert not await in_db(services.reopen_verdict)(turn)
         await hubs.hub().close()
