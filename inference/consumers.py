@@ -173,7 +173,8 @@ class ChatConsumer(AsyncWebsocketConsumer):  # type: ignore[misc]  # channels ha
         if old is not None:
             old.cancel()
         if len(self._watching) >= MAX_WATCHED:
-            raise Refused(TOO_MANY, "too many answers at once")
+            # The oldest has ended and waits for its verdict: a page looks for that by itself.
+            self._watching.pop(next(iter(self._watching))).cancel()
         task = asyncio.create_task(self._relay(turn_id, watching.told(turn_id, after, over=over)))
         self._watching[turn_id] = task
         task.add_done_callback(lambda done: self._forget(turn_id, done))

@@ -19,7 +19,7 @@ from django.test import Client
 
 from accounts import sockets
 from accounts.models import User
-from inference import sessions, turnlog, views_turns
+from inference import consumers, sessions, signatures, turnlog, views_turns
 from inference.models import Chat, Turn
 from ledger.models import Service
 from tests import factories
@@ -218,6 +218,19 @@ async def test_limits_and_refusals(asgi_server: str, chat: Chat) -> None:
                 await socket.say(type="prompt", key=str(uuid4()), text=" ")
                 await socket.hear()
         assert socket.connection.close_code == 4429
+
+
+async def test_answers_that_wait_for_their_signatures_close_no_socket(
+    asgi_server: str, chat: Chat, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(consumers, "MAX_WATCHED", 1)
+    monkeypatch.setattr(signatures, "AT_ONCE", (1.0,))
+    async with opened(asgi_server, chat, chat.owner) as socket:
+        for question in ("Hello", "And then?"):
+            await socket.say(type="prompt", key=str(uuid4()), text=question)
+            assert (await socket.hear())["type"] == "turn"
+            await socket.until("end")
+        assert (await socket.hear())["verdict"] == "verified"
 
 
 @pytest.mark.parametrize("held", ["people", "networks"])
