@@ -6,7 +6,7 @@ from collections.abc import Collection, Mapping
 from datetime import datetime, timedelta
 from types import MappingProxyType
 from typing import Any
-from uuid import uuid4
+from uuid import UUID, uuid4, uuid5
 
 import orjson
 from django.conf import settings
@@ -30,12 +30,29 @@ UNDO_FOR = timedelta(seconds=60)
 BATCH = 200
 
 
-def create_chat(owner: User, provider: str, *, session_key: str = "") -> Chat:
+def begin_once(owner: User, provider: str, form: UUID, *, session_key: str = "") -> Chat:
+    """`create_chat` for a form that may come twice: the same `form` is the same conversation.
+    Raises BadPrompt where that was deleted meanwhile.
+    """
+    pk = uuid5(form, owner.address)
+    with transaction.atomic():
+        list(User.objects.select_for_update().filter(pk=owner.pk))
+        found = Chat.objects.filter(pk=pk).first()
+        if found is None:
+            return create_chat(owner, provider, session_key=session_key, pk=pk)
+    if found.deleted_at is not None:
+        raise BadPrompt(_("This conversation has ended. Begin a new one."))
+    return found
+
+
+def create_chat(
+    owner: User, provider: str, *, session_key: str = "", pk: UUID | None = None
+) -> Chat:
     """An empty conversation with a provider (EIP-55 address).
 
     With `session_key` it is not kept: only that session can read it, and only while it lives.
     """
-    chat = Chat(owner=owner, provider=provider, session_key=session_key)
+    chat = Chat(pk=pk or uuid4(), owner=owner, provider=provider, session_key=session_key)
     give_key(chat)
     if not session_key:
         # What was set up last time goes along, except for what was said.

@@ -184,6 +184,19 @@ def open_turn(
     return Opened(turn.pk, Call(listing.url, header, body))
 
 
+def same_words(chat: Chat, prompt_key: UUID, text: str) -> None:
+    """Raises BadPrompt where a form was sent before with other words: on a page that was gone back
+    to, where what is typed now would be taken for what was asked then.
+    """
+    asked = chat.turns.filter(prompt_key=prompt_key).first()
+    if asked is not None and text.strip() and asked.question != _clean(text):
+        raise BadPrompt(_("This form was sent before, with other words. Send it again."))
+
+
+def _clean(text: str) -> str:
+    return text.strip().replace("\x00", "\ufffd")
+
+
 def _signed_out() -> SignedOut:
     return SignedOut(_("You are signed out. Nothing was sent."))
 
@@ -225,7 +238,7 @@ def _place(
     parent: int | None,
 ) -> tuple[int | None, str, tuple[ToolResult, ...]]:
     """The parent of a new turn, its question, and the results that it gives. Raises BadPrompt."""
-    question = text.strip().replace("\x00", "\ufffd")
+    question = _clean(text)
     given: tuple[ToolResult, ...] = ()
     if again is not None:
         old = chat.turns.filter(pk=again).first()

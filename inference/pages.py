@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import datetime as dt
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Self
 from urllib.parse import urlencode
-from uuid import UUID
+from uuid import UUID, uuid4
 
 from django.conf import settings
 from django.utils.translation import gettext as _
@@ -232,6 +232,8 @@ class ChatPage:
     abilities: Abilities = NOTHING
     most_pictures: int = MAX_PICTURES
     tuned: Tuned | None = None
+    #: Sent twice, the form of this page asks once.
+    key: UUID = field(default_factory=uuid4)
 
     @property
     def demo(self) -> bool:

@@ -83,9 +83,11 @@ async def start(request: HttpRequest) -> HttpResponse:
         return await _again(request, None, BadPrompt(_("Choose a provider that offers chat.")))
     kept = request.POST.get("keep") != "no"
     session = "" if kept else session_of(request) or ""
+    form = uuid_of(request.POST.get("key", "")) or uuid4()
+    begin = sync_to_async(conversations.begin_once)
     try:
         await sync_to_async(opening.spend_limit)(user)
-        made = await sync_to_async(conversations.create_chat)(user, provider, session_key=session)
+        made = await begin(user, provider, form, session_key=session)
         if request.POST.get("text", ""):
             await _ask(request, made)
     except ChatError as error:
@@ -116,13 +118,16 @@ async def _ask(request: HttpRequest, chat: Chat) -> list[opening.Opened]:
     own = hub()
     await own.start()
     given = request.POST
+    key = given.get("key") or str(uuid4())
+    if (form := uuid_of(key)) is not None:
+        await sync_to_async(opening.same_words)(chat, form, given.get("text", ""))
     chosen = [str(pk) for pk in _ids(given.get("pictures", ""))]
     for file in request.FILES.getlist("pictures")[: MAX_PICTURES + 1]:
         chosen.append(str((await sync_to_async(kept_picture)(chat, file)).pk))
     settings = _settings(given)
     prompt = Prompt.of(
         {
-            "key": given.get("key") or str(uuid4()),
+            "key": key,
             "text": given.get("text", ""),
             "provider": given.get("provider", ""),
             "also": given.get("also", ""),

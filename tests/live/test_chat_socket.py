@@ -323,6 +323,32 @@ async def test_forms_ask_where_no_script_runs(
     ]  # fmt: skip
 
 
+async def test_a_form_that_comes_twice_asks_once(asgi_server: str, chat: Chat) -> None:
+    """A second click before the next page has come."""
+    jar = {"Cookie": await database_sync_to_async(cookie)(chat.owner) + f"; csrftoken={'c' * 32}"}
+    headers = {**jar, "Origin": asgi_server, "Accept": "text/html"}
+    given = {"csrfmiddlewaretoken": "c" * 32, "provider": factories.PETRA, "key": str(uuid4())}
+    async with aiohttp.ClientSession(asgi_server, headers=headers) as session:
+
+        async def post(path: str, text: str) -> tuple[int, str]:
+            form = {**given, "text": text}
+            async with session.post(path, data=form, allow_redirects=False) as answer:
+                return answer.status, answer.headers.get("Location", "")
+
+        start = "/playground/chat/start"
+        one, other = await asyncio.gather(post(start, "Hello"), post(start, " Hello "))
+        assert one == other and one[0] == 302
+        assert (await post(f"{one[1]}/send", "Hello"))[0] == 302
+        # on the page that was gone back to
+        assert (await post(f"{one[1]}/send", "Something else"))[0] == 400
+        async with session.get(one[1]) as page:
+            assert 'name="key" value="' in await page.text()
+    asked = await Turn.objects.aget()
+    async for _ in turnlog.batches(asked.pk):
+        pass
+    assert await Chat.objects.acount() == 2
+
+
 async def test_an_event_stream_ends_with_its_session_and_its_line_stays_open(
     asgi_server: str, chat: Chat, monkeypatch: pytest.MonkeyPatch
 ) -> None:
