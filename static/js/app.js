@@ -71,6 +71,6 @@ for (const failure of ["htmx:responseError", "htmx:sendError", "htmx:timeout"]) 
     const text = [sent ? t("This was not answered; what you typed is still here.") : t("This part could not be refreshed; what you see is the earlier state.")];
     if (seconds) text.push(t("Try again in {seconds} s.", { seconds }));
     if (id) text.push(t("Request id {id}.", { id }));
-    warn(text.join(" "));
+    warn(text.join(" "), sent ? undefined : text[0]);
   });
 }

@@ -118,8 +118,8 @@ async function add(files, conversation) {
 async function ask() {
   const wanted = provider.value;
   const response = await fetch(`${form.dataset.able}?provider=${wanted}`, { credentials: 'same-origin' }).catch(() => null);
-  const said = response?.ok ? await response.json() : {};
-  if (wanted !== provider.value) return;
+  const said = response?.ok ? await response.json() : null;
+  if (!said || wanted !== provider.value) return; // not known now: what it does not take it is not sent, or refused
   looks = Boolean(said.pictures);
   offer();
   const missing = said.parameters ? Object.keys(PARAMETERS).filter((name) => !said.parameters.includes(name)) : [];

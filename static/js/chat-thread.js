@@ -62,7 +62,7 @@ function countDown(element) {
 
 export class Thread {
   constructor() {
-    this.turns = new Map(); // turn id → {element, text, seq, shown, work}
+    this.turns = new Map(); // turn id → {element, text, seq, shown, work, over}
     this.adoptAll();
     if (this.turns.size && !location.hash && performance.getEntriesByType('navigation')[0]?.type === 'navigate') {
       toBottom(); // a conversation opens at its newest answer
@@ -167,7 +167,7 @@ export class Thread {
 
   // Turns that are still being written, and the last number we have of each.
   open() {
-    const writing = ([, { element }]) => element.isConnected && element.dataset.state === 'open';
+    const writing = ([, { element, over }]) => element.isConnected && !over && element.dataset.state === 'open';
     return [...this.turns].filter(writing).map(([id, { seq }]) => [id, seq]);
   }
 
@@ -262,6 +262,12 @@ export class Thread {
     const turn = this.next(id, seq);
     if (turn) this.pace(turn, text);
     if (turn?.called) this.append(turn, () => turn.called.append(text));
+  }
+
+  // It has ended, also where what the server stored of it cannot be had just now.
+  ended(id) {
+    const turn = this.turns.get(id);
+    if (turn) turn.over = true;
   }
 
   // Replace the turn by what the server stored. One at a time, so that an older answer never wins.

@@ -32,14 +32,19 @@ const update = () => {
 };
 
 const socket = new ChatSocket(root.dataset.socket, {
-  onOpen() {
-    lost(false);
+  onFound() { lost(false); },
+  onTry() {
     for (const [turn, after] of thread.open()) socket.send({ type: 'resume', turn, after });
     for (const { message } of owed.values()) socket.send(message); // the same key is the same turn
     if (stopping) stop();
   },
   onLost() { lost(writing()); },
-  onEnd(sentence) { lost(false); fail(sentence); },
+  onEnd(sentence) {
+    lost(false);
+    // Nobody confirmed it: in the composer it outlives a reload.
+    for (const key of [...owed.keys()]) handlers.error({ key, code: 'unsent', sentence });
+    fail(sentence);
+  },
   onMessage(message) { handlers[message.type]?.(message); },
 });
 
@@ -48,6 +53,7 @@ const handlers = {
     const entry = owed.get(key);
     if (!entry) return; // asked twice over a line that broke, and answered twice
     owed.delete(key);
+    if (input.value === entry.message.text) input.value = ''; // left here for a draft
     thread.begun(entry.element, turns);
     if (stopping) stop();
     fail(refused ? t('The second provider was not asked: {why}', { why: refused }) : '');
@@ -67,6 +73,7 @@ const handlers = {
   arguments({ turn, seq, text }) { thread.argument(turn, seq, text); },
   async end({ turn, state, tokens, calls }) {
     speak(turn, '', true);
+    thread.ended(turn);
     await thread.refresh(turn);
     update();
     if (writing()) return; // the other column announces the end
@@ -82,7 +89,10 @@ const handlers = {
     const entry = owed.get(key);
     if (!entry) return;
     owed.delete(key);
-    if (!writing()) stopping = false; // no answer comes of it: the next one is not this one
+    if (!writing()) {
+      stopping = false; // no answer comes of it: the next one is not this one
+      lost(false);
+    }
     thread.undo(entry.element);
     const { text, again } = entry.message;
     const edits = again && text && !input.value;
@@ -191,7 +201,9 @@ function editTurn(turn) {
 }
 
 listen({ onAsk: ask, onStop: stop, onEdit: editTurn, onEditLast: () => editTurn(thread.last()) });
-startDraft(input, root.dataset.chat);
+// Asked and not confirmed as the page is left: it may not have arrived.
+addEventListener('pagehide', () => { for (const { message } of owed.values()) input.value ||= message.text; });
+startDraft(input, () => root.dataset.chat); // a new conversation gets its name with its first question
 const estimate = startEstimates();
 startPictures(conversation);
 startFilling();

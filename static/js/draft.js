@@ -13,9 +13,10 @@ function back(name) {
   return found;
 }
 
-// For the field `input` of the page called `place`. What is returned says that it was sent, though it still stands there.
+// For the field `input` of the page that is called `place()` now. What is returned says that it was sent, though it still
+// stands there.
 export function startDraft(input, place) {
-  const name = (who) => `${PREFIX}${who}:${place}`;
+  const name = (who) => `${PREFIX}${who}:${place()}`;
   let sent = false;
   try {
     const found = back(name);

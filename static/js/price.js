@@ -48,7 +48,7 @@ export function startSending(form, prepare = () => {}) {
   const button = form.querySelector('[data-send]');
   const renew = () => { form.elements.key.value = crypto.randomUUID(); };
   const written = form.querySelector('textarea');
-  const forget = written ? startDraft(written, location.pathname) : () => {};
+  const forget = written ? startDraft(written, () => location.pathname) : () => {};
   let sent = '';
   form.addEventListener('submit', async (event) => {
     event.preventDefault();

@@ -29,11 +29,12 @@ export function announce(text) {
   setTimeout(() => words.remove(), SPOKEN);
 }
 
-export function warn(text) {
-  // What is asked for every few seconds fails every few seconds: that is said once.
+export function warn(text, about = text) {
+  // What is asked for every few seconds fails every few seconds: that is said once, with the id of the first.
   const toasts = [...region.querySelectorAll(".toast")];
-  if (toasts.some((toast) => toast.firstChild.textContent === text)) return;
+  if (toasts.some(({ dataset }) => dataset.about === about)) return;
   const toast = Object.assign(document.createElement("div"), { className: "toast bad" });
+  toast.dataset.about = about;
   const close = Object.assign(document.createElement("button"), { className: "button quiet small", type: "button", textContent: t("Dismiss") });
   close.addEventListener("click", () => toast.remove());
   toast.append(paragraph(text), close);

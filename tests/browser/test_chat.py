@@ -251,7 +251,8 @@ def test_a_lost_connection_resumes_without_gap_or_duplicate(
             const later = (work, wait) => { again = () => { waits.push(wait); work(); }; };
             Object.assign(window, { WebSocket: Taken, setTimeout: later });
             const line = new ChatSocket("/", {
-                onOpen() {}, onMessage() {}, onLost() {}, onEnd: () => ended.push(waits.length),
+                onFound() {}, onTry() {}, onMessage() {}, onLost() {},
+                onEnd: () => ended.push(waits.length),
             });
             line.open("a");
             for (let n = 0; n < 30 && !ended.length; n += 1) {

@@ -52,6 +52,8 @@ So the cost is \\(c = t \\cdot p\\). More: <https://0g.ai> ![x](https://evil.exa
 """
 
 
+#: What the console of Alice's page said was wrong.
+ERRORS: list[str] = []
 #: Lets a provider that was asked "pausing" end its answer.
 GO_ON = threading.Event()
 MODELS = {
@@ -122,7 +124,8 @@ def chat(asgi_server: str, upstream: Upstream) -> Chat:
 @pytest.fixture
 def alice(asgi_server: str, chat: Chat, page: Page) -> Iterator[Page]:
     enter(page.context, asgi_server, chat.owner)
-    errors: list[str] = []
+    errors = ERRORS
+    errors.clear()
     page.on("pageerror", lambda error: errors.append(str(error)))
     page.on("console", lambda m: errors.append(m.text) if m.type == "error" else None)
     yield page
@@ -419,23 +422,3 @@ def test_failures_offer_the_next_step(alice: Page, asgi_server: str, chat: Chat)
     alice.wait_for_load_state()  # another page: before its script runs, the button is a plain form
     alice.locator('[data-failure="too_long"]').get_by_role("button", name="Ask again").click()
     expect(alice.get_by_test_id("message-verdict")).to_have_count(2)
-
-
-def test_without_a_websocket_the_event_stream_carries_the_answer(
-    alice: Page, asgi_server: str, chat: Chat
-) -> None:
-    """Networks that let no websocket through: asked by form, watched by server-sent events."""
-    alice.route_web_socket(re.compile("/ws/chat/"), lambda route: route.close())
-    alice.goto(f"{asgi_server}/playground/chat/{chat.pk}")
-    ask(alice, "Count slowly")
-    expect(answers(alice)).to_contain_text("word5 ", timeout=15_000)
-    alice.get_by_test_id("chat-stop").click()
-    expect(alice.locator(".ending")).to_contain_text("You stopped this answer")
-    expect(alice.get_by_test_id("chat-send")).to_be_visible()
-    ask(alice, "And now?")
-    expect(answers(alice)).to_have_count(2)
-    expect(alice.locator("[data-error]")).to_be_hidden()
-    expect(alice.get_by_test_id("message-verdict").last).to_have_attribute(
-        "data-verdict", "verified", timeout=15_000
-    )
-    assert Turn.objects.count() == 2

@@ -52,7 +52,12 @@ def test_after_a_sleep_a_page_listens_anew_and_says_its_failures_once(
     page.evaluate(
         """async () => {
              const { warn } = await import("/static/js/toast.js");
-             for (let n = 0; n < 2; n += 1) warn("Not refreshed.");
+             for (let n = 0; n < 2; n += 1) {
+               warn("Not refreshed.");
+               const xhr = { getResponseHeader: () => `${n}` }; // each answer has an id of its own
+               const detail = { elt: document.body, xhr };
+               document.body.dispatchEvent(new CustomEvent("htmx:responseError", { detail }));
+             }
            }"""
     )
-    expect(page.locator(".toast")).to_have_count(1)
+    expect(page.locator(".toast")).to_have_count(2)
