@@ -216,6 +216,8 @@ def not_found(request: HttpRequest, exception: Exception) -> HttpResponse:
     if isinstance(exception, NotSignedIn):
         if _lost_its_session(request):
             return _kept(request, _(_SIGNED_OUT), _(_SIGN_IN))
+        if request.method == "POST" and for_script(request):
+            return error(request, 404, _(_SIGN_IN), title=_(_SIGNED_OUT))
         if request.method == "GET" and _read_as_page(request):
             # Whether it is there is told to nobody else; who comes back to their own may sign in.
             page = SignedOut(_("Sign in to see this"))

@@ -113,6 +113,12 @@ def test_what_is_somebodys_own_asks_to_sign_in(client: Client, path: str) -> Non
     for program in ({"Accept": "application/json"}, {"HX-Request": "true"}):
         answer = client.get(path, headers=program)
         assert answer.status_code == 404 and "Connect your wallet" not in answer.content.decode()
+    # A script shows what it is told, beside what was typed.
+    for door in ("/account/keys/prepare", f"/playground/chat/{path[-36:]}/send"):
+        answer = client.post(door, {}, headers={"Accept": "application/json"})
+        said = answer.json()
+        assert (answer.status_code, said["title"]) == (404, "Your session is over.")
+        assert said["fix"].startswith("Sign in, then send the form again.")
     answer = client.get("/playground/chat/" + path[-36:] + ".json", headers={"Accept": "*/*"})
     assert answer.json()["status"] == 404, "a file is no page, whatever its reader takes"
     client.force_login(User.objects.for_address(factories.ALICE))
