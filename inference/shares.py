@@ -228,7 +228,8 @@ def _public(turn: Turn, chat: Chat, room: Room) -> TurnView:
     why it failed, no act."""
     turn.chat = chat
     view = TurnView.of(turn, room=room)
-    ending = words.ENDED_FOR_OTHERS.get(turn.state)
+    came = view.answer or view.calls or turn.state != State.CUT_OFF
+    ending = words.ENDED_FOR_OTHERS.get(turn.state if came else State.FAILED)
     return replace(
         view, reasoning="", fee=0, failure="", failure_detail="", ending=ending, can_recheck=False
     )

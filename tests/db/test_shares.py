@@ -103,10 +103,16 @@ def test_a_reader_gets_the_words_and_the_proof_and_nothing_of_the_person(
     text = client.get(link).content.decode()
     assert "ended without writing anything" in text and "ended at the length limit" in text
     # that an answer ended early, and not why
-    for state, why in (("stopped", ""), ("failed", "not_funded"), ("cut_off", "key_rejected")):
-        Turn.objects.update(state=state, failure=why)
+    for state, why, answer in (
+        ("stopped", "", b""),
+        ("failed", "not_funded", b""),
+        ("cut_off", "key_rejected", turn.answer_sealed),
+        ("cut_off", "interrupted", b""),
+    ):
+        Turn.objects.update(state=state, failure=why, answer_sealed=answer)
         text = client.get(link).content.decode().partition("<main")[2]
-        assert ENDED_FOR_OTHERS[state].title in text
+        ended = "failed" if state == "cut_off" and not answer else state
+        assert ENDED_FOR_OTHERS[ended].title in text
         assert not any(said in text for said in ("You ", "your ", "balance", why or "You stopped"))
 
 
