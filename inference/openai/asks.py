@@ -78,7 +78,7 @@ class Ask:
     """A request for a model. `pin` is the provider's address ("" = whoever there is), `count` how
     many answers or pictures, `max_tokens` 0 where it says none.
     `beyond`: tokens that texts to embed may be beyond the bytes of the body; `drawn`: bytes of it
-    that are pictures to look at, which nobody reads as text.
+    that are pictures to look at, which nobody reads as text; `linked`: pictures that it only names.
     """
 
     endpoint: str
@@ -91,6 +91,7 @@ class Ask:
     max_tokens: int = 0
     beyond: int = 0
     drawn: int = 0
+    linked: int = 0
 
     @property
     def pictures(self) -> bool:
@@ -148,6 +149,7 @@ def _json(endpoint: str, body: bytes, pin: str, bounded: bool) -> Ask:
             changed["stream_options"] = {**wanted, "include_usage": True}
     elif stream:
         raise _bad("invalid_request", "Only chat is streamed.")
+    drawn, linked = _seen(document.get("messages")) if endpoint == CHAT else (0, 0)
     return Ask(
         endpoint=endpoint,
         content_type="application/json",
@@ -158,7 +160,8 @@ def _json(endpoint: str, body: bytes, pin: str, bounded: bool) -> Ask:
         count=count,
         max_tokens=max_tokens,
         beyond=vectors.beyond_bytes(document.get("input")) if endpoint == EMBEDDINGS else 0,
-        drawn=_drawn(document.get("messages")) if endpoint == CHAT else 0,
+        drawn=drawn,
+        linked=linked,
     )
 
 
@@ -180,16 +183,19 @@ def _said_once(document: dict[str, Any], body: bytes) -> None:
         raise _bad("invalid_json", "A name of the body appears twice, maybe in other letters.")
 
 
-def _drawn(messages: object) -> int:
-    """Bytes of the pictures that travel inside `messages`."""
-    found = 0
+def _seen(messages: object) -> tuple[int, int]:
+    """Bytes of the pictures that travel inside `messages`, and how many they name by an address."""
+    drawn = linked = 0
     for message in messages if isinstance(messages, list) else ():
         content = message.get("content") if isinstance(message, dict) else None
         for part in content if isinstance(content, list) else ():
             match part:
                 case {"type": "image_url", "image_url": {"url": str(url)}}:
-                    found += len(url) if url.startswith("data:image/") else 0
-    return found
+                    if url.startswith("data:image/"):
+                        drawn += len(url)
+                    else:
+                        linked += 1
+    return drawn, linked
 
 
 def _form(endpoint: str, content_type: str, body: bytes, pin: str) -> Ask:

@@ -175,12 +175,14 @@ def most(ask: Ask, tariff: fees.Tariff, max_tokens: int) -> int:
         # A byte may be a token; what comes as numbers of tokens has two bytes for each.
         return costs.most(tariff, len(ask.body) + ask.beyond, 0)
     answer = (ask.max_tokens or max_tokens) * ask.count
-    seen = ask.drawn // _PICTURE_BYTES_PER_TOKEN
+    seen = ask.drawn // _PICTURE_BYTES_PER_TOKEN + ask.linked * MOST_PICTURE_TOKENS
     return costs.most(tariff, len(ask.body) - ask.drawn, answer, seen)
 
 
 #: Vision models make fewer tokens of a photograph; a guess for the reserve only.
 _PICTURE_BYTES_PER_TOKEN = 3
+#: Of a picture that the provider fetches itself: where Qwen's models end, which take the most.
+MOST_PICTURE_TOKENS = 16_384
 
 
 def cost(ask: Ask, tariff: fees.Tariff, body: bytes, outcome: Outcome, maximum: int) -> costs.Cost:
@@ -191,7 +193,7 @@ def cost(ask: Ask, tariff: fees.Tariff, body: bytes, outcome: Outcome, maximum: 
         return costs.Cost(costs.of_pictures(tariff.output_price, count), "known")
     if ask.endpoint == TRANSCRIPTIONS:
         return costs.of_transcript(tariff, body)
-    if outcome.usage is None and not outcome.readable:
+    if outcome.usage is None and not (outcome.readable and ask.count == 1):  # one answer is read
         return costs.Cost(maximum, "unknown")
     if ask.endpoint == EMBEDDINGS and outcome.usage is not None:
         return costs.of_embeddings(tariff, outcome.usage.prompt_tokens)

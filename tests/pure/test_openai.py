@@ -169,13 +169,25 @@ def test_the_most_that_embeddings_cost_holds_for_every_tokenizer(
 def test_pictures_to_look_at_are_not_set_aside_as_text() -> None:
     url = "data:image/png;base64," + "A" * 9000
     parts = [{"type": "text", "text": url}, {"type": "image_url", "image_url": {"url": url}}]
-    other = {"type": "image_url", "image_url": {"url": "https://example.org/" + "A" * 90}}
-    for content, drawn in ((parts, len(url)), ([other, 1, {"type": "image_url"}], 0), (url, 0)):
+    # Of one that the provider fetches nobody here knows the size.
+    linked = {"type": "image_url", "image_url": {"url": "https://example.org/" + "A" * 90}}
+    cases = ((parts, len(url), 0), ([linked, 1, {"type": "image_url"}], 0, 1), (url, 0, 0))
+    for content, drawn, fetched in cases:
         messages = ["odd", {"role": "user", "content": content}]
         body = orjson.dumps({"model": "m", "messages": messages, "max_tokens": 5})
         ask = asks.read(asks.CHAT, "application/json", body)
         text = len(body) - drawn
-        assert outcome.most(ask, Tariff(7, 3), 0) == 7 * (text + drawn // 3) + 3 * 5
+        seen = drawn // 3 + outcome.MOST_PICTURE_TOKENS * fetched
+        assert outcome.most(ask, Tariff(7, 3), 0) == 7 * (text + seen) + 3 * 5
+
+
+@pytest.mark.parametrize("count", [1, 2])
+def test_of_several_answers_that_nobody_counted_the_most_is_the_cost(count: int) -> None:
+    body = orjson.dumps({"model": "m", "messages": [], "n": count})
+    ask = asks.read(asks.CHAT, "application/json", body)
+    said = orjson.dumps({"choices": [{"message": {"content": "two words"}}] * count})
+    cost = outcome.cost(ask, Tariff(7, 3), said, outcome.of_chat(said), 99)
+    assert (cost.fee, cost.kind) == ((6, "estimated") if count == 1 else (99, "unknown"))
 
 
 def test_no_text_to_embed_takes_longer_than_its_length() -> None:
