@@ -15,7 +15,7 @@ from django.utils.translation import gettext_noop as N_
 from accounts.crypto import SealedField
 from accounts.models import AccessToken, User
 from chain.fields import AddressField, NeuronField
-from inference import seals, tools, words
+from inference import seals, thoughts, tools, words
 from inference.errors import BadPrompt
 from inference.media.models import File as File
 from inference.media.models import Job as Job
@@ -283,11 +283,15 @@ class Turn(models.Model):
 
     @property
     def answer(self) -> str:
-        return self.chat.box.text("answer", self.answer_sealed)
+        return self._said[0]
 
     @property
     def reasoning(self) -> str:
-        return self.chat.box.text("reasoning", self.reasoning_sealed)
+        return self.chat.box.text("reasoning", self.reasoning_sealed) + self._said[1]
+
+    @property
+    def _said(self) -> tuple[str, str]:
+        return thoughts.told_apart(self.chat.box.text("answer", self.answer_sealed))
 
     @property
     def calls(self) -> tuple[tools.ToolCall, ...]:

@@ -51,6 +51,16 @@ class Thoughts:
         return piece._replace(text=text, reasoning=piece.reasoning + thought)
 
 
+def told_apart(answer: str) -> tuple[str, str]:
+    """Answer and thoughts of one that was stored with its thoughts inside, as all were before
+    0.2.0.
+    """
+    if _CLOSING not in answer:
+        return answer, ""
+    piece = Thoughts().take(Piece(answer, done=True))
+    return piece.text, piece.reasoning
+
+
 def _half(text: str) -> str:
     """The longest end of a text that is a beginning of the closing mark."""
     ends = (text[-size:] for size in range(min(len(_CLOSING) - 1, len(text)), 0, -1))

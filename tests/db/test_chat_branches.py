@@ -123,6 +123,16 @@ def test_an_answer_without_a_word_says_why(chat: Chat) -> None:
 
 
 @pytest.mark.django_db
+def test_what_an_older_answer_has_thought_inside_is_told_from_it(chat: Chat) -> None:
+    turn = said(chat, "six by 7?", "<think>6 times 7.</think>\n\nIt is 42.")
+    page = alice().get(f"/playground/chat/turns/{turn.pk}").content.decode()
+    assert "think&gt;" not in page and "<summary>Thinking</summary>" in page
+    opening.open_turn(chat, "and by 8?", process="p")
+    sent = json.loads(Turn.objects.select_related("chat").latest("pk").request)["messages"]
+    assert [x["content"] for x in sent] == ["six by 7?", "It is 42.", "and by 8?"]
+
+
+@pytest.mark.django_db
 def test_only_the_last_answer_is_continued(chat: Chat) -> None:
     """What is sent stands after the last one, whatever was above or beside it."""
     half: dict[str, Any] = {"answer": "half", "state": State.STOPPED}
