@@ -22,6 +22,8 @@ from probes import exchange
 
 _MIB = 1 << 20
 _STAGES: dict[str, str] = {State.ANSWERED: "done", State.OPEN: "running"}
+#: Seconds from the end of a piece in which the next one has begun, where it can.
+_BETWEEN = 5
 
 
 @dataclass(frozen=True)
@@ -47,7 +49,7 @@ class FileView:
 @dataclass(frozen=True)
 class Asking:
     """One request as it stands. `stage`: queued, running, done or failed; `seconds` since it began
-    to run (or was sent).
+    to run (or was sent), `over` since it ended.
     """
 
     view: TurnView
@@ -55,6 +57,7 @@ class Asking:
     seconds: int
     quantity: str
     start: str = ""
+    over: float = 0.0
 
     @property
     def open(self) -> bool:
@@ -86,6 +89,7 @@ class Asking:
             seconds=max(0, int((now - begun).total_seconds())),
             quantity=turn.quantity,
             start=transcripts.clock(piece.start_ms) if piece else "",
+            over=(now - turn.ended_at).total_seconds() if turn.ended_at else 0.0,
         )
 
 
@@ -269,17 +273,14 @@ class TranscriptPage:
 
     @property
     def open(self) -> bool:
-        return any(x.open for x in self.pieces)
+        """Whether a piece is being written down, or just was and the next one begins."""
+        last = self.pieces[-1] if self.pieces else None
+        begins = last and last.stage == "done" and self.done < self.count and last.over < _BETWEEN
+        return bool(begins) or any(x.open for x in self.pieces)
 
     @property
     def watched(self) -> bool:
-        return any(x.pending for x in self.pieces) or self.between
-
-    @property
-    def between(self) -> bool:
-        """Whether one piece just ended and the next has not begun."""
-        last = self.pieces[-1] if self.pieces else None
-        return bool(last and last.stage == "done" and self.done < self.count and last.view.watched)
+        return self.open or any(x.pending for x in self.pieces)
 
     @property
     def can_go_on(self) -> bool:

@@ -117,9 +117,12 @@ async def _pictures(own: Hub, turn_id: int, call: Call) -> None:
 
 async def _piece(own: Hub, opened: Opened, call: Call, ask: Ask, wish: transcripts.Wish) -> None:
     outcome = await _outcome(opened.turn, asking.transcribe(own.client, call))
-    await asyncio.shield(hubs.spawn(_end(own, opened.turn, outcome)))
-    if outcome.failure is None and not own.closing:
-        await _go_on(own, opened, ask, wish)
+
+    async def go_on() -> None:
+        if outcome.failure is None and not own.closing:
+            await _go_on(own, opened, ask, wish)
+
+    await asyncio.shield(hubs.spawn(_end(own, opened.turn, outcome, go_on)))
 
 
 async def _outcome(turn_id: int, asked: Coroutine[Any, Any, Outcome]) -> Outcome:
@@ -146,9 +149,18 @@ async def _go_on(own: Hub, opened: Opened, ask: Ask, wish: transcripts.Wish) -> 
         log.info("recording %s: %s", opened.chat, error)
 
 
-async def _end(own: Hub, turn_id: int, outcome: Outcome) -> None:
-    """Store the end, whatever it takes, and have its signature judged."""
+async def _end(
+    own: Hub,
+    turn_id: int,
+    outcome: Outcome,
+    go_on: Callable[[], Coroutine[Any, Any, None]] | None = None,
+) -> None:
+    """Store the end, whatever it takes, and have its signature judged, for which nobody waits who
+    can `go_on`.
+    """
     ended = await own.stored(turn_id, partial(_stored, turn_id, outcome))
+    if go_on is not None:
+        await go_on()
     if ended and not (outcome.failure and outcome.failure.kind == "interrupted"):
         waits = signatures.AT_ONCE if outcome.failure is None else signatures.AT_ONCE[:1]
         await signatures.settle(own.client, turn_id, waits=waits)

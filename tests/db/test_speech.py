@@ -15,7 +15,7 @@ from django.test import AsyncClient, Client
 
 from accounts.addresses import short
 from accounts.models import User
-from inference import inspector, markdown
+from inference import inspector, markdown, signatures
 from inference.errors import BadPrompt
 from inference.media import endings, selectors, services, studio
 from inference.media.models import File, Role
@@ -74,6 +74,16 @@ async def test_pieces_are_asked_for_in_turn_and_put_together(
 ) -> None:
     # what is shown as text is not laid out, which takes seconds for what a stranger may send
     monkeypatch.setattr(markdown, "render", None)
+    settle = signatures.settle
+    stopped: list[bool] = []
+
+    async def looked_at(*given: Any, **more: Any) -> Any:
+        verdict = await settle(*given, **more)
+        chat = await in_db(Chat.objects.get)()
+        stopped.append((await in_db(selectors.transcript_page)(chat)).can_go_on)
+        return verdict
+
+    monkeypatch.setattr(signatures, "settle", looked_at)
     async with stage(listens, **WITH) as s:
         opened = await s.transcribe(seconds=6, piece=2.5)
         turns = await settled(s, 3)
@@ -83,6 +93,7 @@ async def test_pieces_are_asked_for_in_turn_and_put_together(
         bodies = [await in_db(_rebuilt)(x.pk) for x in turns]
         assert (await in_db(inspector.page)(turns[0])).turn.answer
     assert whole == wav(6)
+    assert stopped == [False] * 3, "a page that looks now sees a recording that goes on"
     assert [x.verdict for x in turns] == ["verified"] * 3
     posted = [x for x in s.upstream.asked if x.method == "POST"]
     assert [x.path for x in posted] == ["/v1/proxy/audio/transcriptions"] * 3
