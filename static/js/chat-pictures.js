@@ -125,7 +125,7 @@ async function ask() {
   const missing = said.parameters ? Object.keys(PARAMETERS).filter((name) => !said.parameters.includes(name)) : [];
   untaken.hidden = !missing.length;
   untaken.textContent = t('By its own list this model does not take: {names}. That is not sent.', { names: missing.map((name) => PARAMETERS[name]).join(', ') });
-  if (!looks && chosen.length) fail(t('This provider’s model does not look at pictures. Remove them, or choose another provider.'));
+  if (!looks && chosen.length) fail(t('This provider does not say that its model looks at pictures. Remove them, or choose another provider.'));
   form.dispatchEvent(new Event('change'));
 }
 

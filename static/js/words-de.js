@@ -127,7 +127,7 @@ learn({
 "This page has no actions of its own.": "Diese Seite hat keine eigenen Aktionen.",
 "This page has no connection to the server. Reload it.": "Diese Seite hat keine Verbindung zum Server. Laden Sie sie neu.",
 "This part could not be refreshed; what you see is the earlier state.": "Dieser Teil ließ sich nicht auffrischen; zu sehen ist der frühere Stand.",
-"This provider’s model does not look at pictures. Remove them, or choose another provider.": "Das Modell dieses Anbieters sieht keine Bilder an. Entfernen Sie sie, oder wählen Sie einen anderen Anbieter.",
+"This provider does not say that its model looks at pictures. Remove them, or choose another provider.": "Dieser Anbieter sagt nicht, dass sein Modell Bilder ansieht. Entfernen Sie sie, oder wählen Sie einen anderen Anbieter.",
 "This transaction would go to an address outside the network’s contracts.": "Diese Transaktion ginge an eine Adresse außerhalb der Verträge des Netzwerks.",
 "This was not answered; what you typed is still here.": "Darauf kam keine Antwort; was Sie eingegeben haben, steht noch hier.",
 "Tick two to four with x first.": "Erst mit x zwei bis vier ankreuzen.",
