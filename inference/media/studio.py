@@ -100,7 +100,8 @@ async def _pictures(own: Hub, turn_id: int, call: Call) -> None:
 
     async def told(job: Remote) -> None:
         remote[0] = job.id
-        await _in_db(services.note_remote)(turn_id, job.id, working=job.state == "processing")
+        note = partial(services.note_remote, turn_id, job.id, working=job.state == "processing")
+        await own.stored(turn_id, note)  # it goes on, and is paid, whatever our database does
 
     try:
         outcome = await asking.draw(own.client, call, told)

@@ -10,6 +10,7 @@ from uuid import uuid4
 import pytest
 
 from accounts.personal import NotYet
+from inference import hub as hubs
 from inference import personal
 from inference.errors import BadPrompt
 from inference.hub import Hub
@@ -19,6 +20,7 @@ from inference.models import State, Turn
 from tests.db import media_world
 from tests.db.chat_world import in_db
 from tests.db.media_world import answer, sign, stage
+from tests.db.test_chat_hostile import _sql
 from tests.db.test_pictures import RED
 from tests.live.chat_upstream import Asked, Reply
 
@@ -74,6 +76,29 @@ async def test_a_job_outlives_the_process_and_is_paid_once() -> None:
         finally:
             await second.close()
     assert sum(asked.method == "POST" for asked in s.upstream.asked) == 1
+
+
+async def test_a_job_outlives_trouble_with_the_database(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(hubs, "BEAT_SECONDS", 0.1)
+    away = asyncio.Event()
+
+    async def provider(reply: Reply, asked: Asked) -> None:
+        if asked.method == "POST":
+            sign(reply.upstream, "made", asked, RED)
+            await in_db(_sql)("ALTER TABLE inference_job RENAME TO away")
+            await reply.whole(b'{"jobId":"j-1","status":"pending"}', 202)
+            away.set()
+            return
+        made = {"jobId": "j-1", "status": "completed", "data": json.loads(answer(RED))}
+        await reply.whole(json.dumps(made).encode(), ZG_Res_Key="made")
+
+    async with stage(provider) as s:
+        opened = await s.draw()
+        await away.wait()
+        await asyncio.sleep(0.5)
+        await in_db(_sql)("ALTER TABLE away RENAME TO inference_job")
+        assert (await s.ended(opened.turn)).state == State.ANSWERED
+        assert (await in_db(Job.objects.get)()).remote == "j-1"
 
 
 async def test_a_job_of_somebody_who_leaves_the_site_is_stopped() -> None:
