@@ -3,6 +3,7 @@ import { startSending } from './price.js';
 
 const form = document.getElementById('composer');
 const label = form.querySelector('[data-price-label]');
+const bare = label.textContent; // without a price the button says what it does
 let waiting = 0;
 let asked = 0;
 
@@ -15,10 +16,9 @@ async function say() {
   const texts = form.elements.texts.value.split(/[\r\n]+/).map((line) => line.trim()).filter(Boolean);
   const bytes = texts.reduce((sum, text) => sum + size(text), 0);
   const query = new URLSearchParams({ provider: form.elements.provider.value, bytes, texts: texts.length });
-  try {
-    const answer = await fetch(`${form.dataset.estimate}?${query}`);
-    if (answer.ok && number === asked) label.textContent = (await answer.json()).label;
-  } catch { /* without it the button says what it does, not what it costs */ }
+  const answer = await fetch(`${form.dataset.estimate}?${query}`).catch(() => null);
+  const said = answer?.ok ? await answer.json().catch(() => ({})) : {};
+  if (number === asked) label.textContent = said.label ?? bare;
 }
 
 form.elements.texts.addEventListener('input', () => { clearTimeout(waiting); waiting = setTimeout(say, 250); });

@@ -353,6 +353,12 @@ def test_embeddings_from_lines_to_a_matrix(
     written = page.get_by_test_id("embed-texts")
     written.fill("not lost")
     expect(button).to_contain_text("Embed 1 text")  # by the script, which must have come
+    # What could not be asked is no price of what stands there now.
+    page.route("**/embeddings/estimate*", lambda route: route.fulfill(body="busy"), times=1)
+    written.fill("not lost, and longer")
+    expect(button).to_have_text("Embed")
+    written.fill("not lost")
+    expect(button).to_contain_text("Embed 1 text")
     button.click()
     expect(page.get_by_role("dialog", name="Connect a wallet")).to_be_visible()
     place = page.url
