@@ -30,6 +30,7 @@ import orjson
 from channels.consumer import get_handler_name
 from channels.db import database_sync_to_async
 from channels.generic.websocket import AsyncWebsocketConsumer
+from django.db import DatabaseError
 from redis.exceptions import RedisError
 
 from accounts.models import User
@@ -109,7 +110,7 @@ class ChatConsumer(AsyncWebsocketConsumer):  # type: ignore[misc]  # channels ha
             await self._handle(_message(text_data))
         except Refused as refused:
             await self.close(refused.code, refused.reason)
-        except RedisError as error:
+        except (RedisError, DatabaseError) as error:
             log.warning("chat socket: %s", error)
             await self.close(TRY_AGAIN, "try again")
 

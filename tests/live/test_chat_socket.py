@@ -24,6 +24,7 @@ from inference.models import Chat, Turn
 from ledger.models import Service
 from tests import factories
 from tests.db.chat_world import make_key, world
+from tests.db.test_chat_hostile import _sql
 from tests.db.test_chat_tools import calling
 from tests.db.test_page_errors import held_while_sent
 from tests.live.chat_upstream import SIGNER, Asked, Reply, ThreadedUpstream, Upstream
@@ -110,6 +111,15 @@ async def test_ask_watch_and_resume(asgi_server: str, chat: Chat) -> None:
         # the same question again is the same turn, not a second charge
         await socket.say(type="prompt", key=key, text="Hello")
         assert (await socket.hear())["turn"] == turn
+        # a database that is away is no fault of the page's: it comes back by itself
+        await database_sync_to_async(_sql)("ALTER TABLE inference_turn RENAME TO away")
+        try:
+            await socket.say(resume=turn, after=1)
+            with pytest.raises(websockets.ConnectionClosed):
+                await socket.hear()
+        finally:
+            await database_sync_to_async(_sql)("ALTER TABLE away RENAME TO inference_turn")
+        assert socket.connection.close_code == 1012
     assert await Turn.objects.acount() == 1
 
 
@@ -324,15 +334,14 @@ async def test_forms_ask_where_no_script_runs(
 
 
 async def test_a_form_that_comes_twice_asks_once(asgi_server: str, chat: Chat) -> None:
-    """A second click before the next page has come."""
     jar = {"Cookie": await database_sync_to_async(cookie)(chat.owner) + f"; csrftoken={'c' * 32}"}
     headers = {**jar, "Origin": asgi_server, "Accept": "text/html"}
     given = {"csrfmiddlewaretoken": "c" * 32, "provider": factories.PETRA, "key": str(uuid4())}
     async with aiohttp.ClientSession(asgi_server, headers=headers) as session:
 
         async def post(path: str, text: str) -> tuple[int, str]:
-            form = {**given, "text": text}
-            async with session.post(path, data=form, allow_redirects=False) as answer:
+            more = {**given, "text": text}
+            async with session.post(path, data=more, allow_redirects=False) as answer:
                 return answer.status, answer.headers.get("Location", "")
 
         start = "/playground/chat/start"
