@@ -298,6 +298,12 @@ def test_speech_from_a_file_and_from_the_microphone(
     segments.nth(0).focus()
     page.keyboard.press("ArrowRight")
     expect(segments.nth(0).locator("[data-word]").nth(2)).to_have_attribute("data-heard", "")
+    # Whoever goes through it while the rest comes, every two seconds, keeps their place.
+    page.evaluate(
+        """() => htmx.ajax("GET", `${location.pathname}/body`,
+             { target: "#transcript", swap: "outerHTML" })"""
+    )
+    expect(segments.nth(0)).to_be_focused()
     chat = Chat.objects.get()
     here = f"{asgi_server}/playground/audio/{chat.pk}"
     srt = page.request.get(f"{here}.srt").text()
