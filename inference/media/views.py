@@ -147,8 +147,7 @@ def work(request: HttpRequest, chat: UUID) -> HttpResponse:
 def card(request: HttpRequest, chat: UUID) -> HttpResponse:
     """One request as it stands, to replace what the page shows of it."""
     found = selectors.works((doors.work_of(request, chat, Medium.IMAGES),))
-    context = {"work": found[0], "whole": "whole" in request.GET}
-    return render(request, "inference/work.html", context)
+    return render(request, "inference/work.html", {"work": found[0]})
 
 
 @require_GET

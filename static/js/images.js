@@ -69,9 +69,9 @@ document.addEventListener('input', ({ target }) => {
 
 // One sentence when a request ends, wherever on the page one is.
 document.body.addEventListener('htmx:beforeSwap', ({ detail }) => {
-  const before = detail.target?.dataset?.state;
+  const before = detail.requestConfig?.elt?.dataset.state;
   if (!['queued', 'running'].includes(before)) return;
-  const after = new DOMParser().parseFromString(detail.serverResponse, 'text/html').querySelector('[data-state]')?.dataset.state;
+  const after = new DOMParser().parseFromString(detail.serverResponse, 'text/html').querySelector('.work')?.dataset.state;
   const text = { done: t('The pictures have come.'), failed: t('The pictures did not come.') }[after];
   if (text) announce(text);
 });

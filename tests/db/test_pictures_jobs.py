@@ -8,6 +8,7 @@ from typing import Any
 from uuid import uuid4
 
 import pytest
+from django.test import AsyncClient
 
 from accounts.personal import NotYet
 from inference import hub as hubs
@@ -52,6 +53,11 @@ async def test_a_job_outlives_the_process_and_is_paid_once() -> None:
                 break
             await asyncio.sleep(0.02)
         assert job.remote == "j-1" and job.working_since is None
+        # its page is fetched as a whole: what the pictures are proven by stands beside them
+        client = AsyncClient()
+        await client.aforce_login(s.alice)
+        page = (await client.get(f"/playground/images/{opened.chat}")).content.decode()
+        assert 'hx-target="#whole" hx-select="#whole"' in page and page.count(' id="whole"') == 1
         state["now"] = "processing"
         for _ in range(500):
             if (await in_db(Job.objects.get)()).working_since:
