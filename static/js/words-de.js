@@ -128,6 +128,7 @@ learn({
 "This page has no connection to the server. Reload it.": "Diese Seite hat keine Verbindung zum Server. Laden Sie sie neu.",
 "This part could not be refreshed; what you see is the earlier state.": "Dieser Teil ließ sich nicht auffrischen; zu sehen ist der frühere Stand.",
 "This provider does not say that its model looks at pictures. Remove them, or choose another provider.": "Dieser Anbieter sagt nicht, dass sein Modell Bilder ansieht. Entfernen Sie sie, oder wählen Sie einen anderen Anbieter.",
+"This site does not answer just now ({status}). Try again in a minute.": "Diese Website antwortet gerade nicht ({status}). Versuchen Sie es in einer Minute erneut.",
 "This transaction would go to an address outside the network’s contracts.": "Diese Transaktion ginge an eine Adresse außerhalb der Verträge des Netzwerks.",
 "This was not answered; what you typed is still here.": "Darauf kam keine Antwort; was Sie eingegeben haben, steht noch hier.",
 "Tick two to four with x first.": "Erst mit x zwei bis vier ankreuzen.",
