@@ -114,8 +114,9 @@ def test_what_is_somebodys_own_asks_to_sign_in(client: Client, path: str) -> Non
         answer = client.get(path, headers=program)
         assert answer.status_code == 404 and "Connect your wallet" not in answer.content.decode()
     # A script shows what it is told, beside what was typed.
-    for door in ("/account/keys/prepare", f"/playground/chat/{path[-36:]}/send"):
-        answer = client.post(door, {}, headers={"Accept": "application/json"})
+    for door in ("send", "pictures"):
+        asked = f"/playground/chat/{path[-36:]}/{door}"
+        answer = client.post(asked, {}, headers={"Accept": "application/json"})
         said = answer.json()
         assert (answer.status_code, said["title"]) == (404, "Your session is over.")
         assert said["fix"].startswith("Sign in, then send the form again.")
