@@ -49,7 +49,8 @@ def test_without_a_websocket_the_event_stream_carries_the_answer(
     # What nobody confirmed outlives the page that asked it, also a new conversation's.
     alice.goto(f"{asgi_server}/playground/chat?provider={factories.PETRA}")
     alice.route("**/send", lambda route: None, times=1)
-    ask(alice, "And now?")
+    with alice.expect_request("**/send"):
+        ask(alice, "And now?")
     expect(alice).to_have_url(re.compile("/playground/chat/[0-9a-f-]{36}$"))
     expect(alice.locator(".question")).to_have_text("And now?")
     alice.reload()
