@@ -218,7 +218,8 @@ def _reminder(held: Position, one: Deliverable, row: Task | None, hours: int, *,
     name = f"{held.serving}:{held.provider}:{one.id}"
     about = str(row.pk) if row else sha256(name.encode()).hexdigest()  # of any length
     about += f":{hours}" + (":late" if late else "")
-    said = ((words.LATE, late), (words.FORFEIT, True), (words.UNLISTED, row is None))
+    unlisted = words.UNLISTED.format(provider=short(held.provider))
+    said = ((words.LATE, late), (words.FORFEIT, True), (unlisted, row is None))
     return Hit(
         subject=about,
         occurrence=about,

@@ -359,9 +359,10 @@ def test_a_task_that_got_somewhere_and_reminders_before_its_deadline(
     assert services.sweep() == 1 and services.sweep() == 0
     notice = alice.notifications.get(provider=BOB)
     assert (notice.title.split()[2], notice.path) == ("6", "/fine-tuning")
-    assert "“Find my tasks”" in notice.text
+    assert f"“Find my tasks” at {BOB[:6]}" in notice.text
     with translation.override("de"):
         assert words.translated(notice.title).endswith("von einem Modell anzuerkennen")
+        assert f"finden“ bei {BOB[:6]}" in words.translated(notice.text)
     elsewhere.delete()
     # A rule that is made before the chain has it settled tells it as well; one made after does not.
     alice.alert_rules.all().delete()
