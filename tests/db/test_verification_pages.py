@@ -640,7 +640,7 @@ def test_one_address_cannot_have_the_whole_market_checked_all_day(
 def test_a_pasted_report_gets_the_same_page_as_a_providers(
     client: Client, settings: Any, tmp_path: Path
 ) -> None:
-    with vendors(settings, tmp_path):  # else Intel itself is asked, three times for each document
+    with vendors(settings, tmp_path):  # else NVIDIA itself is asked, three times for each document
         body = lab().body(machine()).decode()
         response = client.post("/verify", {"text": body})
         assert response.status_code == 302
