@@ -22,8 +22,8 @@ function forget(id) {
   remember(KEPT, Object.keys(rest).length ? rest : null);
 }
 
-// The server knows what became of it, and takes no hash.
-const final = (error) => error.status >= 400 && error.status < 500 && ![401, 403, 429].includes(error.status);
+// The server knows what became of it, and takes no hash. Whatever answers in its place gives no code.
+const final = (error) => error.reason && error.status >= 400 && error.status < 500 && ![401, 403, 429].includes(error.status);
 
 async function report(id, hash, base) {
   keep(id, hash, base);
