@@ -106,8 +106,9 @@ async function attempt(what, { allowed, show, tell }) {
     if (!/^0x[0-9a-f]{64}$/i.test(hash)) throw new Error(t('The wallet gave no hash.'));
   } catch (error) {
     if (asked.get(id) !== mine) return; // the person was asked again meanwhile, and that request is open
-    await post(path(id, 'rejected', what.base), { declined: declined(error), handed });
+    const unheard = await post(path(id, 'rejected', what.base), { declined: declined(error), handed }).then(() => null, (failure) => failure);
     await show(id);
+    if (declined(error) && unheard) throw unheard;
     if (declined(error)) return;
     // Many a wallet gives an error after it has sent.
     const why = String(error?.message ?? '').slice(0, 300);

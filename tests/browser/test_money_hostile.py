@@ -247,3 +247,8 @@ def test_what_a_wallet_sent_with_an_error_is_not_sent_twice(
     expect(state).to_have_attribute("data-state", SENT)
     assert wallet.methods().count("eth_sendTransaction") == 1
     assert ledger(contracts)["availableBalance"] == 5 * NEURON
+    # It is said whether the site hears of the error or not.
+    page.route("**/rejected", lambda route: route.abort())
+    page.goto(f"{asgi_server}/account?action=deposit&amount=1")
+    page.get_by_test_id("tx-confirm").click()
+    expect(message).to_contain_text("it may have been sent all the same")
