@@ -24,12 +24,10 @@ _SHOWN = 300
 _PER_PAGE = 100
 
 
-def page(
-    user: User, session_key: str | None, changing: str = "", number: int = 1
-) -> pages_keys.KeysPage:
-    """Everything on `/account/keys`; no secret is among it. `changing`: the number of the token
-    whose settings are asked for; `number`: which page of the lasting keys, those that have ended
-    last. Raises PastTheEnd."""
+def page(user: User, session: str, changing: str = "", number: int = 1) -> pages_keys.KeysPage:
+    """Everything on `/account/keys`; no secret is among it. `session`: the name of the one that
+    asks; `changing`: the number of the token whose settings are asked for; `number`: which page of
+    the lasting keys, those that have ended last. Raises PastTheEnd."""
     chosen, now = row_number(changing), timezone.now()
     ended = user.provider_keys.alias(ended=Q(expires_at__isnull=False) & Q(expires_at__lte=now))
     held = ended.order_by("ended", "provider", "-generation", "token_id")
@@ -60,7 +58,7 @@ def page(
             for pair, position in positions.items()
         ),
         sessions=tuple(
-            pages_keys.SessionRow(row, row.session_key == session_key) for row in sessions.of(user)
+            pages_keys.SessionRow(row, row.session_key == session) for row in sessions.of(user)
         ),
         changing=tokens.living(user, now).filter(pk=chosen).first() if chosen else None,
         tokens=tuple(

@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import time
 from datetime import datetime
-from importlib import import_module
 
-from django.conf import settings
 from django.contrib.sessions.models import Session
 from django.db.models import Exists, OuterRef, QuerySet
 from django.http import HttpRequest
@@ -16,6 +14,7 @@ from django.utils.translation import gettext as _
 from accounts import limits, sockets
 from accounts.errors import Problem
 from accounts.models import SignIn, User
+from accounts.session_store import name_of
 from net import callers
 from net.cache import first
 
@@ -35,11 +34,10 @@ def opened(request: HttpRequest, user: User, before: str | None) -> None:
     """Write down a session that a signature has just opened; `before` is the key it had."""
     request.session[_PROVED] = int(time.time())
     request.session.save()
-    if before and before != request.session.session_key:
-        SignIn.objects.filter(session_key=before).delete()
-        sockets.tell(before)
+    if before != request.session.session_key:
+        forgotten(before)
     SignIn.objects.update_or_create(
-        session_key=request.session.session_key,
+        session_key=name_of(request.session.session_key),
         defaults={
             "user": user,
             "agent": request.headers.get("User-Agent", "")[:120].replace("\0", ""),
@@ -51,10 +49,10 @@ def opened(request: HttpRequest, user: User, before: str | None) -> None:
 
 def seen(request: HttpRequest) -> None:
     """Remember that a session was used, at most every five minutes."""
-    key = request.session.session_key
-    if key and first(f"seen:{key}", _SEEN_EVERY_SECONDS):
+    name = name_of(request.session.session_key)
+    if name and first(f"seen:{name}", _SEEN_EVERY_SECONDS):
         network = _network(request)
-        SignIn.objects.filter(session_key=key).update(seen_at=timezone.now(), network=network)
+        SignIn.objects.filter(session_key=name).update(seen_at=timezone.now(), network=network)
 
 
 def _network(request: HttpRequest) -> str:
@@ -84,10 +82,10 @@ def end_all(user: User) -> int:
 
 
 def forgotten(session_key: str | None) -> None:
-    """A session was closed by its own sign-out."""
-    if session_key:
-        SignIn.objects.filter(session_key=session_key).delete()
-        sockets.tell(session_key)
+    """A session was closed by its own sign-out, or by another sign-in in its browser."""
+    if name := name_of(session_key):
+        SignIn.objects.filter(session_key=name).delete()
+        sockets.tell(name)
 
 
 def require_fresh(request: HttpRequest) -> None:
@@ -126,5 +124,5 @@ def _end(found: QuerySet[SignIn]) -> int:
 
 def _close(row: SignIn) -> None:
     """The session first: a socket that is told looks no more, one that connects now must fail."""
-    import_module(settings.SESSION_ENGINE).SessionStore(row.session_key).delete()
+    Session.objects.filter(pk=row.session_key).delete()
     sockets.tell(row.session_key)

@@ -9,7 +9,6 @@ session also expires and a wallet can be blocked, each socket asks the database 
 from __future__ import annotations
 
 import asyncio
-import hashlib
 import logging
 from collections import Counter
 from collections.abc import Awaitable, Callable, MutableMapping
@@ -27,6 +26,7 @@ from django.db import DatabaseError
 from django.utils import timezone
 
 from accounts import limits
+from accounts.session_store import name_of
 from net import callers, layer
 from net.postgres import statements
 
@@ -49,15 +49,14 @@ MOST_OF_ONE, MOST_OF_ADDRESS, MOST = 200, 1_000, 5_000
 CHECK_EVERY = 60.0
 
 
-def tell(session_key: str | None) -> None:
-    """Close the open sockets of a session; never fails the sign-out itself."""
-    if session_key:
-        layer.tell(_group(session_key), "session.end")
+def tell(session: str) -> None:
+    """Close the open sockets of a session, by its name (`accounts.session_store`); never fails the
+    sign-out itself."""
+    layer.tell(_group(session), "session.end")
 
 
-def _group(session_key: str) -> str:
-    # Group names travel in the clear between processes; a session key is a secret.
-    return "session." + hashlib.sha256(session_key.encode()).hexdigest()[:40]
+def _group(session: str) -> str:
+    return f"session.{session}"
 
 
 class Doors:
@@ -148,8 +147,8 @@ class EndsWithSession:
 
     async def __call__(self, scope: MutableMapping[str, Any], receive: Receive, send: Send) -> None:
         user, session = scope.get("user"), scope.get("session")
-        key = session.session_key if session is not None else None
-        if not key or user is None or not user.is_authenticated:
+        name = name_of(session.session_key) if session is not None else ""
+        if not name or user is None or not user.is_authenticated:
             await self.application(scope, receive, send)
             return
         places = ((people, str(user.pk)), (networks, limits.address_of_socket(scope)))
@@ -161,14 +160,14 @@ class EndsWithSession:
                     await send({"type": "websocket.close", "code": TOO_MANY, "reason": "too many"})
                     return
                 held.callback(doors.leave, who)
-            await _Guard(key, user.pk, receive, send).run(self.application, scope)
+            await _Guard(name, user.pk, receive, send).run(self.application, scope)
 
 
 class _Guard:
     """One socket: passes its events on until the session ends, then closes it once."""
 
-    def __init__(self, session_key: str, user_id: int, receive: Receive, send: Send) -> None:
-        self._key, self._user_id = session_key, user_id
+    def __init__(self, session: str, user_id: int, receive: Receive, send: Send) -> None:
+        self._session, self._user_id = session, user_id
         self._receive, self._send = receive, send
         self._over: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._listening = asyncio.Event()
@@ -213,7 +212,7 @@ class _Guard:
 
     async def _listen(self) -> None:
         whole = get_channel_layer()
-        group, channel = _group(self._key), ""
+        group, channel = _group(self._session), ""
         try:
             channel = await whole.new_channel("session.")
             await whole.group_add(group, channel)
@@ -230,23 +229,23 @@ class _Guard:
         # The session may have ended between the handshake and our listening.
         with suppress(TimeoutError):
             await asyncio.wait_for(self._listening.wait(), 5)
-        while await database_sync_to_async(_lives)(self._key, self._user_id):
+        while await database_sync_to_async(_lives)(self._session, self._user_id):
             await asyncio.sleep(CHECK_EVERY)
         self._end()
 
 
-# A session's key is never another person's: signing in makes a new one.
+# A session is never another person's: signing in makes a new one.
 _LIVES = """
 SELECT EXISTS (SELECT FROM django_session WHERE session_key = %s AND expire_date > %s)
     AND EXISTS (SELECT FROM accounts_user WHERE id = %s AND is_active)
 """
 
 
-def _lives(session_key: str, user_id: int) -> bool:
+def _lives(session: str, user_id: int) -> bool:
     """False only for what is known to be over: a database that does not answer ends nobody."""
     try:
         with statements.prepared() as cursor:
-            cursor.execute(_LIVES, [session_key, timezone.now(), user_id])
+            cursor.execute(_LIVES, [session, timezone.now(), user_id])
             return bool(cursor.fetchone()[0])
     except DatabaseError as error:
         log.warning("a socket's session could not be checked", extra={"error": str(error)})

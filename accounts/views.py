@@ -14,6 +14,7 @@ from django.views.decorators.http import require_GET
 from accounts import actions, clock, funds, keyring, limits, pages, pages_parts, spendable
 from accounts.http import number_of, signed_out, user_of
 from accounts.problems import json_door
+from accounts.session_store import name_of
 from chain import selectors as chain
 from ledger import selectors as ledger
 
@@ -69,7 +70,8 @@ def keys(request: HttpRequest) -> HttpResponse:
     if not request.user.is_authenticated:
         return signed_out(request, _("Keys"))
     changing, number = request.GET.get("token", ""), number_of(request)
-    page = keyring.page(user_of(request), request.session.session_key, changing, number)
+    session = name_of(request.session.session_key)
+    page = keyring.page(user_of(request), session, changing, number)
     return render(request, "accounts/keys.html", {"page": page})
 
 

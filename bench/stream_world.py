@@ -9,11 +9,11 @@ from typing import Any
 import redis
 from django.conf import settings
 from django.contrib.auth import BACKEND_SESSION_KEY, HASH_SESSION_KEY, SESSION_KEY
-from django.contrib.sessions.backends.db import SessionStore
 from django.utils import timezone
 
 from accounts import crypto, tokens
 from accounts.models import ProviderKey, User
+from accounts.session_store import SessionStore
 from bench.rows import INFERENCE, PROVIDER, fill
 from inference import conversations, opening
 from inference.models import Chat, Medium, Turn

@@ -34,6 +34,7 @@ from django.db import DatabaseError
 from redis.exceptions import RedisError
 
 from accounts.models import User
+from accounts.session_store import name_of
 from accounts.sockets import SIGNED_OUT, TOO_MANY
 from inference import access, turnlog, watching
 from inference.errors import ChatError, SignedOut, SignerChanged, Unavailable
@@ -79,7 +80,7 @@ class ChatConsumer(AsyncWebsocketConsumer):  # type: ignore[misc]  # channels ha
         try:
             wanted = self.scope["url_route"]["kwargs"]["chat"]
             self.chat = await database_sync_to_async(access.chat_for)(
-                user, wanted, self.scope["session"].session_key
+                user, wanted, name_of(self.scope["session"].session_key)
             )
         except Chat.DoesNotExist:
             await self.close()
@@ -131,7 +132,7 @@ class ChatConsumer(AsyncWebsocketConsumer):  # type: ignore[misc]  # channels ha
     async def _prompt(self, message: dict[str, Any]) -> None:
         key = str(message.get("key"))
         # Signing out must end what an open socket may spend.
-        session = self.scope["session"].session_key or ""
+        session = name_of(self.scope["session"].session_key)
         try:
             all_opened = await self.hub.ask_all(self.chat, Prompt.of(message), session)
         except Malformed:

@@ -29,6 +29,7 @@ from django.views.decorators.http import require_GET, require_POST
 
 from accounts.http import NotSignedIn, in_pieces, uuid_of
 from accounts.models import User
+from accounts.session_store import name_of
 from inference import access, attachments, conversations, estimates, opening, readiness, selectors
 from inference.errors import BadPrompt, ChatError, SignerChanged
 from inference.hub import hub
@@ -82,7 +83,7 @@ async def start(request: HttpRequest) -> HttpResponse:
     if service is None:
         return await _again(request, None, BadPrompt(_("Choose a provider that offers chat.")))
     kept = request.POST.get("keep") != "no"
-    session = "" if kept else session_of(request) or ""
+    session = "" if kept else session_of(request)
     form = uuid_of(request.POST.get("key", "")) or uuid4()
     begin = sync_to_async(conversations.begin_once)
     try:
@@ -282,8 +283,9 @@ def user_of(request: HttpRequest) -> User | None:
     return request.user if isinstance(request.user, User) else None
 
 
-def session_of(request: HttpRequest) -> str | None:
-    return request.session.session_key
+def session_of(request: HttpRequest) -> str:
+    """The name of the visitor's session; "" where there is none."""
+    return name_of(request.session.session_key)
 
 
 def visit_of(request: HttpRequest) -> Visit:

@@ -107,7 +107,7 @@ async def events(request: HttpRequest, turn: int) -> HttpResponse | StreamingHtt
     return answer
 
 
-async def _events(turn: Turn, after: int, session: str | None) -> AsyncGenerator[bytes, None]:
+async def _events(turn: Turn, after: int, session: str) -> AsyncGenerator[bytes, None]:
     signed_out = asyncio.ensure_future(sessions.ended(session))
     queue: asyncio.Queue[bytes] = asyncio.Queue(maxsize=8)
     reading = asyncio.ensure_future(_read(turn, after, queue))

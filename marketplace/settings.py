@@ -344,6 +344,7 @@ except ValueError as _error:
     raise ImproperlyConfigured(f"REDIS_URL: {_error}") from None
 
 CACHES = {"default": stores.cache(REDIS_URL)}
+SESSION_ENGINE = "accounts.session_store"
 CHANNEL_LAYERS = {
     "default": {
         "BACKEND": "channels_redis.pubsub.RedisPubSubChannelLayer",

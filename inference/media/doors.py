@@ -31,7 +31,7 @@ def asker(request: HttpRequest, user: User, process: str) -> Ask:
         provider=ledger.address_of(given.get("provider", "")) or "",
         key=key,
         process=process,
-        session_key="" if kept else session_of(request) or "",
+        session_key="" if kept else session_of(request),
         accept_signer=given.get("accept_signer", ""),
     )
 

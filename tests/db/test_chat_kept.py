@@ -28,6 +28,7 @@ from pytest_django import DjangoAssertNumQueries
 
 from accounts import crypto
 from accounts.models import ProviderKey, User
+from accounts.session_store import name_of
 from attestation import verify
 from inference import answers, conversations, opening, seals, search, services
 from inference.failures import Failure
@@ -230,7 +231,7 @@ def test_a_conversation_that_is_not_kept_lives_in_its_session_alone(chat: Chat) 
     made = alice.post("/playground/chat/start", {"provider": factories.PETRA, "keep": "no"})
     path = made["Location"]
     private = Chat.objects.exclude(pk=chat.pk).get()
-    assert private.key_sealed == "" and private.session_key == alice.session.session_key
+    assert private.key_sealed == "" and private.session_key == name_of(alice.session.session_key)
     turn = said(private, f"Hello? {SECRET}", "An answer", options=Options(system=SECRET))
     next_one = conversations.create_chat(chat.owner, factories.PETRA)
     assert next_one.options == Options(), "how it was asked goes into no other conversation"

@@ -17,6 +17,7 @@ from eth_account.messages import encode_defunct
 from accounts import keyring, keys, keys_lasting, sessions
 from accounts.errors import Problem
 from accounts.models import ProviderKey, SignIn, User
+from accounts.session_store import name_of
 from devnet import accounts as cast
 from devnet.anvil import Anvil
 from devnet.deploy import Contracts, connect, deploy
@@ -263,11 +264,24 @@ def test_sessions_are_listed_and_ended_from_another_browser(user: User) -> None:
     SignIn.objects.filter(user=user).update(created_at=timezone.now() - timedelta(days=8))
     assert here.get("/account/keys").content.decode().count('data-testid="session-row"') == 1
     second = signed_in()
-    Session.objects.filter(pk=second.session.session_key).update(expire_date=timezone.now())
+    ended = Session.objects.filter(pk=name_of(second.session.session_key))
+    assert ended.update(expire_date=timezone.now())
     assert here.get("/account/keys").content.decode().count('data-testid="session-row"') == 1
     assert here.post("/account/sign-out-everywhere").status_code == 302
     assert not opens(here) and not opens(second) and opens(bobs)
     assert SignIn.objects.get().user.address == BOB.address
+
+
+def test_who_reads_the_database_or_a_backup_finds_no_session_to_come_in_with(user: User) -> None:
+    alice, thief = signed_in(), Client()
+    key = alice.cookies["sessionid"].value
+    [row], [session] = SignIn.objects.all(), Session.objects.all()
+    assert row.session_key == session.pk == name_of(key) and key not in str(vars(session))
+    thief.cookies["sessionid"] = session.pk
+    assert opens(alice) and not opens(thief)
+    signed_in(BOB).post("/account/sign-out")
+    alice.post("/account/sign-out")
+    assert not Session.objects.exists() and not SignIn.objects.exists()
 
 
 def test_a_session_opened_while_all_are_ended_stays_in_the_list(

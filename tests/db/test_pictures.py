@@ -13,6 +13,7 @@ from django.test import AsyncClient, Client
 from PIL import Image
 
 from accounts.models import User
+from accounts.session_store import name_of
 from inference import hub as hubs
 from inference import seals, views
 from inference.abilities import Abilities
@@ -366,7 +367,8 @@ async def test_only_the_owner_sees_anything_and_what_is_not_kept_ends_with_its_s
         await owner.post(f"/playground/images/{opened.chat}/undo")
         assert (await owner.get(paths[2])).status_code == 200
         assert b"The request was deleted." not in (await owner.get(gone["Location"])).content
-        unkept = await s.draw("not kept", session_key=(await owner.asession()).session_key)
+        session = name_of((await owner.asession()).session_key)
+        unkept = await s.draw("not kept", session_key=session)
         await s.ended(unkept.turn)
         assert (await owner.get(f"/playground/images/{unkept.chat}")).status_code == 200
         other = AsyncClient()

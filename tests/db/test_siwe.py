@@ -19,6 +19,7 @@ from eth_account.signers.local import LocalAccount
 from accounts import siwe
 from accounts.errors import SignInFailed
 from accounts.models import User
+from accounts.session_store import name_of
 from protocol.abi import ZERO_ADDRESS
 from tests.contract_wallets import FACTORY, MAGIC, Undeployed, owned_by
 
@@ -236,8 +237,8 @@ def test_signing_in_makes_a_new_session_of_seven_days_and_signing_out_ends_it(
     answer = verify(client, sign(ALICE, message))
     assert answer.json() == {"address": ALICE.address}
     assert client.session.session_key != before
-    week, row = timedelta(days=7), Session.objects.filter(pk=client.session.session_key)
-    ends = row.get().expire_date
+    row = Session.objects.filter(pk=name_of(client.session.session_key))
+    week, ends = timedelta(days=7), row.get().expire_date
     assert week - timedelta(minutes=1) < ends - timezone.now() <= week
     session = client.session
     session["since"] = "a key was asked for, and written down here"

@@ -26,14 +26,17 @@ PAGE = (ROOT / "docs/deploy.md").read_text()
 ALICE, BOB = cast.user(1), cast.user(2)
 OURS = """
 from accounts import tokens
-from accounts.models import User, Watch
+from accounts.models import User
+from accounts.session_store import SessionStore
+SessionStore().create()
 user = User.objects.for_address("{user}")
 wanted = tokens.Wanted.of({{"label": "job", "scopes": ["inference"]}})
 print(tokens.create(user, wanted).secret)
 """
 KNOWN = """
 from accounts import tokens
-print(tokens.find("{secret}", "inference").user.address)
+from django.contrib.sessions.models import Session
+print(tokens.find("{secret}", "inference").user.address, Session.objects.count())
 """
 #: Every derived row as text, without the number of its row.
 DERIVED = """
@@ -123,6 +126,8 @@ def test_the_drills_of_the_page(anvil: Any, deposits: Any, tmp_path: Path) -> No
             lost = Site(server, cache.url, anvil.url, tmp_path)
             lost.sh("python manage.py follow --once")
             secret = lost.python(OURS.format(user=ALICE.address))
+            known = KNOWN.format(secret=secret)
+            assert lost.python(known) == f"{ALICE.address} 1"
             lost.sh(commands("backup"))
             (dump,) = tmp_path.glob("*.dump")
             assert dump.stat().st_mode & 0o077 == 0
@@ -133,7 +138,7 @@ def test_the_drills_of_the_page(anvil: Any, deposits: Any, tmp_path: Path) -> No
         ):
             site = Site(server, cache.url, anvil.url, tmp_path)
             site.sh(commands("restore"))
-            assert site.python(KNOWN.format(secret=secret)) == ALICE.address
+            assert site.python(known) == f"{ALICE.address} 0", "nobody's session opens again"
             restored = site.derived()
             assert BOB.address.lower() in str(restored["ledger_ledger"]).lower()
             site.sh(commands("rebuild"))

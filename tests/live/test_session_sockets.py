@@ -15,6 +15,7 @@ from websockets.typing import Origin
 
 from accounts import sockets
 from accounts.models import User
+from accounts.session_store import name_of
 from devnet import accounts as cast
 from tests.db.test_keys_lasting import sign_again, signed_in
 
@@ -71,7 +72,8 @@ def sign_out(client: Client) -> None:
 
 def end_from_elsewhere(client: Client) -> None:
     other = signed_in(ALICE)
-    row = User.objects.get().sign_ins.get(session_key=client.cookies["sessionid"].value)
+    name = name_of(client.cookies["sessionid"].value)
+    row = User.objects.get().sign_ins.get(session_key=name)
     other.post(f"/account/sessions/{row.pk}/end")
 
 
