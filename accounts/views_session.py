@@ -71,6 +71,9 @@ def prepare(request: HttpRequest) -> HttpResponse:
         "message": message.model_dump(mode="json"),
         "nonce": message.nonce,
     }
+    if not request.session.keys() - {_PENDING, "_session_expiry"}:
+        # Anybody has as many made as they like: what holds nothing else lives no longer than it.
+        request.session.set_expiry(siwe.MESSAGE_LIFETIME)
     return answer(
         {
             "address": message.address,

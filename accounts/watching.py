@@ -43,6 +43,7 @@ def put(request: HttpRequest, listed: Listed, on: bool) -> bool:
     if on and len(held) >= MOST:
         return False
     request.session[_KEY] = [list(one) for one in ([*held, listed] if on else held)]
+    request.session.set_expiry(None)  # whatever it was begun for (`views_session.prepare`)
     return True
 
 

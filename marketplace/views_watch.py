@@ -13,6 +13,8 @@ from marketplace.selectors import listing_named
 from marketplace.views_errors import for_script
 
 PER_MINUTE = 120
+#: Lists that visitors of one network address may begin in an hour: each is a session of a week.
+BEGUN_PER_HOUR = 60
 
 
 @require_http_methods(["GET", "HEAD", "POST"])
@@ -22,6 +24,9 @@ def watch(request: HttpRequest) -> HttpResponse:
     if request.method != "POST":
         return HttpResponseRedirect("/?watched=1")
     limits.spend("watch", limits.caller(request), limit=PER_MINUTE, seconds=60)
+    if not request.user.is_authenticated and request.session.is_empty():
+        who = limits.address(request)
+        limits.spend("watch-begun", who, limit=BEGUN_PER_HOUR, seconds=3600)
     on = "watch" in request.POST
     listing = listing_named(request.POST.get("watch" if on else "unwatch", ""))
     if listing is None:

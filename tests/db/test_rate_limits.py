@@ -15,15 +15,18 @@ import pytest
 import redis
 from django.conf import settings
 from django.test import Client
+from django.utils import timezone
 
 from accounts import limits as accounts_limits
 from accounts.errors import TooMany
 from accounts.limits import spend
+from accounts.siwe import MESSAGE_LIFETIME
 from accounts.sockets import Doors
 from inference.openai import app
 from inference.openai.errors import ApiError
 from inference.openai.reply import Reply
-from marketplace import limits, presence
+from ledger.models import Service
+from marketplace import limits, presence, views_watch
 from net import callers
 from tests import factories
 
@@ -175,6 +178,31 @@ def test_questions_have_a_limit_of_their_own(db: None, client: Client, path: str
     assert answer["RateLimit-Policy"] == '"search";q=300;w=60' and "r=0" in answer["RateLimit"]
     assert client.get(path.partition("?")[0], REMOTE_ADDR=who).status_code == 200, "reading is free"
     assert client.get(path, REMOTE_ADDR="203.0.113.9").status_code == 200, "so are others"
+
+
+def test_what_anybody_may_begin_takes_room_for_minutes_or_is_counted(
+    db: None, client: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    factories.market(1)
+    service = Service.current.all()[0]
+    asked, listed = {"address": factories.ALICE}, {"watch": f"{service.kind}/{service.provider}"}
+
+    def begin() -> None:
+        answer = client.post("/account/sign-in/prepare", asked, content_type="application/json")
+        assert answer.status_code == 200
+
+    begin()
+    assert client.session.get_expiry_date() - timezone.now() <= MESSAGE_LIFETIME
+    # A list of what somebody watches lives on, whichever of the two was first.
+    for _ in range(2):
+        assert client.post("/watch", listed).status_code == 302
+        assert client.session.get_expiry_age() > 86_400
+        begin()
+        assert client.session.get_expiry_age() > 86_400
+    monkeypatch.setattr(views_watch, "BEGUN_PER_HOUR", 0)
+    assert client.post("/watch", listed).status_code == 302
+    for other in (Client(), Client(headers={"Cookie": "sessionid=nobodys"})):
+        assert other.post("/watch", listed).status_code == 429
 
 
 async def test_counters_name_nobody(settings: Any) -> None:
