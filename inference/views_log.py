@@ -53,9 +53,16 @@ def log_csv(request: HttpRequest) -> HttpResponse:
 @never_cache
 @require_GET
 def request_body(request: HttpRequest, turn: int) -> HttpResponse:
-    """The exact bytes that were sent, as a file."""
+    """The exact bytes that were sent, as a file: all that was said until then. Needs a fresh
+    signature. Raises TooMany.
+    """
+    found = turn_of(request, turn)
+    back = reverse("inference:inspect", args=[turn])
+    user = taker(request, _("Conversation as a file"), back)
+    if not isinstance(user, User):
+        return user
     try:
-        body = turn_of(request, turn).request
+        body = found.request
     except Unreadable:
         raise Http404(_("Its key is gone: nobody can read it any more.")) from None
     return as_file(body, "application/json", "request.json")
