@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from typing import cast
 from urllib.parse import quote
 
+from django.conf import settings
 from django.contrib.auth import login
 from django.contrib.auth.hashers import check_password, make_password
 from django.contrib.auth.password_validation import validate_password
@@ -29,7 +30,8 @@ from accounts import crypto, limits, roles, sessions
 from accounts.errors import Problem
 from accounts.models import User
 from accounts.roles import Role
-from net.cache import SharedRedisCache
+from net import callers
+from net.cache import SharedRedisCache, keep, recall
 from ops.models import PasswordAccount
 
 BACKEND = "django.contrib.auth.backends.ModelBackend"
@@ -41,6 +43,8 @@ SESSION_SECONDS = 12 * 3600
 #: Wrong codes of one account, and passwords from one network address or for one name, per window.
 TRIES, WINDOW_SECONDS = 10, 600
 TRIES_OF_A_NAME = 30
+#: From a network address where it signed in within so long, nobody else's tries of the name count.
+KNOWN_SECONDS = 30 * 24 * 3600
 #: Refused sign-ins are counted for so long (seconds).
 REFUSALS_SECONDS = 30 * 24 * 3600
 #: Steps of 30 s that a clock may be off.
@@ -101,12 +105,14 @@ def first_step(request: HttpRequest, name: str, password: str) -> PasswordAccoun
     """Name and password. Raises Problem, with one sentence for every reason; TooMany."""
     name = name.strip().lower()[:40]
     limits.spend("staff", limits.address(request), limit=TRIES, seconds=WINDOW_SECONDS)
-    limits.spend(
-        "staff-name",
-        hashlib.sha256(name.encode()).hexdigest()[:32],
-        limit=TRIES_OF_A_NAME,
-        seconds=WINDOW_SECONDS,
-    )
+    # Else a stranger who tries a name keeps its holder out for as long as they like.
+    if recall(_known(request, name)) is None:
+        limits.spend(
+            "staff-name",
+            hashlib.sha256(name.encode()).hexdigest()[:32],
+            limit=TRIES_OF_A_NAME,
+            seconds=WINDOW_SECONDS,
+        )
     account = named(name)
     # The same work for a name that does not exist: the time of the answer must not tell.
     known = account.user.password if account is not None else _nobody()
@@ -118,6 +124,12 @@ def first_step(request: HttpRequest, name: str, password: str) -> PasswordAccoun
     request.session.cycle_key()
     request.session[_PENDING] = {"account": account.pk, "at": int(time.time())}
     return account
+
+
+def _known(request: HttpRequest, name: str) -> str:
+    """Where it is remembered that an account signed in from the network address of this request."""
+    who = f"{limits.address(request)} {name}"
+    return f"staff-known:{callers.tag(who, settings.SECRET_KEY)}"
 
 
 def named(name: str) -> PasswordAccount | None:
@@ -287,3 +299,4 @@ def _open(request: HttpRequest, account: PasswordAccount) -> None:
     login(request, account.user, backend=BACKEND)
     request.session.set_expiry(SESSION_SECONDS)
     sessions.opened(request, account.user, before)
+    keep(_known(request, account.name), True, KNOWN_SECONDS)

@@ -114,6 +114,26 @@ def test_strangers_neither_lengthen_the_record_nor_learn_names_from_it(
     assert json.loads(act.after)["refused_before"] == 2 and staff.refusals(account) == 0
 
 
+def test_a_stranger_who_tries_a_name_keeps_its_holder_out_of_nothing(
+    client: Client, quick_passwords: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    staff.create("rosa", PASSWORD, Role.ADMIN)
+
+    def told(browser: Client, password: str = PASSWORD) -> int:
+        return browser.post("/ops/sign-in", {"name": "rosa", "password": password}).status_code
+
+    assert told(client) == 302
+    html = client.get("/ops/sign-in/code").content.decode()
+    secret = re.search(r'data-testid="staff-secret">([A-Z2-7 ]+)<', html)
+    assert secret
+    clock = TOTP(b32decode(secret[1].replace(" ", "")))
+    client.post("/ops/sign-in/code", {"code": f"{clock.token():06d}"})
+    monkeypatch.setattr(staff, "TRIES_OF_A_NAME", 2)
+    stranger, travels = Client(REMOTE_ADDR="198.51.100.9"), Client(REMOTE_ADDR="203.0.113.7")
+    assert [told(stranger, "wrong"), told(stranger, "wrong")] == [403, 429]
+    assert told(travels) == 429 and told(Client()) == 302
+
+
 # --- moderation -----------------------------------------------------------------------------------
 
 
