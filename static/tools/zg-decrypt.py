@@ -30,7 +30,7 @@ import sys
 import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
-from typing import BinaryIO
+from typing import Any, BinaryIO
 
 from coincurve import PublicKey
 from cryptography.exceptions import InvalidTag
@@ -38,6 +38,7 @@ from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 from eth_abi.abi import decode, encode
+from eth_abi.exceptions import DecodingError
 from eth_account import Account
 from eth_utils.address import to_checksum_address
 from eth_utils.crypto import keccak
@@ -74,11 +75,29 @@ def call(rpc: str, contract: str, signature: str, types: list[str], values: list
             found = json.loads(answer.read(1 << 20))
     except (OSError, ValueError) as error:
         raise Stop(f"the node at --rpc does not answer: {error}") from None
-    if "result" not in found:
-        message = found.get("error", {}).get("message", "no result")
+    found = found if isinstance(found, dict) else {}
+    if not isinstance(found.get("result"), str):
+        refused = found.get("error")
+        message = refused.get("message") if isinstance(refused, dict) else "no result"
         words = "".join(c if c.isprintable() else " " for c in str(message))[:200]
         raise Stop(f"the contract does not know this: {words}")
     return bytes.fromhex(found["result"][2:])
+
+
+def decoded(kind: str, raw: bytes) -> tuple[Any, ...]:
+    """What a contract answers; an address without one answers nothing."""
+    try:
+        found: tuple[Any, ...] = decode([kind], raw)[0]
+        return found
+    except (DecodingError, ValueError, OverflowError):
+        raise Stop("at --contract there is no fine-tuning contract on this chain") from None
+
+
+def address(option: str, text: str) -> str:
+    try:
+        return to_checksum_address(text)
+    except ValueError:
+        raise Stop(f"--{option} is no address: 0x and 40 hex digits") from None
 
 
 def from_chain(
@@ -93,7 +112,7 @@ def from_chain(
         ["address", "address", "string"],
         [user, provider, task],
     )
-    _, root, sealed, acknowledged, _, settled = decode([DELIVERABLE], raw)[0]
+    _, root, sealed, acknowledged, _, settled = decoded(DELIVERABLE, raw)
     if not sealed:
         why = "the provider releases the key after your acknowledgement is settled, usually minutes"
         if settled and not acknowledged:
@@ -102,7 +121,7 @@ def from_chain(
     if signer:
         return root, sealed, signer
     raw = call(rpc, contract, "getService(address)", ["address"], [provider])
-    return root, sealed, to_checksum_address(decode([SERVICE], raw)[0][6])
+    return root, sealed, to_checksum_address(decoded(SERVICE, raw)[6])
 
 
 # --- the file -------------------------------------------------------------------------------------
@@ -133,9 +152,9 @@ def check_seals(source: BinaryIO, size: int, signer: str) -> None:
         found = PublicKey.from_signature_and_message(head, keccak(tags), hasher=None)
     except Exception:
         raise Stop("the signature at the file's beginning is malformed") from None
-    address = to_checksum_address(keccak(found.format(compressed=False)[1:])[-20:])
-    if address != to_checksum_address(signer):
-        raise Stop(f"the seals were signed by {address}, not by the provider's key {signer}")
+    by = to_checksum_address(keccak(found.format(compressed=False)[1:])[-20:])
+    if by != to_checksum_address(signer):
+        raise Stop(f"the seals were signed by {by}, not by the provider's key {signer}")
 
 
 def storage_root(source: BinaryIO, size: int) -> bytes:
@@ -218,8 +237,10 @@ def write(target: Path, pieces: Iterator[bytes]) -> int:
     """All or nothing, readable by nobody else."""
     half = target.with_name(target.name + ".part")
     written = 0
+    # Not into what is there: it may be somebody else's, and readable by them.
+    new = os.open(half, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
     try:
-        with os.fdopen(os.open(half, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "wb") as out:
+        with os.fdopen(new, "wb") as out:
             for piece in pieces:
                 out.write(piece)
                 written += len(piece)
@@ -236,6 +257,9 @@ def run(given: argparse.Namespace) -> None:
     path, target = Path(given.file), Path(given.out)
     if target.exists() and not given.force:
         raise Stop(f"{target} exists already; --force replaces it")
+    for option in ("contract", "provider", "user", "signer"):
+        if named := getattr(given, option):
+            setattr(given, option, address(option, named))
     size = path.stat().st_size
     key = None if online and given.user else wallet_key(given.keystore)
     user = given.user or Account.from_key(key).address

@@ -119,3 +119,32 @@ def test_a_changed_tag_another_signer_and_another_wallet(
     done = run(tmp_path, raw, case, tool=process)
     assert done.returncode == 1 and "exists already" in done.stderr
     assert (tmp_path / "model.zip").read_text() == "mine"
+
+
+@pytest.mark.parametrize(
+    ("answer", "over", "why"),
+    [
+        ('{"result":"0x"}', {}, "at --contract there is no fine-tuning contract"),
+        ('{"result":"0x' + "00" * 64 + '"}', {}, "at --contract there is no fine-tuning contract"),
+        ("[]", {}, "does not know this"),
+        ('{"result":null,"error":"no"}', {}, "does not know this"),
+        ("", {"provider": "0x22"}, "--provider is no address"),
+    ],
+)
+def test_what_is_typed_wrong_stops_it_in_a_sentence(
+    tmp_path: Path, answer: str, over: dict[str, str], why: str
+) -> None:
+    (tmp_path / "in.bin").write_bytes(bytes(200))
+    given = dict.fromkeys(("contract", "provider", "user"), "0x" + "11" * 20) | over
+    given |= {"task": "a", "rpc": f"data:,{answer}", "file": "in.bin", "out": "model.zip"}
+    options = [part for name, value in given.items() for part in (f"--{name}", value)]
+    done = here(tmp_path, options, "")
+    assert done.returncode == 1 and done.stderr.startswith("STOPPED: ") and why in done.stderr
+
+
+def test_it_writes_into_no_file_that_is_there(cases: list[dict[str, Any]], tmp_path: Path) -> None:
+    half = tmp_path / "model.zip.part"
+    half.write_text("somebody else's, who may read it")
+    done = run(tmp_path, bytes.fromhex(cases[0]["encrypted_file_hex"][2:]), cases[0])
+    assert done.returncode == 1 and "model.zip.part" in done.stderr
+    assert half.read_text() == "somebody else's, who may read it"
