@@ -252,6 +252,9 @@ SECURE_CONTENT_TYPE_NOSNIFF = True
 SECURE_REFERRER_POLICY = "same-origin"
 SECURE_CROSS_ORIGIN_OPENER_POLICY = "same-origin"
 X_FRAME_OPTIONS = "DENY"
+#: With this prefix no host beside or above ours can set it: with a session of theirs it would make
+#: whoever reads there act here in their name.
+SESSION_COOKIE_NAME = "__Host-sessionid" if _secure else "sessionid"
 SESSION_COOKIE_HTTPONLY = True
 SESSION_COOKIE_SAMESITE = "Lax"
 SESSION_COOKIE_AGE = 7 * 24 * 3600

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import runpy
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -78,6 +79,19 @@ def test_an_origin_is_what_browsers_send() -> None:
     # A path is not repeated, since it may be a key: without it the value would look right.
     with pytest.raises(ImproperlyConfigured, match=r"^SITE_URL ends with its host .* leave out"):
         origin("https://market.example/shop")
+
+
+def test_a_public_sites_session_is_no_cookie_of_a_neighbours(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    settings = Path(__file__).resolve().parents[2] / "marketplace/settings.py"
+    for url, name in (("https://a.example", "__Host-sessionid"), ("http://[::1]", "sessionid")):
+        monkeypatch.setenv("SITE_URL", url)
+        found = runpy.run_path(str(settings))
+        assert found["SESSION_COOKIE_NAME"] == name
+        # What a browser asks of the prefix, beside the path, which is Django's.
+        assert found["SESSION_COOKIE_SECURE"] == url.startswith("https:")
+        assert "SESSION_COOKIE_DOMAIN" not in found
 
 
 def test_a_mistyped_address_is_refused() -> None:
