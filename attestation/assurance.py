@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
+from django.conf import settings
 from django.utils import timezone
 
 from attestation import declared, selectors, standings
@@ -32,6 +33,7 @@ Reason = Literal[
     "index_behind",
     "no_signer",
     "routed",
+    "in_clear",
 ]
 
 
@@ -80,6 +82,12 @@ def of_all(
     return assured
 
 
+def in_clear(url: str) -> bool:
+    """Whether the question and the key would travel readable for anybody on the way; a devnet's
+    providers are on this machine."""
+    return url.lower().startswith("http://") and not settings.IS_DEVNET
+
+
 def _at_first_sight(listing: Listing, signer: str, view: StandingView) -> Reason:
     """Why it does not hold, by the word about it and by its listing alone."""
     word = view.overall.removeprefix(DEVELOPMENT)
@@ -96,7 +104,9 @@ def _at_first_sight(listing: Listing, signer: str, view: StandingView) -> Reason
     # The attested machine is only the way to somebody else's, who reads the question
     # (attestation.md 13.3: "routed", never "private").
     routed = declared.of(listing.verifiability, listing.additional_info).word == "centralized"
-    return "routed" if routed else ""
+    if routed:
+        return "routed"
+    return "in_clear" if in_clear(listing.url) else ""
 
 
 def _by_evidence(

@@ -24,6 +24,7 @@ _WHY: Mapping[str, str] = {
     "index_behind": N_("this site cannot see at the moment which signer the chain names"),
     "no_signer": N_("it declares no signer at all"),
     "routed": N_("its machine only routes the question to another company, which reads it"),
+    "in_clear": N_("its address is plain http: your key and every word travel readable"),
 }
 
 

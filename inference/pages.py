@@ -14,6 +14,7 @@ from django.utils.translation import gettext as _
 from django.utils.translation import gettext_noop as N_
 
 from accounts import links, money
+from attestation import assurance
 from attestation.selectors import StandingView
 from inference.abilities import NOTHING, Abilities
 from inference.media.models import File
@@ -128,8 +129,7 @@ class SidePage:
     @property
     def in_clear(self) -> bool:
         """Whether key and text would travel readable for everybody on the way."""
-        url = self.service.url.lower() if self.service else ""
-        return url.startswith("http://") and not settings.IS_DEVNET
+        return self.service is not None and assurance.in_clear(self.service.url)
 
     @property
     def provider(self) -> str:

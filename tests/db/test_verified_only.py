@@ -139,6 +139,16 @@ def test_a_machine_that_only_routes_is_not_private(chat: Chat) -> None:
     assert "routes the question" in refused(chat)
 
 
+def test_what_would_travel_readable_is_not_private(chat: Chat, settings: Any) -> None:
+    settings.IS_DEVNET = False  # a devnet's providers are on this machine
+    Service.objects.update(url="HTTP://provider.example")
+    Standing.objects.update(basis=basis())
+    assert "plain http" in refused(chat)
+    Service.objects.update(url="https://provider.example")
+    Standing.objects.update(basis=basis())
+    assert ask(chat).call is not None
+
+
 def test_the_wish_is_told_before_anybody_is_asked_for_money(chat: Chat) -> None:
     """Also by the page, with a way to the evidence; and a failed machine is called one there."""
     Standing.objects.update(overall="dev-fail")
