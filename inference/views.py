@@ -27,11 +27,13 @@ from django.utils.translation import gettext as _
 from django.views.decorators.cache import never_cache
 from django.views.decorators.http import require_GET, require_POST
 
+from accounts import limits
+from accounts.errors import TooMany
 from accounts.http import NotSignedIn, in_pieces, uuid_of
 from accounts.models import User
 from accounts.session_store import name_of
 from inference import access, attachments, conversations, estimates, opening, readiness, selectors
-from inference.errors import BadPrompt, ChatError, SignerChanged
+from inference.errors import BadPrompt, Busy, ChatError, SignerChanged
 from inference.hub import hub
 from inference.media import services as media
 from inference.media import uploads
@@ -46,6 +48,8 @@ from ledger import selectors as ledger
 from probes import exchange
 
 Own = TypeVar("Own")
+#: Uploads of one person in a minute; each costs a second of work.
+PICTURES_PER_MINUTE = 30
 #: So often one may ask for older conversations; search finds what is older still.
 MAX_OLDER = 1_000
 
@@ -236,7 +240,15 @@ def _ids(text: str) -> tuple[UUID, ...]:
 
 
 def kept_picture(chat: Chat, file: UploadedFile[Any]) -> File:
-    """An uploaded picture, kept for the next question. Raises BadPrompt."""
+    """An uploaded picture, kept for the next question. Raises BadPrompt, and Busy above
+    PICTURES_PER_MINUTE."""
+    try:
+        limits.spend("pictures", chat.owner.address, limit=PICTURES_PER_MINUTE, seconds=60)
+    except TooMany:
+        raise Busy(
+            _("Up to %(pictures_per_minute)s pictures a minute. Wait a little.")
+            % {"pictures_per_minute": PICTURES_PER_MINUTE}
+        ) from None
     return attachments.keep(chat, *read_upload(file, uploads.MAX_UPLOAD_BYTES))
 
 

@@ -13,16 +13,11 @@ from django.utils.translation import gettext as _
 from django.views.decorators.cache import never_cache
 from django.views.decorators.http import require_GET, require_POST
 
-from accounts import limits
-from accounts.errors import TooMany
 from inference import abilities, attachments, readiness
-from inference.errors import BadPrompt
+from inference.errors import BadPrompt, Busy, ChatError
 from inference.hub import hub
 from inference.views import chat_of, kept_picture, user_of
 from ledger import selectors as ledger
-
-#: Uploads of one person in a minute; each costs a second of work.
-PICTURES_PER_MINUTE = 30
 
 
 @never_cache
@@ -53,17 +48,12 @@ def add(request: HttpRequest, chat: UUID) -> HttpResponse:
     found = chat_of(request, chat)
     file = request.FILES.get("picture")
     try:
-        limits.spend("pictures", found.owner.address, limit=PICTURES_PER_MINUTE, seconds=60)
         if file is None:
             raise BadPrompt(_("No picture came."))
         kept = kept_picture(found, file)
-    except BadPrompt as wrong:
-        return JsonResponse({"title": wrong.sentence, "status": 400}, status=400)
-    except TooMany:
-        sentence = _("Up to %(pictures_per_minute)s pictures a minute. Wait a little.") % {
-            "pictures_per_minute": PICTURES_PER_MINUTE
-        }
-        return JsonResponse({"title": sentence, "status": 429}, status=429)
+    except ChatError as wrong:
+        status = 429 if isinstance(wrong, Busy) else wrong.status
+        return JsonResponse({"title": wrong.sentence, "status": status}, status=status)
     return JsonResponse(
         {
             "id": str(kept.pk),

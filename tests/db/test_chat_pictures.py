@@ -33,6 +33,7 @@ from inference import (
     export,
     opening,
     services,
+    views,
 )
 from inference.errors import BadPrompt
 from inference.media import quota
@@ -226,7 +227,7 @@ def test_of_two_questions_with_one_picture_at_once_the_second_is_not_sent(chat: 
 
 @pytest.mark.django_db(transaction=True)
 def test_an_edited_question_takes_along_what_is_left_of_its_pictures(
-    chat: Chat, client: Client
+    chat: Chat, client: Client, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     declare()
     client.force_login(chat.owner)
@@ -250,6 +251,14 @@ def test_an_edited_question_takes_along_what_is_left_of_its_pictures(
     edited = opening.open_turn(chat, "Two", process="p", **given).turn
     assert [part["type"] for part in sent(edited)[0]["content"]] == ["text", "image_url"]
     assert File.objects.get(turn=edited).sha256 == File.objects.get(pk=kept[1]).sha256
+    # Each costs a second of work, by whichever door it comes; what was typed with it stays.
+    monkeypatch.setattr(views, "PICTURES_PER_MINUTE", 0)
+    picture = {"picture": SimpleUploadedFile("p.png", drawing())}
+    assert client.post(f"{path}/pictures", picture).status_code == 429
+    form = {"text": "Three", "pictures": SimpleUploadedFile("p.png", drawing())}
+    refused = client.post(f"{path}/send", form)
+    text = refused.content.decode()
+    assert refused.status_code == 409 and "pictures a minute" in text and "Three" in text
 
 
 @pytest.mark.django_db
