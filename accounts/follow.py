@@ -14,7 +14,8 @@ from typing import Any
 
 from django.conf import settings
 from django.db import IntegrityError, transaction
-from django.db.models import F, Q, QuerySet
+from django.db.models import F, Q, QuerySet, Window
+from django.db.models.functions import RowNumber
 from django.utils import timezone, translation
 from django.utils.translation import gettext_noop
 
@@ -73,7 +74,10 @@ def look(intent: Intent) -> Intent:
 
 
 def look_at_all() -> None:
-    """One round of the worker over everything still under way, as much as a round may take."""
+    """One round of the worker over everything still under way, as much as a round may take. First
+    what was not looked at for the longest of each person, then everybody's second: whoever says
+    that many were sent keeps nobody else waiting.
+    """
     now = timezone.now()
     ended = Q(state__in=RECONSIDERED, submitted_at__gt=now - RECONSIDERED_FOR)
     unheard_of = Q(state=State.AWAITING_WALLET) | Q(state=State.REJECTED, code__in=UNSURE)
@@ -81,12 +85,10 @@ def look_at_all() -> None:
     owners = Q(state=State.SUBMITTED, reason=_OTHERS_SIGN)
     moving = Q(state__in=FOLLOWED) & ~owners
     due = moving | (ended | orphans | owners) & _rested(SELDOM)
-    waiting = (
-        Intent.objects.filter(due, chain_id=settings.CHAIN_ID)
-        .select_related("user")
-        .order_by(F("checked_at").asc(nulls_first=True))[:MOST]
-    )
-    for intent in waiting:
+    longest = F("checked_at").asc(nulls_first=True)
+    own = Window(RowNumber(), partition_by="user_id", order_by=[longest])
+    waiting = Intent.objects.filter(due, chain_id=settings.CHAIN_ID).annotate(own=own)
+    for intent in waiting.select_related("user").order_by("own", longest)[:MOST]:
         look(intent)
 
 

@@ -30,7 +30,7 @@ from accounts.services import Preview
 FRESH = timedelta(seconds=15)
 #: How long the same transaction is not handed to the wallet twice.
 TWIN_FOR = timedelta(minutes=2)
-#: Most intents one person may leave unsent; older ones give way.
+#: Most intents one person may leave unsent, or sent by their word alone; older ones give way.
 MAX_UNSENT = 50
 _HASH = re.compile(r"0x[0-9a-f]{64}")
 
@@ -275,11 +275,13 @@ def _numbers_changed() -> Problem:
 
 
 def _forget_oldest(user: User) -> None:
-    given_up = Q(
-        state=State.AWAITING_WALLET, updated_at__lt=timezone.now() - selectors.RESUMABLE_FOR
-    )
+    long_ago = timezone.now() - selectors.RESUMABLE_FOR
+    given_up = Q(state=State.AWAITING_WALLET, updated_at__lt=long_ago)
+    # A page may tell any hash.
+    ends = [State.DROPPED, State.REPLACED]
+    never_seen = Q(state__in=ends, nonce=None, submitted_at__lt=long_ago)
     states = [State.DRAFT, State.PRECHECKED, State.BLOCKED, State.REJECTED]
-    unsent = Intent.objects.filter(Q(state__in=states) | given_up, user=user)
+    unsent = Intent.objects.filter(Q(state__in=states) | given_up | never_seen, user=user)
     newest_first = unsent.order_by("-created_at").values_list("pk", flat=True)
     # Not one that another tab hands to the wallet meanwhile.
     unsent.filter(pk__in=list(newest_first[MAX_UNSENT : MAX_UNSENT + 100])).delete()

@@ -319,7 +319,10 @@ RULES: tuple[Rule, ...] = (
     Rule(
         gettext_noop("reviewed transactions"),
         ("accounts.intent",),
-        gettext_noop("the newest 50 unsent; sent ones until you erase your account"),
+        gettext_noop(
+            "the newest 50 that were not sent or that the chain never showed; others until you "
+            "erase your account"
+        ),
     ),
     Rule(
         gettext_noop("settings and drafts of an account"),

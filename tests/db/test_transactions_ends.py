@@ -316,6 +316,32 @@ def test_of_more_than_a_round_takes_all_have_their_turn(chain: Chain, monkeypatc
     assert new.state == State.INCLUDED
 
 
+def test_who_says_that_many_were_sent_keeps_nobody_else_waiting(
+    chain: Chain, monkeypatch: Any
+) -> None:
+    """A page may tell any hash, and each is looked for."""
+    for number in range(4):
+        intents.submitted(opened(person(BOB)), f"0x{number:064x}")
+    intent = sent(chain, ALICE)
+    chain.mine()
+    now = timezone.now()
+    Intent.objects.filter(pk=intent.pk).update(checked_at=now - timedelta(minutes=1))
+    monkeypatch.setattr(follow, "MOST", 2)
+    follow.look_at_all()
+    intent.refresh_from_db()
+    assert intent.state == State.INCLUDED
+    assert Intent.objects.filter(user=person(BOB), checked_at=None).count() == 3
+    # Nor is what the chain never showed kept without end.
+    invented = Intent.objects.filter(user=person(BOB))
+    monkeypatch.setattr(intents, "MAX_UNSENT", 2)
+    invented.update(state=State.DROPPED, submitted_at=now - timedelta(hours=23))
+    opened(person(BOB))
+    assert invented.count() == 5
+    invented.filter(state=State.DROPPED).update(submitted_at=now - timedelta(hours=25))
+    opened(person(BOB))
+    assert set(invented.values_list("state", flat=True)) == {State.PRECHECKED}
+
+
 def test_a_sped_up_transaction_says_so_until_it_arrives(chain: Chain) -> None:
     intent = sent(chain, ALICE)
     assert 'data-state="submitted"' in said(intent)
