@@ -30,6 +30,7 @@ from inference import (
     tools,
     tuned,
     turn_sql,
+    volume,
     wire,
 )
 from inference.abilities import Abilities
@@ -170,6 +171,7 @@ def open_turn(
     check_signer(known.signer, signer, accept_signer)
     header = _header(chat.owner, provider, known.key)
     turn = _turn(chat, question, given, body, listing, signer, model)
+    volume.asked(chat.owner_id, turn.question_sealed, turn.results_sealed, turn.request_sealed)
     turn.process, turn.prompt_key = process, prompt_key
     turn.parent_id = parent
     turn.max_tokens, turn.batch, turn.lane = options.max_tokens, batch, lane

@@ -14,7 +14,7 @@ from django.utils import timezone
 from accounts import keys, limits
 from accounts.models import User
 from attestation import verify
-from inference import costs, seals, tools, turn_sql
+from inference import costs, seals, tools, turn_sql, volume
 from inference.failures import Failure
 from inference.models import FeeKind, State, Turn, Verdict
 from inference.relay import Record
@@ -70,10 +70,11 @@ def end_turn(
         maximum=_most(turn, tariff, thought + said),
         reason=record.finish_reason,
     )
+    sealed = _sealed(seals.box(turn.chat, turn.key_sealed), record, failure)
     used = turn_sql.end(
         turn_id,
         state=state,
-        **_sealed(seals.box(turn.chat, turn.key_sealed), record, failure),
+        **sealed,
         response_headers=storable(record.headers),
         request_sha256=record.request_sha256,
         response_sha256=record.response_sha256,
@@ -89,6 +90,7 @@ def end_turn(
     )
     if used is None:
         return None
+    volume.came(turn.owner, sealed.values())
     exchange = verify.Exchange(
         record.request_sha256,
         record.response_sha256,

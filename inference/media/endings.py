@@ -9,7 +9,7 @@ from django.db import transaction
 from django.utils import timezone
 
 from accounts import keys
-from inference import costs, failures, seals, turn_sql
+from inference import costs, failures, seals, turn_sql, volume
 from inference.errors import NotReady
 from inference.failures import Failure
 from inference.media import forms, services, transcripts, vectors
@@ -68,6 +68,7 @@ def end(turn_id: int, outcome: Outcome) -> bool:
     fee, kind, quantity = _cost(turn, outcome)
     embedded = outcome.embedded
     counted = embedded.tokens if embedded and failure is None else None
+    sealed = _sealed(turn.chat, outcome)
     with transaction.atomic():
         turn_sql.wait_for_same(outcome.answer_id)
         rows = Turn.objects.select_for_update().filter(pk=turn_id, state=State.OPEN)
@@ -75,7 +76,7 @@ def end(turn_id: int, outcome: Outcome) -> bool:
             return False
         rows.update(
             state=State.ANSWERED if failure is None else State.FAILED,
-            **_sealed(turn.chat, outcome),
+            **sealed,
             response_headers=storable(outcome.headers),
             request_sha256=outcome.request_sha256 or turn.request_sha256,
             response_sha256=outcome.response_sha256,
@@ -95,6 +96,7 @@ def end(turn_id: int, outcome: Outcome) -> bool:
                 File.keep(turn.chat, turn, Role.MADE, number, picture, seed=seed)
         except seals.Unreadable:
             pass  # its session ended meanwhile, and with it everybody who could see them
+    volume.came(turn.chat.owner_id, sealed.values())
     return True
 
 

@@ -19,7 +19,7 @@ from accounts import limits
 from accounts.errors import TooMany
 from accounts.models import User
 from attestation import verify
-from inference import costs, guard, readiness, seals
+from inference import costs, guard, readiness, seals, volume
 from inference.conversations import give_key
 from inference.errors import BadPrompt, Busy, NotReady
 from inference.media import forms, pictures, quota, recordings, transcripts, uploads, vectors
@@ -279,6 +279,7 @@ def _checked(
 ) -> _Checked:
     """Everything that must hold before anything is sent. Raises NotReady, SignerChanged, Busy."""
     spend_limit(ask.user, "media")
+    volume.asked(ask.user.pk)
     signer = guard.signer_of(listing) if listing else None
     if listing and verified:
         guard.check(listing, signer)  # before anybody is asked to send money there

@@ -4,13 +4,17 @@ from __future__ import annotations
 
 import asyncio
 import json
+import secrets
 from typing import Any
 
 import pytest
+from django.core.cache import cache
 from django.db import connection
 
-from inference import conversations
+from accounts import limits
+from inference import conversations, volume
 from inference import hub as hubs
+from inference.errors import Busy
 from inference.models import FeeKind, State, Verdict
 from inference.pages_turn import TurnView
 from protocol import replies
@@ -172,3 +176,25 @@ async def test_an_answer_outlives_trouble_with_the_database(
 def _sql(statement: str) -> None:
     with connection.cursor() as cursor:
         cursor.execute(statement)
+
+
+async def test_nobody_fills_the_database_at_a_provider_of_their_own(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """One that costs nothing sends as much as is stored, in pieces that nobody reads."""
+
+    async def noise(reply: Reply, asked: Asked) -> None:
+        await reply.start(f"answer-{len(reply.upstream.chats)}")
+        await reply.send(f": {secrets.token_hex(30_000)}\n\n".encode())
+        await reply.tokens("Hello")
+        await reply.end()
+
+    async with stage(noise) as on:
+        number, _into = limits.window(24 * 3600)
+        cache.delete(limits.key("chat-bytes", f"user {on.chat.owner_id}", number))
+        monkeypatch.setattr(volume, "A_DAY", 50_000)
+        for _ in range(2):
+            assert (await on.ended(await on.ask())).state == State.ANSWERED
+        with pytest.raises(Busy, match="Go on tomorrow"):
+            await on.ask()
+        assert len(on.upstream.chats) == 2

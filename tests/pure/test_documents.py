@@ -75,6 +75,7 @@ SAID: dict[str, tuple[str, ...]] = {
         "more than {inference.context.MAX_CONTEXT_CHARS} characters together",
         "ask {inference.opening.QUESTIONS_PER_MINUTE} questions a minute",
         "have {inference.opening.MAX_OPEN_TURNS} answers written at once",
+        "Of one person {inference.volume.A_DAY:MiB} MB are stored in a day",
         "holds {inference.opening.MAX_TURNS} answers",
         "and {inference.shares.MOST} links",
         "{inference.presets.MOST} presets",
