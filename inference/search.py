@@ -7,14 +7,18 @@ from __future__ import annotations
 from bisect import bisect_right
 from dataclasses import dataclass
 
+from accounts import limits
 from accounts.models import User
 from inference import access
 from inference.models import Chat, Medium
 from inference.pages import Search
+from net.cache import tried
 
 LOOKED_AT = 500
 #: As far as they are not longer together: models may write two hundred megabytes of them.
 LOOKED_AT_BYTES = 20 << 20
+#: Each opens and reads as much anew: a second of one process, where the answers are long.
+PER_MINUTE = 30
 SHOWN = 50
 AROUND = 40
 MAX_WORDS_CHARS = 100
@@ -31,8 +35,9 @@ class Hit:
 def search(user: User, session_key: str | None, words: str) -> tuple[list[Hit], Search]:
     """Conversations whose name, questions or answers, with functions called and their results,
     contain `words` (letter case ignored), newest first, among the newest LOOKED_AT turns that have
-    LOOKED_AT_BYTES together (1 query).
+    LOOKED_AT_BYTES together (1 query). Raises TooMany.
     """
+    tried(lambda: limits.spend("chat-search", user.address, limit=PER_MINUTE, seconds=60), None)
     wanted = words.casefold()
     rows = access.turns_of(user, session_key).filter(chat__medium=Medium.CHAT)
     rows = rows.only(

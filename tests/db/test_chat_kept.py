@@ -189,6 +189,8 @@ def test_search_finds_names_questions_and_answers_of_ones_own(
             patched.setattr(search, name, most)
             page = alice.get("/playground/chat", {"q": "countess"}).content.decode()
             assert "0 found in the newest 1 answers" in page, name
+    monkeypatch.setattr(search, "PER_MINUTE", 1)
+    assert alice.get("/playground/chat", {"q": "countess"}).status_code == 429
 
 
 @pytest.mark.django_db
