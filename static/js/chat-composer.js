@@ -38,7 +38,10 @@ export function passed(sentence) {
   if (errorBox.querySelector('[data-error-text]').textContent === sentence) fail('');
 }
 
-export function lost(yes) {
+// What is not confirmed is no answer that is being written.
+const written = offline.querySelector('[data-said]').textContent;
+export function lost(yes, asked = false) {
+  offline.querySelector('[data-said]').textContent = asked ? t('Reconnecting… your question is sent again by itself.') : written;
   offline.hidden = !yes;
   heed();
 }

@@ -10,6 +10,7 @@ const LONGEST_DELAY = 8000;
 const STEADY = 10000;
 const TRIES_BEFORE_PLAIN = 3;
 const TRIES = 20;
+const TRIES_ANSWERED = 5; // of what is answered, by an error
 const UNREACHED = t('This page has no connection to the server. Reload it.');
 // The server's final words: reconnecting would not help (see inference/consumers.py).
 const FINAL = {
@@ -96,9 +97,9 @@ class PlainLine {
   }
 
   // Whether it is tried once more, in a moment.
-  later() {
+  later(most = TRIES) {
     if (navigator.onLine) this.tries += 1;
-    if (this.tries > TRIES) { this.tries = 0; return false; }
+    if (this.tries > most) { this.tries = 0; return false; }
     this.line.onLost();
     clearTimeout(this.timer);
     this.timer = setTimeout(() => this.line.onTry(), this.delay);
@@ -117,7 +118,7 @@ class PlainLine {
       this.line.onMessage({ type: 'turn', key, turn: said.turns[0], turns: said.turns, refused: said.refused });
       for (const turn of said.turns) this.resume({ turn, after: 0 });
     } catch (error) {
-      if (unheard(error) && this.later()) return;
+      if (unheard(error) && this.later(error.status ? TRIES_ANSWERED : TRIES)) return;
       const { code = 'unsent', signer, href } = error.problem ?? {};
       this.line.onMessage({ type: 'error', key, code, sentence: error.message, signer, href });
     }

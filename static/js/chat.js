@@ -38,7 +38,7 @@ const socket = new ChatSocket(root.dataset.socket, {
     for (const { message } of owed.values()) socket.send(message); // the same key is the same turn
     if (stopping) stop();
   },
-  onLost() { lost(writing()); },
+  onLost() { lost(writing(), owed.size > 0); },
   onEnd(sentence) {
     lost(false);
     // Nobody confirmed it: in the composer it outlives a reload.

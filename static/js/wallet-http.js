@@ -6,7 +6,7 @@ export class Refusal extends Error {
   constructor(problem, status) {
     const said = [problem.title, problem.fix].filter(Boolean).join(' ');
     super(said || (status === 413 ? t('This is larger than the server takes.')
-      : status >= 500 ? t('This site does not answer just now ({status}). Try again in a minute.', { status })
+      : status >= 500 || status === 429 ? t('This site does not answer just now ({status}). Try again in a minute.', { status })
         : t('The server answered {status}.', { status })));
     Object.assign(this, { refusal: true, reason: problem.code ?? '', status, problem });
   }

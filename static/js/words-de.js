@@ -81,6 +81,7 @@ learn({
 "Picture {width} by {height}, about {tokens} tokens": "Bild {width} mal {height}, etwa {tokens} Token",
 "Reading the picture…": "Das Bild wird gelesen…",
 "Reading the recording…": "Die Aufnahme wird gelesen…",
+"Reconnecting… your question is sent again by itself.": "Verbindung wird wiederhergestellt… Ihre Frage wird von selbst noch einmal gesendet.",
 "Record with the microphone": "Mit dem Mikrofon aufnehmen",
 "Recorded. Listen to it before you send it.": "Aufgenommen. Hören Sie es an, bevor Sie es senden.",
 "Recording, {when}": "Aufnahme, {when}",

@@ -240,6 +240,13 @@ def test_a_lost_connection_resumes_without_gap_or_duplicate(
     down[0] = False
     expect(alice.locator(".ending")).to_be_visible()
     assert Turn.objects.get().state == State.STOPPED
+    # What was asked meanwhile is asked then, and is no answer that is being written before.
+    down[0] = True
+    sockets[-1].close()
+    ask(alice, "Are you there?")
+    expect(alice.locator("[data-offline]")).to_contain_text("your question is sent again by itself")
+    down[0] = False
+    expect(answers(alice).last).to_contain_text("A ledger holds your money.")
     # A server that takes each connection and closes it at once is asked ever less.
     waits, ended = alice.evaluate(
         """async () => {
