@@ -68,7 +68,7 @@ def test_a_queue_that_never_answers_keeps_nobody() -> None:
 
         def put() -> None:
             try:
-                app.send_task("nobody.hears", ignore_result=True)
+                app.send_task("nobody.hears")
             except OperationalError as error:
                 refused.append(error)
 
