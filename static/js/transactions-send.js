@@ -89,7 +89,8 @@ async function attempt(what, { allowed, show, tell }) {
   } finally { clearTimeout(late); }
   const id = what.id ?? (await post('/account/transactions/start', what.start)).id;
   const { transaction } = await post(path(id, 'confirm', what.base), { again: Boolean(what.again) }).catch(async (error) => {
-    if (error.reason === 'already_under_way') await show(id); // another page, or the wallet in silence, was faster
+    // Another page, or the wallet in silence, was faster; or the answer was lost, and it waits for the wallet now.
+    if (['already_under_way', 'offline', ''].includes(error.reason)) await show(id);
     throw error;
   });
   await show(id);

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
-from playwright.sync_api import BrowserContext, Page, expect
+from playwright.sync_api import BrowserContext, Page, Route, expect
 
 from accounts import sessions
 from accounts.models import Intent, State, User
@@ -203,6 +203,17 @@ def test_a_wallet_that_never_answers_is_asked_again(
     expect(state).to_have_attribute("data-state", SENT)
     assert wallet.methods().count("eth_sendTransaction") == 1
     assert ledger(contracts)["availableBalance"] == 5 * NEURON
+    # The site's word that the wallet may be asked was lost on the way.
+    def lost(route: Route) -> None:
+        route.fetch()
+        route.abort()
+
+    page.route("**/confirm", lost, times=1)
+    page.goto(f"{asgi_server}/account?action=deposit&amount=2")
+    page.get_by_test_id("tx-confirm").click()
+    again.click()
+    expect(state).to_have_attribute("data-state", SENT)
+    assert ledger(contracts)["availableBalance"] == 7 * NEURON
     # Not even for its account: after a while the page says what to do.
     page.goto(f"{asgi_server}/account?action=deposit&amount=1")
     page.get_by_test_id("tx-confirm").wait_for()
