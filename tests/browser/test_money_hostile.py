@@ -203,6 +203,7 @@ def test_a_wallet_that_never_answers_is_asked_again(
     expect(state).to_have_attribute("data-state", SENT)
     assert wallet.methods().count("eth_sendTransaction") == 1
     assert ledger(contracts)["availableBalance"] == 5 * NEURON
+
     # The site's word that the wallet may be asked was lost on the way.
     def lost(route: Route) -> None:
         route.fetch()
