@@ -16,6 +16,9 @@ const title = document.getElementById('chat-title');
 const status = document.querySelector('[data-status]');
 const thread = new Thread();
 const owed = new Map(); // prompt key → {message, element}: asked, not yet confirmed
+// What was given up unconfirmed may have arrived all the same: asked for again, it goes with the same key.
+const tried = new Map(); // wish → prompt key
+const wish = ({ key, accept_signer, ...rest }) => JSON.stringify(rest);
 let preparing = false;
 let stopping = false; // pressed, and maybe not heard: there was no connection, or no answer yet
 
@@ -53,6 +56,7 @@ const handlers = {
     const entry = owed.get(key);
     if (!entry) return; // asked twice over a line that broke, and answered twice
     owed.delete(key);
+    tried.delete(wish(entry.message));
     if (input.value === entry.message.text) input.value = ''; // left here for a draft
     thread.begun(entry.element, turns);
     if (stopping) stop();
@@ -89,6 +93,7 @@ const handlers = {
     const entry = owed.get(key);
     if (!entry) return;
     owed.delete(key);
+    tried.set(wish(entry.message), key);
     if (!writing()) {
       stopping = false; // no answer comes of it: the next one is not this one
       lost(false);
@@ -176,6 +181,7 @@ async function ask({ text, again = null, called = null, results = [], at = provi
       accept_signer: acceptedSigner(),
       ...(written && named(pictures)),
     };
+    message.key = tried.get(wish(message)) ?? message.key;
     owed.set(message.key, { message, pictures, element: thread.begin(text, again, pictures, called, results) });
     if (input.value === text) input.value = '';
     edit(0);
@@ -204,6 +210,8 @@ listen({ onAsk: ask, onStop: stop, onEdit: editTurn, onEditLast: () => editTurn(
 // Asked and not confirmed as the page is left: it may not have arrived.
 addEventListener('pagehide', () => { for (const { message } of owed.values()) input.value ||= message.text; });
 startDraft(input, () => root.dataset.chat); // a new conversation gets its name with its first question
+const question = thread.question(thread.last()).trim();
+if (input.value !== input.defaultValue && input.value.trim() === question) input.value = ''; // it had arrived
 const estimate = startEstimates();
 startPictures(conversation);
 startFilling();
