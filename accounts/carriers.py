@@ -55,12 +55,12 @@ def carries(
     found: Mapping[str, Any], *, wallet: str, to: str, data: str, value: int | None
 ) -> bool:
     """Whether a transaction goes to (or names) `wallet` and holds exactly the reviewed call: its
-    target, its calldata and its value (None: any) as ABI words. Whoever executes several calls at
-    once may name the wallet in twenty bytes.
+    target, its calldata and its value (None: any). Wallet and target may be packed to twenty bytes
+    (Safe's MultiSend, an execution of ERC-7579); the value is an ABI word in either form.
     """
     carrier = str(found.get("input", found.get("data", ""))).lower()
     named = str(found.get("to") or "").lower() == wallet.lower() or wallet[2:].lower() in carrier
-    inside = _word(to) in carrier and data.removeprefix("0x").lower() in carrier
+    inside = to[2:].lower() in carrier and data.removeprefix("0x").lower() in carrier
     return named and inside and (value is None or f"{value:064x}" in carrier)
 
 

@@ -168,10 +168,15 @@ def word(text: str) -> str:
     return text.removeprefix("0x").lower().rjust(64, "0")
 
 
-def test_several_calls_that_are_executed_at_once_name_their_wallet_unpadded() -> None:
-    inside = "6a761202" + word(BOB.address) + word("5") + "abcdef12"
+def test_calls_that_are_executed_at_once_name_wallet_and_target_unpadded() -> None:
     call: Any = {"wallet": SAFE, "to": BOB.address, "data": "0xabcdef12", "value": 5}
-    for wallet, carried in ((SAFE, True), (BOB.address, False)):
+    for wallet, target, carried in (
+        (SAFE, word(BOB.address), True),
+        (SAFE, BOB.address[2:], True),
+        (SAFE, OWNER.address[2:], False),
+        (BOB.address, word(BOB.address), False),
+    ):
+        inside = "6a761202" + target + word("5") + "abcdef12"
         packed = f"0x8d80ff0a{word('20')}{word('264')}00{wallet[2:]}{word('0')}{inside}"
         assert carriers.carries({"to": OWNER.address, "input": packed}, **call) is carried
 
