@@ -303,13 +303,14 @@ def _back_to_submitted(intent: Intent) -> None:
 
 def _missing(intent: Intent, used: int) -> None:
     """The node does not know the hash. `used`: how many nonces the sender has spent."""
+    age = timezone.now() - (intent.submitted_at or intent.updated_at)
+    nonce = intent.nonce
+    unseen = nonce is None and intent.state in _UNSEEN
+    if unseen and node.has_code(intent.user.address) and _carried_out(intent, age):
+        return  # the hash was a wallet's own
     if intent.state != State.SUBMITTED:
         _back_to_submitted(intent)
         return
-    age = timezone.now() - (intent.submitted_at or intent.updated_at)
-    nonce = intent.nonce
-    if nonce is None and node.has_code(intent.user.address) and _carried_out(intent, age):
-        return  # the hash was a wallet's own
     if nonce is None and node.is_contract(intent.user.address):
         # Nothing is on the chain before all owners have signed.
         if age > RECONSIDERED_FOR:
@@ -334,6 +335,8 @@ def _missing(intent: Intent, used: int) -> None:
         )
 
 
+#: What may still be carried out under a hash that no node has shown, however late.
+_UNSEEN = (State.SUBMITTED, State.DROPPED, State.REPLACED)
 _OTHERS_SIGN = gettext_noop(
     "Your wallet is a contract: its other owners may have to sign first. You can leave this page."
 )
@@ -396,8 +399,8 @@ def _sped_up(intent: Intent, tx_hash: str, nonce: int) -> bool:
 def _now_as(intent: Intent, tx_hash: str, **fields: Any) -> bool:
     try:
         with transaction.atomic():
-            Intent.objects.filter(pk=intent.pk, state=State.SUBMITTED).update(
-                tx_hash=tx_hash, checked_at=None, **fields
+            Intent.objects.filter(pk=intent.pk, state__in=_UNSEEN).update(
+                state=State.SUBMITTED, tx_hash=tx_hash, checked_at=None, code="", **fields
             )
     except IntegrityError:
         return False

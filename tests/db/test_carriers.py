@@ -149,18 +149,28 @@ def test_a_plain_account_with_borrowed_code_waits_for_nobody(contracts: Contract
     assert "no longer knows this transaction" in Intent.objects.get().reason
 
 
-def test_a_user_operation_of_borrowed_code_is_found_by_its_hash(contracts: Contracts) -> None:
+@pytest.mark.parametrize("before", [State.SUBMITTED, State.DROPPED, State.REPLACED])
+def test_a_user_operation_of_borrowed_code_is_found_by_its_hash(
+    contracts: Contracts, before: State
+) -> None:
+    """However late its bundler is, and whatever was said of it meanwhile."""
     entry = str(to_checksum_address(carriers._ENTRY_POINTS[1]))
     logs = f"6001602052600073{SAFE[2:]}7f{OWN_HASH}7f{carriers._USER_OPERATION[2:]}60806000a400"
     contracts.chain.rpc.call("anvil_setCode", entry, f"0x{logs}")
     intent = opened()
     contracts.chain.rpc.call("anvil_setCode", SAFE, "0xef0100" + BOB.address[2:])
     intents.submitted(intent, f"0x{OWN_HASH}")
-    assert looked(intent).state == State.SUBMITTED
-    inside = word(SAFE) + word(intent.to) + word(f"{int(intent.value):x}") + intent.data[2:]
+    if before != State.SUBMITTED:
+        Intent.objects.update(submitted_at=timezone.now() - follow.LOST_AFTER * 2)
+    if before == State.REPLACED:
+        contracts.chain.rpc.call("anvil_setNonce", SAFE, "0x1")
+    assert looked(intent).state == before
+    # As an execution of ERC-7579: its target is packed.
+    inside = word(SAFE) + intent.to[2:] + word(f"{int(intent.value):x}") + intent.data[2:]
     bundle = contracts.chain.send(OWNER, entry, bytes.fromhex(inside), gas=200_000)
     Intent.objects.update(submitted_at=timezone.now() - follow.LOST_AFTER * 2)
     looked(intent)
+    assert (intent.state, intent.code, intent.reason) == (State.SUBMITTED, "", "")
     assert (looked(intent).state, intent.tx_hash) == (State.INCLUDED, bundle.tx_hash)
 
 
