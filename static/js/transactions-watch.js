@@ -75,7 +75,8 @@ const state = (id) => shown(id)?.querySelector('[data-testid="tx-state"]')?.data
 // any more.
 async function look(id, before) {
   const response = await fetch(`/account/transactions/${id}/status`, { credentials: 'same-origin' }).catch(() => null);
-  if (response?.status === 404) return false; // signed out meanwhile: this account's data is not ours to show
+  // Signed out meanwhile: this account's data is not ours to show. What answers in the site's place gives no id.
+  if (response?.status === 404 && response.headers.has('X-Request-ID')) return false;
   const text = response?.ok ? await response.text().catch(() => '') : ''; // the line may break in the middle of an answer
   const next = document.createRange().createContextualFragment(text).querySelector('[data-tx]');
   if (!next) { await pause(BACKOFF); return true; }

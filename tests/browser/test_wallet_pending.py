@@ -139,8 +139,16 @@ def test_a_transaction_cancelled_in_the_wallet_is_told_as_such(
     asgi_server: str, wallet: Wallet, contracts: Contracts, page: Page, errors: list[str]
 ) -> None:
     rpc = contracts.chain.rpc
+    page.add_init_script(
+        "const later = setTimeout;"
+        " window.setTimeout = (done, ms, ...more) => later(done, Math.min(ms, 1000), ...more);"
+    )
     with still(contracts):
         state = submitted(page, asgi_server)
+        # What a proxy says while the site begins anew does not end the following.
+        asked = "**/account/transactions/*/status"
+        with page.expect_response(asked):
+            page.route(asked, lambda route: route.fulfill(status=404, body="none"), times=1)
         waiting = rpc.call("eth_getTransactionByHash", Intent.objects.get().tx_hash)
         # What a wallet does on "Cancel": the same nonce, to itself, with a higher price.
         price = 10 * int(waiting["maxFeePerGas"], 16)
