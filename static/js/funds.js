@@ -49,12 +49,21 @@ function hold() {
   if (confirm) confirm.disabled = true;
 }
 const form = document.querySelector('[data-tx-form]');
-form?.addEventListener('input', hold);
+let typed = false; // since the review that was asked for last
+form?.addEventListener('input', () => {
+  typed = true;
+  hold();
+});
+// The answer to what was typed before comes while the next is not asked for yet.
+document.addEventListener('htmx:afterSwap', ({ detail }) => {
+  if (typed && detail.target.id === 'review') hold();
+});
 
 // A review asks the chain, for seconds where that does not answer: the button says meanwhile that it is under way.
 const MOMENT = 300;
 form?.addEventListener('htmx:beforeSend', ({ currentTarget, detail: { xhr } }) => {
-  hold(); // the answer to what was typed before may have come since
+  typed = false;
+  hold();
   const button = currentTarget.querySelector('[type=submit]');
   if (!button) return; // nobody can be chosen
   const busy = setTimeout(() => { button.ariaBusy = true; }, MOMENT);
