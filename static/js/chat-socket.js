@@ -11,6 +11,7 @@ const STEADY = 10000;
 const TRIES_BEFORE_PLAIN = 3;
 const TRIES = 20;
 const TRIES_ANSWERED = 5; // of what is answered, by an error
+const LONGEST_ANSWER = 30000; // to a form, which a network may swallow
 const UNREACHED = t('This page has no connection to the server. Reload it.');
 // The server's final words: reconnecting would not help (see inference/consumers.py).
 const FINAL = {
@@ -88,7 +89,9 @@ class PlainLine {
   }
 
   post(path, fields = {}) {
-    return send('POST', `/playground/chat/${path}`, new URLSearchParams(fields));
+    const over = new AbortController();
+    setTimeout(() => over.abort(), LONGEST_ANSWER);
+    return send('POST', `/playground/chat/${path}`, new URLSearchParams(fields), {}, over.signal);
   }
 
   found() {

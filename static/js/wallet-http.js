@@ -25,7 +25,7 @@ async function asked(url, { headers = {}, ...options } = {}) {
 }
 
 export const get = (url) => asked(url);
-export const send = (method, url, body, headers = {}) => asked(url, { method, body, headers: { 'X-CSRFToken': csrf(), ...headers } });
+export const send = (method, url, body, headers = {}, signal = null) => asked(url, { method, body, signal, headers: { 'X-CSRFToken': csrf(), ...headers } });
 export const post = (url, body = {}) => (body instanceof FormData
   ? send('POST', url, body)
   : send('POST', url, JSON.stringify(body), { 'Content-Type': 'application/json' }));

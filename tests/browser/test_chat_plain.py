@@ -30,6 +30,7 @@ def test_without_a_websocket_the_event_stream_carries_the_answer(
     def failed(status: int) -> Any:
         return lambda route: route.fulfill(status=status)
 
+    alice.clock.install()
     alice.route_web_socket(re.compile("/ws/chat/"), lambda route: route.close())
     alice.goto(f"{asgi_server}/playground/chat/{chat.pk}")
     alice.route("**/send", lost, times=1)
@@ -48,9 +49,11 @@ def test_without_a_websocket_the_event_stream_carries_the_answer(
     ERRORS.clear()
     # What nobody confirmed outlives the page that asked it, also a new conversation's.
     alice.goto(f"{asgi_server}/playground/chat?provider={factories.PETRA}")
-    alice.route("**/send", lambda route: None, times=1)
+    alice.route("**/send", lambda route: None, times=2)
     with alice.expect_request("**/send"):
         ask(alice, "And now?")
+    with alice.expect_request("**/send"):  # nor is an answer waited for that never comes
+        alice.clock.fast_forward(30_000)
     expect(alice).to_have_url(re.compile("/playground/chat/[0-9a-f-]{36}$"))
     expect(alice.locator(".question")).to_have_text("And now?")
     alice.reload()
