@@ -88,7 +88,7 @@ def _callable(turn: Turn, calls: tuple[ToolCall, ...]) -> bool:
 
 def said_something(turn: Turn) -> bool:
     """Whether an answer is part of the conversation; what failed is not."""
-    return bool(turn.answer_sealed or turn.calls_sealed) and turn.state != State.FAILED
+    return bool(turn.answer or turn.calls_sealed) and turn.state != State.FAILED
 
 
 def _going(
@@ -119,6 +119,8 @@ def context(chat: Chat, parent: int | None) -> tuple[Turn, ...]:
     room = MAX_CONTEXT_CHARS
     heavy = ("request_sealed", "response_sealed", "arrivals_sealed", "reasoning_sealed")
     for turn in rows.defer(*heavy):
+        if not said_something(turn):
+            continue  # thoughts alone, as older answers hold them
         room -= len(turn.question) + len(turn.answer)
         room -= len(turn.calls_sealed) + len(turn.results_sealed)
         if room < 0:

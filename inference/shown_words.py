@@ -11,7 +11,7 @@ from typing import Any, Literal
 
 from inference import tools, wire
 from inference.relay import MAX_ANSWER_CHARS
-from inference.thoughts import Thoughts
+from inference.thoughts import Thoughts, told_apart
 from net import strictjson
 from net.errors import BadAnswer
 from net.limits import JsonLimits
@@ -63,8 +63,9 @@ class Reader:
             raise _TooLong
 
     def _read(self, response: bytes) -> tuple[list[tuple[str, str]], bool]:
-        """Text and reasoning, as `inference.relay` tells them apart and as they were sent, which is
-        how older files have them; and whether all of it was shown. Raises _TooLong."""
+        """Text and reasoning, as `inference.relay` tells them apart, as they were sent, which is
+        how older files have them, and as `Turn.answer` tells stored ones apart once more; and
+        whether all of it was shown. Raises _TooLong."""
         thoughts, whole = Thoughts(), True
         parts = [(list[str](), list[str]()) for _ in range(2)]
         try:
@@ -78,6 +79,8 @@ class Reader:
         except wire.BadStream:
             whole = False
         readings = [("".join(texts), "".join(reasons)) for texts, reasons in parts]
+        text, thought = told_apart(readings[0][0])
+        readings.append((text, readings[0][1] + thought))
         return readings, whole and sum(map(len, readings[1])) <= MAX_ANSWER_CHARS
 
     def _pieces(self, response: bytes) -> Iterator[wire.Piece]:

@@ -260,6 +260,8 @@ def test_words_that_a_file_shows_beside_the_signed_bytes_are_held_against_them(
     for shown in ({**plain, "reasoning": "Hm."}, {"answer": said_inside}):
         assert verdicts(shown, response=inside) == ["verified"]
     assert verdicts({"answer": "Hm."}, response=inside) == ["altered"]
+    twice = json.dumps({"choices": [{"message": {"content": f"<think>A.</think>{said_inside}"}}]})
+    assert verdicts({**plain, "reasoning": "A.Hm."}, response=twice.encode()) == ["verified"]
     # What ended with an error is kept up to there.
     failed = stream + b'data: {"error": {"message": "full"}}\n\n'
     assert verdicts({**first, "answer": "No, "}, response=failed) == ["verified"]

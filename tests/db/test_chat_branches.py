@@ -124,6 +124,7 @@ def test_an_answer_without_a_word_says_why(chat: Chat) -> None:
 
 @pytest.mark.django_db
 def test_what_an_older_answer_has_thought_inside_is_told_from_it(chat: Chat) -> None:
+    said(chat, "and what else?", "<think>Nothing.</think>")  # is no answer: servers refuse it
     turn = said(chat, "six by 7?", "<think>6 times 7.</think>\n\nIt is 42.")
     page = alice().get(f"/playground/chat/turns/{turn.pk}").content.decode()
     assert "think&gt;" not in page and "<summary>Thinking</summary>" in page
