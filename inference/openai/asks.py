@@ -70,6 +70,8 @@ _READ = ("model", "n", "stream", "response_format")
 _LENGTHS, _LLAMAS = ("max_completion_tokens", "max_tokens"), "n_predict"
 #: Of JSON, what a token may be held to.
 _DECIDING = ("model", "n", *_LENGTHS, _LLAMAS)
+#: Names of what a model looks at or listens to.
+_SEEN = ("image_url", "video_url", "audio_url")
 _QUOTED = tuple(f'"{name}"'.encode() for name in _DECIDING)
 
 
@@ -78,7 +80,8 @@ class Ask:
     """A request for a model. `pin` is the provider's address ("" = whoever there is), `count` how
     many answers or pictures, `max_tokens` 0 where it says none.
     `beyond`: tokens that texts to embed may be beyond the bytes of the body; `drawn`: bytes of it
-    that are pictures to look at, which nobody reads as text; `linked`: pictures that it only names.
+    that are pictures to look at, which nobody reads as text; `linked`: pictures, films and sounds
+    that it only names.
     """
 
     endpoint: str
@@ -184,18 +187,26 @@ def _said_once(document: dict[str, Any], body: bytes) -> None:
 
 
 def _seen(messages: object) -> tuple[int, int]:
-    """Bytes of the pictures that travel inside `messages`, and how many they name by an address."""
+    """Bytes of the pictures that travel inside `messages`, and how many pictures, films and sounds
+    they name by an address, in every form that vLLM takes.
+    """
     drawn = linked = 0
     for message in messages if isinstance(messages, list) else ():
         content = message.get("content") if isinstance(message, dict) else None
         for part in content if isinstance(content, list) else ():
             match part:
-                case {"type": "image_url", "image_url": {"url": str(url)}}:
-                    if url.startswith("data:image/"):
-                        drawn += len(url)
-                    else:
-                        linked += 1
+                case {"type": "image_url", "image_url": {"url": str(url)}} if url.startswith(
+                    "data:image/"
+                ):
+                    drawn += len(url)
+                case dict():
+                    linked += sum(_is_linked(part.get(name)) for name in _SEEN)
     return drawn, linked
+
+
+def _is_linked(value: object) -> bool:
+    url = value.get("url") if isinstance(value, dict) else value
+    return isinstance(url, str) and not url.startswith("data:")
 
 
 def _form(endpoint: str, content_type: str, body: bytes, pin: str) -> Ask:

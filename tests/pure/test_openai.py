@@ -171,7 +171,15 @@ def test_pictures_to_look_at_are_not_set_aside_as_text() -> None:
     parts = [{"type": "text", "text": url}, {"type": "image_url", "image_url": {"url": url}}]
     # Of one that the provider fetches nobody here knows the size.
     linked = {"type": "image_url", "image_url": {"url": "https://example.org/" + "A" * 90}}
-    cases = ((parts, len(url), 0), ([linked, 1, {"type": "image_url"}], 0, 1), (url, 0, 0))
+    film = {"type": "video_url", "video_url": {"url": "https://example.org/a.mp4"}}
+    short = {"image_url": "https://example.org/a.png"}  # of which vLLM knows the type
+    inside = {"type": "video_url", "video_url": {"url": "data:video/mp4;base64,AA"}}
+    cases = (
+        (parts, len(url), 0),
+        ([linked, 1, {"type": "image_url"}], 0, 1),
+        ([film, short, inside], 0, 2),
+        (url, 0, 0),
+    )
     for content, drawn, fetched in cases:
         messages = ["odd", {"role": "user", "content": content}]
         body = orjson.dumps({"model": "m", "messages": messages, "max_tokens": 5})
