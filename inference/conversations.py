@@ -31,10 +31,10 @@ BATCH = 200
 
 
 def begin_once(owner: User, provider: str, form: UUID, *, session_key: str = "") -> Chat:
-    """`create_chat` for a form that may come twice: the same `form` is the same conversation.
-    Raises BadPrompt where that was deleted meanwhile.
+    """`create_chat` for a form that may come twice: the same `form` with the same choices is the
+    same conversation. Raises BadPrompt where that was deleted meanwhile.
     """
-    pk = uuid5(form, owner.address)
+    pk = uuid5(form, f"{owner.address} {provider} {session_key}")
     with transaction.atomic():
         list(User.objects.select_for_update().filter(pk=owner.pk))
         found = Chat.objects.filter(pk=pk).first()

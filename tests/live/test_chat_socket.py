@@ -348,14 +348,14 @@ async def test_a_form_that_comes_twice_asks_once(asgi_server: str, chat: Chat) -
         one, other = await asyncio.gather(post(start, "Hello"), post(start, " Hello "))
         assert one == other and one[0] == 302
         assert (await post(f"{one[1]}/send", "Hello"))[0] == 302
-        # on the page that was gone back to
-        assert (await post(f"{one[1]}/send", "Something else"))[0] == 400
-        async with session.get(one[1]) as page:
-            assert 'name="key" value="' in await page.text()
-    asked = await Turn.objects.aget()
-    async for _ in turnlog.batches(asked.pk):
-        pass
-    assert await Chat.objects.acount() == 2
+        assert (await post(f"{one[1]}/send", "Something else"))[0] == 400  # gone back to
+        assert 'name="key" value="' in await (await session.get(one[1])).text()
+        given["keep"] = "no"  # another choice there is another conversation
+        assert (await post(start, "Hello"))[1] != one[1]
+    async for asked in Turn.objects.all():
+        async for _ in turnlog.batches(asked.pk):
+            pass
+    assert await Chat.objects.acount() == 3 and await Turn.objects.acount() == 2
 
 
 async def test_an_event_stream_ends_with_its_session_and_its_line_stays_open(
