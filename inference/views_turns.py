@@ -55,16 +55,20 @@ async def stop(request: HttpRequest, turn: int) -> HttpResponse:
 @require_POST
 async def recheck(request: HttpRequest, turn: int) -> HttpResponse:
     """Ask once more for a signature that was not available. The conversation watches for the
-    verdict; the page of a program's request does not, so it comes with it.
+    verdict; the page of a program's request does not, so it comes with it. Pages of before have
+    HTMX ask, which would put the page that comes into the answer: they are loaded again.
     """
     found = await sync_to_async(own)(request, access.request_for, turn)
     reopened = await sync_to_async(services.reopen_verdict)(found)
-    if found.chat.medium == Medium.CHAT:
-        if reopened:
-            hub().look_again(turn)
-        return _back(found, f"#turn-{turn}")
-    if reopened:
+    conversation = found.chat.medium == Medium.CHAT
+    if reopened and conversation:
+        hub().look_again(turn)
+    elif reopened:
         await signatures.settle(hub().client, turn)
+    if request.headers.get("HX-Request"):
+        return HttpResponse(status=204, headers={"HX-Refresh": "true"})
+    if conversation:
+        return _back(found, f"#turn-{turn}")
     return HttpResponseRedirect(reverse("inference:inspect", args=[turn]))
 
 

@@ -623,10 +623,13 @@ async def test_a_missing_signature_can_be_asked_for_again(
         again = {"verdict": "unavailable", "verdict_reason": "not_found", "signature": None}
         await Turn.objects.aupdate(**again)
         await Chat.objects.aupdate(medium="relay")
-        answer = await client.post(f"{path}/recheck", headers={"HX-Request": "true"})
+        answer = await client.post(f"{path}/recheck")
         assert answer.headers["Location"] == f"{path}/inspect"
         assert (await Turn.objects.aget()).verdict == "verified"
         await Chat.objects.aupdate(medium="chat")
+        # a page of before, whose HTMX would put the page that follows into the answer
+        answer = await client.post(f"{path}/recheck", headers={"HX-Request": "true"})
+        assert (answer.status_code, answer.headers["HX-Refresh"]) == (204, "true")
         # a verdict that rests on a signature is final
         assert not await in_db(services.reopen_verdict)(turn)
         await hubs.hub().close()
