@@ -160,11 +160,13 @@ async def _end(
     can `go_on`.
     """
     ended = await own.stored(turn_id, partial(_stored, turn_id, outcome))
-    if go_on is not None:
-        await go_on()
-    if ended and not (outcome.failure and outcome.failure.kind == "interrupted"):
-        waits = signatures.AT_ONCE if outcome.failure is None else signatures.AT_ONCE[:1]
-        await signatures.settle(own.client, turn_id, waits=waits)
+    try:
+        if go_on is not None:
+            await go_on()
+    finally:
+        if ended and not (outcome.failure and outcome.failure.kind == "interrupted"):
+            waits = signatures.AT_ONCE if outcome.failure is None else signatures.AT_ONCE[:1]
+            await signatures.settle(own.client, turn_id, waits=waits)
 
 
 def _stored(turn_id: int, outcome: Outcome) -> bool:

@@ -11,6 +11,7 @@ from uuid import uuid4
 
 import pytest
 from django.core.files.uploadedfile import SimpleUploadedFile
+from django.db import OperationalError
 from django.test import AsyncClient, Client
 
 from accounts.addresses import short
@@ -110,10 +111,16 @@ async def test_pieces_are_asked_for_in_turn_and_put_together(
     assert all(re.fullmatch(r"[1-3](\.\d)? s", x.quantity) for x in turns)
 
 
-async def test_seconds_that_providers_round_differently_are_no_known_cost() -> None:
+async def test_seconds_that_providers_round_differently_are_no_known_cost(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def away(chat: Chat) -> None:
+        raise OperationalError("the database is away as the next piece is looked for")
+
     async with stage(listens, **WITH) as s:
         s.upstream.signatures["seconds"] = 8.4
         await s.transcribe(seconds=8.4)
+        monkeypatch.setattr(services, "next_piece", away)  # this one is judged all the same
         (turn,) = await settled(s, 1)
         client = AsyncClient()
         await client.aforce_login(s.alice)
