@@ -8,10 +8,11 @@ from dataclasses import dataclass
 from decimal import Decimal
 from uuid import UUID
 
+from django.utils import timezone
 from django.utils.translation import gettext as _
 from django.utils.translation import gettext_noop as N_
 
-from accounts import links
+from accounts import links, unheard
 from accounts.pages_parts import Option
 from accounts.pages_transaction import POLL_UNSURE, EffectRow, Link, Review, Transaction
 from attestation.selectors import StandingView
@@ -119,9 +120,13 @@ class PublishPage:
 
     @property
     def poll(self) -> int:
-        """Seconds between two looks at what the wallet has, or may have sent without a word."""
-        unsure = self.place is not None and self.place.unsure
-        return POLL_UNSURE if not self.known and (unsure or self.state == PlaceState.ASKING) else 0
+        """Seconds between two looks at what the wallet has, or may have sent without a word, as
+        long as such transactions are looked for; 0 for none."""
+        place = self.place
+        if place is None or self.known or not (place.unsure or place.state == PlaceState.ASKING):
+            return 0
+        young = timezone.now() - place.updated_at < unheard.SEARCHED_FOR
+        return POLL_UNSURE if young else 0
 
     @property
     def share(self) -> float:

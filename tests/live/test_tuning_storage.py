@@ -17,6 +17,7 @@ import requests
 from django.test import override_settings
 from django.utils import timezone
 
+from accounts import unheard
 from finetune import files, follow, offers, publishing, results, services, tasks
 from finetune.models import Dataset, Place, PlaceState, Task, Way
 from ledger.models import ServingContract
@@ -139,6 +140,9 @@ def test_a_dataset_is_published_found_by_its_root_and_needed_here_no_more(
     page = alice.client.get(f"{here}/publish").content.decode()
     assert "earlier request is not known" in page and 'data-poll="15"' in page
     assert "Nothing was sent" not in page
+    # An open page does not ask for ever.
+    Place.objects.update(updated_at=timezone.now() - unheard.SEARCHED_FOR)
+    assert 'data-poll="0"' in alice.client.get(f"{here}/publish").content.decode()
     Place.objects.update(unsure=False)
     alice.post(f"{here}/confirm")
     sent_in_silence(lab, alice, person, dataset, asked, f"http://127.0.0.1:{free_port}")
