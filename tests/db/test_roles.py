@@ -51,13 +51,18 @@ def test_the_command_gives_and_takes() -> None:
     call_command("create_moderator", ADDRESS.lower(), stdout=said)
     call_command("grant_role", ADDRESS, "admin", stdout=said)
     call_command("grant_role", ADDRESS, "moderator", "--revoke", stdout=said)
+    call_command("grant_role", ADDRESS, "moderator", "--revoke", stdout=said)
     assert said.getvalue().splitlines() == [
         f"{ADDRESS} now has: moderator",
         f"{ADDRESS} now has: admin, moderator",
         f"{ADDRESS} now has: admin",
+        f"{ADDRESS} has, as before: admin",
     ]
-    with pytest.raises(CommandError, match="not an address"):
-        call_command("grant_role", "0x12", "admin")
+    mistyped = ADDRESS[:-1] + ("0" if ADDRESS[-1] != "0" else "1")
+    for wrong in ("0x12", mistyped):
+        with pytest.raises(CommandError, match="not an address"):
+            call_command("grant_role", wrong, "admin", "--revoke")
+    assert list(User.objects.values_list("address", flat=True)) == [ADDRESS]
 
 
 def test_a_superuser_has_every_role() -> None:

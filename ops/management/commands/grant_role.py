@@ -10,8 +10,8 @@ from django.db import transaction
 from accounts import roles
 from accounts.models import User
 from accounts.roles import given
+from ledger import selectors as ledger
 from moderation import audit
-from protocol.addresses import checksum
 
 
 class Command(BaseCommand):
@@ -24,10 +24,12 @@ class Command(BaseCommand):
         parser.add_argument("--revoke", action="store_true", help="take the role away")
 
     def handle(self, *args: Any, **options: Any) -> None:
-        try:
-            address = checksum(options["address"])
-        except ValueError as error:
-            raise CommandError(f"{options['address']} is not an address") from error
+        address = ledger.address_of(options["address"])
+        if address is None:
+            raise CommandError(
+                f"{options['address']!r} is not an address: 0x and 40 hex digits with the right "
+                "checksum"
+            )
         user = User.objects.for_address(address)
         role = roles.Role(options["role"])
         before = sorted(given(user))
@@ -44,4 +46,6 @@ class Command(BaseCommand):
                     after={"roles": after},
                 )
         held = ", ".join(sorted(roles.of(user))) or "no role"
-        self.stdout.write(f"{address} now has: {held}")
+        # Who takes a role from a mistyped address has to read that nobody lost it.
+        said = "now has" if before != after else "has, as before"
+        self.stdout.write(f"{address} {said}: {held}")
