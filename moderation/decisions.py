@@ -33,7 +33,7 @@ ALLOWED: dict[Action, frozenset[SubjectKind]] = {
     Action.ANSWER: LISTED | {SubjectKind.MODEL, SubjectKind.SHARE},
 }
 #: The public must be told why.
-SAID = frozenset({Action.FLAG, Action.PROPOSE_HIDE, Action.PROPOSE_BLOCK, Action.PROPOSE_END})
+SAID = frozenset({Action.FLAG, Action.PROPOSE_HIDE, Action.PROPOSE_END})
 #: What the public log shows. A proposal is an accusation that one person made; blocking is between
 #: a wallet and the site.
 PUBLIC = frozenset(

@@ -11,6 +11,7 @@ from accounts.roles import Role
 from moderation.subjects import SubjectKind
 
 _SHARES = frozenset({SubjectKind.SHARE})
+_LISTED = frozenset({SubjectKind.SERVICE, SubjectKind.PROVIDER, SubjectKind.MODEL})
 
 
 @dataclass(frozen=True)
@@ -24,7 +25,7 @@ class Template:
     title: str
     reason: str
     public_text: str
-    kinds: frozenset[str] = frozenset(SubjectKind) - _SHARES
+    kinds: frozenset[str] = _LISTED
 
 
 TEMPLATES = (

@@ -606,9 +606,16 @@ def test_spam_pauses_a_wallet_and_two_persons_block_it(one: User, two: User) -> 
     later = timezone.now() + reports.PAUSE + dt.timedelta(days=1)
     assert reports.allowance(alice, later).left == reports.PER_WALLET
     about = Subject.user(ALICE)
-    block = Decision(Action.PROPOSE_BLOCK, "keeps at it", "Too many false reports.")
-    proposed = services.decide(one, about, block)
+    # It is between a wallet and the site: nothing of it is for the public.
+    desk = f"/moderation?about=user&key={ALICE}"
+    form = signed_in(one).get(desk).content.decode()
+    assert "act-block" in form
+    for said in ("public_text", "act-preview", "on the listing", "Endpoint moved", "often said"):
+        assert said not in form, said
+    proposed = services.decide(one, about, Decision(Action.PROPOSE_BLOCK, "false reports"))
     assert not selectors.is_blocked(ALICE)
+    asked = signed_in(two).get(desk).content.decode()
+    assert "Reason: false reports" in asked and "For the public" not in asked
     services.confirm(two, proposed.number)
     assert reports.allowance(alice, later).why.startswith("Moderators have blocked")
     assert "false reports" not in Client().get("/moderation/log").content.decode()
