@@ -260,10 +260,14 @@ def database_away(request: HttpRequest, failure: Exception) -> HttpResponse:
 
 
 def _away(request: HttpRequest, *said: str) -> HttpResponse:
-    sentences = [*said, _(_TEXTS[503][1])]
-    if request.method not in ("GET", "HEAD"):
-        sentences.append(_(_SENT))
-    return error(request, 503, " ".join(sentences), retry_seconds=_AWAY_SECONDS)
+    text = _told(request, *said, _(_TEXTS[503][1]))
+    return error(request, 503, text, retry_seconds=_AWAY_SECONDS)
+
+
+def _told(request: HttpRequest, *said: str) -> str:
+    """These sentences, and to whoever sent something that it may have been done."""
+    sent = request.method not in ("GET", "HEAD")
+    return " ".join([*said, _(_SENT)] if sent else said)
 
 
 def server_error(request: HttpRequest, *args: Any) -> HttpResponse:
@@ -273,7 +277,7 @@ def server_error(request: HttpRequest, *args: Any) -> HttpResponse:
             return database_away(request, failure)
         if isinstance(failure, RedisError):
             return _away(request)
-        return error(request, 500)
+        return error(request, 500, _told(request, _(_TEXTS[500][1])))
     except Exception:  # the outermost frame: an error page must not fail (architecture.md 4-D)
         log.exception(
             "the error page failed", extra={"request_id": getattr(request, "request_id", "")}
