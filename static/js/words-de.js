@@ -96,7 +96,7 @@ learn({
 "Show times in your own zone": "Zeiten in der eigenen Zone zeigen",
 "Sign in": "Anmelden",
 "Sign in as {now}": "Als {now} anmelden",
-"Signed. What you asked for follows; a file is in your downloads.": "Unterschrieben. Das Verlangte folgt; eine Datei liegt bei den Downloads.",
+"Signed. What you asked for follows; a file is in your downloads.": "Signiert. Das Verlangte folgt; eine Datei liegt bei den Downloads.",
 "Slot {slot}. This is the only time it is shown; it is not kept here.": "Slot {slot}. Er wird nur dieses eine Mal gezeigt; hier wird er nicht aufbewahrt.",
 "Stop recording": "Aufnahme stoppen",
 "System colours": "Farben des Systems",

@@ -56,6 +56,8 @@ def test_scripts_are_read_inside_of_template_strings_too() -> None:
         ("<b>Bold</b>", "<i>Fett</i>", 1),
         ("Ends.", "Endet", 1),
         ("Lead ", "Vorne", 1),
+        ("At most 2,000 of {n} in <b id=x1>24</b> h.", "In <b id=x1>24</b> h von {n} 2,000.", 0),
+        ("At most 2,000.", "Höchstens 2.000.", 1),
         ("Missing", "", 1),
         ("Said once.", "Einmal gesagt.Einmal gesagt.", 1),
         (("%(n)s row", "%(n)s rows"), ("%(n)s Zeile", ""), 1),
