@@ -105,10 +105,16 @@ def _text(text: str) -> str:
     return text.replace("\0", "").replace("\r\n", "\n").strip()
 
 
-def announce(written: Written, now: dt.datetime) -> Announcement:
-    """Raises Problem where too many are open already."""
+def announce(written: Written, now: dt.datetime) -> Announcement | None:
+    """None where this stands already: a form that was sent twice says nothing twice to everybody.
+    Raises Problem where too many are open already."""
+    same: dict[str, Any] = {"kind": written.kind, "title": written.title}
+    if written.kind == AnnouncementKind.MAINTENANCE:
+        same |= {"starts_at": written.starts_at, "ends_at": written.ends_at}
     with transaction.atomic():
         audit.lock()  # as all that staff does, one at a time: so MOST_OPEN holds
+        if unfinished(now).filter(**same, updates__text=written.text).exists():
+            return None
         if unfinished(now).count() >= MOST_OPEN:
             raise Problem(
                 "too_many_announcements",
@@ -127,8 +133,9 @@ def announce(written: Written, now: dt.datetime) -> Announcement:
     return row
 
 
-def add(row: Announcement, text: str, *, end: bool, now: dt.datetime) -> Update:
-    """Say more, and `end` it. Raises Problem: nothing to say, or over."""
+def add(row: Announcement, text: str, *, end: bool, now: dt.datetime) -> Update | None:
+    """Say more, and `end` it; None where this was said last. Raises Problem: nothing to say, or
+    over."""
     text = _text(text)
     if problem := wrong(text):
         raise Problem("wrong_text", problem, status=422)
@@ -138,6 +145,9 @@ def add(row: Announcement, text: str, *, end: bool, now: dt.datetime) -> Update:
             raise Problem(
                 "announcement_over", _("It is over."), _("Announce a new one."), status=409
             )
+        newest = held.updates.first()
+        if not end and newest is not None and newest.text == text:
+            return None
         if end:
             # What never began leaves no window behind.
             held.starts_at = min(held.starts_at, now)

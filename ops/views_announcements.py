@@ -58,8 +58,8 @@ def page(request: HttpRequest) -> HttpResponse:
     if written is None:
         return _page(request, typed, errors, status=422)
     with transaction.atomic():
-        row = announcements.announce(written, now)
-        _record(request, user, "announced", row, {"title": row.title})
+        if (row := announcements.announce(written, now)) is not None:
+            _record(request, user, "announced", row, {"title": row.title})
     return HttpResponseRedirect(PAGE)
 
 
@@ -72,8 +72,9 @@ def update(request: HttpRequest, announcement_id: int) -> HttpResponse:
     end = request.POST.get("act") == "end"
     text = request.POST.get("text", "")[:_MOST]
     with transaction.atomic():
-        announcements.add(row, text, end=end, now=timezone.now())
-        _record(request, user, "announcement_ended" if end else "announcement_updated", row, {})
+        if announcements.add(row, text, end=end, now=timezone.now()) is not None:
+            act = "announcement_ended" if end else "announcement_updated"
+            _record(request, user, act, row, {})
     return HttpResponseRedirect(PAGE)
 
 
