@@ -95,7 +95,7 @@ class Altered:
 
 def _read(stored: str) -> dict[str, str]:
     """What an act keeps as JSON, as names and values to read; a value without a name is what was
-    in force (`services._named`)."""
+    in force (`state.named`)."""
     found = json.loads(stored)
     if found is None:
         return {}

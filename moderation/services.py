@@ -25,7 +25,7 @@ from accounts.roles import Role
 from moderation import above, audit, fold, risk, selectors, state
 from moderation.decisions import CLOSES, PUBLIC, Decision
 from moderation.errors import Refused
-from moderation.fold import Action, Done, Held
+from moderation.fold import Action, Held
 from moderation.models import (
     PUBLIC_TEXT,
     REASON,
@@ -77,26 +77,30 @@ def decide(
         actor = _require(actor)
         if action != Action.NOTE:
             _disinterested(actor, subject)
-        _require_open(item)
-        _require_living(action, subject)
-        force = state.in_force(subject, now)
         label = label_word(wanted.label) if action in (Action.LABEL, Action.UNLABEL) else ""
-        _fits(action, force, label)
-        _require_staffs(action, force)
         waits = action in fold.CONFIRMS.values()
         data: dict[str, object] = {"label": label} if label else {}
         if waits:
             data |= {"hours": wanted.hours, "item": item.pk if item else None}
         if wanted.outcome and action == Action.ANSWER:
             data |= {"outcome": wanted.outcome}
-        ends = now + dt.timedelta(hours=wanted.hours) if wanted.hours else None
+        holds = PROPOSAL_FOR if waits else None
+        if action in fold.PUTS and wanted.hours and not waits:
+            holds = dt.timedelta(hours=wanted.hours)
+        if (sent := _sent_before(actor, subject, wanted, item, data, holds, now)) is not None:
+            return sent
+        _require_open(item)
+        _require_living(action, subject)
+        force = state.in_force(subject, now)
+        _fits(action, force, label)
+        _require_staffs(action, force)
         act = _append(
             actor,
             action,
             subject,
             wanted.reason,
             public_text=wanted.public_text,
-            until=now + PROPOSAL_FOR if waits else ends if action in fold.PUTS else None,
+            until=now + holds if holds else None,
             data=data,
             force=force,
             request=request,
@@ -267,6 +271,29 @@ def _require_living(action: Action, subject: Subject) -> None:
         raise Refused("gone", _("This link has ended already."))
 
 
+def _sent_before(
+    actor: User,
+    subject: Subject,
+    wanted: Decision,
+    item: Item | None,
+    data: dict[str, object],
+    holds: dt.timedelta | None,
+    now: dt.datetime,
+) -> Act | None:
+    """The newest act about a subject where it is this very one, a moment ago: a form that was sent
+    twice decides once, and its undo takes back all of it."""
+    act = state.acts_of(subject).last()
+    if act is None or now - act.at > UNDO_FOR:
+        return None
+    said = (audit.name_of(actor), wanted.action, wanted.reason, wanted.public_text, data, holds)
+    held = act.until and act.until - act.at
+    if (act.actor, act.action, act.reason, act.public_text, act.said, held) != said:
+        return None
+    if item is None or wanted.action not in CLOSES:
+        return act
+    return act if Item.objects.filter(pk=item.pk, closed_by=act.number).exists() else None
+
+
 def _require_open(item: Item | None) -> None:
     """What was read still waits: nobody decided it, and its author says it still."""
     if item is None or Item.objects.filter(pk=item.pk, closed_at=None).exists():
@@ -347,8 +374,8 @@ def _append(
     request: HttpRequest | None = None,
 ) -> Act:
     """Record the act and write what is in force after it."""
-    before = _named(force)
-    after = _named(_after(subject, action, actor, data, until, now))
+    before = state.named(force)
+    after = state.named(state.after(subject, action, audit.name_of(actor), data, until, now))
     act = audit.record(
         actor,
         action.value,
@@ -366,33 +393,6 @@ def _append(
     )
     state.refold(subject)
     return act
-
-
-def _named(force: dict[tuple[str, str], Held]) -> list[str]:
-    """What is in force, in words for the record."""
-    return sorted(" ".join(filter(None, place)) for place in force)
-
-
-def _after(
-    subject: Subject,
-    action: Action,
-    actor: User | str,
-    data: dict[str, object],
-    until: dt.datetime | None,
-    now: dt.datetime,
-) -> dict[tuple[str, str], Held]:
-    """What will be in force once the act is appended."""
-    answers = data.get("answers")
-    new = Done(
-        number=2**62,
-        at=now,
-        action=action.value,
-        actor=audit.name_of(actor),
-        label=str(data.get("label", "")),
-        answers=answers if isinstance(answers, int) else 0,
-        until=until,
-    )
-    return state.holding([*state.done(state.acts_of(subject)), new], now)
 
 
 def _propose(act: Act, subject: Subject, now: dt.datetime) -> None:

@@ -29,6 +29,33 @@ def holding(acts: Iterable[Done], now: dt.datetime) -> dict[tuple[str, str], Hel
     }
 
 
+def named(force: dict[tuple[str, str], Held]) -> list[str]:
+    """What is in force, in words for the record."""
+    return sorted(" ".join(filter(None, place)) for place in force)
+
+
+def after(
+    subject: Subject,
+    action: fold.Action,
+    actor: str,
+    data: dict[str, object],
+    until: dt.datetime | None,
+    now: dt.datetime,
+) -> dict[tuple[str, str], Held]:
+    """What will be in force once an act is appended."""
+    answers = data.get("answers")
+    new = Done(
+        number=2**62,
+        at=now,
+        action=action.value,
+        actor=actor,
+        label=str(data.get("label", "")),
+        answers=answers if isinstance(answers, int) else 0,
+        until=until,
+    )
+    return holding([*done(acts_of(subject)), new], now)
+
+
 def done(acts: Iterable[Act]) -> Iterator[Done]:
     """Acts as the fold reads them."""
     for act in acts:

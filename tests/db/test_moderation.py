@@ -455,6 +455,30 @@ def test_the_desk_works_without_script(one: User, two: User) -> None:
     assert "The evidence is of a machine" in auditor.get("/moderation/record").content.decode()
 
 
+def test_a_decision_that_is_sent_twice_is_one_act(one: User) -> None:
+    """Two presses of a button: the log says it once for ever, and the undo takes back all of it."""
+    mine = signed_in(one)
+
+    def twice(**given: str) -> str:
+        """Where both lead: to the undo of one act."""
+        said = {"reason": "seen", "public_text": "It lies.", "hours": "24", **given}
+        first, again = (mine.post("/moderation/decide", said) for _ in range(2))
+        assert (first.status_code, first["Location"]) == (again.status_code, again["Location"])
+        return str(first["Location"])
+
+    about = {"about": SERVICE.kind, "key": SERVICE.key}
+    assert "done=1" in twice(**about, act="flag")
+    mine.post("/moderation/acts/1/undo")
+    assert not Effect.objects.exists()
+    assert "done=3" in twice(**about, act="flag")
+    assert "done=4" in twice(**about, act="flag", reason="and again")
+    assert "done=5" in twice(**about, act="propose_hide")
+    looking.sweep()
+    item = Item.objects.get(kind=ItemKind.NEW, subject=SERVICE.key)
+    assert "done=6" in twice(item=str(item.pk), act="approve")
+    assert Act.objects.count() == 6
+
+
 def test_doors_are_closed_to_everybody_else(one: User) -> None:
     looking.sweep()
     item = Item.objects.first()
