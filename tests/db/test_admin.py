@@ -427,6 +427,9 @@ def test_the_command_and_the_rotation_of_keys(monkeypatch: Any, settings: Any) -
 
     assert "rosa (auditor) is 0x" in run("rosa", "--role", "auditor")
     assert "new password" in run("rosa", password=PASSWORD + "!")
+    with pytest.raises(CommandError, match=r"exists already; .* grant_role 0x"):
+        run("rosa", "--role", "moderator", password=PASSWORD + "?")  # its role would stay
+    assert PasswordAccount.objects.get().user.check_password(PASSWORD + "!")
     for name, password in (("Rosa Luxemburg", PASSWORD), ("eva", "short"), ("eva", "1" * 20)):
         with pytest.raises(CommandError):
             run(name, password=password)

@@ -46,6 +46,11 @@ class Command(BaseCommand):
             _record("authenticator_forgotten", name)
             self.stdout.write(f"{name}: the next sign-in enrols a new authenticator")
             return
+        if account is not None and (options["role"] or options["superuser"]):
+            raise CommandError(
+                f"{name} exists already; its role is changed by grant_role {account.user.address} "
+                "ROLE, or under Users in /admin/. Without --role it gets a new password"
+            )
         password = _password()
         try:
             if account is not None:
