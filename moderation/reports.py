@@ -40,13 +40,18 @@ class Allowance:
     why: str = ""
 
 
-def allowance(user: User, now: dt.datetime | None = None) -> Allowance:
-    """What a wallet may still report (3 queries)."""
+def allowance(
+    user: User, now: dt.datetime | None = None, *, appeal: Subject | None = None
+) -> Allowance:
+    """What a wallet may still report (3 queries, 4 of an appeal). `appeal`: what of its own it is
+    about; neither a block nor a pause keeps one away from what was decided: who is judged is heard.
+    """
     now = now or timezone.now()
-    if selectors.is_blocked(user.address, now):
+    judged = appeal is not None and selectors.is_decided(appeal, now)
+    if not judged and selectors.is_blocked(user.address, now):
         return Allowance(0, why=_("Moderators have blocked this wallet from reporting."))
     spam = user.reports.filter(outcome=Outcome.SPAM, closed_at__gt=now - PAUSE).count()
-    if spam >= MOST_SPAM:
+    if spam >= MOST_SPAM and not judged:
         said = _(
             "%(count)s reports of this wallet in 30 days were none. It can report again later."
         )
@@ -142,7 +147,7 @@ def submit(
     with transaction.atomic():
         audit.lock()
         # Behind the lock: of reports that come at once each sees the others.
-        left = allowance(user, now)
+        left = allowance(user, now, appeal=subject if asked.category == Category.APPEAL else None)
         if not left.left:
             raise Problem("no_more_reports", left.why, status=429)
         try:

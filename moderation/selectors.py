@@ -259,6 +259,14 @@ def is_of(address: str, subject: Subject) -> bool:
     return address == above.owner(subject)
 
 
+def is_decided(subject: Subject, now: dt.datetime | None = None) -> bool:
+    """Whether something that the public reads holds about a listing, or about a link (1 query)."""
+    if subject.address:
+        return in_force(now).filter(provider=subject.address, kind__in=_PUBLIC).exists()
+    about = in_force(now).filter(subject_kind=subject.kind, subject=subject.key)
+    return about.filter(kind=EffectKind.ENDED).exists()
+
+
 def is_blocked(address: str, now: dt.datetime | None = None) -> bool:
     """Whether a wallet may not report (1 query)."""
     rows = in_force(now).filter(subject_kind=SubjectKind.USER, subject=address)

@@ -78,7 +78,7 @@ def _form(
         path=paths([subject]).get(subject, ""),
         categories=tuple(Option(value, str(label), value == chosen) for value, label in choices),
         typed=typed,
-        allowance=reports.allowance(user),
+        allowance=reports.allowance(user, appeal=subject if own else None),
         decide_path=f"/moderation?{about}"
         if services.may_decide(user) and not selectors.is_of(user.address, subject)
         else "",

@@ -652,10 +652,18 @@ def test_spam_pauses_a_wallet_and_two_persons_block_it(one: User, two: User) -> 
         reports.submit(bob, SERVICE, reports.Wish(categories[-1], TEXT))
 
 
-def test_the_provider_appeals(one: User) -> None:
+def test_the_provider_appeals(one: User, two: User) -> None:
     petra = signed_in(PETRA)
     path = f"/moderation/report?about=service&key={SERVICE.key}"
     assert "Appeal" in petra.get(path).content.decode()
+    # Whoever is judged is heard, also where they may report nothing any more.
+    block = Decision(Action.PROPOSE_BLOCK, "reports its rivals")
+    services.confirm(two, services.decide(one, Subject.user(PETRA), block).number)
+    assert "Moderators have blocked" in petra.get(path).content.decode()
+    services.decide(one, SERVICE, Decision(Action.FLAG, "seen", "It lies."))
+    assert "Appeal" in petra.get(path).content.decode()
+    rival = f"/moderation/report?about=provider&key={factories.address(0)}"
+    assert "Moderators have blocked" in petra.get(rival).content.decode()
     given = {"about": "service", "key": SERVICE.key, "category": "appeal", "text": TEXT}
     assert petra.post("/moderation/report", given).status_code == 302
     (item,) = Item.objects.filter(kind=ItemKind.APPEAL)
