@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import os
 import runpy
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
+from unittest.mock import patch
 
 import pytest
 from django.core.exceptions import ImproperlyConfigured
 
 from marketplace.env import Env
+from runner.check import DEPLOYED
 
 SECRET = "n0t-f0r-l0gs"
 #: What ends up in the wrong variable.
@@ -154,3 +157,10 @@ def test_what_cannot_work_is_refused_at_the_start(
     for value in bad:
         with pytest.raises(ImproperlyConfigured, match=r"^X"):
             read(Env({"X": value}))
+
+
+def test_nobody_can_put_a_hosts_domain_on_the_list_of_browsers() -> None:
+    """`preload` is consent: with it every stranger may hand the domain in, for months."""
+    with patch.dict(os.environ, DEPLOYED, clear=True):
+        made = runpy.run_path("marketplace/settings.py")
+    assert made["SECURE_HSTS_SECONDS"] == 31_536_000 and not made["SECURE_HSTS_PRELOAD"]
