@@ -20,6 +20,7 @@ from django.views.decorators.http import require_POST, require_safe
 from accounts import limits, roles
 from accounts.errors import Problem
 from accounts.http import page_number, row_number, user_of
+from accounts.models import User
 from accounts.pages_parts import pager
 from accounts.pages_transaction import Link
 from accounts.roles import Role
@@ -215,8 +216,19 @@ def proposal(request: HttpRequest, number: int) -> HttpResponse:
         else:
             act = services.decline(user, number, given.get("reason", ""), request=request)
     except Problem as problem:
-        return _show(request, given, pages.Form(error=problem.said), problem.status)
+        if (answered := _answered(user, number)) is None:
+            return _show(request, given, pages.Form(error=problem.said), problem.status)
+        act = answered
     return _on(given, act, stay=False)
+
+
+def _answered(user: User, number: int) -> Act | None:
+    """The person's own answer to a proposal, a moment ago: of two presses the second finds it
+    done."""
+    since = timezone.now() - services.UNDO_FOR
+    last = Act.objects.filter(actor=audit.name_of(user), at__gt=since).order_by("number").last()
+    mine = last is not None and last.action != Action.UNDO and last.said.get("answers") == number
+    return last if mine else None
 
 
 @require_POST
