@@ -7,6 +7,7 @@ import hashlib
 import hmac
 import secrets
 
+from django.conf import settings
 from django.core.exceptions import ValidationError
 from django.core.validators import validate_email
 from django.utils import timezone, translation
@@ -55,8 +56,8 @@ def ask(user: User, address: str, caller: str = "") -> None:
         (
             _("Your code is %(code)s. It is good for 30 minutes.") % {"code": code},
             "",
-            _("The wallet %(wallet)s asked to be told by mail at this address.")
-            % {"wallet": user.address},
+            _("At %(site)s the wallet %(wallet)s asked to be told by mail at this address.")
+            % {"site": settings.SITE_URL, "wallet": user.address},
             _("If that was not you, do nothing: nothing more is sent.") + "\n",
         )
     )

@@ -11,6 +11,7 @@ from email.message import EmailMessage
 from typing import Any
 
 import pytest
+from django.conf import settings as site
 from django.core import mail
 from django.core.cache import cache
 from django.core.mail.backends.locmem import EmailBackend as LocMemBackend
@@ -44,8 +45,10 @@ def test_mails_are_in_the_language_that_their_reader_chose(alice: User, post: Po
     field = re.search(r'<input[^>]*id="mail-address"[^>]*>', refused.content.decode())
     assert field and 'value="a @b.org"' in field[0] and 'aria-invalid="true"' in field[0]
     browser.post("/account/alerts/mail", {"act": "ask", "email": "a@b.org"}, headers=GERMAN)
-    code = re.search(r"Code lautet (\d{6})", letter_of(post).get_content())
+    asked = letter_of(post).get_content()
+    code = re.search(r"Code lautet (\d{6})", asked)
     assert code is not None
+    assert site.SITE_URL in asked and alice.address in asked, "who asked, and where"
     mailbox.prove(alice, code[1])
     told(alice, by_email=True)
     deliver.send_due()
