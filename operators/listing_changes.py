@@ -196,20 +196,17 @@ def _registration(kind: str, stake: int | None) -> tuple[Line, ...]:
         "%(amount)s 0G of stake leave your wallet, once. The contract returns all of it "
         "when you remove the service; it is never cut."
     )
+    own = _(
+        "This wallet cannot be its own customer (ProviderCannotBeUser): try the service "
+        "with another wallet."
+    )
     return (
         *([] if stake is None else [Line(locked % {"amount": money.short(stake)})]),
         Line(
             _("You earn nothing until the owner of the 0G contract acknowledges your signer."),
             "warn",
         ),
-        Line(
-            _(
-                "This wallet cannot be its own customer (ProviderCannotBeUser): try the service "
-                "with another wallet."
-            )
-            if kind == INFERENCE
-            else _("This wallet cannot be its own customer: try the service with another wallet.")
-        ),
+        *([Line(own)] if kind == INFERENCE else []),  # the fine-tuning contract does not mind
     )
 
 

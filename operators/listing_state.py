@@ -178,11 +178,22 @@ def _published(now: Published, typed: Mapping[str, str]) -> bool:
     return not parsed.errors and not listing_changes.differing(now.kind, now.values, parsed.values)
 
 
+def _plain(text: str) -> str:
+    return text[:_MOST_TYPED].replace("\r\n", "\n").replace("\0", "")
+
+
+def overtaken(now: Published, typed: Mapping[str, str], seen: Mapping[str, str]) -> set[str]:
+    """Fields that nobody touched and that the chain has otherwise by now: `seen` is what it had
+    when the form was made."""
+    texts = now.texts
+    same = (name for name in texts if name in typed and name in seen)
+    return {name for name in same if _plain(typed[name]) == _plain(seen[name]) != texts[name]}
+
+
 def keep(user: User, now: Published, typed: Mapping[str, str]) -> dict[str, str]:
     """Remember what differs from the chain; what equals it is forgotten. Returns the whole form."""
     texts = now.texts
-    given = {name: typed[name][:_MOST_TYPED] for name in texts if name in typed}
-    given = {name: text.replace("\r\n", "\n").replace("\0", "") for name, text in given.items()}
+    given = {name: _plain(typed[name]) for name in texts if name in typed}
     changed = {name: text for name, text in given.items() if text != texts[name]}
     if changed:
         ListingDraft.objects.update_or_create(

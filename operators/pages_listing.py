@@ -21,8 +21,8 @@ from probes.selectors import HealthView
 
 @dataclass(frozen=True)
 class FormField:
-    """One field: `value` as typed, untouched; `exact` what a price is in the contract's unit;
-    `resets`: changing it withdraws the owner's acknowledgement."""
+    """One field: `value` as typed, untouched; `seen` what the chain has there; `exact` what a price
+    is in the contract's unit; `resets`: changing it withdraws the owner's acknowledgement."""
 
     name: str
     label: str
@@ -33,8 +33,12 @@ class FormField:
     unit: str = ""
     exact: str = ""
     resets: bool = False
-    changed: bool = False
+    seen: str = ""
     options: tuple[Option, ...] = ()
+
+    @property
+    def changed(self) -> bool:
+        return self.value != self.seen
 
 
 _HINTS = {
@@ -114,7 +118,7 @@ def _field(
         hint=_(_HINTS.get(name, "") if billed else _NOT_BILLED),
         unit=unit,
         exact=exact,
-        changed=value != before.get(name, ""),
+        seen=before.get(name, ""),
         options=_options(name, value) if name in _CHOICES else (),
     )
 

@@ -140,9 +140,14 @@ def edit(request: HttpRequest, kind: str) -> HttpResponse:
     given = {name: str(request.POST[name]) for name in now.texts if name in request.POST}
     if "occupied" in now.texts:
         given.setdefault("occupied", "")
-    typed = listing_state.keep(user, now, given)
+    seen = {n: str(request.POST[f"seen-{n}"]) for n in given if f"seen-{n}" in request.POST}
+    overtaken = listing_state.overtaken(now, given, seen)
+    touched = {name: text for name, text in given.items() if name not in overtaken}
+    typed = listing_state.keep(user, now, touched)
     if request.headers.get("HX-Request") != "true":
         return HttpResponseRedirect(path_of(kind, now.name, "edit"))
+    if overtaken:  # the form goes on with what the chain has there now
+        return HttpResponse(headers={"HX-Refresh": "true"})
     return _answer(request, "listing_edit", _edit_page(user, now, typed, posted=True))
 
 

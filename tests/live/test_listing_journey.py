@@ -126,6 +126,9 @@ def test_register_change_and_remove_with_the_stake_back(contracts: Contracts) ->
     wrong = typed_page(client, **{**FORM, "url": "ftp://x", "additional_info": "{"})
     assert "must start with http" in wrong and "This is not JSON: line 1" in wrong
     assert "data-tx-confirm" not in wrong and "test/model" in wrong  # nothing typed is lost
+    form = {**FORM, "service_type": "text-to-image"}
+    text = client.post(EDIT, form, headers={"HX-Request": "true"}).content.decode()
+    assert 'id="unit-output_price" hx-swap-oob="innerHTML">0G per image<' in text
     shown = typed_page(client, **FORM)
     assert "100 0G of stake leave your wallet" in shown and "ProviderCannotBeUser" in shown
     before = contracts.chain.balance(SELLER.address)
@@ -185,16 +188,26 @@ def test_a_fine_tuning_service_and_a_change_beside_the_form(contracts: Contracts
         "tee_signer": SIGNER.address,
     }
     client.post(at, typed)
-    send(contracts, client, review(page(client, at)))
+    shown = page(client, at)
+    assert "You earn nothing until" in shown and "own customer" not in shown  # it may be one here
+    send(contracts, client, review(shown))
     found = contracts.fine_tuning.view("getService", SELLER.address)
     assert (found["models"], found["pricePerToken"]) == (["base/one", "base/two"], 10**6)
     assert found["quota"]["gpuType"] == "H100" and found["occupied"] is False
     # A draft holds what was typed alone, so a change made elsewhere is not undone by it.
     client.post(at, {**typed, "occupied": "yes"})
+    hidden = re.findall(r'name="(seen-\w+)" value="([^"]*)"', page(client, at))
     quota = (8, 8, 8, 8, "H200")
     listing = ("http://127.0.0.1:7007", quota, 10**6, False, ["base/one"], SIGNER.address)
     contracts.fine_tuning.send(SELLER, "addOrUpdateService", *listing)
     wanted = review(page(client, at))
     params = wanted["params"]
     assert (params["url"], params["quota"]["gpu_type"]) == ("http://127.0.0.1:7007", "H200")
+    assert (params["models"], params["occupied"]) == (["base/one"], True)
+    # Nor by a form that was open meanwhile, and sends all of its fields: it is made anew.
+    form = {**typed, "occupied": "yes", "gpu_type": "H300", **dict(hidden)}
+    answer = client.post(at, form, headers={"HX-Request": "true"})
+    assert answer.headers["HX-Refresh"] == "true"
+    params = review(page(client, at))["params"]
+    assert (params["url"], params["quota"]["gpu_type"]) == ("http://127.0.0.1:7007", "H300")
     assert (params["models"], params["occupied"]) == (["base/one"], True)
