@@ -139,7 +139,7 @@ def add_usual(request: HttpRequest) -> HttpResponse:
             services.add(user, forms.wish(forms.typed(fields)))
         except Problem as problem:
             if problem.code != "rule_exists":
-                break
+                return _say(request, problem)
     return HttpResponseRedirect(HERE)
 
 

@@ -305,6 +305,8 @@ def test_limits_doubles_and_the_undo(alice: User) -> None:
         services.add(alice, Wish(Kind.PRICE, provider=factories.address(number), percent=0))
     with pytest.raises(Problem, match="At most"):
         services.add(alice, Wish(Kind.SIGNER))
+    answer = signed_in(cast.user(1)).post("/account/alerts/usual", {"for": "operator"})
+    assert "At most 50 rules." in answer.content.decode()
     removed = alice.alert_rules.filter(kind=Kind.PRICE).latest("pk")
     services.delete(removed)
     services.add(alice, Wish(Kind.SIGNER))
