@@ -45,7 +45,7 @@ _LIMITS = Limits(connect=5, first_byte=15, between=10, total=20, max_bytes=1 << 
 _KEPT = 500
 #: Discord takes 2,000 characters (Telegram 4,096), and shows no preview of links with this flag.
 _MOST_SAID, _NO_EMBEDS = 1_500, 4
-#: What chats make a link of, with or without a scheme; amounts such as 1.5 are none.
+#: What chats and mail programs make a link of, with or without a scheme; 1.5 is an amount.
 _DOT = re.compile(r"(?<=\S)[.。．｡](?=\w)(?!(?<=\d.)\d)")
 #: What Discord reads as Markdown.
 _MARKDOWN = re.compile(r"[\\`*_~|<>#\[\]()]")
@@ -127,7 +127,8 @@ def _message(form: str, title: str, text: str, url: str) -> dict[str, object]:
 
 
 def _harmless(title: str, text: str) -> str:
-    """No link of what strangers wrote, and no more than any chat takes."""
+    """No link of what strangers wrote, which would be one in our name, and no more than any chat
+    takes."""
     return _DOT.sub("[.]", f"{title}\n{text}".strip().replace("://", "[:]//"))[:_MOST_SAID]
 
 
@@ -378,7 +379,7 @@ def letter(told: list[Notification]) -> tuple[str, str]:
             "more": more,
         }
     lines = [
-        f"{words.translated(row.title)}\n{words.translated(row.text)}\n{_url(row.path)}\n"
+        f"{_harmless(words.translated(row.title), words.translated(row.text))}\n{_url(row.path)}\n"
         for row in told[:_MOST_LINES]
     ]
     if (rest := len(told) - _MOST_LINES) > 0:

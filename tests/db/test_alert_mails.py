@@ -51,9 +51,12 @@ def test_mails_are_in_the_language_that_their_reader_chose(alice: User, post: Po
     assert site.SITE_URL in asked and alice.address in asked, "who asked, and where"
     mailbox.prove(alice, code[1])
     told(alice, by_email=True)
+    Notification.objects.update(text="From a provider: https://evil.example, pay@evil.example, 1.5")
     deliver.send_due()
     letter = letter_of(post)
     assert "Noch 3 0G bei" in letter["Subject"] and "Regel" in letter.get_content()
+    words = " ".join(letter.get_content().split())
+    assert "https[:]//evil[.]example, pay@evil[.]example, 1.5 " in words, "no link in our name"
     browser.post("/language", {"language": "en"})
     mailbox.test(alice)
     deliver.send_due()
