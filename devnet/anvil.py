@@ -36,7 +36,10 @@ def find_anvil() -> Path:
     for candidate in (os.environ.get("ANVIL"), str(BINARY), shutil.which("anvil")):
         if candidate and Path(candidate).is_file():
             return Path(candidate)
-    raise AnvilError("anvil not found: run `npm ci` in the repository, or set ANVIL to its path")
+    raise AnvilError(
+        "anvil not found: npm leaves it out where Node.js is older than 20 (update it, delete "
+        "node_modules, start again) or the machine is no x86-64 (set ANVIL to its path)"
+    )
 
 
 class Anvil:

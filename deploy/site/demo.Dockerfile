@@ -1,5 +1,6 @@
 # `./run demo` in a container: everything it needs comes from PyPI and npm at build time.
-FROM python:3.11-bookworm
+# Debian 13: in 12, Node.js is 18, for which npm leaves anvil out without a word.
+FROM python:3.11-trixie
 SHELL ["/bin/bash", "-o", "pipefail", "-c"]
 # hadolint ignore=DL3008
 RUN apt-get update \
