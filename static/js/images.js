@@ -75,3 +75,15 @@ document.body.addEventListener('htmx:beforeSwap', ({ detail }) => {
   const text = { done: t('The pictures have come.'), failed: t('The pictures did not come.') }[after];
   if (text) announce(text);
 });
+
+// The page of one request is fetched whole while it is waited for: whether its proof is open, and where one is, stay.
+let was = {};
+document.body.addEventListener('htmx:beforeSwap', ({ detail: { target } }) => {
+  if (target?.id !== 'whole') return;
+  was = { open: target.querySelector('.proof[open]'), at: target.contains(document.activeElement) && document.activeElement.outerHTML };
+});
+document.body.addEventListener('htmx:afterSwap', ({ target }) => {
+  if (target.id !== 'whole') return;
+  if (was.open) target.querySelector('.proof')?.setAttribute('open', '');
+  [...target.querySelectorAll('a, button, summary')].find(({ outerHTML }) => outerHTML === was.at)?.focus({ preventScroll: true });
+});

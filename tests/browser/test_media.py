@@ -110,7 +110,16 @@ def test_pictures_from_a_service_to_a_verified_file(
     # the form is as it was, to be changed and asked again
     expect(page.locator("[name=seed]")).to_have_value("7")
     work.get_by_role("heading").get_by_role("link").click()
-    expect(page.locator(".proof")).to_contain_text(turn.expected_signer)
+    proof = page.locator(".proof")
+    expect(proof).to_contain_text(turn.expected_signer)
+    # Whoever reads it while the verdict is waited for, every two seconds, keeps their place.
+    proof.locator("summary").click()
+    page.evaluate(
+        """() => htmx.ajax("GET", location.pathname,
+             { target: "#whole", select: "#whole", swap: "outerHTML" })"""
+    )
+    expect(proof.locator("summary")).to_be_focused()
+    expect(proof).to_have_attribute("open", "")
     pagecheck.sound(page, f"{asgi_server}/playground/images/{turn.chat_id}")
 
     # a part of it is changed: marked with the pointer, undone, marked with keys
