@@ -167,7 +167,7 @@ SAID: dict[str, tuple[str, ...]] = {
         "valid for {accounts.tokens.OVERLAP:hours} hours",
         "up to {accounts.tokens.MOST_LISTED} of each",
         "have {accounts.tokens.MOST_TOKENS} tokens",
-        "and {inference.openai.outcome.MOST_PICTURE_TOKENS} for each picture, film or sound that is named",
+        "and {inference.openai.outcome.MOST_PICTURE_TOKENS} for each picture, film or sound",
     ),
     "run-a-provider": (
         "the end of the answer, for {provider.serve.KEEP_SIGNATURES_SECONDS:days of seconds} days",
