@@ -72,8 +72,9 @@ def prepare(request: HttpRequest) -> HttpResponse:
         "nonce": message.nonce,
     }
     if not request.session.keys() - {_PENDING, "_session_expiry"}:
-        # Anybody has as many made as they like: what holds nothing else lives no longer than it.
-        request.session.set_expiry(siwe.MESSAGE_LIFETIME)
+        # Anybody has as many made as they like: what holds nothing else lives little longer than
+        # it, so that whoever signs too late is told that.
+        request.session.set_expiry(2 * siwe.MESSAGE_LIFETIME)
     return answer(
         {
             "address": message.address,

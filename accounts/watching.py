@@ -16,7 +16,7 @@ from django.http import HttpRequest
 from accounts.models import User, Watch
 
 Listed = tuple[str, str]
-_KEY = "watched"
+KEY = "watched"
 #: Of one person; a longer list is nobody's favourites, and a session is not a warehouse.
 MOST = 200
 
@@ -42,7 +42,7 @@ def put(request: HttpRequest, listed: Listed, on: bool) -> bool:
     held = [one for one in _held(request) if one != listed]
     if on and len(held) >= MOST:
         return False
-    request.session[_KEY] = [list(one) for one in ([*held, listed] if on else held)]
+    request.session[KEY] = [list(one) for one in ([*held, listed] if on else held)]
     request.session.set_expiry(None)  # whatever it was begun for (`views_session.prepare`)
     return True
 
@@ -66,14 +66,14 @@ def _room(user: User) -> int:
 
 
 def _held(request: HttpRequest) -> list[Listed]:
-    held = request.session.get(_KEY, [])
+    held = request.session.get(KEY, [])
     return [(one[0], one[1]) for one in held if isinstance(one, list) and len(one) == 2]
 
 
 def merge(sender: Any, request: HttpRequest, user: User, **_: Any) -> None:
     """What was watched before signing in is watched after it."""
     held = _held(request)
-    request.session.pop(_KEY, None)
+    request.session.pop(KEY, None)
     if not held:
         return
     with transaction.atomic():

@@ -24,7 +24,7 @@ def watch(request: HttpRequest) -> HttpResponse:
     if request.method != "POST":
         return HttpResponseRedirect("/?watched=1")
     limits.spend("watch", limits.caller(request), limit=PER_MINUTE, seconds=60)
-    if not request.user.is_authenticated and request.session.is_empty():
+    if not request.user.is_authenticated and watching.KEY not in request.session:
         who = limits.address(request)
         limits.spend("watch-begun", who, limit=BEGUN_PER_HOUR, seconds=3600)
     on = "watch" in request.POST

@@ -192,7 +192,8 @@ def test_what_anybody_may_begin_takes_room_for_minutes_or_is_counted(
         assert answer.status_code == 200
 
     begin()
-    assert client.session.get_expiry_date() - timezone.now() <= MESSAGE_LIFETIME
+    left = client.session.get_expiry_date() - timezone.now()
+    assert 1.5 * MESSAGE_LIFETIME < left <= 2 * MESSAGE_LIFETIME, "who signs too late reads why"
     # A list of what somebody watches lives on, whichever of the two was first.
     for _ in range(2):
         assert client.post("/watch", listed).status_code == 302
@@ -201,7 +202,9 @@ def test_what_anybody_may_begin_takes_room_for_minutes_or_is_counted(
         assert client.session.get_expiry_age() > 86_400
     monkeypatch.setattr(views_watch, "BEGUN_PER_HOUR", 0)
     assert client.post("/watch", listed).status_code == 302
-    for other in (Client(), Client(headers={"Cookie": "sessionid=nobodys"})):
+    client = Client()
+    begin()  # nor is the way round by what waits for a signature
+    for other in (Client(), Client(headers={"Cookie": "sessionid=nobodys"}), client):
         assert other.post("/watch", listed).status_code == 429
 
 
