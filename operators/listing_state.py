@@ -179,13 +179,16 @@ def _published(now: Published, typed: Mapping[str, str]) -> bool:
 
 
 def _plain(text: str) -> str:
-    return text[:_MOST_TYPED].replace("\r\n", "\n").replace("\0", "")
+    """A text as it is after the way through a form and back."""
+    return text.replace("\r\n", "\n").replace("\r", "\n").replace("\0", "\ufffd")[:_MOST_TYPED]
 
 
 def overtaken(now: Published, typed: Mapping[str, str], seen: Mapping[str, str]) -> set[str]:
     """Fields that nobody touched and that the chain has otherwise by now: `seen` is what it had
-    when the form was made."""
-    texts = now.texts
+    when the form was made. None while the chain is silent: the index may be behind the form."""
+    if not now.from_chain:
+        return set()
+    texts = {name: _plain(text) for name, text in now.texts.items()}
     same = (name for name in texts if name in typed and name in seen)
     return {name for name in same if _plain(typed[name]) == _plain(seen[name]) != texts[name]}
 
@@ -194,14 +197,14 @@ def keep(user: User, now: Published, typed: Mapping[str, str]) -> dict[str, str]
     """Remember what differs from the chain; what equals it is forgotten. Returns the whole form."""
     texts = now.texts
     given = {name: _plain(typed[name]) for name in texts if name in typed}
-    changed = {name: text for name, text in given.items() if text != texts[name]}
+    changed = {name: text for name, text in given.items() if text != _plain(texts[name])}
     if changed:
         ListingDraft.objects.update_or_create(
             user=user, kind=now.kind, service_name=now.name, defaults={"typed": changed}
         )
     else:
         forget(user, now)
-    return {**texts, **given}
+    return {**texts, **changed}
 
 
 def forget(user: User, now: Published) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -10,7 +11,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from net.addresses import Policy
-from operators import listing, listing_changes
+from ledger.records import Contract
+from operators import listing, listing_changes, listing_state
 from operators.listing import FINE_TUNING, INFERENCE
 from operators.listing_changes import Customers, Line
 from operators.pages_listing import form_fields
@@ -173,3 +175,18 @@ def test_the_difference_of_additional_information_is_key_by_key() -> None:
         INFERENCE, VALUES, {**VALUES, "additional_info": '{"ProviderType":"decentralized"}'}
     )
     assert spelled[0].after == "the same, spelled otherwise" and spelled[0].resets
+
+
+def test_a_form_is_overtaken_by_other_words_of_the_chain_alone() -> None:
+    contract = Contract(OTHER, INFERENCE, "inference-v1.0", "1", True, OTHER, 0, None, 1, 1)
+    on_chain = {**VALUES, "additional_info": '{\r\n"a":\r1}\0' + "\r\n" * 40_000}
+    now = listing_state.Published(INFERENCE, contract, on_chain, True, 0, 0, 9, True, None)
+    # As browsers send it: each end of a line as two characters, and none that no page can hold.
+    sent = on_chain["additional_info"].replace("\r1", "\r\n1").replace("\0", "\ufffd")
+    form = {**now.texts, "additional_info": sent}
+    assert not listing_state.overtaken(now, form, form)
+    later = replace(now, values={**on_chain, "model": "another/model"})
+    assert listing_state.overtaken(later, form, form) == {"model"}
+    assert not listing_state.overtaken(later, {**form, "model": "typed"}, form)
+    # The index, which answers while the chain is silent, may be older than the form.
+    assert not listing_state.overtaken(replace(later, from_chain=False), form, form)
