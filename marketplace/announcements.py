@@ -46,6 +46,8 @@ BELIEVED = 5.0
 AHEAD = dt.timedelta(hours=24)
 SHOWN = dt.timedelta(days=90)
 MOST_SHOWN, MOST_OPEN = 50, 10
+#: The same words again within so long are one form that was sent twice.
+TWICE = dt.timedelta(minutes=10)
 TITLE, TEXT = 120, 2_000
 FURTHEST, LONGEST = dt.timedelta(days=90), dt.timedelta(days=7)
 
@@ -134,8 +136,8 @@ def announce(written: Written, now: dt.datetime) -> Announcement | None:
 
 
 def add(row: Announcement, text: str, *, end: bool, now: dt.datetime) -> Update | None:
-    """Say more, and `end` it; None where this was said last. Raises Problem: nothing to say, or
-    over."""
+    """Say more, and `end` it; None where this was said a moment ago. Raises Problem: nothing to
+    say, or over."""
     text = _text(text)
     if problem := wrong(text):
         raise Problem("wrong_text", problem, status=422)
@@ -145,8 +147,8 @@ def add(row: Announcement, text: str, *, end: bool, now: dt.datetime) -> Update 
             raise Problem(
                 "announcement_over", _("It is over."), _("Announce a new one."), status=409
             )
-        newest = held.updates.first()
-        if not end and newest is not None and newest.text == text:
+        said = held.updates.filter(at__gt=now - TWICE).first()
+        if not end and said is not None and said.text == text:
             return None
         if end:
             # What never began leaves no window behind.

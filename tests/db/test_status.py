@@ -206,6 +206,8 @@ def test_an_incident_is_said_everywhere_until_it_ends(client: Client, admin: Use
         assert client.post(f"/ops/announcements/{row.pk}", say).status_code == 302
     feed = everybody.get("/status.atom").content.decode()
     assert feed.count("The cause is known.") == 1
+    later = timezone.now() + dt.timedelta(hours=1)  # the same words are news again
+    assert announcements.add(row, say["text"], end=False, now=later) is not None
     assert feed.count("<entry>") == 1 and f"/status#announcement-{row.pk}" in feed
     assert feed.index("The cause is known.") < feed.index("We look")
     assert "&amp;lt;b&amp;gt;" not in feed.split("<title>")[2].split("</title>")[0]
