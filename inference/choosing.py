@@ -70,8 +70,9 @@ def first(
     usual_fee: Callable[[Listing, Medium], int | None] = lambda *_: None,
 ) -> Chosen:
     """Of services in the order of their price: where the person's money pays for a request now (of
-    several the one that they asked last), else the first whose evidence passed our check, else the
-    first; of those whose evidence failed only where there are no others (up to 5 queries).
+    several the one that they asked last), else the first whose evidence passed our check and whose
+    way is no plain http, else the first; of those whose evidence failed only where there are no
+    others (up to 5 queries).
     `usual_fee`: as for `readiness.check`, of each.
     """
     known = attestation.standings([ServiceKey.of(x) for x in listings])
@@ -86,7 +87,8 @@ def first(
     if funded:
         return Chosen(funded[0], _("Chosen because you have a balance there."))
     for listing in listings:
-        if listing.tee_signer_acknowledged and words[listing] in assurance.ENOUGH:
+        passed = listing.tee_signer_acknowledged and words[listing] in assurance.ENOUGH
+        if passed and not assurance.in_clear(listing.url):
             if words[listing] == "pass":
                 why = _("Chosen as the cheapest whose evidence passed our check.")
             else:

@@ -293,7 +293,7 @@ def _said(known: Sequence[Assurance]) -> str:
     """How many providers of a model are verified, in the words of the market's pages."""
     good = [word for word in known if word.holds]
     if not good:
-        return "No verified provider offers this model"
+        return "No provider of this model counts as verified for sending"
     warned = sum(word.overall.endswith("warn") for word in good)
     counts = ((len(good) - warned, "verified"), (warned, "verified, with warnings"))
     said = [f"{n} {'is' if n == 1 else 'are'} {words}" for n, words in counts if n]

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import re
 from datetime import timedelta
+from typing import Any
 
 import pytest
 from django.test import Client
@@ -78,7 +79,9 @@ def test_money_and_a_verdict_are_found_beyond_the_cheapest(
     assert options[:5] == [cheapest, CHEAP, SOUND, between, HELD] and len(set(options)) == 5
 
 
-def test_money_comes_before_a_verdict_and_a_verdict_before_a_price(path: str) -> None:
+def test_money_comes_before_a_verdict_and_a_verdict_before_a_price(
+    path: str, settings: Any
+) -> None:
     client = Client()
     assert chosen(client, path) == (
         SOUND,
@@ -88,7 +91,13 @@ def test_money_comes_before_a_verdict_and_a_verdict_before_a_price(path: str) ->
     assert ('href="?draft=' in page) is path.endswith("chat"), "an example is no choice"
     sound = Standing.objects.filter(provider=SOUND)
     sound.update(overall="dev-pass")
-    assert chosen(client, path)[1] == "Chosen as the cheapest whose evidence passed our check."
+    passed = "Chosen as the cheapest whose evidence passed our check."
+    assert chosen(client, path) == (SOUND, passed)
+    # Evidence says nothing of the way there.
+    Service.objects.filter(provider=SOUND).update(url="http://203.0.113.7")
+    settings.IS_DEVNET = False
+    assert chosen(client, path) == (HELD, passed)
+    settings.IS_DEVNET = True
     alice = User.objects.for_address(factories.ALICE)
     client.force_login(alice, backend="django.contrib.auth.backends.ModelBackend")
     factories.purse()

@@ -75,7 +75,7 @@ def test_a_plain_name_means_the_only_verified_provider(token: AccessToken) -> No
     assert (error.status, error.code) == (400, "provider_ambiguous")
     assert [x["provider"] for x in error.more["choices"]] == [factories.BOB, factories.PETRA]
     assert not any(x["verified"] for x in error.more["choices"])
-    assert error.message.startswith("No verified provider offers this model; say which")
+    assert error.message.startswith("No provider of this model counts as verified for sending;")
     with pytest.raises(ApiError) as looked_up:  # whoever looks the name up is told the same
         listing.model(token, MODEL, "")
     assert looked_up.value.code == error.code and looked_up.value.more == error.more
@@ -169,7 +169,7 @@ def test_how_many_are_verified_is_said_as_the_pages_say_it() -> None:
         known = [Assurance(reasons.get(word, ""), word, None) for word in words]  # type: ignore[arg-type]
         return choose._said(known)
 
-    assert said("fail", "never") == "No verified provider offers this model"
+    assert said("fail", "never") == "No provider of this model counts as verified for sending"
     assert said("pass", "pass", "warn") == (
         "Of 3 providers of this model, 2 are verified and 1 is verified, with warnings"
     )
