@@ -24,7 +24,7 @@ FAILURES: dict[str, str] = {
 }
 _DOWN = frozenset({"unreachable", "tls", "timeout", "broken", "error", "address"})
 #: Nobody said a word: that happens to everybody at once where our own line is broken.
-MUTE = frozenset({"unreachable", "timeout"})
+MUTE = frozenset({"unreachable", "timeout", "address"})
 
 
 @dataclass(frozen=True)

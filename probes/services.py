@@ -34,8 +34,8 @@ THOROUGH_EVERY = 12
 #: Characters of a URL that a probe keeps: a stranger's text of any length, again and again.
 MAX_URL = 300
 RULES_EVERY = dt.timedelta(hours=24)
-#: So many others are asked before it is believed that nobody answers, unless one has lately.
-WITNESSES, LATELY = 3, dt.timedelta(minutes=1)
+#: So many hosts that answered their last look fall silent together because our own line is broken.
+WITNESSES = 3
 #: PostgreSQL advisory lock of one writer at a time: "0G look" in bytes.
 _WRITER = 0x3047_206C_6F6F_6B
 
@@ -229,30 +229,24 @@ def due(now: dt.datetime, most: int) -> list[Listing]:
     return [Listing.of(row, known) for row in rows[:most]]
 
 
-def witnesses(found: Sequence[Found]) -> list[Listing]:
-    """After a round in which nobody said a word: services of `WITNESSES` other hosts that answered
-    their last look, to be asked at once. None where somebody answered lately, or fewer are known (3
-    queries).
+def well() -> dict[str, Listing]:
+    """A service of each host that answered its last look, in no order: asked after a round in which
+    nobody said a word. None where somebody did in the last fifth of the interval, in which few were
+    looked at (3 queries).
     """
-    now = timezone.now()
-    if Probe.objects.filter(at__gt=now - LATELY, status__gt=0).exists():
-        return []
-    well = Health.objects.filter(
+    if Probe.objects.filter(at__gt=timezone.now() - interval() / 5, status__gt=0).exists():
+        return {}
+    answered = Health.objects.filter(
         serving=OuterRef("serving"),
         provider=OuterRef("provider"),
         state__in=(State.UP, State.DEGRADED),
         opted_out=False,
     )
-    rows = Service.current.filter(Exists(well), removed=False).defer("search")
+    rows = Service.current.filter(Exists(answered), removed=False).defer("search")
     rows = rows.exclude(provider__in=settings.PROBE_OPT_OUT).order_by("?")
     known = ledger.contracts()
-    others: dict[str, Listing] = {}
-    for row in rows[: ledger.MAX_PAGE]:
-        listing = Listing.of(row, known)
-        others.setdefault(Target(listing).host, listing)
-    for item in found:
-        others.pop(item.target.host, None)
-    return list(others.values())[:WITNESSES] if len(others) >= WITNESSES else []
+    listings = [Listing.of(row, known) for row in rows[: ledger.MAX_PAGE]]
+    return {Target(listing).host: listing for listing in listings}
 
 
 def listed() -> list[Listing]:

@@ -36,12 +36,13 @@ def sweep() -> int:
             targets = services.targets(_few_of_a_host(services.due(timezone.now(), 10 * BATCH)))
             found = async_to_sync(_kept_busy)(lease, targets)
             if found and all(item.mute for item in found):
-                others = services.targets(services.witnesses(found))
-                heard = async_to_sync(_kept_busy)(lease, others)
-                if len(heard) == services.WITNESSES and all(item.mute for item in heard):
+                well, asked = services.well(), {item.target.host for item in found}
+                others = [well[host] for host in well if host not in asked][: services.WITNESSES]
+                found += async_to_sync(_kept_busy)(lease, services.targets(others))
+                silent = well.keys() & {item.target.host for item in found if item.mute}
+                if len(silent) >= services.WITNESSES and all(item.mute for item in found):
                     log.warning("nobody answers: probes are not counted, it may be our own line")
                     break
-                found += heard
             services.store(found)
             done += len(found)
             if not found:  # nothing is due, or others are asking the hosts that are
