@@ -20,8 +20,6 @@ from tests.forks import PROVIDER, Forked
 ROOT = Path(__file__).resolve().parents[2]
 PACKAGE = "@0gfoundation/0g-compute-ts-sdk"
 VERSION = "0.9.0"
-#: Keeps Node's compiled code from one start to the next: more than half of what a start costs.
-CACHE, CACHE_VERSION = "v8-compile-cache", "2.4.0"
 _COLOUR = re.compile(r"\x1b\[[0-9;]*m")
 
 
@@ -37,8 +35,7 @@ def install() -> Path:
         # What npm knows of a package already is believed: asking anew takes a third of the time.
         known = ("--prefer-offline", "--no-package-lock")
         options = ("--no-audit", "--no-fund", "--ignore-scripts", *known)
-        wanted = f"{PACKAGE}@{VERSION}", f"{CACHE}@{CACHE_VERSION}"
-        command = [npm, "install", *options, "--prefix", str(fresh), *wanted]
+        command = [npm, "install", *options, "--prefix", str(fresh), f"{PACKAGE}@{VERSION}"]
         done = subprocess.run(command, capture_output=True, text=True, timeout=300, check=False)
         if not _is_installed(fresh):
             shutil.rmtree(fresh, ignore_errors=True)
@@ -50,14 +47,9 @@ def install() -> Path:
 
 def _is_installed(folder: Path) -> bool:
     """npm unpacks first and links last, so the lock file it writes at the end is the proof."""
-    modules = folder / "node_modules"
-    if not (modules / ".package-lock.json").exists():
-        return False
-    for name, version in ((PACKAGE, VERSION), (CACHE, CACHE_VERSION)):
-        manifest = modules / name / "package.json"
-        if not manifest.exists() or json.loads(manifest.read_text())["version"] != version:
-            return False
-    return True
+    manifest = folder / "node_modules" / PACKAGE / "package.json"
+    complete = (folder / "node_modules" / ".package-lock.json").exists()
+    return complete and manifest.exists() and json.loads(manifest.read_text())["version"] == VERSION
 
 
 @dataclass(frozen=True)
@@ -76,10 +68,6 @@ class Cli:
         settings.write_text(json.dumps({"privateKey": private_key}))
         return cls(entry, home, rpc)
 
-    @property
-    def _modules(self) -> Path:
-        return next(folder for folder in self.entry.parents if folder.name == "node_modules")
-
     def __call__(self, *arguments: str) -> str:
         """What the command printed, without colours."""
         environment = {
@@ -87,10 +75,9 @@ class Cli:
             "HOME": str(self.home),
             "ZG_RPC_ENDPOINT": self.rpc,
             "NO_UPDATE_NOTIFIER": "1",
-            "V8_COMPILE_CACHE_CACHE_DIR": str(self._modules.parent / "compiled"),
         }
         done = subprocess.run(
-            ["node", "--require", str(self._modules / CACHE), str(self.entry), *arguments],
+            ["node", str(self.entry), *arguments],
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
