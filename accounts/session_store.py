@@ -16,7 +16,7 @@ from django.contrib.sessions.models import Session
 from django.utils import timezone
 
 #: Characters of a name: as many as the column takes.
-_LENGTH = 40
+LENGTH = 40
 
 
 def name_of(session_key: str | None) -> str:
@@ -24,7 +24,7 @@ def name_of(session_key: str | None) -> str:
     SHA-256 tells nobody which it was."""
     if not session_key:
         return ""
-    return hashlib.sha256(session_key.encode("utf-8", "replace")).hexdigest()[:_LENGTH]
+    return hashlib.sha256(session_key.encode("utf-8", "replace")).hexdigest()[:LENGTH]
 
 
 class SessionStore(db.SessionStore):

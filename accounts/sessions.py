@@ -7,6 +7,7 @@ from datetime import datetime
 
 from django.contrib.sessions.models import Session
 from django.db.models import Exists, OuterRef, QuerySet
+from django.db.models.functions import Length
 from django.http import HttpRequest
 from django.utils import timezone
 from django.utils.translation import gettext as _
@@ -14,7 +15,7 @@ from django.utils.translation import gettext as _
 from accounts import limits, sockets
 from accounts.errors import Problem
 from accounts.models import SignIn, User
-from accounts.session_store import name_of
+from accounts.session_store import LENGTH, name_of
 from net import callers
 from net.cache import first
 
@@ -60,10 +61,10 @@ def _network(request: HttpRequest) -> str:
 
 
 def living(now: datetime) -> Exists:
-    """Of rows of `SignIn`: their session is open. A wallet that proved itself once more has one
-    that is older than a session lives."""
-    rows = Session.objects.filter(session_key=OuterRef("session_key"), expire_date__gt=now)
-    return Exists(rows)
+    """Of rows of `SignIn`: their session is open; none is that is named as 0.1.0 did. A wallet that
+    proved itself once more has one that is older than a session lives."""
+    rows = Session.objects.alias(characters=Length("session_key")).filter(characters=LENGTH)
+    return Exists(rows.filter(session_key=OuterRef("session_key"), expire_date__gt=now))
 
 
 def of(user: User) -> tuple[SignIn, ...]:
