@@ -238,7 +238,11 @@ def write(target: Path, pieces: Iterator[bytes]) -> int:
     half = target.with_name(target.name + ".part")
     written = 0
     # Not into what is there: it may be somebody else's, and readable by them.
-    new = os.open(half, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+    try:
+        new = os.open(half, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+    except FileExistsError:
+        why = "of a run that was cut off, or somebody else's"
+        raise Stop(f"{half} is there already, {why}: remove it") from None
     try:
         with os.fdopen(new, "wb") as out:
             for piece in pieces:

@@ -146,5 +146,5 @@ def test_it_writes_into_no_file_that_is_there(cases: list[dict[str, Any]], tmp_p
     half = tmp_path / "model.zip.part"
     half.write_text("somebody else's, who may read it")
     done = run(tmp_path, bytes.fromhex(cases[0]["encrypted_file_hex"][2:]), cases[0])
-    assert done.returncode == 1 and "model.zip.part" in done.stderr
+    assert done.returncode == 1 and "model.zip.part is there already" in done.stderr
     assert half.read_text() == "somebody else's, who may read it"
