@@ -10,8 +10,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from net.addresses import Policy
 from ledger.records import Contract
+from net.addresses import Policy
 from operators import listing, listing_changes, listing_state
 from operators.listing import FINE_TUNING, INFERENCE
 from operators.listing_changes import Customers, Line
