@@ -6,7 +6,7 @@ import time
 from datetime import datetime
 
 from django.contrib.sessions.models import Session
-from django.db.models import Exists, OuterRef, QuerySet
+from django.db.models import Exists, OuterRef, Q, QuerySet
 from django.db.models.functions import Length
 from django.http import HttpRequest
 from django.utils import timezone
@@ -65,6 +65,12 @@ def living(now: datetime) -> Exists:
     proved itself once more has one that is older than a session lives."""
     rows = Session.objects.alias(characters=Length("session_key")).filter(characters=LENGTH)
     return Exists(rows.filter(session_key=OuterRef("session_key"), expire_date__gt=now))
+
+
+def over(now: datetime) -> QuerySet[Session]:
+    """Those that have ended, and those of 0.1.0: none comes in with them any more."""
+    rows = Session.objects.alias(characters=Length("session_key"))
+    return rows.filter(Q(expire_date__lt=now) | Q(characters__lt=LENGTH))
 
 
 def of(user: User) -> tuple[SignIn, ...]:

@@ -12,16 +12,13 @@ from dataclasses import dataclass
 from typing import Any
 
 from django.apps import apps
-from django.contrib.sessions.models import Session
 from django.db.models import Model, Q, QuerySet
-from django.db.models.functions import Length
 from django.utils import timezone
 from django.utils.translation import gettext as _
 from django.utils.translation import gettext_noop
 
 from accounts import sessions
 from accounts.models import Erasure, Export, ProviderKey, SignIn
-from accounts.session_store import LENGTH
 from alerts import places
 from alerts.models import Delivery, Notification
 from attestation import retention as attestation
@@ -107,12 +104,6 @@ def covered() -> dict[type[Model], tuple[Rule, ...]]:
 # --- what prune deletes ---------------------------------------------------------------------------
 
 
-def _sessions(now: dt.datetime) -> QuerySet[Any]:
-    """Also those that 0.1.0 named by what the cookie says: none comes in with them any more."""
-    named = Session.objects.alias(characters=Length("session_key"))
-    return named.filter(Q(expire_date__lt=now) | Q(characters__lt=LENGTH))
-
-
 def _sign_ins(now: dt.datetime) -> QuerySet[Any]:
     return SignIn.objects.exclude(sessions.living(now))
 
@@ -196,7 +187,7 @@ RULES: tuple[Rule, ...] = (
         ("sessions.session",),
         gettext_noop("until the session ends: 7 days at most"),
         PRUNE,
-        _sessions,
+        sessions.over,
     ),
     Rule(
         gettext_noop("reconciliations"),
