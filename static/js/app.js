@@ -17,8 +17,7 @@ startFreshness();
 startLive();
 startPalette();
 
-// Tabs that do not fit scroll to the open one. Not by scrollIntoView: in newer browsers the first Tab would
-// begin there.
+// Tabs that do not fit scroll to the open one. By scrollIntoView the first Tab would begin there.
 for (const tab of document.querySelectorAll(".tabs [aria-current]")) {
   const beyond = tab.getBoundingClientRect().right - tab.parentElement.getBoundingClientRect().right;
   if (beyond > 0) tab.parentElement.scrollLeft += beyond;

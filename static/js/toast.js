@@ -30,7 +30,7 @@ export function announce(text) {
 }
 
 export function warn(text, about = text) {
-  // What is asked for every few seconds fails every few seconds: that is said once, with the id of the first.
+  // What fails every few seconds is said once, with the id of the first.
   const toasts = [...region.querySelectorAll(".toast")];
   if (toasts.some(({ dataset }) => dataset.about === about)) return;
   const toast = Object.assign(document.createElement("div"), { className: "toast bad" });
@@ -42,8 +42,8 @@ export function warn(text, about = text) {
   for (const old of [...toasts, toast].slice(0, -most())) old.remove();
 }
 
-// A live region that comes with its words is not heard, a replaced one as a whole: [data-said] is announced here as soon as it
-// is shown with other words than its part of the page had.
+// A live region that comes with its words is not heard, a replaced one as a whole: [data-said] is announced here once it has
+// other words than its part of the page had.
 const saying = () => new Map([...document.querySelectorAll("[data-said]")].filter((one) => one.getClientRects().length).map((one) => {
   const text = one.innerText.trim();
   return [`${one.closest("[id]")?.id} ${text}`, text];
