@@ -214,9 +214,9 @@ def test_a_failure_is_told_to_a_script(failure: type[Exception]) -> None:
         except failure:
             response = server_error(request)
         body: dict[str, str] = json.loads(response.content)
-        answer = (response.status_code, response.get("Retry-After"), body["title"])
-        ours = (500, None, "This page failed on our side.")
-        away = (503, "10", "This part is not available right now.")
+        answer = (response.status_code, response.get("Retry-After"), body["code"], body["title"])
+        ours = (500, None, "internal_error", "This page failed on our side.")
+        away = (503, "10", "unavailable", "This part is not available right now.")
         assert answer == (ours if failure is ValueError else away)
         return body
 
