@@ -18,13 +18,18 @@ const composer = document.getElementById('composer');
 const hidden = () => root.parentElement.getBoundingClientRect().bottom + (parseFloat(getComputedStyle(composer).bottom) || 0) - innerHeight;
 const bottom = () => hidden() < NEAR_BOTTOM;
 const toBottom = () => scrollBy({ top: Math.max(0, hidden()), behavior: 'instant' });
-// Whoever saw the end `before` goes on seeing it: as the conversation grows, and where it shrinks (thoughts fold). The
-// browser holds no place of its own in what is being written (chat.css).
+// Whoever saw the end `before` goes on seeing it, in the same place: *Stop* stands there, and would move away under whoever
+// presses it. As the conversation grows, and where it shrinks (thoughts fold). The browser holds no place of its own in
+// what is being written (chat.css).
 function follow(before) {
   if (before >= NEAR_BOTTOM) return false;
-  const after = hidden();
-  scrollBy({ top: after > 0 ? after : Math.min(0, after - Math.min(0, before)), behavior: 'instant' });
+  scrollBy({ top: hidden() - Math.min(0, before), behavior: 'instant' });
   return true;
+}
+// A page that is shorter than its window cannot follow: room for what is written comes first.
+function makeRoom() {
+  const room = -hidden() - scrollY;
+  if (room > 0) root.style.minHeight = `${root.offsetHeight + room}px`;
 }
 const fragment = (html) => document.createRange().createContextualFragment(html);
 
@@ -64,6 +69,7 @@ export class Thread {
   constructor() {
     this.turns = new Map(); // turn id → {element, text, seq, shown, work, over}
     this.adoptAll();
+    if (this.open().length) makeRoom();
     if (this.turns.size && !location.hash && performance.getEntriesByType('navigation')[0]?.type === 'navigate') {
       toBottom(); // a conversation opens at its newest answer
       document.fonts.ready.then(() => { if (bottom()) toBottom(); });
@@ -142,6 +148,7 @@ export class Thread {
       if (next === from) break;
     }
     root.append(article);
+    makeRoom();
     scrollBy({ top: hidden(), behavior: 'instant' }); // back, too, where what made room was longer
     return article;
   }
