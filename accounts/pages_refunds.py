@@ -24,8 +24,10 @@ class RefundRow:
 
     @property
     def ticks_to(self) -> int:
-        """When it unlocks by this machine's clock, by which browsers count down."""
-        return self.unlocks_at_unix - self.lead
+        """When it unlocks by this machine's clock, by which browsers count down; not before, though
+        a lead is rounded up.
+        """
+        return self.unlocks_at_unix - self.lead + (self.lead > 0)
 
     @property
     def requested_at(self) -> datetime:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
@@ -29,6 +30,8 @@ _CONTRACTS = {"inference": INFERENCE, "fine-tuning": FINE_TUNING}
 #: The most a list view gives at once; also the most pairs a user may have in one contract
 #: (contracts.md 6.7).
 PAGE = 50
+#: Seconds by which the newest block is behind the clock at most; a clock further ahead is wrong.
+_LONGEST_BLOCK = 60
 _Call = tuple[str, str, str, tuple[Any, ...]]
 
 
@@ -49,7 +52,7 @@ def facts(action: str, params: dict[str, Any], sender: str) -> Facts:
     serving = _serving(action, params, base["servings"])
     return Facts(
         block=block,
-        timestamp=node.quantity(newest.get("timestamp")),
+        timestamp=judged_at(node.quantity(newest.get("timestamp")), int(time.time())),
         sender=sender,
         gas_price=node.quantity(price),
         next_nonce=node.quantity(nonce),
@@ -57,6 +60,13 @@ def facts(action: str, params: dict[str, Any], sender: str) -> Facts:
         contract_wallet=node.signs_with_code(code),
         **{**base, **_positions(action, params, sender, base["servings"], serving, block)},
     )
+
+
+def judged_at(newest: int, clock: int) -> int:
+    """The earliest second of a block that takes what is sent now, from that of the `newest` and our
+    `clock`: a refund that unlocked since the newest block is paid out by it.
+    """
+    return max(newest + 1, min(clock, newest + _LONGEST_BLOCK))
 
 
 def views(calls: Sequence[_Call], block: int) -> list[Any]:
