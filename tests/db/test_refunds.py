@@ -10,7 +10,7 @@ import pytest
 from django.test import Client
 from django.utils import timezone
 
-from accounts import clock, refunds, timeskip
+from accounts import clock, reading, refunds, timeskip
 from accounts.models import Intent, State, User
 from attestation.models import Standing
 from ledger.models import Ledger, Movement, Service, SubAccount
@@ -231,3 +231,10 @@ def test_a_strangers_movements_are_not_called_yours(alice: Client) -> None:
     assert "your transaction" in alice.get("/account/transactions").content.decode()
     page = Client().get(f"/accounts/{ALICE}").content.decode()
     assert "its owner’s transaction" in page and "your transaction" not in page
+
+
+@pytest.mark.parametrize(
+    ("ours", "judged"), [(0, 1001), (1001, 1001), (1030, 1030), (1060, 1060), (90_000, 1060)]
+)
+def test_a_clock_is_believed_for_the_length_of_a_block(ours: int, judged: int) -> None:
+    assert reading.judged_at(1000, ours) == judged
