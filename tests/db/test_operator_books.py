@@ -313,6 +313,11 @@ def test_a_period_is_read_past_all_that_was_settled_before_it() -> None:
     """A broker settles every few minutes for years."""
     for number in range(100):
         factories.settlement(factories.address(number % 10), block=4_000_000 + number)
+    # Others go on in the period: were it empty, to look there for ours would be as good.
+    then = dt.datetime(2029, 12, 20, tzinfo=dt.UTC)
+    for number in range(100, 300):
+        who = factories.address(number % 10)
+        factories.settlement(who, block=4_000_000 + number, at=then)
     period = Period.preset("30d", dt.date(2030, 1, 1))
     with CaptureQueriesContext(connection) as asked:
         earnings.earnings(PETRA, period, {})
