@@ -125,6 +125,11 @@ def test_settlements_of_before_are_not_read_again(petra: User) -> None:
     for number in range(100):
         who = {"provider": factories.address(number % 10), "user": factories.address(number)}
         factories.settlement(**who, block=4_000_000 + number, log_index=number)
+    # Others go on since then: else to look there for ours would be as good.
+    later = timezone.now() + dt.timedelta(minutes=1)
+    for number in range(100, 300):
+        who = {"provider": factories.address(number % 10), "user": factories.address(number)}
+        factories.settlement(**who, block=4_000_000 + number, log_index=number, at=later)
     with CaptureQueriesContext(connection) as asked:
         own_service.unpaid_since([PETRA], timezone.now())
     plan = plans([asked[0]["sql"]], "ledger_settlement")[0]
