@@ -12,6 +12,9 @@ from django.utils import timezone
 from chain import selectors as chain
 from chain.selectors import Freshness
 
+#: Seconds by which the newest block is behind the clock at most; a clock further ahead is wrong.
+_LONGEST_BLOCK = 60
+
 
 def lead_seconds(head: Freshness | None = None) -> int:
     """How far the newest indexed block is ahead of this machine's clock, never negative; whole
@@ -33,3 +36,10 @@ def now(head: Freshness | None = None) -> datetime:
 def now_unix(head: Freshness | None = None) -> int:
     """The same in Unix seconds."""
     return int(now(head).timestamp())
+
+
+def judged_at(newest: int, ours: int) -> int:
+    """The earliest second of a block that takes what is sent now, from that of the node's `newest`
+    block and our clock: a refund that unlocked since that block is paid out by it.
+    """
+    return max(newest + 1, min(ours, newest + _LONGEST_BLOCK))

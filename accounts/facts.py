@@ -100,7 +100,7 @@ class Listing:
 @dataclass(frozen=True)
 class Facts:
     """Everything a plan may look at, all of one block; `timestamp` is the earliest second by which
-    what is sent now is judged (`reading.judged_at`).
+    what is sent now is judged (`clock.judged_at`).
 
     `accounts` and `listings` hold the providers the action names (None = no such pair, no such
     service); `refunding` is the sum of pending refunds over all of the wallet's sub-accounts,

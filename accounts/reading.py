@@ -9,7 +9,7 @@ from typing import Any
 
 from django.conf import settings
 
-from accounts import actions, node
+from accounts import actions, clock, node
 from accounts.errors import NodeUnavailable, RpcError
 from accounts.facts import (
     FINE_TUNING,
@@ -30,8 +30,6 @@ _CONTRACTS = {"inference": INFERENCE, "fine-tuning": FINE_TUNING}
 #: The most a list view gives at once; also the most pairs a user may have in one contract
 #: (contracts.md 6.7).
 PAGE = 50
-#: Seconds by which the newest block is behind the clock at most; a clock further ahead is wrong.
-_LONGEST_BLOCK = 60
 _Call = tuple[str, str, str, tuple[Any, ...]]
 
 
@@ -52,7 +50,7 @@ def facts(action: str, params: dict[str, Any], sender: str) -> Facts:
     serving = _serving(action, params, base["servings"])
     return Facts(
         block=block,
-        timestamp=judged_at(node.quantity(newest.get("timestamp")), int(time.time())),
+        timestamp=clock.judged_at(node.quantity(newest.get("timestamp")), int(time.time())),
         sender=sender,
         gas_price=node.quantity(price),
         next_nonce=node.quantity(nonce),
@@ -60,13 +58,6 @@ def facts(action: str, params: dict[str, Any], sender: str) -> Facts:
         contract_wallet=node.signs_with_code(code),
         **{**base, **_positions(action, params, sender, base["servings"], serving, block)},
     )
-
-
-def judged_at(newest: int, clock: int) -> int:
-    """The earliest second of a block that takes what is sent now, from that of the `newest` and our
-    `clock`: a refund that unlocked since the newest block is paid out by it.
-    """
-    return max(newest + 1, min(clock, newest + _LONGEST_BLOCK))
 
 
 def views(calls: Sequence[_Call], block: int) -> list[Any]:

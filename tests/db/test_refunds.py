@@ -10,7 +10,7 @@ import pytest
 from django.test import Client
 from django.utils import timezone
 
-from accounts import clock, reading, refunds, timeskip
+from accounts import clock, refunds, timeskip
 from accounts.models import Intent, State, User
 from attestation.models import Standing
 from ledger.models import Ledger, Movement, Service, SubAccount
@@ -237,4 +237,4 @@ def test_a_strangers_movements_are_not_called_yours(alice: Client) -> None:
     ("ours", "judged"), [(0, 1001), (1001, 1001), (1030, 1030), (1060, 1060), (90_000, 1060)]
 )
 def test_a_clock_is_believed_for_the_length_of_a_block(ours: int, judged: int) -> None:
-    assert reading.judged_at(1000, ours) == judged
+    assert clock.judged_at(1000, ours) == judged
