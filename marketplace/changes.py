@@ -15,6 +15,7 @@ from accounts import links as account_links
 from ledger import words
 from ledger.records import ChangeEntry
 from ledger.stored import fields, integer
+from ledger.turns import Types
 from marketplace import formats, links, verdicts
 from marketplace.history import VERDICTS, VerdictEntry
 from marketplace.parts import kind_label, models_title, name
@@ -72,12 +73,12 @@ class ChangeRow:
     def of(cls, entry: ChangeEntry, offered: Offered, *, alone: bool) -> ChangeRow:
         """`alone`: on the service's own page, where naming provider and service again is noise.
 
-        What is `offered` now names the service and decides the unit of prices; a snapshot brings
-        its own.
+        What is `offered` names the service, as it is now, and decides the unit of prices by the
+        types it had then; a snapshot brings its own.
         """
         title, tone = CHANGES.get(entry.change, ("", ""))
         title = words.change(entry.change, entry.after) or _(title) or name(entry.change)
-        before, after = texts(entry.change, entry.before, entry.after, offered.service_type)
+        before, after = texts(entry.change, entry.before, entry.after, offered.types)
         return cls(
             title=title,
             tone=tone,
@@ -96,11 +97,11 @@ class ChangeRow:
         )
 
 
-def texts(change: str, before: Any, after: Any, service_type: str) -> tuple[str | None, str | None]:
-    """Before and after of a change, each in words."""
+def texts(change: str, before: Any, after: Any, types: Types) -> tuple[str | None, str | None]:
+    """Before and after of a change, each in words. `types`: what the listing was around it."""
     old, new = fields(before), fields(after)
     if change in ("registered", "removed"):
-        return _summary(old, service_type), _summary(new, service_type)
+        return _summary(old, types.before), _summary(new, types.after)
     if change == "occupied":
         return None, None
     if change in VERDICTS:
@@ -108,7 +109,7 @@ def texts(change: str, before: Any, after: Any, service_type: str) -> tuple[str 
     if change == "unacknowledged":
         return _values(new), None
     if change == "price":
-        return _price_texts(old, new, service_type)
+        return _price_texts(old, new, types)
     differing = [key for key in {**old, **new} if old.get(key) != new.get(key)]
     return (
         _values({key: old[key] for key in differing if key in old}),
@@ -127,16 +128,16 @@ def _verdict(fields: Mapping[str, Any]) -> str:
 
 
 def _price_texts(
-    old: Mapping[str, Any], new: Mapping[str, Any], service_type: str
+    old: Mapping[str, Any], new: Mapping[str, Any], types: Types
 ) -> tuple[str | None, str | None]:
     """Only the prices that differ."""
-    before, after = _prices(old, service_type), _prices(new, service_type)
+    before, after = _prices(old, types.before), _prices(new, types.after)
     moved = [
         index
         for index in range(max(len(before), len(after)))
         if before[index : index + 1] != after[index : index + 1]
     ]
-    if not moved and service_type in UNBILLED:
+    if not moved and types.after in UNBILLED:
         return None, _("only one that this type is not billed by")
     return (
         _joined(_price_text(before[i], len(before)) for i in moved if i < len(before)),

@@ -46,11 +46,13 @@ def steps(changes: Iterable[ChangeEntry], service_type: str) -> tuple[Step, ...]
     entries = list(changes)
     found: list[Step] = []
     known: dict[str, int] = {}
-    kind = _first("type", "service_type", entries, service_type)
-    info = _first("additional_info", "additional_info", entries, "")
+    newest: tuple[int, str | None, int | None] | None = None
+    kind = _first("service_type", entries, service_type)
+    info = _first("additional_info", entries, "")
     for entry in entries:
         before, after = fields(entry.before), fields(entry.after)
         prices: tuple[formats.Price, ...] = ()
+        begins, log = entry.change == "registered", (entry.block, entry.tx_hash, entry.log_index)
         if entry.change == "removed":
             known = {}
         else:
@@ -59,13 +61,15 @@ def steps(changes: Iterable[ChangeEntry], service_type: str) -> tuple[Step, ...]
             known |= _prices(before) if not known else {}
             known |= _prices(after)
             prices = _in_units(kind, known, info)
+            if newest == log:  # half of what one log changed never held
+                begins, newest = found.pop().begins, None
             # Without any, the change is older than the first price that is known here.
             if not prices or (found and prices == found[-1].prices):
                 continue
         last = found[-1].prices if found else ()
         place = entry.at, entry.block, entry.tx_hash, entry.pending
-        begins = entry.change == "registered"
         found.append(Step(*place, prices, _moved(last, prices), begins))
+        newest = log
     return tuple(found)
 
 
@@ -213,12 +217,10 @@ def percent(before: int, after: int) -> str:
     return f"{sign}{whole:,}{f'.{rest}' if rest else ''} %"
 
 
-def _first(change: str, field: str, entries: Sequence[ChangeEntry], now: str) -> str:
-    """What a field was before its first change that is known."""
-    for entry in entries:
-        if entry.change == change:
-            return str(fields(entry.before).get(field) or now)
-    return now
+def _first(field: str, entries: Sequence[ChangeEntry], now: str) -> str:
+    """What a field was before the first change that says it, or the removal."""
+    told = (before for entry in entries if field in (before := fields(entry.before)))
+    return str(next(told, {}).get(field) or now)
 
 
 def _prices(said: Mapping[str, Any]) -> dict[str, int]:

@@ -3,9 +3,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
-from ledger import selectors
+from ledger import selectors, turns
 from ledger.models import Service, ServiceChange
 from ledger.records import ChangeEntry, Contract, Listing
 
@@ -34,22 +35,31 @@ def latest_changes(
 
 
 class Offered(NamedTuple):
-    """What a listing is for now: `models` are the provider's own words."""
+    """What a listing is for: `models`, its provider's own words, are those of now, `types` those
+    around one change."""
 
-    service_type: str = ""
     models: tuple[str, ...] = ()
+    types: turns.Types = turns.Types("", "")
 
 
-def offered(providers: set[str]) -> dict[tuple[str, str], Offered]:
-    """By provider and service name, removed listings included (2 queries)."""
+def offered(changes: Sequence[ChangeEntry]) -> list[Offered]:
+    """What the listing of each change is for, removed ones included (3 queries; 2 where no price
+    changed)."""
     known = selectors.contracts()
-    rows = Service.current.filter(provider__in=providers).only(
+    rows = Service.current.filter(provider__in={change.provider for change in changes}).only(
         "provider", "serving", "service_type", "model", "model_list"
     )
-    return {
-        (row.provider, known[row.serving].service_name): Offered(
-            row.service_type, (row.model,) if row.model else tuple(map(str, row.model_list))
-        )
-        for row in rows
-        if row.serving in known
+    now = {
+        (row.provider, known[row.serving].service_name): row for row in rows if row.serving in known
     }
+    later = turns.since(changes)
+    found = []
+    for change in changes:
+        row = now.get((change.provider, change.service_name))
+        if row is None:
+            found.append(Offered())
+            continue
+        models = (row.model,) if row.model else tuple(map(str, row.model_list))
+        told = later.get((row.serving, row.provider), ())
+        found.append(Offered(models, turns.around(change, told, row.service_type)))
+    return found

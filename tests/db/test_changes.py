@@ -7,6 +7,7 @@ import csv
 import datetime as dt
 import io
 import json
+from typing import Any
 from xml.etree import ElementTree
 
 import pytest
@@ -244,6 +245,35 @@ def test_a_service_shows_what_it_cost_and_since_when(client: Client) -> None:
     only = client.get(f"{path}?change=url").content.decode()
     assert only.count("Endpoint URL changed") == 2  # the option, and the entry
     assert "Nothing of this sort changed" in client.get(f"{path}?change=staked").content.decode()
+
+
+def test_prices_are_said_in_the_units_of_their_time(client: Client) -> None:
+    """A provider has one listing in a contract: whoever turns to pictures changes its type."""
+    factories.market(0)
+    for provider in (PETRA, BOB):
+        factories.service(provider, service_type="text-to-image", input_price=0)
+        factories.change(provider, block=10)
+    images = {"input_price": "0", "output_price": "3000000000000000"}
+    one: dict[str, Any] = {"block": 11, "tx_hash": factories.tx_hash("one"), "log_index": 4}
+    factories.change(**one, before={"input_price": "1", "output_price": "2000000"}, after=images)
+    types = [{"service_type": name} for name in ("chatbot", "text-to-image")]
+    factories.change(**one, change="type", before=types[0], after=types[1])
+    factories.change(block=12, before=images, after={**images, "output_price": str(10**15)})
+    # Or removes it, and lists another.
+    factories.change(BOB, change="removed", before={**types[0], "model": "m"}, after=None, block=12)
+    factories.change(BOB, change="registered", before=None, after={**types[1], **images}, block=13)
+    for provider in (PETRA, BOB):
+        for path in (
+            f"/services/inference/{provider}/changes",
+            f"/providers/{provider}/changes.atom",
+        ):
+            text = client.get(f"{path}?change=price").content.decode()
+            assert "input 0.5 0G / 1M" in text and "input 0.42 0G / 1M" in text, path
+            assert "0.0000012 0G / image" not in text, path
+            if provider == PETRA:
+                said = ("output 0.000002 0G / 1M", "0.003 0G / image", "0.001 0G / image")
+                assert all(price in text for price in said), path
+    assert client.get("/changes?change=price").content.decode().count("input 0.42 0G / 1M") == 2
 
 
 def test_an_endpoint_that_moved_is_told_until_somebody_looked_at_it(client: Client) -> None:

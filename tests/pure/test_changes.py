@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from ledger.turns import Types, around
 from marketplace.changes import CHANGES, TEXT_LENGTH, texts
 
 SNAPSHOT = {
@@ -69,7 +71,41 @@ SNAPSHOT = {
 def test_what_is_said(
     change: str, before: Any, after: Any, service_type: str, said: tuple[str | None, str | None]
 ) -> None:
-    assert texts(change, before, after, service_type) == said
+    assert texts(change, before, after, Types(service_type, service_type)) == said
+
+
+def test_prices_are_in_the_units_of_the_types_around_their_change() -> None:
+    before = {"input_price": "500000000000", "output_price": "1200000000000"}
+    after = {"input_price": "0", "output_price": "3000000000000000"}
+    assert texts("price", before, after, Types("chatbot", "text-to-image")) == (
+        "input 0.5 0G / 1M · output 1.2 0G / 1M",
+        "0.003 0G / image",
+    )
+
+
+def test_what_a_listing_was_follows_from_what_came_later() -> None:
+    def turn(change: str, block: int, log: int | None, before: Any, after: Any = None) -> Any:
+        place = {"change": change, "block": block, "log_index": log, "provider": "0xP"}
+        return SimpleNamespace(**place, before=before, after=after)
+
+    chat, images, speech = ({"service_type": name} for name in ("chat", "images", "speech"))
+    later = [
+        turn("type", 5, 2, chat, images),
+        turn("removed", 7, 1, {**images, "model": "m"}),
+        turn("type", 9, None, speech, chat),
+    ]
+    for block, log, before, after in (
+        (4, 9, "chat", "chat"),
+        (5, 1, "chat", "chat"),
+        (5, 2, "chat", "images"),
+        (5, 3, "images", "images"),
+        (8, 0, "speech", "speech"),
+        (9, 7, "speech", "speech"),
+        (9, None, "speech", "chat"),
+        (10, 0, "now", "now"),
+    ):
+        assert around(turn("price", block, log, None), later, "now") == (before, after)
+    assert around(turn("price", 4, 0, None), [turn("type", 5, 0, ["odd"])], "now").before == "now"
 
 
 json = st.recursive(
@@ -83,5 +119,5 @@ json = st.recursive(
 def test_nothing_stored_can_break_a_timeline(
     change: str, before: Any, after: Any, service_type: str
 ) -> None:
-    for text in texts(change, before, after, service_type):
+    for text in texts(change, before, after, Types(service_type, service_type)):
         assert text is None or 0 < len(text) <= TEXT_LENGTH

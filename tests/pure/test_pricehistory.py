@@ -95,6 +95,23 @@ def test_a_change_of_type_changes_the_unit_and_compares_nothing() -> None:
     assert found[1].moved == ("",) and deltas(found, NOW) == ()
     drawn = pricehistory.chart(found, NOW, "30d", "/x.csv")
     assert drawn is not None and drawn.title == "Price: now per image"
+    # So it is where the listing was removed meanwhile, and came again as another.
+    again = [
+        change(9, "price", prices(7, 9), prices(7, 12)),
+        change(7, "removed", prices(7, 12, service_type="chatbot", model="m"), None),
+        change(5, "registered", None, prices(0, 3, service_type="text-to-image", model="n")),
+    ]
+    units = [[price.unit for price in step.prices] for step in steps(again, "text-to-image")]
+    assert units == [["1M tokens", "1M tokens"], [], ["image"]]
+    # In one transaction with the price: the new one never was that of a million tokens.
+    at_once = [
+        change(9, "registered", None, prices(7, 9, service_type="chatbot", model="m")),
+        change(5, "price", prices(7, 9), prices(0, 3 * 10**15)),
+        change(5, "type", {"service_type": "chatbot"}, {"service_type": "text-to-image"}),
+    ]
+    held = [[(price.each, price.unit) for price in step.prices] for step in steps(at_once, "")]
+    assert held == [[(7, "1M tokens"), (9, "1M tokens")], [(3 * 10**15, "image")]]
+    assert [step.begins for step in steps(at_once, "")] == [True, False]
     # Where the beginning is not shown, the first change's `before` is the price until then.
     late = steps([change(5, "price", prices(7, 9), prices(7, 12))], "chatbot")
     assert [price.each for price in late[0].prices] == [7, 12]
