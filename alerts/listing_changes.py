@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, NamedTuple
 from urllib.parse import urlencode
 
 from accounts.addresses import short
@@ -11,13 +12,15 @@ from alerts import words
 from alerts.conditions import MOST_CHANGES, Found, Hit, providers_of, scopes
 from alerts.kinds import CHANGES, PRICES, Kind, moved
 from alerts.models import Rule
+from ledger import turns
 from ledger.models import Service, ServiceChange
 from ledger.stored import fields, integer
-from operators.listing import UNBILLED, price_texts, unit_of
+from operators.listing import UNBILLED, Unit, price_texts, unit_of
 from protocol.fees import EMBEDDING, SPEECH
 
-#: Service types by serving contract and provider.
-Types = Mapping[tuple[str, str], str]
+#: What the listings were around changes of their prices, by the key of the change.
+Types = Mapping[int, turns.Types]
+_UNKNOWN = turns.Types("", "")
 
 
 def changes(kind: Kind, rules: Sequence[Rule], after: int, upto: int) -> tuple[Found, int]:
@@ -51,36 +54,50 @@ def changes(kind: Kind, rules: Sequence[Rule], after: int, upto: int) -> tuple[F
 
 
 def service_types(rows: Iterable[ServiceChange]) -> Types:
-    """What the services of these changes are billed by, as they are listed now (1 query)."""
-    named = Service.current.filter(provider__in={row.provider for row in rows})
+    """What the services of these changes were billed by around them (2 queries)."""
+    changes = list(rows)
+    named = Service.current.filter(provider__in={row.provider for row in changes})
     found = named.values_list("serving", "provider", "service_type")
-    return {(serving, provider): sort for serving, provider, sort in found}
+    now = {(serving, provider): sort for serving, provider, sort in found}
+    later = turns.since(changes)
+    return {
+        row.pk: turns.around(
+            row,
+            later.get((row.serving, row.provider), ()),
+            now.get((row.serving, row.provider), ""),
+        )
+        for row in changes
+    }
 
 
 def counts(rule: Rule, row: ServiceChange, types: Types) -> bool:
     """Whether a change is as large, or crosses the price, that a rule names."""
-    sort = types.get((row.serving, row.provider), "")
+    around = types.get(row.pk, _UNKNOWN)
     if rule.kind in (Kind.PRICE_BELOW, Kind.PRICE_ABOVE):
-        was, now = _compared(row, sort)
+        (was, old), (now, new) = (
+            _compared(row.before, around.before),
+            _compared(row.after, around.after),
+        )
         limit = rule.threshold or 0
+        if old != new:  # a price in one unit crosses nothing in another
+            return False
         return now < limit <= was if rule.kind == Kind.PRICE_BELOW else was <= limit < now
     if rule.kind != Kind.PRICE:
         return True
     least = (rule.percent or 0) * 100
-    steps = [moved(was, now) for _, was, now in _prices(row, sort) if was != now]
-    return any(step is None or abs(step) >= least for step in steps)
+    return any(step is None or abs(step) >= least for step in map(_step, _moves(row, around)))
 
 
-def _compared(row: ServiceChange, service_type: str) -> tuple[int, int]:
-    """Before and after of the price that services are compared by, neuron of what people name it
-    for; of speech the dearer one, as which of the two is a second's depends on the broker, and of
-    embeddings that of the input: they answer with no token."""
-    moves = {name: (was, now) for name, was, now in _prices(row, service_type)}
+def _compared(said: Any, service_type: str) -> tuple[int, Unit]:
+    """The price that services are compared by, neuron of what people name it for; of speech the
+    dearer one, as which of the two is a second's depends on the broker, and of embeddings that of
+    the input: they answer with no token."""
+    prices = fields(said)
     billed = "input_price" if service_type == EMBEDDING else "output_price"
-    name = "price_per_token" if "price_per_token" in moves else billed
-    compared = list(moves.values()) if service_type == SPEECH else [moves.get(name, (0, 0))]
-    scale = unit_of(name, service_type).scale
-    return max(was for was, _ in compared) * scale, max(now for _, now in compared) * scale
+    name = "price_per_token" if "price_per_token" in prices else billed
+    names = prices if service_type == SPEECH else [name]
+    unit = unit_of(name, service_type)
+    return max((integer(prices.get(one)) for one in names), default=0) * unit.scale, unit
 
 
 def _grouped(kind: Kind, rows: list[ServiceChange], types: Types) -> list[Hit]:
@@ -114,9 +131,7 @@ def change_hit(kind: Kind, group: list[ServiceChange], types: Types) -> Hit:
 
 def _said(kind: Kind, row: ServiceChange, types: Types, *, withdrawn: bool) -> str:
     if kind in PRICES:
-        sort = types.get((row.serving, row.provider), "")
-        moves = [(name, was, now) for name, was, now in _prices(row, sort) if was != now]
-        return " ".join(_price(*move, sort) for move in moves)
+        return " ".join(map(_price, _moves(row, types.get(row.pk, _UNKNOWN))))
     if kind == Kind.REMOVED:
         return words.STAYS_YOURS
     if kind == Kind.ACKNOWLEDGED:
@@ -130,23 +145,52 @@ def _said(kind: Kind, row: ServiceChange, types: Types, *, withdrawn: bool) -> s
     return f"{sentence.format(before=short(was), after=short(now))} {words.YOURS_SURVIVES}"
 
 
-def _price(name: str, was: int, now: int, service_type: str) -> str:
-    unit = unit_of(name, service_type)
-    step = moved(was, now)
+class _Move(NamedTuple):
+    """A price before and after a change, each in its unit."""
+
+    name: str
+    was: int
+    now: int
+    old: Unit
+    new: Unit
+
+
+def _moves(row: ServiceChange, types: turns.Types) -> list[_Move]:
+    """The billed prices that a change moved."""
+    before, after = fields(row.before), fields(row.after)
+    moves = [
+        _Move(name, integer(before.get(name)), integer(after.get(name)), *_units(name, types))
+        for name in after
+        if name != UNBILLED.get(types.after)
+    ]
+    return [move for move in moves if (move.was, move.old) != (move.now, move.new)]
+
+
+def _units(name: str, types: turns.Types) -> tuple[Unit, Unit]:
+    return unit_of(name, types.before), unit_of(name, types.after)
+
+
+def _step(move: _Move) -> int | None:
+    """Hundredths of a per cent; None where there is nothing to compare with."""
+    return moved(move.was, move.now) if move.old == move.new else None
+
+
+def _price(move: _Move) -> str:
+    name = move.name.replace("_", " ").capitalize()
+    if move.old != move.new:
+        ((before,), old), ((after,), unit) = (
+            price_texts((price,), of) for price, of in ((move.was, move.old), (move.now, move.new))
+        )
+        return words.PRICE.format(name=name, before=f"{before} {old}", after=after, unit=unit)
+    step = _step(move)
     whole, hundredths = divmod(abs(step or 0), 100)
     sign = "-" if (step or 0) < 0 else "+"
     sentence = words.PRICE if step is None else words.PRICE_BY
-    (before, after), named = price_texts((was, now), unit)
+    (before, after), unit = price_texts((move.was, move.now), move.new)
     return sentence.format(
-        name=name.replace("_", " ").capitalize(),
+        name=name,
         before=before,
         after=after,
-        unit=named,
+        unit=unit,
         step=f"{sign}{whole}.{hundredths:02d}",
     )
-
-
-def _prices(row: ServiceChange, service_type: str) -> list[tuple[str, int, int]]:
-    before, after = fields(row.before), fields(row.after)
-    billed = (name for name in after if name != UNBILLED.get(service_type))
-    return [(name, integer(before.get(name)), integer(after.get(name))) for name in billed]

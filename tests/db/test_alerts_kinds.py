@@ -106,6 +106,21 @@ def test_prices_that_cross_ones_own_and_keys_that_are_acknowledged(alice: User) 
     assert row.text.startswith("The key was 0x2222…2222 and is 0x1111…1111; the owner's")
 
 
+def test_a_listing_that_turns_to_pictures_crosses_no_price_of_words(alice: User) -> None:
+    services.add(alice, Wish(Kind.PRICE_BELOW, provider=PETRA, threshold=ONE // 2))
+    services.add(alice, Wish(Kind.PRICE, provider=PETRA))
+    block, words_of = 4_100_001, {"input_price": "1", "output_price": str(ONE // 10**6)}
+    images = {"input_price": "0", "output_price": str(ONE // 1000)}
+    factories.change(block=block, before=words_of, after=images)
+    types = [{"service_type": name} for name in ("chatbot", "text-to-image")]
+    factories.change(block=block, change="type", before=types[0], after=types[1])
+    Service.objects.filter(provider=PETRA).update(service_type="text-to-image")
+    advance(block)
+    assert services.sweep() == 1
+    told = "Output price: 1 0G per 1M tokens → 0.001 0G per image."
+    assert alice.notifications.get().text == told
+
+
 def test_a_token_that_ends_is_told_at_each_mark_of_its_time_and_limit(alice: User) -> None:
     services.add(alice, Wish(Kind.TOKEN))
     bob = User.objects.for_address(BOB)
