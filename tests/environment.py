@@ -12,6 +12,7 @@ from collections.abc import Generator
 from pathlib import Path
 
 import pytest
+from django.conf import LazySettings
 
 from runner.valkey import EmbeddedValkey
 
@@ -60,6 +61,23 @@ if "PYTEST_XDIST_WORKER" not in os.environ:
 
 valkey = EmbeddedValkey().start()
 os.environ["REDIS_URL"] = valkey.url
+
+_set = LazySettings.__setattr__
+
+
+def _swap(settings: LazySettings, name: str, value: object) -> None:
+    """What a test overrides takes the place of the settings at once: Django forgets the old ones
+    first, and threads (of servers, of what is asked at the same time) would find none meanwhile."""
+    if name != "_wrapped":
+        _set(settings, name, value)
+        return
+    settings.__dict__["_wrapped"] = value
+    for read in [*settings.__dict__]:
+        if read != "_wrapped":
+            settings.__dict__.pop(read, None)
+
+
+LazySettings.__setattr__ = _swap  # type: ignore[assignment,method-assign]
 
 
 @pytest.hookimpl(wrapper=True)

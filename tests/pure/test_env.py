@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import os
 import runpy
+import sys
+import threading
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 from unittest.mock import patch
 
 import pytest
+from django.conf import settings
 from django.core.exceptions import ImproperlyConfigured
 
 from marketplace.env import Env
@@ -164,3 +167,28 @@ def test_nobody_can_put_a_hosts_domain_on_the_list_of_browsers() -> None:
     with patch.dict(os.environ, DEPLOYED, clear=True):
         made = runpy.run_path("marketplace/settings.py")
     assert made["SECURE_HSTS_SECONDS"] == 31_536_000 and not made["SECURE_HSTS_PRELOAD"]
+
+
+def test_threads_find_settings_while_a_test_replaces_them() -> None:
+    """Of the tests themselves: what else was asked at that moment failed for want of any."""
+    missed: list[BaseException] = []
+    over = threading.Event()
+
+    def read() -> None:
+        while not over.is_set() and not missed:
+            try:
+                assert not settings.DEBUG
+            except AttributeError as error:
+                missed.append(error)
+
+    reader, interval = threading.Thread(target=read), sys.getswitchinterval()
+    sys.setswitchinterval(1e-6)
+    try:
+        reader.start()
+        for _ in range(100_000):
+            settings._wrapped = settings._wrapped  # type: ignore[misc]
+    finally:
+        sys.setswitchinterval(interval)
+        over.set()
+        reader.join()
+    assert not missed
