@@ -8,20 +8,23 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
+from asgiref.sync import sync_to_async
 from django.conf import settings
 from django.utils import timezone
 
-from attestation import asking, declared, trust, verify
+from attestation import asking, declared, runs, trust, verify
 from attestation.asking import Asked
 from attestation.cache import StoredAnswers
 from attestation.challenge import challenge
 from attestation.declared import Declared, EndpointName
+from attestation.engine import exchange
 from attestation.engine.evidence import Context, Evidence
 from attestation.engine.verdicts import FAIL, NOT_CHECKED, NOT_PROVIDED, WARN, Report, Verdict
 from attestation.models import Endpoint, Outcome, Trigger
 from attestation.runs import Draft
-from attestation.selectors import ServiceKey
+from attestation.selectors import EXPIRED_AFTER, ServiceKey
 from attestation.sources.collect import collect
+from attestation.sources.records import Note
 from net.client import Client
 from net.marks import N_
 from protocol.abi import ZERO_ADDRESS
@@ -121,8 +124,24 @@ async def _challenged(
     genuine = draft.report.passed("tdx.pck_chain")
     if not genuine or draft.report.questions()["hardware"] == FAIL:
         return draft  # nothing is proven about this key: no money for it
-    exchange = await challenge(client, target.payable, draft.trigger)
-    context = replace(draft.context, challenge=exchange)
+    found = await _exchanged(draft, await challenge(client, target.payable, draft.trigger))
+    said = found.report.find(exchange.ID)
+    unsaid = (NOT_CHECKED, NOT_PROVIDED)
+    if not settings.SITE_WALLET_KEY or said is None or said.verdict not in unsaid:
+        return found
+    # Who failed and signs nothing now did not recover, whoever asks for a run without money.
+    signer, since = draft.report.facts.get("signer"), draft.started_at - EXPIRED_AFTER
+    failed = await sync_to_async(runs.failed_exchange)(target.key, endpoint, signer, since)
+    if failed is None:
+        return found
+    text = f"of {failed['at']}; of no later one it was seen who signs: {said.detail}"
+    note = Note(source="challenge", key=exchange.ID, text=text)
+    return replace(await _exchanged(draft, failed), notes=(*draft.notes, note))
+
+
+async def _exchanged(draft: Draft, found: Mapping[str, Any]) -> Draft:
+    """The draft judged with an exchange with its key."""
+    context = replace(draft.context, challenge=found)
     assert draft.evidence is not None
     return replace(
         draft,

@@ -12,16 +12,20 @@ import json
 import re
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
+from functools import reduce
+from operator import or_
 from typing import Any
 
 import dcap_qvl
+from django.db.models import Q
 from eth_utils.address import to_checksum_address
 
 from attestation import published, trust
-from attestation.engine import policy, references
+from attestation.engine import exchange, policy, references
 from attestation.engine.evidence import Context, Evidence
-from attestation.engine.verdicts import NOT_PROVIDED, Report
+from attestation.engine.verdicts import FAIL, NOT_PROVIDED, PASS, WARN, Report
 from attestation.models import Document, Endpoint, Outcome, Trigger, Verification
+from attestation.selectors import ServiceKey
 from attestation.sources.records import Note, Reference
 from protocol.addresses import is_address
 
@@ -39,6 +43,8 @@ _REFERENCES = {
     "jwks": ("jwks",),
 }
 _HEX = re.compile(r"[0-9a-f]*")
+#: Verdicts of an exchange that say who signed.
+_SAID = (PASS, WARN, FAIL)
 _NEVER = dt.datetime(1970, 1, 1, tzinfo=dt.UTC)
 
 
@@ -130,6 +136,30 @@ def context_of(run: Verification) -> Context:
         tls_fingerprint=run.tls_fingerprint or None,
         body_signature=run.body_signature if run.signs_body else None,
     )
+
+
+def failed_exchange(
+    key: ServiceKey, endpoint: str, signer: object, since: dt.datetime
+) -> dict[str, Any] | None:
+    """The exchange, made after `since`, that `signer` failed last, unless a later one said better
+    (at most 2 queries). `inputs` of later runs may hold it, too.
+    """
+    said = (Q(rows__contains=[{"id": exchange.ID, "verdict": word}]) for word in _SAID)
+    newest = (
+        Verification.objects.filter(reduce(or_, said), **key._asdict(), endpoint=endpoint)
+        .filter(started_at__gte=since)
+        .order_by("-started_at", "-pk")
+        .only("rows", "inputs")
+        .first()
+    )
+    if newest is None:
+        return None
+    (row,) = (row for row in newest.rows if row["id"] == exchange.ID)
+    if row["verdict"] != FAIL or row["expected"] != signer:
+        return None
+    body = Document.objects.values_list("body", flat=True).get(pk=newest.inputs["challenge"])
+    given: dict[str, Any] = json.loads(bytes(body))
+    return given if dt.datetime.fromisoformat(given["at"]) >= since else None
 
 
 def content_hash(run: Verification) -> str:

@@ -12,10 +12,11 @@ from typing import Any
 
 import pytest
 from django.db import connection
+from django.db.models import F
 
 from attestation import bundle, challenge, services, trust, verify
 from attestation.models import Document, Payment, Trigger, Verification
-from attestation.selectors import ServiceKey
+from attestation.selectors import EXPIRED_AFTER, ServiceKey
 from devnet.anvil import Anvil
 from devnet.attestation.server import Server
 from devnet.attestation.services import Services
@@ -139,6 +140,16 @@ def test_a_key_that_signs_another_answer_fails(site: Market) -> None:
     assert (row(stored)["verdict"], row(stored)["required"]) == ("fail", True)
     assert stored.overall == "fail"
     assert stored.questions["fresh"] == "fail"
+    # A run that a visitor asked for spends nothing, and takes nothing back.
+    for _ in range(2):
+        asked = run(site.liar, Trigger.ASKED)
+        assert (asked.overall, row(asked)["verdict"]) == ("fail", "fail")
+        assert "visitor" in asked.notes[-1]["text"]
+        assert asked.inputs["challenge"] == stored.inputs["challenge"]
+    assert Payment.objects.count() == 1
+    # It does not outlive a verdict.
+    Verification.objects.update(started_at=F("started_at") - EXPIRED_AFTER)
+    assert row(run(site.liar, Trigger.ASKED))["verdict"] == "not_checked"
 
 
 def test_a_speed_probe_is_paid_within_the_same_bounds(site: Market, settings: Any) -> None:
