@@ -12,6 +12,7 @@ from accounts.attention import Card
 from accounts.closing import Todo
 from accounts.pages_parts import MovementRow, Pager, tabs
 from accounts.pages_transaction import FORMS, Link, Review, Step, Transaction, ahead, way_back
+from accounts.preview_words import KEYS_GO
 from accounts.spendable import Spendable
 from chain.selectors import Freshness
 from ledger.records import Account, Position
@@ -166,6 +167,11 @@ class FundsPage:
     cards: tuple[Card, ...] = ()
     closing: tuple[Todo, ...] = ()
     tabs: tuple[Link, ...] = field(default_factory=lambda: tabs("/account"))
+
+    @property
+    def lost_by_closing(self) -> str:
+        """What goes with the account, and should be saved first."""
+        return _(KEYS_GO) if any(row.position.keeps_results for row in self.rows) else ""
 
 
 @dataclass(frozen=True)

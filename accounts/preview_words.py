@@ -18,6 +18,10 @@ OWN = N_("That is your own address: this is a deposit into your own account.")
 NOBODYS = N_("That address is one of the network's own contracts: nobody could ever take it out.")
 OPENS_THERE = N_("This opens a compute account for that address.")
 CLOSES = N_("This empties the account, so the contract deletes it with all its provider accounts.")
+KEYS_GO = N_(
+    "What fine-tuning providers keep for you there goes with it: results, and the keys to models "
+    "that are not decrypted yet. Fetch and decrypt those first."
+)
 STAYS = N_(
     "One of your provider accounts may stay, empty: what is stored there may be more than one "
     "block can clear."
@@ -77,10 +81,11 @@ ACCOUNTS_STAY = N_(
     "Open accounts keep their money and can be charged again only after you register again."
 )
 #: Not to be overlooked.
-GRAVE = frozenset({CONTRACT_WALLET, NOBODYS})
+GRAVE = frozenset({CONTRACT_WALLET, NOBODYS, KEYS_GO})
 #: `none registered` fills a gap and is none of them.
 SENTENCES = (
     *(CONTRACT_WALLET, OPENS, GIVEN_AWAY, OWN, NOBODYS, OPENS_THERE, CLOSES, STAYS),
+    KEYS_GO,
     *(
         FROM_REFUND,
         NO_SERVICE,

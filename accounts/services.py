@@ -183,12 +183,15 @@ def _with_headroom(gas: int) -> int:
 
 
 def _closing(gas: int, plan: Plan, facts: Facts) -> tuple[int, Plan]:
-    """The gas limit with which an account ends at its providers too, and the plan that says so.
+    """The gas limit with which an account ends at its providers too, and the plan that says so, and
+    what is lost with it.
 
     The ledger goes on where a serving contract runs out of gas (contracts.md 3.4): then what is
     there stays, and a node takes the little that suffices for that as its estimate.
     """
     held = ledger.account(facts.sender).positions
+    if any(position.keeps_results for position in held):
+        plan = Plan(plan.effects, (*plan.warnings, preview_words.KEYS_GO))
     long = [
         position
         for position in held

@@ -233,6 +233,13 @@ class Position:
     def spendable(self) -> int:
         return self.balance - self.pending_refund
 
+    @property
+    def keeps_results(self) -> bool:
+        """Whether results lie there that can be acknowledged still, or whose keys may: there is
+        none of one that was settled without an acknowledgement.
+        """
+        return any(one.acknowledged or not one.settled for one in self.deliverables)
+
     def unlocked(self, now_unix: int) -> int:
         """Neuron that a `retrieveFund` would pay out at that time (the contract compares
         inclusively).

@@ -174,9 +174,13 @@ def test_a_result_to_acknowledge_is_the_first_thing_told_with_the_time_left(
     )  # fmt: skip
     html = alice.get("/account").content.decode()
     assert f'href="/fine-tuning/tasks/{task.pk}">See the result' in html
+    factories.purse()
     for change in ({"acknowledged": True}, {"settled": True}, {"timestamp": now - DAY}):
         SubAccount.objects.update(deliverables=[{**one, **change} for one in results])
         assert "result" not in kinds(user), change
+        # The keys of models go with the account: there is none of what was settled without a word.
+        closing = alice.get("/account?action=delete_ledger").content.decode()
+        assert ("keys to models" in closing) is ("settled" not in change), change
 
 
 # --- spendable now -------------------------------------------------------------------------------

@@ -309,7 +309,7 @@ def test_closing_an_account_has_the_gas_for_what_providers_stored(contracts: Con
     data = bytes.fromhex(seen.call.data[2:])
     with contracts.chain.rollback():
         assert contracts.chain.send(ALICE, seen.call.to, data, gas=seen.gas).ok and not exists()
-    assert preview_words.STAYS not in seen.warnings
+    assert preview_words.STAYS not in seen.warnings and preview_words.KEYS_GO in seen.grave
     rpc = contracts.chain.rpc
     try:
         # A block that just may hold it, and one that is too small.
