@@ -394,6 +394,8 @@ class TaskPage:
 
 @dataclass(frozen=True)
 class DecryptPage:
+    """`by_key`: the command names the sealed key, which the contract has no more."""
+
     name: str
     sha256: str
     path: str
@@ -401,6 +403,7 @@ class DecryptPage:
     peft: str
     serve: str
     task: Task | None = None
+    by_key: bool = False
 
 
 def time_left(left: reading.Left | None, found: reading.Curve) -> str:

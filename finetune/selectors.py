@@ -15,7 +15,7 @@ from accounts.http import uuid_of
 from accounts.models import User
 from attestation import selectors as attestation
 from attestation.selectors import ServiceKey
-from chain.models import RawLog
+from chain.models import RawLog, RawTransaction
 from finetune import offers as offered
 from finetune import reading, services, stages
 from finetune.models import Task
@@ -25,12 +25,14 @@ from ledger.models import Kind, ServingContract, Settlement
 from ledger.records import Deliverable, Listing, Position
 from moderation import selectors as moderation
 from probes.charts import Chart, Point, Value, series
-from protocol import datasets, events, tuning
+from protocol import abi, datasets, events, tuning
 
 MOST_OFFERS = 50
 _TABLE_POINTS = 400
 #: Of one pair, the newest are looked through.
 _SETTLEMENTS = 200
+#: Letters of a sealed key that fit into a command; it has 228.
+_MOST_SEALED = 1_000
 
 
 def offers() -> tuple[OfferRow, ...]:
@@ -158,6 +160,22 @@ def settlement(task: Task) -> Settlement | None:
         if getattr(said, "deliverable_id", "") == str(task.remote_id):
             return row
     return None
+
+
+def sealed_key(task: Task) -> str:
+    """The key to its result as the settlement handed it over, sealed for its owner, 0x-hex: that
+    stays when the contract has forgotten it, with a closed account or after twenty newer results.
+    Empty where it is not known here (3 queries)."""
+    paid = settlement(task)
+    if paid is None or paid.status != "acknowledged":
+        return ""
+    for sent in RawTransaction.objects.filter(block_number=paid.block, hash=paid.tx_hash):
+        called = abi.decode_call(abi.FINE_TUNING_SERVING, sent.input, only=("settleFees",))
+        given = called[1].get("verifierInput", {}) if called else {}
+        sealed = str(given.get("encryptedSecret", ""))
+        if given.get("id") == str(task.remote_id) and len(sealed) <= _MOST_SEALED:
+            return sealed
+    return ""
 
 
 def chart(task: Task, found: reading.Curve) -> Chart | None:

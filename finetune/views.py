@@ -77,6 +77,10 @@ DECRYPT = (
     "uv run zg-decrypt.py --file {file}.bin --out model.zip --rpc {rpc} "
     "--contract {contract} --provider {provider} --task {task}{more}"
 )
+#: Where the chain has the key no more.
+DECRYPT_BY_KEY = (
+    "uv run zg-decrypt.py --file {file}.bin --out model.zip --signer {signer} --secret {secret}"
+)
 #: What may stand in a command that people copy; a model's name is a stranger's.
 _SAFE = re.compile(r"[A-Za-z0-9][A-Za-z0-9._/-]{0,99}")
 PEFT = """from peft import PeftModel
@@ -371,11 +375,16 @@ def decrypt(request: HttpRequest) -> HttpResponse:
     named = uuid_of(request.GET.get("task", ""))
     mine = user_of(request).tuning_tasks if named and request.user.is_authenticated else None
     found = mine.filter(pk=named).first() if mine is not None and named else None
+    told, secret = _told(found), ""
+    if found is not None and results.deliverable_of(found) is None:
+        secret = selectors.sealed_key(found)
+    by_key = bool(secret and told["signer"])
     page = pages.DecryptPage(
         name=TOOL,
         sha256=_tool()[1],
         path=f"/static/tools/{TOOL}",
-        command=DECRYPT.format(**_told(found)),
+        command=(DECRYPT_BY_KEY if by_key else DECRYPT).format(**told, secret=secret),
+        by_key=by_key,
         peft=PEFT.format(model=_model(found)),
         serve=SERVE.format(model=_model(found)),
         task=found,
@@ -396,6 +405,7 @@ def _told(task: Task | None) -> dict[str, str]:
         "contract": task.serving if task else "FINE_TUNING_CONTRACT",
         "provider": task.provider if task else "PROVIDER",
         "task": str(task.remote_id) if task else "TASK_ID",
+        "signer": signer,
         # The key is then asked for after all checks, and the provider may be another by now.
         "more": f" --user {task.user.address} --signer {signer}" if task and signer else "",
     }

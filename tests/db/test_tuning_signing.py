@@ -15,6 +15,7 @@ from django.utils import timezone
 
 from accounts import money
 from accounts.models import User
+from chain.models import RawTransaction
 from devnet import accounts as cast
 from finetune import follow, selectors, views, wizard
 from finetune.errors import BrokerRefused
@@ -23,10 +24,11 @@ from ledger import selectors as ledger
 from ledger.models import Service, SubAccount
 from moderation.models import Effect
 from moderation.subjects import Subject
-from protocol import tuning
+from protocol import abi, tuning
 from protocol.digests import personal_digest, sign
 from tests import factories
 from tests.db.test_keys_lasting import signed_in
+from tests.db.test_tuning_results import paid
 from tests.db.test_tuning_states import HASH, JSON, _Logging, made
 from tests.db.test_tuning_states import alice as alice
 from tests.db.test_tuning_states import answering as answering
@@ -293,3 +295,46 @@ def test_links_lead_to_the_listing_of_the_contract_that_is_meant(alice: User) ->
         assert f'name="service_name" value="{name}"' in offered
         given = QueryDict(f"provider={factories.PETRA}&service_name={name}")
         assert getattr(views._listing(given), "service_name", "") == name
+
+
+# --- the key to a result -------------------------------------------------------------------------
+
+
+def handed(task: Task, sealed: str, *, block: int) -> None:
+    """The transaction of a settlement, with the key."""
+    given = {
+        "id": str(task.remote_id), "encryptedSecret": bytes.fromhex(sealed[2:]),
+        "modelRootHash": b"root", "nonce": 7, "signature": bytes(65), "taskFee": 1,
+        "user": task.user.address,
+    }  # fmt: skip
+    RawTransaction.objects.create(
+        hash=factories.tx_hash(block), block_hash=factories.tx_hash(f"block {block}"),
+        block_number=block, index=0, sender=task.provider, to=task.serving, value=0, status=1,
+        input=abi.encode_call(abi.FINE_TUNING_SERVING, "settleFees", given),
+    )  # fmt: skip
+
+
+def test_a_key_that_the_contract_has_forgotten_is_named_as_it_was_handed_over(alice: User) -> None:
+    """It goes with a closed account, whose owner may not have decrypted yet."""
+    task = made(alice, progress=tuning.FINISHED, tee_signer=factories.BOB)
+    other = made(alice, provider=factories.BOB)
+    client, where = signed_in(cast.user(1)), f"/fine-tuning/decrypt?task={task.pk}"
+
+    def told() -> str:
+        return client.get(where).content.decode()
+
+    paid(other, 5, block=4_100_001)
+    handed(other, "0x01", block=4_100_001)
+    SubAccount.objects.all().delete()
+    assert "--rpc" in told(), "which nobody was handed"
+    paid(task, 5, block=4_100_002)
+    assert "--rpc" in told(), "which a wallet with code settled for its provider"
+    handed(task, "0x0203", block=4_100_002)
+    assert f"--signer {factories.BOB} --secret 0x0203" in told() and "--rpc" not in told()
+    assert 'data-testid="key-from-settlement"' in told()
+    factories.sub_account(
+        user=alice.address, provider=task.provider, serving=task.serving,
+        deliverables=[{"id": str(task.remote_id), "model_root_hash": HASH, "acknowledged": True,
+                       "settled": True, "timestamp": 1}],
+    )  # fmt: skip
+    assert "--rpc" in told() and "--secret" not in told()
