@@ -81,7 +81,7 @@ def start(user: User, action: str, params: Any, seen: str, then: str = "") -> In
         raise
     if seen and preview.digest != seen:
         intent.delete()
-        raise _numbers_changed()
+        raise numbers_changed()
     move(intent, [State.DRAFT], State.PRECHECKED, **_columns(preview))
     _forget_oldest(user)
     return intent
@@ -168,7 +168,7 @@ def _check_again(intent: Intent, before: list[State]) -> None:
             state = State.REJECTED
             columns |= {"code": code, "reason": EARLIER, "nonce_floor": intent.nonce_floor}
         move(intent, before, state, **columns)
-        raise _numbers_changed()
+        raise numbers_changed()
     # Not of what the wallet may have sent already: that is found by the nonce it was given then.
     unsent = Intent.objects.filter(pk=intent.pk, state__in=[State.PRECHECKED, State.REJECTED])
     unsent.exclude(code__in=UNSURE).update(gas=preview.gas, nonce_floor=preview.facts.next_nonce)
@@ -265,7 +265,8 @@ def _columns(preview: Preview) -> dict[str, Any]:
     }
 
 
-def _numbers_changed() -> Problem:
+def numbers_changed() -> Problem:
+    """Why what was reviewed is not handed to the wallet."""
     return Problem(
         "numbers_changed",
         _("The numbers changed since you looked."),

@@ -92,9 +92,7 @@ def announcement(dataset: Dataset, sender: str) -> Announcement:
             "storage_fee",
             _("Storage asks %(fee)s 0G for it: too much.") % {"fee": money.short(fee)},
         )
-    nodes = [
-        {"root": bytes.fromhex(root[2:]), "height": height} for root, height in _nodes(dataset)
-    ]
+    nodes = [{"root": bytes.fromhex(r[2:]), "height": height} for r, height in _nodes(dataset)]
     submission = {"length": dataset.size, "tags": b"", "nodes": nodes}
     data = abi.encode_call(FLOW, "submit", {"data": submission, "submitter": sender})
     request = {"from": sender, "to": flow, "data": data, "value": hex(fee)}
@@ -131,9 +129,8 @@ def _price(flow: str) -> int:
         raw = node.call("eth_call", {"to": flow, "data": abi.encode_call(FLOW, "market")}, "latest")
         market = abi.decode_result(FLOW, "market", raw)
         asked = {"to": market, "data": abi.encode_call(FLOW, "pricePerSector")}
-        return int(
-            abi.decode_result(FLOW, "pricePerSector", node.call("eth_call", asked, "latest"))
-        )
+        told = node.call("eth_call", asked, "latest")
+        return int(abi.decode_result(FLOW, "pricePerSector", told))
     except (abi.AbiError, RpcError):
         raise Problem(
             "storage_contract", _("What storage names as its contract does not answer like it.")
@@ -151,9 +148,9 @@ def _nodes(dataset: Dataset) -> list[tuple[str, int]]:
 # --- the wallet -----------------------------------------------------------------------------------
 
 
-def confirm(dataset: Dataset, sender: str, *, again: bool = False) -> Announcement:
-    """Hand the announcement to the wallet. Raises Problem (409) where that would pay for nothing,
-    or twice; NodeError. `again`: no request is open in the wallet any more."""
+def confirm(dataset: Dataset, sender: str, *, fee: str = "", again: bool = False) -> Announcement:
+    """Hand it to the wallet. Raises Problem (409) where that pays for nothing, twice, or another
+    `fee` (neuron) than was seen; NodeError. `again`: no request is open in the wallet any more."""
     seen = place_of(dataset)
     if known(dataset) is not None:
         raise Problem(
@@ -164,6 +161,8 @@ def confirm(dataset: Dataset, sender: str, *, again: bool = False) -> Announceme
         )
     found = announcement(dataset, sender)
     _before_asking(dataset, found, sender)
+    if fee not in ("", str(found.fee)):
+        raise intents.numbers_changed()
     with transaction.atomic():
         list(_same(dataset).select_for_update().order_by("pk"))
         place = place_of(dataset) or Place(

@@ -85,10 +85,12 @@ def _page(dataset: Dataset, problem: Problem | None) -> pages.PublishPage:
 
 @signing(dataset_of)
 def confirm(request: HttpRequest, dataset: Dataset) -> HttpResponse:
-    """`{again?}` → what `eth_sendTransaction` takes; it waits for the wallet now."""
-    again = body_of(request).get("again") is True
+    """`{seen?, again?}` → what `eth_sendTransaction` takes; it waits for the wallet now. `seen`:
+    the fee that was reviewed, in neuron."""
+    body = body_of(request)
+    again, fee = body.get("again") is True, str(body.get("seen", ""))
     try:
-        found = publishing.confirm(dataset, dataset.user.address, again=again)
+        found = publishing.confirm(dataset, dataset.user.address, fee=fee, again=again)
     except NodeError as error:
         place = publishing.place_of(dataset)
         asked = place is not None and place.nonce_floor is not None

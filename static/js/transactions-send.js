@@ -69,7 +69,7 @@ async function verify(transaction, allowed) {
 const asked = new Map(); // transaction → what stands for the request that the wallet got last
 
 // `what`: {start: {action, params, seen}} for a new one, or {id, again, unsure} for a stored one; `unsure`: the wallet may have
-// sent it in silence; `base`: where its doors are, if not in the transaction centre.
+// sent it in silence; `base`: where its doors are, if not in the transaction centre, and what was `seen` of it there.
 export const send = (what, means) => beforeEnding(() => attempt(what, means), 5000);
 
 async function attempt(what, { allowed, show, tell }) {
@@ -88,7 +88,7 @@ async function attempt(what, { allowed, show, tell }) {
     throw new Error(unsent(t('You declined.')));
   } finally { clearTimeout(late); }
   const id = what.id ?? (await post('/account/transactions/start', what.start)).id;
-  const { transaction } = await post(path(id, 'confirm', what.base), { again: Boolean(what.again) }).catch(async (error) => {
+  const { transaction } = await post(path(id, 'confirm', what.base), { again: Boolean(what.again), seen: what.seen }).catch(async (error) => {
     // Another page, or the wallet in silence, was faster; or the answer was lost, and it waits for the wallet now.
     if (['already_under_way', 'offline', ''].includes(error.reason)) await show(id);
     throw error;

@@ -48,14 +48,14 @@ async function follow() {
 box.addEventListener('click', async (event) => {
   const go = event.target.closest('[data-publish-go]');
   if (!go) return;
-  const allowed = [part().dataset.flow];
+  const { flow, fee } = part().dataset;
   const [again, unsure] = ['again', 'unsure'].map((name) => name in go.dataset);
   const handed = async () => {
     await show();
     follow();
   };
   try {
-    await pressed(go, () => send({ id: box.dataset.dataset, again, unsure, base: BASE }, { allowed, show: handed, tell: say }));
+    await pressed(go, () => send({ id: box.dataset.dataset, again, unsure, base: BASE, seen: fee }, { allowed: [flow], show: handed, tell: say }));
   } catch (error) {
     await show();
     say(error.message);

@@ -126,7 +126,11 @@ def test_a_dataset_is_published_found_by_its_root_and_needed_here_no_more(
     page = alice.client.get(f"{here}/publish").content.decode()
     assert "Everybody can read it" in page and lab.flow.address.lower() in page
     fee = tree.chunks * lab.flow.view("pricePerSector")
-    asked = alice.post(f"{here}/confirm")["transaction"]
+    # What it costs is what was reviewed, or it is reviewed anew.
+    assert f'data-fee="{fee}"' in page
+    other = alice.post(f"{here}/confirm", {"seen": str(fee - 1)}, 409)
+    assert other["code"] == "numbers_changed" and not Place.objects.exists()
+    asked = alice.post(f"{here}/confirm", {"seen": str(fee)})["transaction"]
     assert (asked["to"], int(asked["value"], 16)) == (lab.flow.address, fee)
     assert asked["data"].startswith("0xbc8c11f8")  # provider-protocol.md 7.2
     # A second tab, a declined request, one that is asked for again.
