@@ -141,6 +141,12 @@ class Place(models.Model):
     def __str__(self) -> str:
         return f"{self.dataset_id} {self.way} {self.state}"
 
+    @property
+    def announced(self) -> bool:
+        """Whether it is in storage, or what announces it there was paid for, or may be still."""
+        asked = self.tx_hash != "" or self.nonce_floor is not None
+        return self.way == Way.STORAGE and (asked or self.state != PlaceState.FAILED)
+
 
 class Draft(models.Model):
     """The wizard's memory: each step is saved, nothing is sent."""

@@ -276,9 +276,10 @@ def rejected(dataset: Dataset, *, declined: bool, handed: bool = True) -> None:
 
 
 def go_on(dataset: Dataset) -> Place | None:
-    """Hand over what storage knows of already; None where it must be announced first. Raises
-    Problem."""
-    if dataset.file is None or known(dataset) is None:
+    """Hand over what storage knows of already; None where it must be announced first, or its bytes
+    are missing. Raises Problem."""
+    info = known(dataset)
+    if info is None or not (dataset.file or info.complete):
         return None
     place, _created = Place.objects.get_or_create(
         dataset=dataset, way=Way.STORAGE, provider="", defaults={"state": PlaceState.FAILED}

@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from dataclasses import replace
 from uuid import UUID
 
-from django.db.models import Q, QuerySet
+from django.db.models import Exists, OuterRef, Q, QuerySet
 from django.utils import timezone
 from django.utils.translation import gettext as _
 
@@ -18,7 +18,7 @@ from attestation.selectors import ServiceKey
 from chain.models import RawLog, RawTransaction
 from finetune import offers as offered
 from finetune import reading, services, stages
-from finetune.models import Task
+from finetune.models import Dataset, Place, PlaceState, Task, Way
 from finetune.pages import Blocked, DatasetView, Deadline, OfferRow, TaskRow, bars, time_left
 from ledger import selectors as ledger
 from ledger.models import Kind, ServingContract, Settlement
@@ -81,8 +81,17 @@ def tasks(user: User) -> QuerySet[Task]:
     return user.tuning_tasks.order_by("-created_at")
 
 
+def datasets_of(user: User) -> QuerySet[Dataset]:
+    """The newest first; `published`: in 0G storage, where a task finds one without its bytes
+    here."""
+    there = Place.objects.filter(way=Way.STORAGE, state=PlaceState.THERE, dataset=OuterRef("pk"))
+    return user.datasets.order_by("-created_at").annotate(published=Exists(there))
+
+
 def dataset_views(user: User) -> tuple[DatasetView, ...]:
-    found = user.datasets.order_by("-created_at").select_related("file")
+    """Those that a task can be made with, once they are good."""
+    usable = Q(file__isnull=False) | Q(published=True)
+    found = datasets_of(user).filter(usable).select_related("file")
     return tuple(
         DatasetView(
             dataset,

@@ -127,13 +127,15 @@ def preview(dataset: Dataset) -> list[tuple[str, str]]:
 
 
 def drop(dataset: Dataset, *, forget: bool = False) -> None:
-    """Delete its bytes here; where it was sent they stay. Of one that is published, what was found
-    and its root stay usable until they are to be forgotten too: a second click is no such wish."""
-    published = dataset.places.filter(way=Way.STORAGE, state=PlaceState.THERE).exists()
+    """Delete its bytes here; where it was sent they stay. Of one that is published, or is announced
+    for that, what was found and its root stay, by which nobody pays for the same file twice, until
+    they are to be forgotten too: a second click is no such wish."""
+    place = publishing.place_of(dataset)
+    kept = place is not None and place.announced
     with transaction.atomic():
         if dataset.file is not None:
             StoredFile.objects.filter(pk=dataset.file.pk).delete()
-        if forget or not published:
+        if forget or not kept:
             dataset.delete()
         else:
             # The first rows are its content too.

@@ -123,7 +123,7 @@ def index(request: HttpRequest) -> HttpResponse:
         away=away,
         some_away=some_away,
         undo=drafts.comes_back(mine, uuid_of(request.GET.get("deleted", ""))) if mine else None,
-        datasets=tuple(mine.datasets.order_by("-created_at") if mine else ()),
+        datasets=tuple(selectors.datasets_of(mine) if mine else ()),
         drafts=tuple(drafts.of(mine).select_related("dataset") if mine else ()),
         storage=bool(settings.STORAGE_INDEXER_URL),
         adopted=request.GET.get("found", "")[:3],

@@ -64,7 +64,14 @@ def _page(dataset: Dataset, problem: Problem | None) -> pages.PublishPage:
     try:
         if problem is not None:
             raise problem
-        if publishing.known(dataset) is not None:
+        info = publishing.known(dataset)
+        if info is not None:
+            if not (dataset.file or info.complete):
+                raise Problem(
+                    "dataset_gone",
+                    _("Its bytes were deleted here before all were handed over."),
+                    _("Bring the same file once more: there is nothing to pay again."),
+                )
             if place is not None and publishing.given_up(place):
                 place.error = ""  # which says that it has not come
             return pages.PublishPage(dataset, place, known=True)

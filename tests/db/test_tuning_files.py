@@ -152,12 +152,18 @@ def test_doors_belong_to_their_owner_and_go_on_where_they_were_cut(alice: User) 
     assert "row 0" not in preview and services.preview(Dataset.objects.get())[0][1] == "row 0"
     assert other.post(f"{here}/delete").status_code == 404
     # One click may be two: what is published stays known by its root until that is forgotten.
-    there = Place.objects.create(dataset=dataset, way=Way.STORAGE, state=PlaceState.THERE)
+    # What the wallet was asked to announce, too: who brings the file again must not pay for both.
+    there = Place.objects.create(dataset=dataset, way=Way.STORAGE, state=PlaceState.ASKING)
     for _ in range(2):
         assert mine.post(f"{here}/delete")["Location"] == "/fine-tuning#datasets"
     assert Dataset.objects.get().file is None and not Piece.objects.exists()
-    asked = mine.get("/fine-tuning").content.decode().partition('data-testid="dataset-drop"')[2]
-    assert 'name="forget"' in asked and "0G storage keeps the file" in asked
+    for state, said in ((PlaceState.ASKING, "may pay twice"), (PlaceState.THERE, "keeps the file")):
+        Place.objects.update(state=state)
+        page = mine.get("/fine-tuning").content.decode()
+        asked = page.partition('data-testid="dataset-drop"')[2]
+        assert 'name="forget"' in asked and said in asked
+        assert ("only in 0G storage" in page) is (state == PlaceState.THERE)
+        assert len(selectors.dataset_views(alice)) == (state == PlaceState.THERE)
     there.delete()
     for _ in range(2):
         assert mine.post(f"{here}/delete", {"forget": "1"})["Location"] == "/fine-tuning#datasets"
