@@ -334,6 +334,8 @@ def _not_announced(place: Place) -> None:
     try:
         receipt = node.call("eth_getTransactionReceipt", place.tx_hash)
         unknown = not isinstance(receipt, dict) and not node.known_anywhere(place.tx_hash)
+        # A contract wallet's has another hash, and comes when its other owners have signed.
+        unknown = unknown and not node.has_code(place.dataset.user.address)
         wrong = _wrong(receipt) if isinstance(receipt, dict) else ""
     except (NodeError, StorageError):
         unknown, wrong = False, ""
@@ -357,10 +359,8 @@ def given_up(place: Place) -> bool:
 
 def claim_late(now: dt.datetime, most: int) -> list[Place]:
     """Places to be looked at again by `look_again`, each once in `LATE`."""
-    rows = Place.objects.filter(
-        way=Way.STORAGE, state=PlaceState.FAILED, unknown_looks__gte=UNKNOWN_LOOKS
-    )
-    rows = rows.filter(tx_at__gt=now - GIVE_UP, updated_at__lt=now - LATE)
+    rows = Place.objects.filter(way=Way.STORAGE, state=PlaceState.FAILED, tx_at__gt=now - GIVE_UP)
+    rows = rows.filter(unknown_looks__gte=UNKNOWN_LOOKS, updated_at__lt=now - LATE)
     found = list(rows.order_by("updated_at")[:most])
     return [place for place in found if rows.filter(pk=place.pk).update(updated_at=now)]
 

@@ -157,6 +157,13 @@ def test_a_dataset_is_published_found_by_its_root_and_needed_here_no_more(
     # The wallet says that it has sent it before it is in a block: the worker waits.
     alice.post(f"{here}/submitted", {"tx_hash": "0x" + "12" * 32})
     assert step(dataset).state == PlaceState.WAITING
+    # A Safe's hash is its own, and its other owners take longer.
+    rpc = lab.contracts.chain.rpc
+    rpc.call("anvil_setCode", person.address, "0xfe")
+    Place.objects.update(unknown_looks=publishing.UNKNOWN_LOOKS - 1)
+    assert (step(dataset).state, place_of(dataset).unknown_looks) == (PlaceState.WAITING, 0)
+    rpc.call("anvil_setCode", person.address, "0x")
+    assert step(dataset).state == PlaceState.WAITING
     # One that no node ever hears of frees the place after so many looks, not after an hour.
     for _look in range(2, publishing.UNKNOWN_LOOKS):
         assert step(dataset).state == PlaceState.WAITING
