@@ -99,8 +99,8 @@ class Listing:
 
 @dataclass(frozen=True)
 class Facts:
-    """Everything a plan may look at, all of one block; `timestamp` is the earliest second by which
-    what is sent now is judged (`clock.judged_at`).
+    """Everything a plan may look at, all of one block; `mined` is that block's second, `timestamp`
+    the earliest one by which what is sent now is judged (`clock.judged_at`).
 
     `accounts` and `listings` hold the providers the action names (None = no such pair, no such
     service); `refunding` is the sum of pending refunds over all of the wallet's sub-accounts,
@@ -127,6 +127,7 @@ class Facts:
     stake: int = 0
     #: The wallet is a contract: it sends transactions and signs no provider key.
     contract_wallet: bool = False
+    mined: int = 0
 
     @property
     def available(self) -> int:

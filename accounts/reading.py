@@ -45,17 +45,18 @@ def facts(action: str, params: dict[str, Any], sender: str) -> Facts:
     )
     if not isinstance(newest, dict):
         raise NodeUnavailable("The node has no newest block.")
-    block = node.quantity(newest.get("number"))
+    block, mined = (node.quantity(newest.get(name)) for name in ("number", "timestamp"))
     base = _main(sender, params.get("recipient"), block)
     serving = _serving(action, params, base["servings"])
     return Facts(
         block=block,
-        timestamp=clock.judged_at(node.quantity(newest.get("timestamp")), int(time.time())),
+        timestamp=clock.judged_at(mined, int(time.time())),
         sender=sender,
         gas_price=node.quantity(price),
         next_nonce=node.quantity(nonce),
         ledger=settings.LEDGER_ADDRESS,
         contract_wallet=node.signs_with_code(code),
+        mined=mined,
         **{**base, **_positions(action, params, sender, base["servings"], serving, block)},
     )
 

@@ -35,6 +35,9 @@ from protocol import abi
 
 #: Headroom over the node's estimate: a block in between may touch more storage.
 GAS_HEADROOM_PERCENT = 25
+#: Gas that paying out at one provider takes beyond finding its refunds locked, and the seconds
+#: within which a reviewed transaction comes into a block.
+_PAYOUT_GAS, _MINED_WITHIN = 60_000, 600
 #: Letters of results at one provider. Fewer always have the gas to be deleted: what runs out of it
 #: leaves the ledger a 64th, too little to go on. A node is asked about few providers at once.
 _LONG, _MOST_LONG = 5_000, 3
@@ -175,7 +178,17 @@ def _simulate(action: str, call: calls.Call, facts: Facts, plan: Plan | None) ->
             if closes
             else _("Check that your wallet holds enough 0G for the amount and its gas."),
         )
-    return _with_headroom(node.quantity(estimate))
+    gas = _with_headroom(node.quantity(estimate))
+    return gas + _PAYOUT_GAS * _unlocking(facts) if action == "retrieve" else gas
+
+
+def _unlocking(facts: Facts) -> int:
+    """At how many of the named providers a refund unlocks after the block at which nodes estimate,
+    and before the transaction may be in one: paying it out takes more than the estimate."""
+    lock_time = facts.serving.lock_time if facts.serving else 0
+    soon = range(facts.mined + 1, facts.mined + _MINED_WITHIN + 1)
+    held = (account for account in facts.accounts.values() if account is not None)
+    return sum(any(r.created_at + lock_time in soon for r in one.refunds) for one in held)
 
 
 def _with_headroom(gas: int) -> int:

@@ -201,11 +201,11 @@ def test_fifty_providers_and_no_more(contracts: Contracts) -> None:
     perform(contracts, ALICE, "transfer", **{**new, "service_name": FINE_TUNING})
 
 
-@pytest.mark.parametrize(("early", "paid"), [(1, 0), (0, 2 * NEURON)])
+@pytest.mark.parametrize(("early", "paid"), [(1, 0), (0, 5 * NEURON)])
 def test_a_refund_unlocks_in_the_very_second(contracts: Contracts, early: int, paid: int) -> None:
     perform(contracts, ALICE, "deposit", amount=str(5 * NEURON))
     at = {"provider": PETRA, "service_name": INFERENCE}
-    perform(contracts, ALICE, "transfer", **at, amount=str(2 * NEURON))
+    perform(contracts, ALICE, "transfer", **at, amount=str(5 * NEURON))
     params = {"providers": [PETRA], "service_name": INFERENCE}
     perform(contracts, ALICE, "retrieve", **params)
     facts = facts_of("retrieve", params, ALICE)
@@ -218,10 +218,12 @@ def test_a_refund_unlocks_in_the_very_second(contracts: Contracts, early: int, p
     # What is sent now comes into a later block than the newest one.
     contracts.chain.rpc.call("evm_setNextBlockTimestamp", second - 1)
     contracts.chain.rpc.call("evm_mine")
-    reviewed = {e.what: e.after for e in services.check("retrieve", params, ALICE.address).effects}
+    checked = services.check("retrieve", params, ALICE.address)
+    reviewed = {e.what: e.after for e in checked.effects}
     assert reviewed.get("available", facts.available) == facts.available + paid
     contracts.chain.rpc.call("evm_setNextBlockTimestamp", second)
-    receipt = contracts.chain.send(ALICE, call.to, bytes.fromhex(call.data[2:]), gas=1_000_000)
+    # With the gas of a block that finds it locked.
+    receipt = contracts.chain.send(ALICE, call.to, bytes.fromhex(call.data[2:]), gas=checked.gas)
     assert receipt.ok and contracts.chain.timestamp(receipt.block) == second
     after = facts_of("retrieve", params, ALICE)
     assert after.available - facts.available == paid
