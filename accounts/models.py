@@ -155,6 +155,12 @@ class Intent(models.Model):
         return f"{self.action} {self.state}"
 
     @property
+    def may_arrive(self) -> bool:
+        """Whether it ended without a trace, and is shown should it be carried out after all."""
+        unseen = self.state == State.REPLACED and self.nonce is None
+        return unseen or self.state == State.DROPPED
+
+    @property
     def unsure(self) -> bool:
         """Whether the wallet may have sent it in silence, as far as its last end says."""
         return self.code in UNSURE

@@ -15,7 +15,7 @@ from django.utils.translation import gettext as _
 from django.utils.translation import gettext_noop
 from eth_utils.address import is_address
 
-from accounts import commands, money, preview_words, refusals, stored_sentences, unheard
+from accounts import commands, follow, money, preview_words, refusals, stored_sentences, unheard
 from accounts.models import Intent, State
 from accounts.services import Preview
 from chain import selectors as chain
@@ -426,10 +426,13 @@ def transaction(intent: Intent) -> Transaction:
 
 
 def _poll(intent: Intent, *, slow: bool) -> int:
-    """What a wallet may have sent in silence is looked for as long as the server looks."""
+    """What may have been sent in silence, or arrive late, as long as the server looks for it."""
     if intent.state == State.REJECTED:
         young = timezone.now() - intent.updated_at < unheard.SEARCHED_FOR
         return POLL_UNSURE if young and intent.unsure else 0
+    if intent.may_arrive and intent.submitted_at is not None:
+        young = timezone.now() - intent.submitted_at < follow.RECONSIDERED_FOR
+        return POLL_UNSURE if young else 0
     return 5 if slow else _POLL_SECONDS.get(State(intent.state), 0)
 
 

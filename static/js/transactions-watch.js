@@ -8,8 +8,9 @@ const watched = new Map(); // transaction → who follows it, at which pace
 const BACKOFF = 5000;
 
 // The tab says how many transactions are still under way, and the header which of them no block holds yet.
-// One whose rejection is unsure is looked at, and is not under way.
-const moving = () => [...watched.keys()].filter((id) => state(id) !== 'rejected').length;
+// One that has ended is looked at where it may arrive after all, and is not under way.
+const ENDED = ['rejected', 'dropped', 'replaced'];
+const moving = () => [...watched.keys()].filter((id) => !ENDED.includes(state(id))).length;
 function counted() {
   count(moving());
   document.dispatchEvent(new CustomEvent('tx:counted'));

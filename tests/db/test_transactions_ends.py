@@ -366,6 +366,7 @@ def test_a_replaced_transaction_says_by_what(chain: Chain, to: str, words: str) 
     chain.mine()
     html = said(intent)
     assert 'data-state="replaced"' in html and words in html and "both can be" not in html
+    assert 'data-poll="0"' in html, "its nonce is spent"
     assert 'href="/account?action=deposit&amp;amount=5">Send again<' in html
     # What the money was missing for is still known.
     Intent.objects.filter(pk=intent.pk).update(then="/playground/images")
@@ -399,6 +400,9 @@ def test_slow_dropped_and_reorganised_are_three_different_things(
     html = said(intent)
     assert 'data-state="dropped"' in html and "Nothing was charged." in html
     assert ">Send again<" in html and "both can be carried out" in html
+    assert 'data-poll="15"' in html, "it is shown here, should it arrive after all within a day"
+    age(intent, minutes=24 * 60 + 1)
+    assert 'data-poll="0"' in said(intent)
 
 
 def age(intent: Intent, minutes: int) -> None:
