@@ -16,7 +16,7 @@ from django.utils.translation import gettext_noop
 from eth_utils.address import is_address
 
 from accounts import commands, follow, money, preview_words, refusals, stored_sentences, unheard
-from accounts.models import Intent, State
+from accounts.models import RECONSIDERED, Intent, State
 from accounts.services import Preview
 from chain import selectors as chain
 
@@ -357,19 +357,20 @@ def intent_path(intent: Intent) -> str:
     return f"/account/transactions/{intent.pk}"
 
 
-#: Actions of a provider's operator, whose forms keep what was typed (`operators.listing_state`).
-_LISTINGS = {
+#: Actions of other pages; forms of listings keep what was typed (`operators.listing_state`).
+_ELSEWHERE = {
     "add_or_update_service": "/operator/listing/inference/edit",
     "add_or_update_finetune_service": "/operator/listing/fine-tuning/edit",
     "remove_service": "/operator/listing",
+    "acknowledge_deliverable": "/fine-tuning#tasks",
 }
 
 
 def form_path(action: str, params: Mapping[str, Any]) -> str:
     """The funds page with this action's form, filled in with checked parameters."""
-    if action in _LISTINGS:
+    if action in _ELSEWHERE:
         name = params.get("service_name", "")
-        return _LISTINGS[action] + (f"?{urlencode({'service_name': name})}" if name else "")
+        return _ELSEWHERE[action] + (f"?{urlencode({'service_name': name})}" if name else "")
     if action not in FORMS:
         return "/account"
     query = {"action": action}
@@ -438,13 +439,6 @@ def _poll(intent: Intent, *, slow: bool) -> int:
 
 def _steps(state: State) -> tuple[Step, ...]:
     reached = _REACHED.get(state, 0)
-    failed = state in (State.REVERTED, State.REPLACED, State.DROPPED)
-    steps = []
-    for number, label in enumerate(map(_, _STEPS)):
-        if number < reached:
-            steps.append(Step(label, "done"))
-        elif number == reached:
-            steps.append(Step(label, "failed" if failed else "current"))
-        else:
-            steps.append(Step(label, "next"))
-    return tuple(steps)
+    here = "failed" if state in RECONSIDERED else "current"
+    states = (*["done"] * reached, here, *["next"] * len(_STEPS))
+    return tuple(map(Step, map(_, _STEPS), states))

@@ -6,6 +6,7 @@ import csv
 import hashlib
 import io
 import re
+from dataclasses import replace
 from functools import cache
 from itertools import chain
 from pathlib import Path
@@ -33,7 +34,7 @@ from accounts import selectors as accounts
 from accounts.crypto import Unreadable
 from accounts.errors import Problem
 from accounts.http import in_pieces, number_of, signed_out, user_of, uuid_of
-from accounts.models import User
+from accounts.models import RECONSIDERED, User
 from attestation import selectors as attestation
 from attestation.selectors import ServiceKey, StandingView
 from finetune import (
@@ -258,12 +259,15 @@ def _queue(task: Task, listing: Listing | None) -> int | None:
 
 
 def _acknowledgement(task: Task) -> tuple[shown.Transaction | None, shown.Review | None]:
-    """The transaction that acknowledges this result: under way, or to be reviewed."""
+    """The transaction that acknowledges this result: under way, or to be reviewed, anew where one
+    has failed."""
     params = {"provider": task.provider, "deliverable_id": str(task.remote_id)}
     for waits in accounts.under_way(task.user):
-        if waits.action == "acknowledge_deliverable" and waits.params == params:
+        same = waits.action == "acknowledge_deliverable" and waits.params == params
+        if same and waits.state not in RECONSIDERED:
             return shown.transaction(waits), None
-    return None, funds.reviewed(task.user, "acknowledge_deliverable", params)
+    review = funds.reviewed(task.user, "acknowledge_deliverable", params)
+    return None, replace(review, retry=review.retry and f"/fine-tuning/tasks/{task.pk}")
 
 
 def _parameters(task: Task) -> tuning.Parameters | None:

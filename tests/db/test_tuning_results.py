@@ -18,6 +18,7 @@ from eth_abi.abi import encode
 
 from accounts.errors import Problem
 from accounts.models import Intent, State, User
+from accounts.pages_transaction import transaction as shown_as
 from chain.models import RawLog
 from devnet import accounts as cast
 from finetune import files, problems, results, stages, wizard
@@ -108,6 +109,12 @@ def test_what_blocks_a_result_has_a_way_out(alice: User) -> None:
         Intent.objects.update(params=named)
         page = client.get(f"/fine-tuning/tasks/{older.pk}").content.decode()
         assert (str(begun.pk) in page) is shown, named
+    # One that was not carried out is reviewed anew, where its retry leads.
+    Intent.objects.update(state=State.REVERTED, updated_at=timezone.now())
+    assert shown_as(Intent.objects.get()).retry_path == "/fine-tuning#tasks"
+    page = client.get(f"/fine-tuning/tasks/{older.pk}").content.decode()
+    again = f'href="/fine-tuning/tasks/{older.pk}">Check again<'
+    assert str(begun.pk) not in page and again in page  # the node is silent
     older.refresh_from_db()
     with pytest.raises(Problem, match="too old"):
         results.ask(older, "0x00", 1)
