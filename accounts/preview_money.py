@@ -173,8 +173,10 @@ def retrieve(params: dict[str, Any], facts: Facts) -> Plan:
         refunding=facts.refunding + pending - was,
         accounts=held,
     )
-    warnings = tuple(_retrieve_warnings(paid, requested, serving.lock_time))
-    return Plan(money_effects(facts, after), warnings)
+    warnings = _retrieve_warnings(paid, requested, serving.lock_time)
+    if any(not one.settled for account in held.values() for one in account.deliverables):
+        warnings.append(words.UNSETTLED)
+    return Plan(money_effects(facts, after), tuple(warnings))
 
 
 def _retrieve_warnings(paid: int, requested: int, lock_time: int) -> list[str]:

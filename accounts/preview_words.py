@@ -63,6 +63,10 @@ FORMER = (
         "already made."
     ),
 )
+UNSETTLED = N_(
+    "A result of fine-tuning is not settled there yet: its key is released only while the whole "
+    "fee lies there."
+)
 ONLY_COSTS = N_("Nothing is unlocked and nothing is free there: this would only cost gas.")
 CHANGES_NOTHING = N_("For the contract this changes nothing: it would only cost gas.")
 NOT_ACKNOWLEDGED = N_(
@@ -85,7 +89,7 @@ GRAVE = frozenset({CONTRACT_WALLET, NOBODYS, KEYS_GO})
 #: `none registered` fills a gap and is none of them.
 SENTENCES = (
     *(CONTRACT_WALLET, OPENS, GIVEN_AWAY, OWN, NOBODYS, OPENS_THERE, CLOSES, STAYS),
-    KEYS_GO,
+    *(KEYS_GO, UNSETTLED),
     *(
         FROM_REFUND,
         NO_SERVICE,

@@ -333,6 +333,9 @@ class TaskPage:
     replaced: bool = False
     #: What was verified of the key of now, where it sealed the result and is not the noted one.
     now: StandingView | None = None
+    #: Neuron that is missing for it to be settled, and the form that brings them.
+    lacks: int = 0
+    top_up: str = ""
 
     @property
     def service(self) -> str:

@@ -10,7 +10,7 @@ from django.db.models import Exists, OuterRef, Q, QuerySet
 from django.utils import timezone
 from django.utils.translation import gettext as _
 
-from accounts import clock
+from accounts import clock, links, money
 from accounts.http import uuid_of
 from accounts.models import User
 from attestation import selectors as attestation
@@ -169,6 +169,19 @@ def settlement(task: Task) -> Settlement | None:
         if getattr(said, "deliverable_id", "") == str(task.remote_id):
             return row
     return None
+
+
+def lacking(task: Task, held: Position | None, named: Deliverable | None) -> tuple[int, str]:
+    """Neuron that its owner's account lacks while its result waits to be settled, and the form that
+    brings them: the contract asks for the whole fee there, refunds included, or settles nothing
+    (contracts.md 6.5)."""
+    if held is None or named is None or named.settled or held.balance >= (task.fee or 0):
+        return 0, ""
+    lacks = (task.fee or 0) - held.balance
+    # A transfer takes back first what is being retrieved.
+    amount = money.exact(lacks + held.pending_refund)
+    then = f"/fine-tuning/tasks/{task.pk}"
+    return lacks, links.form("transfer", held, amount=amount, then=then)
 
 
 def sealed_key(task: Task) -> str:

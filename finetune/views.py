@@ -194,6 +194,7 @@ def _page(task: Task, level: str) -> pages.TaskPage:
     lost = stages.lost(named, ended_as)
     bad = task.progress == tuning.FAILED or task.result_state == results.State.WRONG
     parameters = _parameters(task)
+    lacks, top_up = selectors.lacking(task, held, named)
     return pages.TaskPage(
         task=task,
         means=stages.meaning(task, named, ended_as),
@@ -228,6 +229,8 @@ def _page(task: Task, level: str) -> pages.TaskPage:
         images=attestation.images(task.verification) if task.verification else (),
         replaced=results.replaced(task, named),
         now=_of_other_key(task, listing),
+        lacks=lacks,
+        top_up=top_up,
     )
 
 

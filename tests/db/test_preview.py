@@ -339,13 +339,13 @@ def test_a_fine_tuning_listing_and_a_result_to_acknowledge(contracts: Contracts)
     same = services.check("acknowledge_signer", {**at, "acknowledged": True}, ALICE.address)
     assert "For the contract this changes nothing: it would only cost gas." in same.warnings
     result = {"provider": provider.address, "deliverable_id": "task-1"}
-    with pytest.raises(Refused) as caught:
-        services.check("acknowledge_deliverable", result, ALICE.address)
-    assert caught.value.code == "DeliverableNotExists"
+    both_refuse("acknowledge_deliverable", result, "DeliverableNotExists")
     contracts.fine_tuning.send(provider, "addDeliverable", ALICE.address, "task-1", b"root")
     perform(contracts, ALICE, "acknowledge_deliverable", **result)
     (found,) = contracts.fine_tuning.view("getDeliverables", ALICE.address, provider.address)
     assert found["acknowledged"] is True
+    taken = {"providers": [provider.address], "service_name": FINE_TUNING}
+    assert words.UNSETTLED in services.check("retrieve", taken, ALICE.address).warnings
     again = services.check("acknowledge_deliverable", result, ALICE.address)
     assert again.warnings == ("You acknowledged this result before: this would only cost gas.",)
 

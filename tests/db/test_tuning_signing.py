@@ -338,3 +338,21 @@ def test_a_key_that_the_contract_has_forgotten_is_named_as_it_was_handed_over(al
                        "settled": True, "timestamp": 1}],
     )  # fmt: skip
     assert "--rpc" in told() and "--secret" not in told()
+
+
+def test_an_account_that_holds_less_than_the_fee_keeps_the_key_from_being_released(
+    alice: User,
+) -> None:
+    """The contract settles all of it or nothing; what is retrieved may have been enough before."""
+    task = made(alice, fee=3 * factories.ONE)
+    page = f"/fine-tuning/tasks/{task.pk}"
+    for change, form in (
+        ({"balance": 3 * factories.ONE, "pending_refund": 3 * factories.ONE}, ""),
+        # A transfer takes back first what is being retrieved.
+        ({"balance": 2 * factories.ONE, "pending_refund": factories.ONE // 2}, "amount=1.5&amp;"),
+    ):
+        SubAccount.objects.update(**change)
+        told = signed_in(cast.user(1)).get(page).content.decode()
+        said = told.partition('data-testid="fee-lacks"')[2].partition("</span></li>")[0]
+        assert bool(said) is bool(form) and form in said, change
+        assert ("usually within minutes" in told) is not bool(form)
