@@ -105,9 +105,7 @@ def overview(request: HttpRequest, listing: Listing) -> HttpResponse:
         paths=pages.RecordPaths.of(listing),
         mine=held,
         signed_in=user is not None,
-        funds_path=links.with_query("/account", provider=listing.provider)
-        if links.exists("/account") and not leave
-        else "",
+        funds_path="" if leave else account_links.form("transfer", listing),
     )
     return show(request, "overview", page)
 

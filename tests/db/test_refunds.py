@@ -226,6 +226,17 @@ def test_nobody_is_led_to_bring_money_where_only_leaving_helps(
     assert "answers nothing at this balance" in terms and ">Top up<" not in terms
 
 
+def test_a_service_is_funded_where_it_is_paid_from(alice: Client) -> None:
+    """A provider may offer both: what is held for the one pays for nothing of the other."""
+    for kind in ("inference", "fine-tuning"):
+        factories.contract(kind=kind)
+        factories.service(PETRA, kind=kind)
+    for kind, reserve in (("inference", True), ("fine-tuning", False)):
+        page = alice.get(f"/services/{kind}/{PETRA}").content.decode()
+        assert f'href="/account?action=transfer&amp;account={kind}-v1.0%3A{PETRA}">Fund' in page
+        assert ("needs a sub-account with more than 1 0G" in page) is reserve
+
+
 def test_a_strangers_movements_are_not_called_yours(alice: Client) -> None:
     moved("deposit", "a", balance="available", source="transaction")
     assert "your transaction" in alice.get("/account/transactions").content.decode()
