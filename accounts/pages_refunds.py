@@ -71,7 +71,7 @@ class CollectPage:
     @property
     def collected(self) -> bool:
         """Whether one of those that were sent has brought money back."""
-        return any(tx.collected for tx in self.sent)
+        return any(tx.collected and not tx.brought_nothing for tx in self.sent)
 
     @property
     def paid(self) -> int:

@@ -17,6 +17,7 @@ from eth_utils.address import is_address
 
 from accounts import commands, follow, money, preview_words, refusals, stored_sentences, unheard
 from accounts.models import RECONSIDERED, Intent, State
+from accounts.refunds import paid_by
 from accounts.services import Preview
 from chain import selectors as chain
 
@@ -305,6 +306,11 @@ class Transaction:
     def collects(self) -> bool:
         """Whether that was what it was sent for."""
         return self.intent.action == "retrieve" and self._gains("available") > 0
+
+    @property
+    def brought_nothing(self) -> bool:
+        """Whether nothing came back by it, though that was reviewed."""
+        return self.counted and self.collects and not paid_by(self.intent)
 
     def _gains(self, what: str) -> int:
         rows = [row for row in self.rows if row.what == what]

@@ -150,6 +150,12 @@ def batches(positions: Iterable[Position], now: int) -> tuple[Batch, ...]:
     )
 
 
+def paid_by(intent: Intent) -> bool:
+    """Whether a transaction of ours paid a refund out, by the chain (1 query)."""
+    rows = Movement.objects.filter(user=intent.user.address, tx_hash=intent.tx_hash)
+    return rows.filter(kind="refund_paid").exists()
+
+
 _NOT_SENT = (State.PRECHECKED, State.BLOCKED, State.REJECTED)
 
 

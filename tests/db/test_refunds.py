@@ -226,6 +226,24 @@ def test_nobody_is_led_to_bring_money_where_only_leaving_helps(
     assert "answers nothing at this balance" in terms and ">Top up<" not in terms
 
 
+def test_a_collection_says_what_came_back_by_the_chain(alice: Client) -> None:
+    """Between its review and its block the provider may have charged it."""
+    gain = {"what": "available", "before": "1", "after": "3"}
+    intent = Intent.objects.create(
+        user=User.objects.get(), chain_id=31337, action="retrieve", params={}, effects=[gain],
+        to=INFERENCE, state=State.FINAL, tx_hash=factories.tx_hash("a"),
+    )  # fmt: skip
+
+    def shown(path: str) -> str:
+        return alice.get(path).content.decode()
+
+    one, of_all = f"/account/transactions/{intent.pk}/status", "/account/refunds/collect"
+    for came in (False, True):
+        assert ('data-testid="brought-nothing"' in shown(one)) is not came
+        assert ("What came back" in shown(one)) is ("What you collected" in shown(of_all)) is came
+        moved("refund_paid", "a", amount=-2)
+
+
 def test_a_service_is_funded_where_it_is_paid_from(alice: Client) -> None:
     """A provider may offer both: what is held for the one pays for nothing of the other."""
     for kind in ("inference", "fine-tuning"):
