@@ -206,6 +206,8 @@ def _mined(intent: Intent, receipt: dict[str, Any], found: dict[str, Any]) -> No
         if intent.state == State.REVERTED and intent.block_hash == block_hash:
             return
         code, reason = ("failed_inside", _FAILED_INSIDE) if failed_inside else _why(intent, block)
+        if code == "reverted" and _ran_out(receipt, found):
+            code, reason = "out_of_gas", _RAN_OUT
         move(intent, _OPEN, State.REVERTED, code=code, reason=reason, **facts)
         return
     if intent.state == State.SUBMITTED or intent.state in RECONSIDERED:
@@ -233,6 +235,18 @@ _REORGANISED = gettext_noop("The chain reorganised; checking again.")
 _FAILED_INSIDE = gettext_noop(
     "Your wallet carried it out and the call failed. Only gas was charged."
 )
+
+
+_RAN_OUT = gettext_noop(
+    "It ran out of gas, and only gas was charged. Send it again, and leave the gas limit in your "
+    "wallet as this site sets it."
+)
+
+
+def _ran_out(receipt: dict[str, Any], found: dict[str, Any]) -> bool:
+    """Whether no gas was left, or only what a call keeps back from the one inside it, a 64th."""
+    limit = node.quantity(found.get("gas"))
+    return (limit - node.quantity(receipt.get("gasUsed"))) * 60 < limit
 
 
 def _is_ours(intent: Intent, found: dict[str, Any]) -> bool:

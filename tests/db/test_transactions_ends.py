@@ -111,6 +111,12 @@ def test_a_reverted_transaction_of_a_block_that_went_away_is_open_again(
     assert looked(intent).state == State.INCLUDED
 
 
+def test_what_ran_out_of_gas_was_not_refused_by_the_contract(chain: Chain) -> None:
+    intent = sent(chain, ALICE, gas=60_000)  # set lower in the wallet: it opens an account
+    chain.mine()
+    assert (looked(intent).state, intent.code) == (State.REVERTED, "out_of_gas")
+
+
 # --- hashes that no page reported ---------------------------------------------------------------
 
 
