@@ -90,7 +90,16 @@ def page(
         if form.action == "delete_ledger" and found.ledger
         else (),
         cards=attention.cards(user, found.positions, now, timezone.now(), standings, offers),
+        more_at_unix=_more_at(form, found, now, clock.lead_seconds(head)) if review else 0,
     )
+
+
+def _more_at(form: pages.Form, found: Account, now: int, lead: int) -> int:
+    """When the next refund unlocks at the provider that is retrieved from; 0 without one."""
+    chosen = next((choice.value for choice in form.choices if choice.selected), "")
+    there = [p for p in found.positions if form.action == "retrieve" and links.pair(p) == chosen]
+    waiting = (row for row in refund_rows(there, now, lead) if not row.unlocked)
+    return next((row.ticks_to for row in waiting), 0)
 
 
 def _week(user: User) -> dict[Pair, int]:

@@ -166,6 +166,8 @@ class FundsPage:
     contracts: tuple[str, ...]
     cards: tuple[Card, ...] = ()
     closing: tuple[Todo, ...] = ()
+    #: When the review has more to pay out, by this machine's clock; 0: never.
+    more_at_unix: int = 0
     tabs: tuple[Link, ...] = field(default_factory=lambda: tabs("/account"))
 
     @property

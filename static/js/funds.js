@@ -73,8 +73,10 @@ form?.addEventListener('htmx:beforeSend', ({ currentTarget, detail: { xhr } }) =
   });
 });
 
-// A refund that unlocks while one watches can be collected at once, without a reload.
+// A refund that unlocks while one watches can be collected at once, without a reload; a review from before it is made anew,
+// unless the wallet has it.
 document.addEventListener('countdown:done', (event) => {
+  if (event.target.closest('[data-more]') && !document.querySelector('#review [aria-busy]')) form?.requestSubmit();
   const cell = event.target.closest('tr')?.querySelector('[data-collect-at]');
   if (!cell) return;
   const link = Object.assign(document.createElement('a'), { className: 'button small', href: cell.dataset.collectAt, textContent: t('Collect') });

@@ -226,6 +226,15 @@ def test_nobody_is_led_to_bring_money_where_only_leaving_helps(
     assert "answers nothing at this balance" in terms and ">Top up<" not in terms
 
 
+def test_a_review_of_what_is_still_locked_says_for_how_long(alice: Client) -> None:
+    factories.contract()
+    pair(PETRA, (ONE, DAY + 1), (ONE, DAY - 3_000), (ONE, 60))
+    page = alice.get(f"/account?action=retrieve&account=inference-v1.0:{PETRA}").content.decode()
+    assert re.search(r" data-more>[^<]*<span[^>]*>(50 min|49 min 5\d s)<", page)
+    other = alice.get(f"/account?action=retrieve&account=inference-v1.0:{INFERENCE}")
+    assert b"data-more" not in other.content + alice.get("/account?action=retrieve").content
+
+
 def test_a_collection_says_what_came_back_by_the_chain(alice: Client) -> None:
     """Between its review and its block the provider may have charged it."""
     gain = {"what": "available", "before": "1", "after": "3"}
