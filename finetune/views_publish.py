@@ -59,7 +59,8 @@ def _page(dataset: Dataset, problem: Problem | None) -> pages.PublishPage:
     place = publishing.place_of(dataset)
     state = place.state if place else ""
     page = pages.PublishPage(dataset, place)
-    if problem is None and state in (PlaceState.WAITING, PlaceState.SENDING, PlaceState.THERE):
+    goes_on = page.moving and dataset.file is not None
+    if problem is None and (goes_on or state == PlaceState.THERE):
         return page
     try:
         if problem is not None:

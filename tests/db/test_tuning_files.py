@@ -157,6 +157,8 @@ def test_doors_belong_to_their_owner_and_go_on_where_they_were_cut(alice: User) 
     for _ in range(2):
         assert mine.post(f"{here}/delete")["Location"] == "/fine-tuning#datasets"
     assert Dataset.objects.get().file is None and not Piece.objects.exists()
+    Place.objects.update(state=PlaceState.WAITING)
+    assert "It goes on if you leave" not in mine.get(f"{here}/publish").content.decode()
     for state, said in ((PlaceState.ASKING, "may pay twice"), (PlaceState.THERE, "keeps the file")):
         Place.objects.update(state=state)
         page = mine.get("/fine-tuning").content.decode()
