@@ -67,6 +67,7 @@ def page(
         before = selectors.led_to(user, here) if here else None
         form = replace(form, done=shown.title(before.action, before.params) if before else "")
     moving = selectors.under_way(user)
+    last = max((one.block or 0 for one in moving), default=0)
     left = next((one for one in moving if whole and _left(one, form)), None)
     current = left or next(iter(moving), None)
     review = None
@@ -78,7 +79,7 @@ def page(
     offers = signers.listed({p.provider for p in found.positions})
     return pages.FundsPage(
         address=user.address,
-        balances=pages.balances(found, selectors.wallet_balance(user.address)),
+        balances=pages.balances(found, selectors.wallet_balance(user.address, last)),
         has_account=found.ledger is not None,
         rows=position_rows(found.positions, now, week, standings, offers),
         form=form,

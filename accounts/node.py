@@ -111,9 +111,14 @@ def height(*, timeout: float = TIMEOUT_SECONDS) -> int:
     return quantity(call("eth_blockNumber", timeout=timeout))
 
 
-def balance(address: str, *, timeout: float = TIMEOUT_SECONDS) -> int:
-    """Native balance at the newest block, neuron."""
-    return quantity(call("eth_getBalance", address, "latest", timeout=timeout))
+def balance(address: str, *, block: int = 0, timeout: float = TIMEOUT_SECONDS) -> int:
+    """Native balance at the newest block, neuron. Raises NodeUnavailable where that is before
+    `block`: behind one address there may be several nodes, and one that lags."""
+    asked: list[Request] = [("eth_getBalance", [address, "latest"]), ("eth_blockNumber", [])]
+    held, newest = map(quantity, call_many(asked, timeout=timeout))
+    if newest < block:
+        raise NodeUnavailable("The node has not come to this block.")
+    return held
 
 
 def _client(timeout: float) -> rpc.Rpc:

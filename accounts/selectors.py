@@ -107,9 +107,10 @@ def contract_addresses() -> tuple[str, ...]:
     return (settings.LEDGER_ADDRESS, *ledger.contracts())
 
 
-def wallet_balance(address: str) -> int | None:
-    """Native balance now, neuron; None when the chain does not answer."""
-    return _glance(lambda: node.balance(address, timeout=node.GLANCE_SECONDS))
+def wallet_balance(address: str, block: int = 0) -> int | None:
+    """Native balance now, neuron; None when the chain does not answer, or a node that has not come
+    to `block`, where the wallet's own last transaction is."""
+    return _glance(lambda: node.balance(address, block=block, timeout=node.GLANCE_SECONDS))
 
 
 def height() -> int | None:

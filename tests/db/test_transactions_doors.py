@@ -113,3 +113,14 @@ def test_many_wallets_of_one_network_ask_the_node_no_more_than_a_few() -> None:
         browser = client_of(wallet)
         for path, status in ((f"{form}&amount=5", 429), (form, 200), ("/account", 200)):
             assert browser.get(path, REMOTE_ADDR=f"{network}9").status_code == status, path
+
+
+def test_a_node_that_lags_says_nothing_of_the_wallet(chain: Chain) -> None:
+    """What was sent is in the other numbers already."""
+    opened(person(ALICE))
+    for ahead in (0, 1):
+        block, told = chain.block_number() + ahead, "0x" + "ab" * 32
+        Intent.objects.update(state=State.INCLUDED, tx_hash=told, block=block)
+        page = client_of(ALICE).get("/account").content.decode()
+        wallet = page.partition("<dt>Wallet</dt>")[2].partition("</dd>")[0]
+        assert ("does not answer right now" in wallet) is bool(ahead), wallet
