@@ -30,6 +30,7 @@ def test_a_refund_that_unlocks_while_one_watches_is_collected(
     funded(contracts, petra)
     contracts.ledger.send(ALICE, "retrieveFund", [petra], NAME)
     known(page, asgi_server, wallet)
+    caught_up(contracts)
     # A review from before it is made anew by itself.
     page.goto(f"{asgi_server}/account?action=retrieve&account={NAME}:{petra}")
     with page.expect_request(lambda asked: asked.headers.get("hx-target") == "review"):
