@@ -16,7 +16,16 @@ from attestation.declared import EndpointName
 from attestation.engine.limits import MAX_BODY_BYTES
 from attestation.sources.fetch import date_of, said
 from net.client import Client
-from net.errors import BadStatus, BrokenOff, NetError, TimedOut, TooLarge, Unreachable
+from net.errors import (
+    BadStatus,
+    BrokenOff,
+    InsecureConnection,
+    NetError,
+    Refused,
+    TimedOut,
+    TooLarge,
+    Unreachable,
+)
 from net.limits import Limits
 
 NONCE_BYTES = 32
@@ -35,7 +44,8 @@ _NOT_IMPLEMENTED = 501
 class Asked:
     """What one question brought; times in unix seconds.
 
-    `error` says why there is no body; `refused`: the provider answered, but handed over nothing.
+    `error` says why there is no body; `refused`: the provider answered, but handed over nothing;
+    `mute`: nobody said a word, which happens to everybody where our own line is down.
     `body_signature` is "" where the header was absent.
     """
 
@@ -49,6 +59,7 @@ class Asked:
     body_signature: str = ""
     error: str = ""
     refused: bool = False
+    mute: bool = False
 
     @property
     def moment(self) -> datetime | None:
@@ -102,7 +113,14 @@ async def _once(client: Client, url: str, nonce: str) -> Asked:
 def _failed(url: str, nonce: str, error: NetError) -> Asked:
     if isinstance(error, BadStatus):
         return Asked(url, nonce, error.status, error=said(error), refused=not _may_pass(error))
-    return Asked(url, nonce, error=str(error), refused=isinstance(error, TooLarge))
+    refused = isinstance(error, TooLarge)
+    return Asked(url, nonce, error=str(error), refused=refused, mute=_is_mute(error))
+
+
+def _is_mute(error: NetError) -> bool:
+    if isinstance(error, TimedOut):
+        return error.stage in ("connect", "first_byte")
+    return isinstance(error, Unreachable | Refused) and not isinstance(error, InsecureConnection)
 
 
 def _may_pass(error: NetError) -> bool:

@@ -17,6 +17,10 @@ class Busy(NotVerified):
     """Another run of the same service is under way."""
 
 
+class LineDown(NotVerified):
+    """Neither this provider nor any other that answered lately can be reached."""
+
+
 class TooSoon(NotVerified):
     """Somebody asked for this provider less than a minute ago, or one caller for too many."""
 

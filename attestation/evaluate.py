@@ -86,7 +86,7 @@ async def _one(client: Client, target: Target, endpoint: EndpointName, trigger: 
         columns=_columns(target, asked),
     )
     if asked.body is None:
-        finished = replace(draft, finished_at=timezone.now())
+        finished = replace(draft, finished_at=timezone.now(), mute=asked.mute)
         return _without_evidence(finished, asked) if asked.refused else finished
     found = await judged(replace(draft, evidence=Evidence("report", asked.body)))
     return await _challenged(client, target, endpoint, found)

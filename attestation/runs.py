@@ -50,7 +50,8 @@ _NEVER = dt.datetime(1970, 1, 1, tzinfo=dt.UTC)
 
 @dataclass(frozen=True)
 class Draft:
-    """A finished run before it is written. `evidence` is None where none was handed over."""
+    """A finished run before it is written. `evidence` is None where none was handed over; `mute`:
+    see `asking.Asked`."""
 
     endpoint: Endpoint
     trigger: Trigger
@@ -64,6 +65,7 @@ class Draft:
     notes: tuple[Note, ...] = ()
     #: The word where the report holds none: of services that hand over nothing.
     overall: str = ""
+    mute: bool = False
     #: Columns that only this kind of run has.
     columns: Mapping[str, Any] = field(default_factory=dict)
 

@@ -28,6 +28,7 @@ from attestation import (
     evaluate,
     findings,
     leases,
+    line,
     published,
     runs,
     standings,
@@ -39,7 +40,15 @@ from attestation import verify as engine
 from attestation.engine.evidence import KINDS, MOST_NOW, Context, Evidence
 from attestation.engine.limits import MAX_BODY_BYTES, MAX_CHAIN_BYTES
 from attestation.engine.verdicts import Report
-from attestation.errors import BadUpload, Busy, NoEvidence, QueueDown, TooSoon, UnknownService
+from attestation.errors import (
+    BadUpload,
+    Busy,
+    LineDown,
+    NoEvidence,
+    QueueDown,
+    TooSoon,
+    UnknownService,
+)
 from attestation.evaluate import Target
 from attestation.models import (
     MAX_SERVICE_NAME,
@@ -74,8 +83,8 @@ _HEX = re.compile(r"(?:0x)?[0-9a-fA-F]*")
 def verify(key: ServiceKey, trigger: Trigger, by: int | None = None) -> tuple[Verification, ...]:
     """Fetch, judge and store the evidence of every endpoint of a service now.
 
-    `by` is the primary key of the user who asked. Raises UnknownService and Busy (another run of
-    this service is under way).
+    `by` is the primary key of the user who asked. Raises UnknownService, Busy (another run of this
+    service is under way) and LineDown.
     """
     stored: tuple[Verification, ...] = async_to_sync(verify_async)(key, trigger, by)
     return stored
@@ -91,6 +100,8 @@ async def verify_async(
             listing, target = await sync_to_async(_target)(key)
             async with Client(trust.provider_policy(), connections=4) as client:
                 drafts = await evaluate.every_endpoint(client, target, trigger)
+                if await line.is_down(client, target.url, drafts):
+                    raise LineDown("Nobody can be reached: this site's own line may be down.")
             return await sync_to_async(_store)(listing, target, drafts, by)
     finally:
         await sync_to_async(leases.give_back)(_lock(key), lease)

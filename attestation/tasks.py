@@ -24,7 +24,7 @@ from django.db.models.functions import JSONObject
 from django.utils import timezone
 
 from attestation import findings, leases, services
-from attestation.errors import Busy, UnknownService
+from attestation.errors import Busy, LineDown, UnknownService
 from attestation.models import Request, Standing, Trigger
 from attestation.selectors import BASIS, ServiceKey, listed
 from ledger import selectors as ledger
@@ -127,6 +127,9 @@ async def _look_at(jobs: list[Job]) -> None:
             await services.verify_async(job.key, job.trigger, job.by)
         except (Busy, UnknownService):
             pass  # somebody else looks at it, or nobody offers it any more
+        except LineDown:
+            logger.warning("nobody answers: not a run, it may be our own line")
+            await sync_to_async(_failed)(job.key)
         except Exception:
             # One service must not keep the others from being looked at.
             logger.exception("a verification failed", extra={"provider": job.key.provider})
@@ -138,7 +141,7 @@ async def _look_at(jobs: list[Job]) -> None:
 
 
 def _failed(key: ServiceKey) -> None:
-    """An error of ours: the service is due again after `FIRST_RETRY`, not at once."""
+    """Something of ours is broken: the service is due again after `FIRST_RETRY`, not at once."""
     cache.set(_name(key), 1, timeout=round(FIRST_RETRY.total_seconds()))
 
 

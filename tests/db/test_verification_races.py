@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from contextlib import ExitStack
 from threading import Barrier, Thread
 from time import sleep
 from typing import Any
@@ -12,9 +13,17 @@ from django.core.cache import cache
 from django.db import connection
 from django.utils import timezone
 
-from attestation import leases, services, tasks
-from attestation.errors import Busy, TooSoon
-from attestation.models import Fact, Finding, Request, Standing, Trigger, Verification
+from attestation import asking, leases, services, tasks
+from attestation.errors import Busy, LineDown, TooSoon
+from attestation.models import (
+    Fact,
+    Finding,
+    Outcome,
+    Request,
+    Standing,
+    Trigger,
+    Verification,
+)
 from attestation.selectors import ServiceKey
 from net import stores
 from provider.tee.development.report import Machine
@@ -121,6 +130,27 @@ def test_what_a_killed_worker_held_is_free_again_soon_and_not_before(monkeypatch
     assert leases.take("killed") is None
     sleep(1.2)
     assert leases.take("killed") is not None
+
+
+def test_a_broken_line_of_our_own_is_nobodys_silence(monkeypatch: Any) -> None:
+    monkeypatch.setattr(asking.ask, "__kwdefaults__", {"pauses": ()})
+    keys = [ServiceKey("inference", address(n), "inference-v1.0") for n in range(1, 6)]
+    with ExitStack() as online:
+        for key in keys[1:]:
+            listed(online.enter_context(provider(fresh)).url, key.provider)
+        with provider(fresh) as server:
+            listed(server.url, keys[0].provider)
+            assert tasks.sweep() == len(keys)
+        (silent,) = services.verify(keys[0], Trigger.COMMAND)
+        assert silent.outcome == Outcome.UNREACHABLE, "the others answer: it is this one"
+    made, tried = Verification.objects.count(), timezone.now() - tasks.INTERVAL
+    with pytest.raises(LineDown):
+        services.verify(keys[1], Trigger.COMMAND)
+    Standing.objects.update(tried_at=tried)
+    tasks.sweep()
+    assert Verification.objects.count() == made
+    assert set(Standing.objects.values_list("tried_at", flat=True)) == {tried}, "still due"
+    assert Standing.objects.get(unreachable_since__isnull=False).provider == keys[0].provider
 
 
 def test_work_goes_on_while_nobody_keeps_its_lease(settings: Any, monkeypatch: Any) -> None:
