@@ -18,6 +18,7 @@ from typing import Any
 
 from asgiref.sync import async_to_sync, sync_to_async
 from celery import shared_task
+from django.conf import settings
 from django.core.cache import cache
 from django.db.models import Exists, F, OuterRef, Q, QuerySet
 from django.db.models.functions import JSONObject
@@ -25,7 +26,7 @@ from django.utils import timezone
 
 from attestation import findings, leases, services
 from attestation.errors import Busy, LineDown, UnknownService
-from attestation.models import Request, Standing, Trigger
+from attestation.models import Request, Standing, Trigger, Verification
 from attestation.selectors import BASIS, ServiceKey, listed
 from ledger import selectors as ledger
 from ledger.models import Service
@@ -146,7 +147,7 @@ def _failed(key: ServiceKey) -> None:
 
 
 def due(now: datetime) -> Iterator[tuple[ServiceKey, Trigger]]:
-    """Services to look at now, new and changed ones first (3 queries)."""
+    """Services to look at now, new and changed ones first (3 queries; 4 with a wallet)."""
     known = ledger.contracts()
     for row in _unlike(now)[: 10 * BATCH]:
         trigger = Trigger.CHANGED if row.looked else Trigger.LISTED
@@ -165,6 +166,23 @@ def due(now: datetime) -> Iterator[tuple[ServiceKey, Trigger]]:
             and cache.get(_name(key)) is None
         ):
             yield key, Trigger.SCHEDULE
+    for standing in _unpaid(now) if settings.SITE_WALLET_KEY else ():
+        key = ServiceKey.of(standing)
+        if cache.get(_name(key)) is None:
+            yield key, Trigger.SCHEDULE
+
+
+def _unpaid(now: datetime) -> QuerySet[Standing]:
+    """Services whose key the site's wallet may challenge, and that nobody but visitors had looked
+    at for the whole interval: their runs, which spend nothing, must not put ours off for ever."""
+    own = Verification.objects.filter(
+        provider=OuterRef("provider"),
+        kind=OuterRef("kind"),
+        service_name=OuterRef("service_name"),
+        started_at__gt=now - INTERVAL,
+    ).exclude(trigger=Trigger.ASKED)
+    rows = Standing.objects.filter(Exists(listed()), provider__in=settings.SITE_WALLET_PROVIDERS)
+    return rows.exclude(Exists(own)).filter(tried_at__lte=now - LEAST).order_by("tried_at")
 
 
 def next_run(standing: Standing) -> datetime:

@@ -480,6 +480,23 @@ def test_what_is_due_costs_the_same_for_many_services(server: Provider) -> None:
     assert len(server.asked) == 10
 
 
+def test_runs_that_visitors_ask_for_put_no_paid_one_off(server: Provider, settings: Any) -> None:
+    listed(server.url)
+    assert tasks.sweep() == 1
+    run(trigger=Trigger.ASKED)
+    own = Verification.objects.exclude(trigger=Trigger.ASKED)
+    own.update(started_at=timezone.now() - tasks.INTERVAL)
+    Standing.objects.update(tried_at=timezone.now() - tasks.LEAST)
+    assert due() == {}
+    settings.SITE_WALLET_KEY = "11" * 32
+    settings.SITE_WALLET_PROVIDERS = frozenset({address(7)})
+    assert due() == {}
+    settings.SITE_WALLET_PROVIDERS = frozenset({PETRA})
+    assert due() == {KEY: Trigger.SCHEDULE}
+    run(trigger=Trigger.SCHEDULE)
+    assert due() == {}
+
+
 def test_slow_and_broken_providers_do_not_keep_the_others_waiting(
     server: Provider, monkeypatch: pytest.MonkeyPatch
 ) -> None:
