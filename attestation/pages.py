@@ -32,10 +32,11 @@ from attestation import (
 from attestation.engine.verdicts import NOTES, QUESTIONS, Question, asks, is_unseen, marked, told
 from attestation.exhibits import Exhibits
 from attestation.fields import FieldGroup, Key
+from attestation.history import HistoryEntry, ReportView
 from attestation.models import Endpoint, Verification
 from attestation.printing import QUESTIONS as TITLES
 from attestation.reproduce import Command
-from attestation.selectors import FindingView, HistoryEntry, ReportView
+from attestation.selectors import FindingView
 from attestation.sources import needs
 
 _WORST = ("fail", "warn", "not_provided", "not_checked", "pass")

@@ -1,4 +1,4 @@
-"""Reads for pages and API: what is known about a service now, one report, its history, findings.
+"""Reads for pages and API: what is known about a service now, findings; runs are `history`'s.
 
 Decided here, at reading: a verdict older than a day is shown as `expired`, one older than three
 days, or about another listing than there is now, as `never` (attestation.md 13.5). A constant
@@ -18,10 +18,8 @@ from django.db.models.functions import JSONObject
 from django.utils import timezone
 
 from attestation.models import Finding, Standing, Verification
-from ledger import selectors as ledger
 from ledger import tags
 from ledger.models import Service
-from ledger.records import Page
 
 EXPIRED_AFTER = dt.timedelta(hours=24)
 DROPPED_AFTER = dt.timedelta(hours=72)
@@ -279,29 +277,7 @@ def _endpoint(name: str, said: Mapping[str, Any], now: dt.datetime, changed: boo
     )
 
 
-# --- one report -----------------------------------------------------------------------------------
-
-
-@dataclass(frozen=True)
-class ReportView:
-    """One stored run; its rows are never made again from anything else. `newest`: the newest
-    verdict about the same machine, None of evidence that somebody brought."""
-
-    run: Verification
-    findings: tuple[FindingView, ...]
-    newest: HistoryEntry | None
-
-
-def report(id: uuid.UUID) -> ReportView | None:
-    """One run (3 queries)."""
-    run = Verification.objects.select_related("body", "chain_pem").filter(pk=id).first()
-    if run is None:
-        return None
-    found = Finding.objects.filter(verification=run).order_by("opened_at", "pk")
-    judged = _runs(ServiceKey.of(run)).filter(endpoint=run.endpoint).exclude(overall="")
-    newest = judged.first() if run.provider else None
-    entry = None if newest is None else _entry(newest, None)
-    return ReportView(run, tuple(map(_finding, found)), entry)
+# --- runs -----------------------------------------------------------------------------------------
 
 
 def failed(ids: Iterable[uuid.UUID]) -> dict[uuid.UUID, frozenset[str]]:
@@ -316,81 +292,6 @@ def images(id: uuid.UUID) -> tuple[str, ...]:
     """The container images that the evidence of a run names, a stranger's texts (1 query)."""
     facts = Verification.objects.filter(pk=id).values_list("facts", flat=True).first() or {}
     return tuple(str(image.get("ref", "")) for image in facts.get("images") or ())
-
-
-# --- history --------------------------------------------------------------------------------------
-
-
-@dataclass(frozen=True)
-class HistoryEntry:
-    """One run in a list. `changed`: the questions whose answer differs from the verdict before."""
-
-    id: uuid.UUID
-    endpoint: str
-    trigger: str
-    outcome: str
-    error: str
-    started_at: dt.datetime
-    finished_at: dt.datetime
-    overall: str
-    development: bool
-    questions: Mapping[str, str]
-    block: int | None
-    changed: tuple[str, ...]
-    before: str
-
-
-def history(
-    key: ServiceKey, page: int = 1, page_size: int = ledger.PAGE_SIZE
-) -> Page[HistoryEntry]:
-    """Runs of one service, newest first (3 queries)."""
-    rows = _runs(key)
-    found = ledger.paginate(rows, page, page_size, lambda run: run)
-    if not found.items:
-        return Page((), found.count, found.number, found.size)
-    # What the oldest shown verdict of each machine changed from stands on a later page.
-    older = rows.filter(started_at__lt=found.items[-1].started_at).exclude(overall="")
-    machines = {run.endpoint for run in found.items}
-    first, *others = (older.filter(endpoint=machine)[:1] for machine in sorted(machines))
-    entries: list[HistoryEntry] = []
-    before: dict[str, Verification] = {run.endpoint: run for run in first.union(*others, all=True)}
-    for run in reversed(found.items):
-        previous = before.get(run.endpoint)
-        entries.append(_entry(run, previous))
-        if run.overall:
-            before[run.endpoint] = run
-    return Page(tuple(reversed(entries)), found.count, found.number, found.size)
-
-
-def _runs(key: ServiceKey) -> QuerySet[Verification]:
-    rows = Verification.objects.filter(
-        provider=key.provider, kind=key.kind, service_name=key.service_name
-    )
-    # Not the report itself: it is large, and a list shows none of it.
-    return rows.defer("rows", "facts", "inputs", "headers", "additional_info").order_by(
-        "-started_at", "-pk"
-    )
-
-
-def _entry(run: Verification, previous: Verification | None) -> HistoryEntry:
-    before = previous.questions if previous is not None else {}
-    return HistoryEntry(
-        id=run.pk,
-        endpoint=run.endpoint,
-        trigger=run.trigger,
-        outcome=run.outcome,
-        error=run.error,
-        started_at=run.started_at,
-        finished_at=run.finished_at,
-        overall=run.overall,
-        development=run.development,
-        questions=run.questions,
-        block=run.block,
-        changed=tuple(
-            name for name, answer in run.questions.items() if before and before.get(name) != answer
-        ),
-        before=previous.overall if previous is not None else "",
-    )
 
 
 # --- findings -------------------------------------------------------------------------------------
@@ -417,7 +318,7 @@ def findings(provider: str, *, open_only: bool = False) -> tuple[FindingView, ..
     rows = Finding.objects.filter(Q(provider=provider) | Q(other_provider=provider))
     if open_only:
         rows = rows.filter(closed_at__isnull=True)
-    newest = map(_finding, rows.order_by("-opened_at", "-pk")[:200])
+    newest = map(finding_view, rows.order_by("-opened_at", "-pk")[:200])
     return tuple(sorted(newest, key=lambda view: view.closed_at is not None))
 
 
@@ -428,13 +329,13 @@ def findings_for(providers: Iterable[str]) -> dict[str, tuple[FindingView, ...]]
         return {}
     about = Q(provider__in=wanted) | Q(other_provider__in=wanted)
     rows = Finding.objects.filter(about, closed_at__isnull=True).order_by("-opened_at", "-pk")
-    for view in map(_finding, rows[:1000]):
+    for view in map(finding_view, rows[:1000]):
         for provider in {view.provider, view.other_provider} & wanted.keys():
             wanted[provider].append(view)
     return {provider: tuple(views) for provider, views in wanted.items()}
 
 
-def _finding(row: Finding) -> FindingView:
+def finding_view(row: Finding) -> FindingView:
     return FindingView(
         id=row.pk,
         kind=row.kind,

@@ -10,10 +10,11 @@ from django.utils.http import http_date
 from ninja import Query, Router
 from ninja.decorators import decorate_view
 
-from attestation import runs, selectors, services
+from attestation import history, runs, services
 from attestation.errors import NoEvidence
+from attestation.history import HistoryEntry
 from attestation.models import Verification
-from attestation.selectors import HistoryEntry, ServiceKey, StandingView
+from attestation.selectors import ServiceKey, StandingView
 from marketplace import problems, schemas
 from marketplace import schemas_verifications as shapes
 from marketplace.api_lists import (
@@ -62,7 +63,7 @@ def list_verifications(
 ) -> dict[str, Any]:
     """Every run, those too that got no answer; removed services keep theirs."""
     listing = listing_or_404(kind, provider, service_name)
-    page = selectors.history(ServiceKey.of(listing), query.page, query.page_size)
+    page = history.of_service(ServiceKey.of(listing), query.page, query.page_size)
     return envelope(request, page, entry_body)
 
 

@@ -16,8 +16,9 @@ from accounts.pages_parts import Pager
 from accounts.pages_transaction import Link
 from attestation import words
 from attestation.engine.verdicts import marked
+from attestation.history import HistoryEntry
 from attestation.printing import QUESTIONS
-from attestation.selectors import HistoryEntry, StandingView
+from attestation.selectors import StandingView
 from inference import words as message_words
 from inference.answers import Checked
 from marketplace import formats

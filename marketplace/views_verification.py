@@ -16,7 +16,7 @@ from accounts import links as account_links
 from accounts.http import number_of
 from accounts.models import User
 from accounts.pages_parts import pager
-from attestation import published, selectors, services, words
+from attestation import history, published, selectors, services, words
 from attestation.errors import NotVerified, QueueDown, TooSoon
 from attestation.models import Verification
 from attestation.pages import report_page
@@ -41,7 +41,7 @@ def report(request: HttpRequest, id: uuid.UUID, digest: str = "") -> HttpRespons
 
     An address with the start of the content hash leads to nothing but what has this hash.
     """
-    view = selectors.report(id)
+    view = history.report(id)
     if view is None:
         raise Http404(_("There is no report of this number."))
     run = view.run
@@ -50,9 +50,9 @@ def report(request: HttpRequest, id: uuid.UUID, digest: str = "") -> HttpRespons
         raise Http404(words.other_hash())
     key = ServiceKey.of(run)
     listing = ledger.service(*key, include_removed=True) if run.provider else None
-    history = selectors.history(key, page_size=SHOWN_HISTORY).items if run.provider else ()
+    runs = history.of_service(key, page_size=SHOWN_HISTORY).items if run.provider else ()
     page = report_page(
-        view, history, now=timezone.now(), site=settings.SITE_URL, answered=_answered(run, listing)
+        view, runs, now=timezone.now(), site=settings.SITE_URL, answered=_answered(run, listing)
     )
     verify = account_links.service(listing, "verification") if listing else ""
     context = {
@@ -125,7 +125,7 @@ def _path(listing: Listing, **values: int) -> str:
 
 def _tab(request: HttpRequest, listing: Listing, problem: str = "") -> shown.VerificationTab:
     key = ServiceKey.of(listing)
-    found = selectors.history(key, number_of(request))
+    found = history.of_service(key, number_of(request))
     standing = selectors.standing_of(key)
     held, retrieve = _held(request, listing) if standing.failed else (0, "")
     asked = request.GET.get("asked", "")
@@ -134,7 +134,7 @@ def _tab(request: HttpRequest, listing: Listing, problem: str = "") -> shown.Ver
         service=pages.service_head(listing, "verification", standing=standing),
         standing=shown.standing_panel(standing),
         findings=findings.rows(selectors.findings(listing.provider), listing.provider),
-        entries=found.items,
+        entries=tuple(entry.alone for entry in found.items),
         pager=pager(found, _("checks"), lambda page: _path(listing, page=page)),
         path=account_links.service(listing, "verification"),
         poll=_path(listing, asked=since)

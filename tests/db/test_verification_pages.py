@@ -29,7 +29,7 @@ from django.utils import timezone
 
 from accounts.models import User
 from attestation import bundle as bundles
-from attestation import selectors, services
+from attestation import history, services
 from attestation.engine.evidence import Evidence
 from attestation.models import Endpoint, Finding, Outcome, Request, Standing, Verification
 from attestation.selectors import ServiceKey
@@ -318,7 +318,7 @@ def test_what_a_verdict_changed_from_is_found_behind_many_of_the_other_machine()
     for hours in range(3, 8):
         development(good, age=hours * HOUR)
     development(bad, endpoint=Endpoint.MODEL, age=HOUR)
-    (newest,) = selectors.history(KEY, page_size=1).items
+    (newest,) = history.of_service(KEY, page_size=1).items
     assert (newest.before, newest.overall) == ("dev-pass", "fail")
     assert "hardware" in newest.changed
     # And without reading all that were ever made: they are kept.
@@ -326,7 +326,7 @@ def test_what_a_verdict_changed_from_is_found_behind_many_of_the_other_machine()
         first.pk, first.started_at = uuid.uuid4(), timezone.now() - hours * HOUR
         first.save(force_insert=True)
     with CaptureQueriesContext(connection) as asked:
-        assert len(selectors.history(KEY, page_size=3).items) == 3
+        assert len(history.of_service(KEY, page_size=3).items) == 3
     (plan,) = plans([asked[-1]["sql"]], "attestation_verification")
     assert plan.count("Limit") == plan.count("verification_runs") == 2, plan
 

@@ -13,9 +13,10 @@ from django.db import connection
 from django.test import override_settings
 from django.utils import timezone
 
-from attestation import asking, bundle, runs, services, tasks, trust, verify
+from attestation import asking, bundle, history, runs, services, tasks, trust, verify
 from attestation.engine.limits import MAX_BODY_BYTES
 from attestation.errors import Busy, NoEvidence, TooSoon, UnknownService
+from attestation.history import report
 from attestation.models import (
     Document,
     Finding,
@@ -27,7 +28,7 @@ from attestation.models import (
     Verification,
 )
 from attestation.pages import report_page
-from attestation.selectors import ServiceKey, report, standing_of, verified_filter
+from attestation.selectors import ServiceKey, standing_of, verified_filter
 from ledger.models import Service
 from marketplace import conditions
 from net.limits import Limits
@@ -222,6 +223,8 @@ def test_a_lie_beside_a_part_makes_no_better_word_than_the_part_alone() -> None:
         server.answer = lambda path, query: answer(path, query, "1.2.3")
         assert run().overall == "dev-warn", "the engine's, for programs"
     assert standing_of(KEY).overall == "dev-partial"
+    newest, first = (entry.alone for entry in history.of_service(KEY).items)
+    assert newest.overall == newest.before == first.overall == "dev-partial", "in a list as well"
 
 
 def test_facts_with_nul_bytes_and_endless_lists_are_stored() -> None:
