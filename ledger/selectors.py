@@ -322,11 +322,12 @@ def counted(column: str, where: Q) -> int:
 
 def moved_since_acknowledged(
     listings: Iterable[Listing],
-) -> dict[tuple[str, str], tuple[ServiceChange, ServiceChange]]:
-    """By serving contract and provider: the newest change of URL and the owner's acknowledgement,
-    of acknowledged listings where the URL changed after it (1 query, none where nothing is
-    acknowledged)."""
-    agreed = {(row.serving, row.provider) for row in listings if row.tee_signer_acknowledged}
+) -> dict[tuple[str, str], tuple[ServiceChange, int]]:
+    """By serving contract and provider: the newest change of URL and the block of the owner's
+    acknowledgement, of acknowledged listings where the URL changed after it (1 query, none where
+    nothing is acknowledged)."""
+    accepted = [row for row in listings if row.tee_signer_acknowledged]
+    agreed = {(row.serving, row.provider): row.created_block for row in accepted}
     if not agreed:
         return {}
     rows = (
@@ -339,10 +340,12 @@ def moved_since_acknowledged(
     )
     newest = {(row.serving, row.provider, row.change): row for row in rows}
     found = {}
-    for key in agreed:
+    for key, created in agreed.items():
         url, consent = newest.get((*key, "url")), newest.get((*key, "acknowledged"))
-        if url and consent and (url.block, url.sequence) > (consent.block, consent.sequence):
-            found[key] = url, consent
+        # Of one before our first block (`ledger.opening`) there is no row.
+        block, sequence = (consent.block, consent.sequence) if consent else (created, 0)
+        if url and (url.block, url.sequence) > (block, sequence):
+            found[key] = url, block
     return found
 
 

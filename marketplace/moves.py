@@ -54,4 +54,4 @@ def moved(listings: Iterable[Listing]) -> dict[tuple[str, str], Move]:
     where nothing is acknowledged).
     """
     found = selectors.moved_since_acknowledged(listings)
-    return {key: Move(url.block, url.at, consent.block) for key, (url, consent) in found.items()}
+    return {key: Move(url.block, url.at, consent) for key, (url, consent) in found.items()}

@@ -289,6 +289,13 @@ def test_an_endpoint_that_moved_is_told_until_somebody_looked_at_it(client: Clie
     assert len(captured) == 1
     move = found.pop((factories.INFERENCE, PETRA))
     assert not found and (move.block, move.acknowledged_block) == (6, 5)
+    # So it is where the owner had acknowledged it before our first block.
+    factories.service(address("old"), created_block=5)
+    (old,) = selectors.services_of(address("old"))
+    assert not moves.moved([old])
+    factories.change(old.provider, change="url", before={"url": "a"}, after={"url": "b"}, block=6)
+    assert [one.acknowledged_block for one in moves.moved([old]).values()] == [5]
+    ServiceChange.objects.filter(provider=old.provider).delete()
     later, earlier = move.at + dt.timedelta(minutes=1), move.at - dt.timedelta(minutes=1)
     for word, at, key, attested in (
         ("pass", later, "pass", True), ("dev-warn", later, "pass", True),
