@@ -213,7 +213,8 @@ def _page(task: Task, level: str) -> pages.TaskPage:
         price=_price(task, parameters),
         readable=parameters is not None,
         cancellable=task.progress in tuning.CANCELLABLE,
-        fetchable=not lost and (named is not None or task.progress in results.READY),
+        fetchable=not lost
+        and (named is not None or (task.progress in results.READY and not ended_as)),
         from_storage=bool(settings.STORAGE_INDEXER_URL) and named is not None,
         settlement=(paid.tx_hash or "") if paid else "",
         charged=paid.settled if paid else None,

@@ -332,9 +332,10 @@ def test_a_key_that_the_contract_has_forgotten_is_named_as_it_was_handed_over(al
     handed(task, "0x0203", block=4_100_002)
     assert f"--signer {factories.BOB} --secret 0x0203" in told() and "--rpc" not in told()
     assert 'data-testid="key-from-settlement"' in told()
-    # Nor is it to be acknowledged, or said to be paid then.
-    Task.objects.filter(pk=task.pk).update(result_state="failed")
+    # Nor is it to be acknowledged, or said to be paid then; what comes could not be checked.
     page = client.get(f"/fine-tuning/tasks/{task.pk}").content.decode()
+    assert f"decrypt?task={task.pk}" in page and "data-fetch=" not in page
+    assert "it cannot be checked here" in page
     done = page.partition("Acknowledge on the chain.</strong>")[2].partition("</li>")[0]
     assert "Done." in done and "after the file was checked" not in done
     factories.sub_account(
