@@ -17,7 +17,7 @@ from accounts import money
 from accounts.models import User
 from chain.models import RawTransaction
 from devnet import accounts as cast
-from finetune import follow, selectors, views, wizard
+from finetune import files, follow, selectors, views, wizard
 from finetune.errors import BrokerRefused
 from finetune.models import Draft, Task
 from ledger import selectors as ledger
@@ -336,6 +336,8 @@ def test_a_key_that_the_contract_has_forgotten_is_named_as_it_was_handed_over(al
     page = client.get(f"/fine-tuning/tasks/{task.pk}").content.decode()
     assert f"decrypt?task={task.pk}" in page and "data-fetch=" not in page
     assert "it cannot be checked here" in page
+    Task.objects.filter(pk=task.pk).update(result_state="here", result=files.create(alice, 5))
+    assert "cannot be fetched again" in client.get(f"/fine-tuning/tasks/{task.pk}").content.decode()
     done = page.partition("Acknowledge on the chain.</strong>")[2].partition("</li>")[0]
     assert "Done." in done and "after the file was checked" not in done
     factories.sub_account(
