@@ -113,6 +113,9 @@ def test_reports_and_statements_are_printed_whole(
     LogPart.objects.create(task=task, offset=100, text="\n" + "long-line-" * 60 + "\nthe end")
     chat = Chat.objects.filter(owner=alice, medium="chat").exclude(key_sealed="").get()
     enter(context, site, User.objects.for_address(petra))
+    # As wide as rows are on a chain with millions of blocks.
+    wide = {"settled": 123_456_789_012_345_678, "unsettled": 98_765_432_109_876_543}
+    factories.settlement(petra, status="penalty", block=14_123_456, at=timezone.now(), **wide)
     folds = 0
     wanted = {
         "report": (report_world.path(run), (petra, run.onchain_signer, str(run.content_hash)), 22),
