@@ -116,7 +116,7 @@ def verify(entries: Iterable[Entry], *, previous: str = START, number: int = 1) 
             raise Broken(expected, "its sealed part is no SHA-256")
         try:
             made = link(entry.open, entry.sealed, entry.previous)
-        except ValueError as error:
+        except (ValueError, RecursionError) as error:
             raise Broken(expected, str(error)) from None
         if made != entry.hash:
             raise Broken(expected, "its content does not give its hash")

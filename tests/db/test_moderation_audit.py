@@ -8,7 +8,7 @@ from io import StringIO
 from pathlib import Path
 
 import pytest
-from django.core.management import call_command
+from django.core.management import CommandError, call_command
 from django.db import IntegrityError, connection, transaction
 from django.test import Client, RequestFactory
 from hypothesis import HealthCheck, given, settings
@@ -158,6 +158,12 @@ def test_an_export_is_proven_by_whoever_has_it(tmp_path: Path) -> None:
     assert check(json.dumps({**document, "entries": shown[:3]})) == 1
     assert check(json.dumps({**document, "entries": [shown[0], shown[2]]})) == 1
     assert check("[]") == 1
+    for other in ([number, last], "no head", None):
+        assert check(json.dumps({**document, "head": other})) == 1
+    with pytest.raises(CommandError, match=r"log\.json: .*recursion"):
+        check("[" * 100_000)
+    with pytest.raises(CommandError, match="NUMBER:HASH"):
+        verified(str(file), "--expect", f"²:{last}")
 
 
 def test_the_record_says_names_and_values(client: Client) -> None:

@@ -25,7 +25,8 @@ class Command(BaseCommand):
 
     def handle(self, *args: Any, **options: Any) -> None:
         number, _, known = str(options["expect"]).partition(":")
-        if options["expect"] and not (number.isdigit() and len(known) == 64):
+        digits = number.isascii() and number.isdigit()
+        if options["expect"] and not (digits and len(known) == 64):
             raise CommandError("--expect takes NUMBER:HASH, as the log shows it")
         expected = {int(number): known} if options["expect"] else {}
         try:
@@ -56,19 +57,19 @@ def _stored(expected: dict[int, str]) -> tuple[int, str]:
 
 def _files(files: list[Path], expected: dict[int, str]) -> tuple[int, str]:
     count, last = 0, entries.START
-    head: dict[str, Any] = {}
+    head: Any = None
     for file in files:
         try:
             document = json.loads(file.read_bytes())
-        except (OSError, ValueError) as error:
+        except (OSError, ValueError, RecursionError) as error:
             raise CommandError(f"{file}: {error}") from None
         found, _ = entries.exported(document)
         seen, last = entries.verify(found, previous=last, number=count + 1)
         count += seen
         _held(found, expected)
-        head = document.get("head") or {}
+        head = document.get("head")
     _missing(expected)
-    if (head.get("number"), head.get("hash")) != (count, last):
+    if not isinstance(head, dict) or (head.get("number"), head.get("hash")) != (count, last):
         raise Broken(count + 1, "the files end before the head that they name")
     return count, last
 
