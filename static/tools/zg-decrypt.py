@@ -29,6 +29,7 @@ import os
 import sys
 import urllib.request
 from collections.abc import Iterator
+from http.client import HTTPException
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -73,7 +74,7 @@ def call(rpc: str, contract: str, signature: str, types: list[str], values: list
     try:
         with urllib.request.urlopen(request, timeout=30) as answer:
             found = json.loads(answer.read(1 << 20))
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, HTTPException, RecursionError) as error:
         raise Stop(f"the node at --rpc does not answer: {error}") from None
     found = found if isinstance(found, dict) else {}
     if not isinstance(found.get("result"), str):
@@ -223,6 +224,8 @@ def wallet_key(keystore: str | None) -> bytes:
             return bytes(Account.decrypt(Path(keystore).read_text(), password))
         except (OSError, ValueError) as error:
             raise Stop(f"the keystore cannot be opened: {error}") from None
+        except Exception:  # what its library says of JSON that is something else
+            raise Stop(f"{keystore} is no keystore of a wallet") from None
     text = os.environ.get("ZG_PRIVATE_KEY") or getpass.getpass("Private key of your wallet: ")
     try:
         key = bytes.fromhex(text.strip().removeprefix("0x"))
@@ -307,6 +310,12 @@ def main() -> int:
     except (OSError, ValueError) as error:
         print(f"STOPPED: {error}. Nothing was written.", file=sys.stderr)
         return 1
+    except EOFError:
+        print("STOPPED: nobody typed a key. Nothing was written.", file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        print("\nSTOPPED. Nothing was written.", file=sys.stderr)
+        return 130
     return 0
 
 

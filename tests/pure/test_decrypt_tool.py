@@ -129,17 +129,59 @@ def test_a_changed_tag_another_signer_and_another_wallet(
         ("[]", {}, "does not know this"),
         ('{"result":null,"error":"no"}', {}, "does not know this"),
         ("", {"provider": "0x22"}, "--provider is no address"),
+        ("[" * 5000, {}, "the node at --rpc does not answer"),
+        ("", {"rpc": "http://127.0.0.1:port/"}, "the node at --rpc does not answer"),
     ],
 )
 def test_what_is_typed_wrong_stops_it_in_a_sentence(
     tmp_path: Path, answer: str, over: dict[str, str], why: str
 ) -> None:
     (tmp_path / "in.bin").write_bytes(bytes(200))
-    given = dict.fromkeys(("contract", "provider", "user"), "0x" + "11" * 20) | over
-    given |= {"task": "a", "rpc": f"data:,{answer}", "file": "in.bin", "out": "model.zip"}
+    given = dict.fromkeys(("contract", "provider", "user"), "0x" + "11" * 20)
+    given |= {"task": "a", "rpc": f"data:,{answer}", "file": "in.bin", "out": "model.zip", **over}
     options = [part for name, value in given.items() for part in (f"--{name}", value)]
     done = here(tmp_path, options, "")
     assert done.returncode == 1 and done.stderr.startswith("STOPPED: ") and why in done.stderr
+
+
+def typed(prompt: str = "") -> str:
+    return "a password"
+
+
+def nothing(prompt: str = "") -> str:
+    raise EOFError
+
+
+def stopped(prompt: str = "") -> str:
+    raise KeyboardInterrupt
+
+
+@pytest.mark.parametrize(
+    ("keystore", "at_the_keyboard", "code", "why"),
+    [
+        ("[]", typed, 1, "STOPPED: keystore.json is no keystore of a wallet. Nothing"),
+        ('{"version": 1, "crypto": {}}', typed, 1, "is no keystore of a wallet"),
+        ('{"version": 3, "crypto": {"kdf": "md5"}}', typed, 1, "is no keystore of a wallet"),
+        ("0x" + WALLET.hex(), typed, 1, "STOPPED: the keystore cannot be opened"),
+        ("{}", nothing, 1, "STOPPED: nobody typed a key. Nothing was written"),
+        ("{}", stopped, 130, "STOPPED. Nothing was written"),
+    ],
+)
+def test_a_file_that_is_no_keystore_stops_it_in_a_sentence(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    keystore: str,
+    at_the_keyboard: Callable[[str], str],
+    code: int,
+    why: str,
+) -> None:
+    (tmp_path / "in.bin").write_bytes(bytes(200))
+    (tmp_path / "keystore.json").write_text(keystore)
+    monkeypatch.setattr("getpass.getpass", at_the_keyboard)
+    options = ["--file", "in.bin", "--out", "m.zip", "--secret", "00", "--signer", "0x" + "11" * 20]
+    done = here(tmp_path, [*options, "--keystore", "keystore.json"], "")
+    assert done.returncode == code and why in done.stderr
+    assert WALLET.hex() not in done.stderr
 
 
 def test_it_writes_into_no_file_that_is_there(cases: list[dict[str, Any]], tmp_path: Path) -> None:
