@@ -225,7 +225,7 @@ class Evidence:
     holders: int
     changes: tuple[Changed, ...]
     acts: tuple[Act, ...]
-    #: Each with what else it was decided about, by name.
+    #: Without the proposal, each with what else it was decided about, by name.
     force: tuple[tuple[Effect, str], ...]
     others: tuple[Row, ...]
     #: Where staff reads what was reported; empty where nothing is open about it.
@@ -243,8 +243,8 @@ class Evidence:
     @property
     def can_end(self) -> bool:
         """Whether ending it can be proposed: neither it nor a proposal is in force."""
-        held = {one.kind for one, about in self.force}
-        return not self.gone and held.isdisjoint({"ended", "proposed"})
+        ended = any(one.kind == "ended" for one, about in self.force)
+        return not (self.gone or ended or self.proposal)
 
 
 def evidence(subject: Subject, item: Item | None, now: dt.datetime) -> Evidence:
@@ -285,7 +285,7 @@ def evidence(subject: Subject, item: Item | None, now: dt.datetime) -> Evidence:
         force=tuple(
             (one, names[one.about] if one.about != subject else "")
             for one in force
-            if one.kind != "approved"
+            if one.kind not in ("approved", "proposed")
         ),
         others=tuple(row(one, names, now) for one in waiting[:10]),
         shown_path=above.path(subject) if is_readable(subject) else "",

@@ -433,6 +433,7 @@ def test_the_desk_works_without_script(one: User, two: User) -> None:
     (proposal,) = Act.objects.all()
     done = mine.get(sent["Location"]).content.decode()
     assert 'data-testid="undo"' in done and "somebody else confirms" in done
+    assert "In force" not in done, "nothing is, while a proposal waits"
     noted = mine.post(
         "/moderation/decide", {"item": str(regression.pk), "act": "note", "reason": "Odd."}
     )
