@@ -140,12 +140,13 @@ class HookPage:
 
 @dataclass(frozen=True)
 class InboxPage:
-    """`unread` as the bell says it."""
+    """`unread` as the bell says it; `until`: the moment of the newest of them, as a form has it."""
 
     rows: tuple[Notification, ...]
     pager: Pager
     unread: str
     only_unread: bool
+    until: str
     tabs: tuple[Link, ...] = field(default_factory=lambda: tabs("/account/inbox"))
 
 

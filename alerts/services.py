@@ -150,11 +150,13 @@ def renumber(rule: Rule, wish: Wish) -> None:
     )
 
 
-def read(user: User, notification: str | None = None) -> int:
-    """Mark one or all as read; how many were not."""
+def read(user: User, notification: str | None = None, *, until: dt.datetime | None = None) -> int:
+    """Mark one as read, or all until a moment; how many were not."""
     rows = user.notifications.filter(read_at=None)
     if notification is not None:
         rows = rows.filter(pk=notification)
+    if until is not None:
+        rows = rows.filter(at__lte=until)
     done = rows.update(read_at=timezone.now())
     if done:
         _tell([user.pk])

@@ -18,6 +18,7 @@ from django.views.decorators.http import require_GET, require_http_methods, requ
 
 from accounts import limits, pages_parts, sessions
 from accounts.addresses import short
+from accounts.days import moment_of
 from accounts.errors import Problem
 from accounts.http import number_of, row_number, signed_out, unless_fresh, user_of, uuid_of
 from accounts.models import User
@@ -253,6 +254,7 @@ def inbox(request: HttpRequest) -> HttpResponse:
         return signed_out(request, _("Inbox"))
     user = user_of(request)
     only = request.GET.get("unread") == "1"
+    newest = selectors.inbox(user, only_unread=True).first()
     rows: Page[Notification] = ledger.paginate(
         selectors.inbox(user, only_unread=only), number_of(request), PER_PAGE, lambda row: row
     )
@@ -262,6 +264,7 @@ def inbox(request: HttpRequest) -> HttpResponse:
         pages_parts.pager(rows, _("messages"), lambda n: f"?page={n}{more}"),
         pages.Bell(selectors.unread(user)).shown,
         only,
+        newest.at.isoformat() if newest else "",
     )
     return render(request, "alerts/inbox.html", {"page": page})
 
@@ -280,7 +283,8 @@ def follow(request: HttpRequest, notification_id: uuid.UUID) -> HttpResponse:
 
 @require_POST
 def read_all(request: HttpRequest) -> HttpResponse:
-    services.read(user_of(request))
+    """All that were there when the page was made: nobody saw what came since."""
+    services.read(user_of(request), until=moment_of(request.POST.get("until", "")))
     return HttpResponseRedirect("/account/inbox")
 
 

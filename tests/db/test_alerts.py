@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
+import re
 import threading
 import time
 import uuid
@@ -389,6 +390,15 @@ def test_pages_belong_to_their_owner_and_forms_work_without_a_script(alice: User
         assert all((part in asked.content.decode()) != shown for part in (kept, again))
     page = mine.get("/account/inbox")
     assert row.title in page.content.decode() and 'data-unread="1"' in page.content.decode()
+    (until,) = re.findall(r'name="until" value="([^"]+)"', page.content.decode())
+    later = alice.notifications.create(
+        kind=row.kind, occurrence="later", title="New since", path="/", at=timezone.now()
+    )
+    mine.post("/account/inbox/read", {"until": until})
+    assert alice.notifications.get(read_at=None) == later, "what came since is new"
+    mine.post("/account/inbox/read", {"until": "2026-13-01"})
+    assert not alice.notifications.filter(read_at=None).exists()
+    alice.notifications.filter(pk=row.pk).update(read_at=None)
     answer = mine.get(f"/account/inbox/{row.pk}")
     assert answer.status_code == 302 and answer["Location"] == row.path
     assert 'data-unread="0"' in mine.get("/account/alerts").content.decode()
