@@ -21,6 +21,7 @@ from marketplace.filters import Filters
 from marketplace.formats import Price
 from marketplace.moves import moved
 from marketplace.parts import ServiceRow, service_id
+from marketplace.reputation import paid_share
 from marketplace.selectors import listing_named
 from marketplace.tariffs import Workload
 from moderation import selectors as moderation
@@ -314,10 +315,7 @@ def _trust(found: Sequence[One]) -> tuple[Row, ...]:
 
 def _record(found: Sequence[One]) -> tuple[Row, ...]:
     totals = [one.total for one in found]
-    shares = [
-        formats.percentage(total.settled, total.settled + total.unsettled + total.refused_amount)
-        for total in totals
-    ]
+    shares = [paid_share(one.listing, one.total) for one in found]
 
     def counted(name: str, label: str, numbers: Iterable[int]) -> Row:
         return Row(name, label, tuple(Cell(f"{n:,}", value=str(n)) for n in numbers))
@@ -325,7 +323,7 @@ def _record(found: Sequence[One]) -> tuple[Row, ...]:
     return (
         counted("settlements", _("Settlements"), (total.items for total in totals)),
         counted("paid_in_part", _("Paid in part"), (total.in_part for total in totals)),
-        counted("refused", _("Refused"), (total.refused for total in totals)),
+        counted("refused", _("Refused or abandoned"), (total.refused for total in totals)),
         Row("collected", _("Collected"), tuple(Cell(neuron=int(one.settled)) for one in totals)),
         Row(
             "collected_share",

@@ -282,7 +282,6 @@ class OverviewPage:
     facts: tuple[Fact, ...]
     findings: tuple[FindingRow, ...]
     totals: Totals
-    paid_share: str
     activity: Activity
     refusals: tuple[tuple[str, int], ...]
     verdicts: Verdicts

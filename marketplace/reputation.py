@@ -14,6 +14,7 @@ from attestation.selectors import ServiceKey
 from ledger.models import ServiceTotal, Settlement
 from ledger.records import Listing
 from ledger.statistics import paid_since
+from marketplace import formats
 from marketplace.settlements import GROUPS
 
 DAYS = 90
@@ -23,8 +24,9 @@ DAYS = 90
 class Totals:
     """What settlements say about one listing, as counts; no score. Amounts in neuron.
 
-    `in_full`, `in_part` and `refused` count items and add up to `items`; payers paid something in
-    the last 30 days.
+    `in_full`, `in_part` and `refused` count items and add up to `items`; `share` of what was asked,
+    "" where nobody knows; `penalties`, items of which the log says what was paid alone; payers paid
+    something in the last 30 days.
     """
 
     items: int
@@ -33,11 +35,14 @@ class Totals:
     refused: int
     settled: int
     unsettled: int
+    share: str
+    penalties: int
     payers_30d: int
 
 
-def totals(provider: str, serving: str) -> Totals:
+def totals(listing: Listing) -> Totals:
     """Settlement record of a listing (2 queries)."""
+    provider, serving = listing.provider, listing.serving
     payers = payers_30d(provider, serving)
     found = ServiceTotal.objects.filter(provider=provider, serving=serving).first()
     found = found or ServiceTotal(provider=provider, serving=serving)
@@ -48,8 +53,22 @@ def totals(provider: str, serving: str) -> Totals:
         refused=found.refused,
         settled=found.settled,
         unsettled=found.unsettled + found.refused_amount,
+        share=paid_share(listing, found).replace(formats.UNKNOWN, ""),
+        penalties=penalties(listing, found),
         payers_30d=payers,
     )
+
+
+def penalties(listing: Listing, total: ServiceTotal) -> int:
+    """Items that paid a penalty, the one way in which fine-tuning is paid in part; of these alone
+    no log says what was asked for."""
+    return int(total.in_part) if listing.is_fine_tuning else 0
+
+
+def paid_share(listing: Listing, total: ServiceTotal) -> str:
+    """What was paid of what was asked for; `–` where nobody knows."""
+    asked = total.settled + total.unsettled + total.refused_amount
+    return formats.percentage(total.settled, 0 if penalties(listing, total) else asked)
 
 
 def payers_30d(provider: str, serving: str) -> int:

@@ -46,9 +46,10 @@ class NetworkDayOut(Schema):
 
 
 class ResultsOut(Schema):
-    """All settlements ever. `refused`: items that the contract refused, whoever sent them. `lost`:
-    neuron that accepted ones asked for and users did not have; refused ones may ask for anything,
-    and count for nothing in it."""
+    """All settlements ever. `refused`: items that the contract refused, whoever sent them, and
+    results of fine-tuning that their provider abandoned. `lost`: neuron that accepted ones asked
+    for and users did not have; refused ones may ask for anything, and count for nothing in it, as
+    does what was asked for before a penalty, which no log says."""
 
     count: int
     in_part: int
@@ -87,8 +88,8 @@ class SettlementsIn(HistoryIn):
     user: Annotated[AddressIn | None, EMPTY] = Field(None, description="who was to pay")
     status: Annotated[Result | None, EMPTY] = Field(
         None,
-        description="`full`, `part` (the user ran out), `refused`, or `paid`: one of the first "
-        "two; where it is left out all of a provider or a user, else `paid`",
+        description="`full`, `part` (the user ran out, or paid a penalty), `refused`, or `paid`: "
+        "one of the first two; where it is left out all of a provider or a user, else `paid`",
     )
     day: Annotated[DayIn | None, EMPTY] = Field(None, description="a UTC day")
     window: Annotated[Window | None, EMPTY] = Field(None, description="the last so many")

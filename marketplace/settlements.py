@@ -31,7 +31,7 @@ _PAID = Q(status__in=ACCEPTED)
 GROUPS: Mapping[str, tuple[str, Q]] = {
     "full": (gettext_noop("Paid in full"), _PAID & ~Q(status__in=IN_PART)),
     "part": (gettext_noop("Paid in part"), _PAID & Q(status__in=IN_PART)),
-    "refused": (gettext_noop("Refused"), ~_PAID),
+    "refused": (gettext_noop("Refused or abandoned"), ~_PAID),
     "paid": (gettext_noop("Paid in full or in part"), _PAID),
 }
 WINDOWS = {"24h": dt.timedelta(hours=24), **{f"{n}d": dt.timedelta(days=n) for n in (7, 30, 90)}}

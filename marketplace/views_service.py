@@ -71,7 +71,7 @@ def show(request: HttpRequest, template: str, page: Any) -> HttpResponse:
 def overview(request: HttpRequest, listing: Listing) -> HttpResponse:
     key = ServiceKey.of(listing)
     latest = latest_changes(listing.provider, listing.serving, selectors.contracts())
-    record = reputation.totals(listing.provider, listing.serving)
+    record = reputation.totals(listing)
     settlements = account_links.service(listing, "settlements")
     user = request.user if request.user.is_authenticated else None
     standing = standing_of(key)
@@ -95,7 +95,6 @@ def overview(request: HttpRequest, listing: Listing) -> HttpResponse:
             if row.kind != "url_changed_unacknowledged"  # the head says it with its blocks
         ),
         totals=record,
-        paid_share=formats.percentage(record.settled, record.settled + record.unsettled),
         activity=reputation.activity(listing),
         refusals=tuple(
             (_(settled.STATUSES.get(one.status, (one.status, ""))[0]), one.items)

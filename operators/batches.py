@@ -32,7 +32,7 @@ _PAID = Q(status__in=ACCEPTED)
 GROUPS: Mapping[str, tuple[str, Q]] = {
     "full": (gettext_noop("Paid in full"), _PAID & ~Q(status__in=IN_PART)),
     "part": (gettext_noop("Paid in part"), _PAID & Q(status__in=IN_PART)),
-    "refused": (gettext_noop("Refused"), ~_PAID),
+    "refused": (gettext_noop("Refused or abandoned"), ~_PAID),
 }
 
 
@@ -103,8 +103,8 @@ class Gas:
 
 @dataclass(frozen=True)
 class Batch:
-    """One settlement transaction. Amounts in neuron; `requested` = `settled` + `unsettled`.
-    `pending`: its block is not final yet."""
+    """One settlement transaction. Amounts in neuron. `penalties`: items of which the log says what
+    was paid alone; `pending`: its block is not final yet."""
 
     tx_hash: str
     block: int
@@ -114,17 +114,19 @@ class Batch:
     items: int
     settled: int
     unsettled: int
+    penalties: int
     outcome: Outcome
     pending: bool
     gas: Gas
 
     @property
-    def requested(self) -> int:
-        return self.settled + self.unsettled
+    def requested(self) -> int | None:
+        """None where nobody knows."""
+        return None if self.penalties else self.settled + self.unsettled
 
     @property
     def collected(self) -> int | None:
-        """Settled in 1/10000 of what was asked for; None where nothing was."""
+        """Settled in 1/10000 of what was asked for; None where nothing was, or nobody knows."""
         return self.settled * 10_000 // self.requested if self.requested else None
 
     @property
@@ -200,6 +202,7 @@ def _batch(row: dict[str, Any], known: Mapping[str, Contract], gas: Mapping[str,
         items=row["items"],
         settled=int(row["paid"]),
         unsettled=int(row["missed"]),
+        penalties=row[_column("penalty")],
         outcome=reasons.outcome([*counts, ("unknown", unknown)]),
         pending=bool(row["open"]),
         gas=gas.get(tx_hash, Gas()),
@@ -225,8 +228,10 @@ class Line:
     model: str
 
     @property
-    def requested(self) -> int:
-        return self.entry.settled + self.entry.unsettled
+    def requested(self) -> int | None:
+        """None where the log does not say it."""
+        known = self.entry.status != "penalty"
+        return self.entry.settled + self.entry.unsettled if known else None
 
 
 @dataclass(frozen=True)

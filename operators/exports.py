@@ -75,7 +75,7 @@ def _item(row: Settlement, known: Mapping[str, Contract], epochs: Epochs) -> dic
         **vars(line.entry),
         "id": line.id,
         "model": line.model,
-        "requested": line.requested,
+        "requested": line.entry.settled + line.entry.unsettled,
         "final": "no" if row.pending else "yes",
     }
 

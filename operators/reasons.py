@@ -43,7 +43,7 @@ STATUSES: dict[str, Reason] = {
         "warn",
         gettext_noop(
             "The user never acknowledged the trained model, so the contract paid only its penalty "
-            "share of the fee."
+            "share of the fee. Its log does not say the whole fee, so the rest is in no sum here."
         ),
         gettext_noop("Tell users before the deadline. The result stays yours to keep locked."),
     ),

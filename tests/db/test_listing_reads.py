@@ -104,6 +104,29 @@ def test_kept_sums_are_those_of_the_rows_whatever_is_added_and_deleted() -> None
     assert kept() == {}
 
 
+def test_a_penalty_is_no_part_of_a_sum_that_nobody_knows(client: Client) -> None:
+    """Its log says what was paid; who abandoned a result asked for nothing, and nobody refused."""
+    factories.head()
+    factories.contract(kind="fine-tuning")
+    for provider in (rows.PETRA, rows.PAUL):
+        factories.service(provider, kind="fine-tuning")
+        paid = {"acknowledged": 7, "abandoned": 0}
+        if provider == rows.PETRA:
+            paid["penalty"] = 3
+        for at, (status, settled) in enumerate(paid.items()):
+            given: Any = {"serving": factories.FINE_TUNING, "status": status, "settled": settled}
+            factories.settlement(provider, **given, log_index=at)
+    for provider, known in ((rows.PETRA, False), (rows.PAUL, True)):
+        page = client.get(f"/services/fine-tuning/{provider}").content.decode()
+        assert ("100.00 % of what was asked" in page) == known
+        assert ("not known: the log of a penalty" in page) != known
+        assert "<dt>Refused or abandoned</dt>" in page and "<dt>Refused</dt>" not in page
+    services = "&".join(f"s=fine-tuning/{one}" for one in (rows.PETRA, rows.PAUL))
+    compared = client.get(f"/api/v1/compare?{services}").json()
+    (share,) = [row for row in compared["rows"] if row["name"] == "collected_share"]
+    assert [cell["value"] for cell in share["values"]] == [None, "100.00"]
+
+
 def test_kept_sums_hold_whatever_refused_items_claim(client: Client) -> None:
     """Anybody may have fifty items of 2^256 - 1 refused in one transaction, again and again."""
     rows.contracts()

@@ -278,6 +278,18 @@ def test_an_opened_transaction_sums_more_items_than_it_lists(
     assert text.count('data-testid="line"') == 1
 
 
+def test_what_was_asked_for_before_a_penalty_is_not_made_up(petra: Client) -> None:
+    paid = World(block=9_000).settle(ALICE, "penalty", ONE, serving=FINE_TUNING)
+    found = batches.opened(PETRA, str(paid.tx_hash), contracts())
+    assert found is not None and found.batch.settled == ONE
+    assert {found.batch.requested, found.batch.collected, found.lines[0].requested} == {None}
+    text = petra.get(f"/operator/settlements/{paid.tx_hash}").content.decode()
+    assert "the rest is in no sum here" in text and "% collected" not in text
+    listed = petra.get("/operator/settlements?period=all").content.decode()
+    row = listed.partition(f'data-tx="{paid.tx_hash}"')[2].partition("</tr>")[0]
+    assert "100.00" not in row and row.count('<span class="muted">–</span>') == 2
+
+
 def test_a_page_costs_the_same_for_short_and_long_histories(
     petra: Client, django_assert_max_num_queries: Any
 ) -> None:
