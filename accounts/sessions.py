@@ -88,6 +88,11 @@ def end_all(user: User) -> int:
     return _end(user.sign_ins.all())
 
 
+def end_everybodys() -> int:
+    """Close every session that somebody signed in; how many there were."""
+    return _end(SignIn.objects.filter(living(timezone.now())))
+
+
 def forgotten(session_key: str | None) -> None:
     """A session was closed by its own sign-out, or by another sign-in in its browser."""
     if name := name_of(session_key):

@@ -17,7 +17,7 @@ from typing import Any, Self
 
 from django.conf import settings
 from django.db import transaction
-from django.db.models import F, Q
+from django.db.models import F, Q, QuerySet
 from django.utils import timezone
 from django.utils.translation import gettext as _
 
@@ -173,8 +173,18 @@ def rotate(user: User, token_id: int) -> Made:
 
 def revoke(user: User, token_id: int) -> bool:
     """End a token now, with whatever secrets it has. False for somebody else's."""
-    rows = user.access_tokens.filter(pk=token_id, revoked_at=None)
-    return bool(rows.update(revoked_at=timezone.now(), previous_digest="", previous_until=None))
+    return bool(_revoked(user.access_tokens.filter(pk=token_id)))
+
+
+def revoke_all() -> int:
+    """End everybody's tokens; how many worked."""
+    return _revoked(AccessToken.objects.filter(expires_at__gt=timezone.now()))
+
+
+def _revoked(rows: QuerySet[AccessToken]) -> int:
+    return rows.filter(revoked_at=None).update(
+        revoked_at=timezone.now(), previous_digest="", previous_until=None
+    )
 
 
 def living(user: User, now: datetime) -> Any:

@@ -160,6 +160,11 @@ def end(user: User, share: int) -> Chat:
     return row.chat
 
 
+def end_all() -> int:
+    """End everybody's links; how many there were."""
+    return int(Share.objects.all().delete()[0])
+
+
 def by_host(action: Action, token: str, public_text: str) -> None:
     """End a link by its address, whoever made it, or open it again: the host's way (`manage.py
     end_share`), kept and told as what moderators decide. Raises accounts.errors.Problem."""

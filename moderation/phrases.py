@@ -143,6 +143,7 @@ WORDS = {
     "code_refused": N_("Code refused at sign-in"),
     "command_started": N_("Command started"),
     "command_refused": N_("Command refused"),
+    "access_ended": N_("Everybody’s tokens and shared links ended"),
     "failure_retry": N_("Failed task queued again"),
     "failure_dismiss": N_("Failed task dismissed"),
     "failures_retry": N_("Failed tasks queued again"),
@@ -177,6 +178,8 @@ VALUES = {
     "failure": N_("failure"),
     "times": N_("times"),
     "number": N_("number"),
+    "tokens": N_("tokens"),
+    "links": N_("links"),
 }
 
 

@@ -270,6 +270,7 @@ def test_sessions_are_listed_and_ended_from_another_browser(user: User) -> None:
     assert here.post("/account/sign-out-everywhere").status_code == 302
     assert not opens(here) and not opens(second) and opens(bobs)
     assert SignIn.objects.get().user.address == BOB.address
+    assert sessions.end_everybodys() == 1 and not opens(bobs)
 
 
 def test_who_reads_the_database_or_a_backup_finds_no_session_to_come_in_with(user: User) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import timedelta
+from io import StringIO
 from typing import Any
 from uuid import uuid4
 
@@ -164,6 +165,14 @@ def test_a_link_ends_by_its_owner_by_time_by_the_host_and_with_the_conversation(
         call_command("end_share", link, reopen=True)
     call_command("end_share", link)
     assert alice.post(f"/playground/shares/{Share.objects.get().pk}/end").status_code == 302
+
+    link, said_of_it = fresh(), StringIO()
+    call_command("end_access", stdout=said_of_it)
+    assert said_of_it.getvalue() == "tokens: 0, links: 1, sessions: 0\n"
+    assert client.get(link).status_code == 404 and alice.get(path).status_code == 200
+    assert Act.objects.latest("number").action == "access_ended"
+    call_command("end_access", stdout=StringIO())
+    assert Act.objects.filter(action="access_ended").count() == 1
 
     link = fresh()
     conversations.delete_chat(chat)

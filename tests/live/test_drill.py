@@ -35,8 +35,12 @@ print(tokens.create(user, wanted).secret)
 """
 KNOWN = """
 from accounts import tokens
+from accounts.errors import Problem
 from django.contrib.sessions.models import Session
-print(tokens.find("{secret}", "inference").user.address, Session.objects.count())
+try:
+    print(tokens.find("{secret}", "inference").user.address, Session.objects.count())
+except Problem as problem:
+    print(problem.code)
 """
 #: Every derived row as text, without the number of its row.
 DERIVED = """
@@ -139,6 +143,8 @@ def test_the_drills_of_the_page(anvil: Any, deposits: Any, tmp_path: Path) -> No
             site = Site(server, cache.url, anvil.url, tmp_path)
             site.sh(commands("restore"))
             assert site.python(known) == f"{ALICE.address} 0", "nobody's session opens again"
+            assert site.sh(commands("reopened")) == "tokens: 1, links: 0, sessions: 0\n"
+            assert site.python(known) == "token_revoked"
             restored = site.derived()
             assert BOB.address.lower() in str(restored["ledger_ledger"]).lower()
             site.sh(commands("rebuild"))
