@@ -186,3 +186,6 @@ def test_compose_names_what_exists(tmp_path: Path) -> None:
         port for service in COMPOSE["services"].values() for port in service.get("ports", ())
     ]
     assert published and all(port.startswith("127.0.0.1:") for port in published)
+    # What ended well with its machine is started by no other policy when that is back.
+    lasting = COMPOSE["services"].keys() - {"migrate", "demo"}
+    assert {COMPOSE["services"][name]["restart"] for name in lasting} == {"unless-stopped"}
