@@ -9,12 +9,13 @@ from django.core.management import CommandError, call_command
 from django.db import connection
 
 from chain.heads import Heads
-from chain.models import Head
+from chain.models import Head, RawBlock, RawLog
 from chain.sync import Step
 from ledger import services
 from ledger.models import Projection
 from ledger.project import VERSION
 from protocol import abi
+from tests import factories
 from tests.db.test_chain_rpc import Node, nodes
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -136,3 +137,14 @@ def test_rows_of_another_version_must_be_replayed(settings: Any, capsys: Any) ->
     assert "manage.py replay" in capsys.readouterr().err
     call_command("replay")
     assert Projection.objects.get().version == VERSION
+    # Where the stored facts are none, it says so, and leaves everything as it was.
+    factories.head(final_block=1, indexed_block=1)
+    place = {"hash": factories.tx_hash("a block"), "parent_hash": factories.tx_hash("before")}
+    RawBlock.objects.create(number=1, timestamp=1, **place)
+    RawLog.objects.create(
+        block_hash=place["hash"], block_number=1, log_index=0, tx_hash=factories.tx_hash("none"),
+        tx_index=0, address=settings.LEDGER_ADDRESS, topics=[], data="0x",
+    )  # fmt: skip
+    with pytest.raises(CommandError, match=r"nothing was changed: block 1: logs of") as failed:
+        call_command("replay")
+    assert failed.value.returncode == 2 and Head.objects.get().indexed_block == 1

@@ -5,8 +5,9 @@ from __future__ import annotations
 from itertools import count
 from typing import Any
 
-from django.core.management.base import BaseCommand
+from django.core.management.base import BaseCommand, CommandError
 
+from chain.errors import Halt
 from ledger import services
 
 
@@ -23,5 +24,8 @@ class Command(BaseCommand):
             return False
 
         with services.follower_aside(waiting):
-            last = services.replay(lambda block: self.stdout.write(f"folded up to {block}"))
+            try:
+                last = services.replay(lambda block: self.stdout.write(f"folded up to {block}"))
+            except Halt as error:
+                raise CommandError(f"nothing was changed: {error}", returncode=2) from error
         self.stdout.write(f"replayed up to block {last}")
