@@ -119,6 +119,9 @@ def test_published_values_are_compared_only_where_they_are_named(tmp_path: Path)
     file.write_text("{}")
     with pytest.raises(CommandError, match="format"):
         call_command("verify_evidence", *given, "--references", str(file))
+    (tmp_path / "none.xml").mkdir()
+    with pytest.raises(CommandError, match=r"cannot read .*none\.xml"):
+        call_command("verify_evidence", *given, "--rims", str(tmp_path))
 
 
 def test_without_a_time_the_collateral_gives_it_never_the_clock() -> None:

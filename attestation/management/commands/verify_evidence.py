@@ -143,7 +143,7 @@ def _rims(folder: str | None) -> dict[str, bytes] | None:
         return None
     if not Path(folder).is_dir():
         raise CommandError(f"{folder} is not a folder", returncode=_UNUSABLE)
-    return {path.stem: path.read_bytes() for path in sorted(Path(folder).glob("*.xml"))}
+    return {path.stem: _bytes(str(path)) for path in sorted(Path(folder).glob("*.xml"))}
 
 
 def _policy(path: str | None) -> Policy:
