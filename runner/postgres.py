@@ -13,6 +13,7 @@ import os
 import shutil
 import signal
 import subprocess
+import sys
 import tempfile
 import time
 from pathlib import Path
@@ -39,6 +40,11 @@ _THROW_AWAY = {
     "max_wal_senders": "0",
     "autovacuum_naptime": "20s",
 }
+
+
+#: A server may take so long to begin. One whose data lasts first reads anew what a hard end has
+#: left: whoever ends that has all of it to read again.
+START_SECONDS, RECOVERY_SECONDS = 30, 1800
 
 
 class PostgresError(Exception):
@@ -116,7 +122,7 @@ class EmbeddedPostgres:
             **options,
         )
 
-    def start(self, seconds: float = 30) -> EmbeddedPostgres:
+    def start(self) -> EmbeddedPostgres:
         """Create the cluster where there is none, start the server, create the database."""
         import psycopg
 
@@ -137,7 +143,7 @@ class EmbeddedPostgres:
         self.process = self._spawn(
             command, stdout=self._log, stderr=self._log, start_new_session=True
         )
-        deadline = time.monotonic() + seconds
+        began, told = time.monotonic(), False
         while True:
             if self.process.poll() is not None:
                 raise PostgresError("PostgreSQL did not start:\n" + self._tail())
@@ -152,11 +158,15 @@ class EmbeddedPostgres:
                         connection.execute(f'create database "{self.database}"')
                 return self
             except psycopg.OperationalError:
-                if time.monotonic() > deadline:
+                took = time.monotonic() - began
+                if took > (RECOVERY_SECONDS if self.durable else START_SECONDS):
                     self.stop()
                     raise PostgresError(
                         "PostgreSQL did not answer in time:\n" + self._tail()
                     ) from None
+                if took > START_SECONDS and not told:
+                    told = True
+                    print(f"PostgreSQL takes long to start: {self._log.name}", file=sys.stderr)
                 time.sleep(0.02)
 
     def _init(self, cluster: Path) -> None:

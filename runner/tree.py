@@ -123,9 +123,9 @@ class Tree:
             time.sleep(0.02)
         self.children.remove(child)
 
-    def finished(self, child: Child, what: str) -> None:
+    def finished(self, child: Child, what: str, seconds: float = 120) -> None:
         """Wait until a short-lived child has ended well."""
-        self.ended(child, what)
+        self.ended(child, what, seconds)
         if child.code != 0:
             last = child.tail()
             for line in reversed(last.splitlines()):
