@@ -33,6 +33,9 @@ MAX_LISTED = 100
 #: Whose upload it is shows its signature, which comes after the file: so by sender, and few.
 UPLOADS_AT_ONCE, UPLOADS_PER_SENDER = 16, 4
 DATASETS_PER_USER = 3
+#: While datasets of so many bytes wait, only who has an account here may upload more: wallets are
+#: free, and a stranger's could fill the disk for a day.
+WAITING_BYTES = 2 * 1024**3
 #: What may be delivered by us, and is kept for a while afterwards.
 DOWNLOADABLE = (tuning.DELIVERED, tuning.USER_ACKNOWLEDGED, tuning.FINISHED)
 _PIECE = 256 * 1024
@@ -219,6 +222,7 @@ class Endpoints:
         target = self._folders.incoming(secrets.token_hex(16))
         self._uploading[sender] += 1
         try:
+            await self._check_room(user)
             hash_, fields = await uploads.receive(request, target)
             timestamp = _timestamp(fields.get("timestamp", ""))
             signed = tuning.upload_hash(user, timestamp)
@@ -230,6 +234,16 @@ class Endpoints:
             self._uploading -= Counter({sender: 1})
             target.unlink(missing_ok=True)
         await answer.json(200, {"datasetHash": hash_, "message": "Dataset uploaded successfully"})
+
+    async def _check_room(self, user: str) -> None:
+        if await asyncio.to_thread(self._folders.waiting) < WAITING_BYTES:
+            return
+        try:
+            account = await self._chain.account(user)
+        except ChainError as error:
+            raise Refused(503, str(error)) from error
+        if account is None:
+            raise Refused(403, "too many datasets wait: only users with an account may upload now")
 
     async def download(self, user: str, id_: str, request: Request, answer: Answer) -> None:
         """POST for the encrypted result."""

@@ -5,6 +5,7 @@ Names are made of ids and hashes that were checked before, never of a stranger's
 
 from __future__ import annotations
 
+import contextlib
 import shutil
 import time
 from pathlib import Path
@@ -61,6 +62,14 @@ class Folders:
     def dataset(self, user: str, hash_: str) -> Path:
         """An uploaded dataset of a user (EIP-55), by its keccak256."""
         return self._datasets / user.lower() / hash_
+
+    def waiting(self) -> int:
+        """Bytes of everybody's uploaded datasets."""
+        total = 0
+        for path in self._datasets.glob("*/0x*"):
+            with contextlib.suppress(FileNotFoundError):  # swept meanwhile
+                total += path.stat().st_size
+        return total
 
     def keep_dataset(self, incoming: Path, user: str, hash_: str, *, most: int) -> None:
         """Move a finished upload to its place; the oldest of the user's beyond `most` go."""

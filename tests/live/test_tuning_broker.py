@@ -19,6 +19,7 @@ from devnet.deploy import connect, deploy
 from protocol import tuning
 from protocol.digests import personal_digest, sign
 from protocol.storage import hash_file
+from provider.tuning.endpoints import WAITING_BYTES
 from tests.live import official_sdk
 from tests.live.provider_lab import ChaosRpc, Person, health_path, served
 from tests.live.tuning_lab import (
@@ -120,6 +121,17 @@ def test_a_dataset_that_is_sent_to_the_tee(lab: TuningLab, broker: Broker) -> No
     assert upload(broker, user, b"").status_code == 400
     not_a_form = requests.post(f"{broker.url}/v1/user/{user.address}/dataset", data=b"x", timeout=9)
     assert not_a_form.status_code == 400
+    # Wallets are free: while much waits, only who has an account may send more.
+    stranger = lab.person()
+    assert upload(broker, stranger, data).status_code == 200
+    many = broker.config.parent / "state/datasets/0xmany/0x"
+    many.parent.mkdir()
+    with many.open("wb") as file:
+        file.truncate(WAITING_BYTES)
+    no = upload(broker, stranger, data)
+    assert no.status_code == 403 and "too many datasets wait" in no.text
+    assert upload(broker, user, data).status_code == 200
+    many.unlink()
     # An SDK that dropped the hash's leading zero byte is understood.
     nonce = next(
         n
