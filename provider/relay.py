@@ -151,7 +151,7 @@ class Relay:
                     await answer.write(part, more=True)
         except FAILURES:
             # What was delivered is paid for, but a torso is not signed.
-            await self._conclude(admitted, meter, None)
+            await self._conclude(admitted, meter, None, delivered=True)
             raise
         except asyncio.CancelledError:
             self._receipts.record_last(self._charge(admitted, meter))
@@ -159,17 +159,22 @@ class Relay:
         finally:
             gone.cancel()
         meter.end()
-        await self._conclude(admitted, meter, digest.hexdigest())
+        await self._conclude(admitted, meter, digest.hexdigest(), delivered=True)
         await answer.write(b"".join(held), more=False)
 
     async def _conclude(
-        self, admitted: Admitted[Ask], meter: Meter, response_sha256: str | None
+        self,
+        admitted: Admitted[Ask],
+        meter: Meter,
+        response_sha256: str | None,
+        *,
+        delivered: bool = False,
     ) -> None:
         charge = self._charge(admitted, meter)
         receipt = None
         if response_sha256 is not None:
             receipt = self._receipts.receipt(charge, [response_sha256])
-        await self._receipts.record(charge, receipt)
+        await self._receipts.record(charge, receipt, delivered=delivered)
 
     def _charge(self, admitted: Admitted[Ask], meter: Meter) -> Charge:
         fee = meter.fee(self._admission.terms.tariff)

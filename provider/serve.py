@@ -101,7 +101,7 @@ async def _run(
     )
     gate = Gate(chain, debts, config.network.cache_seconds)
     server = Upstream(upstream, config.upstream, metrics)
-    receipts = Receipts(store, debts, tee)
+    receipts = Receipts(store, debts, tee, switch)
     picture_store = PictureStore(store, config.jobs.keep_seconds)
     admission = Admission(config, gate=gate, debts=debts, settler=settler, switch=switch)
     adapters = _adapters(config, store, gate, upstream)

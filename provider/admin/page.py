@@ -67,6 +67,8 @@ def alarms(status: Status) -> list[str]:
     view, found = status.view, []
     if status.paused:
         found.append("Paused: new requests are refused. What is under way is finished and settled.")
+    if status.full:
+        found.append("The disk takes no charges: requests are refused until it does. Make room.")
     if view.node:
         found.append(f"The node: {view.node}")
     if view.upstream:
@@ -109,7 +111,7 @@ def _state(status: Status) -> str:
     price = "unknown" if view.gas_price is None else f"{view.gas_price} neuron"
     limits = "any price" if normal is None else f"up to {normal}, at risk up to {urgent}"
     rows = [
-        ("State", "paused" if status.paused else "taking work"),
+        ("State", "paused" if status.paused else "stuck" if status.full else "taking work"),
         ("Service", f"{place.kind} at {place.url}"),
         ("Provider", place.provider),
         ("Signer", f"{place.signer}{'' if view.acknowledged else ' (not acknowledged)'}"),

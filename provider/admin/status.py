@@ -48,6 +48,7 @@ class Status:
 
     place: Place
     paused: bool
+    full: bool
     waiting: str
     view: View
     debtors: dict[str, Debtor]
@@ -85,6 +86,7 @@ class Gathering:
         return Status(
             place=self._place,
             paused=self._watch.switch.paused,
+            full=self._watch.switch.full,
             waiting=self._settler.waiting,
             view=self._watch.view,
             debtors=self._watch.debtors(),

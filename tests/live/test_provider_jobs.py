@@ -256,7 +256,11 @@ def test_a_result_that_cannot_be_written_down_is_free_of_charge(lab: Lab, broker
     broker.start()
     user = customer(lab, broker, ONE + PRICE)
     for _ in range(2):  # what was held back for it is free again
-        failed = in_state(broker, user, submitted(broker, user, wish(n=1)), "failed")
+        # No work is taken until the disk takes anything.
+        taken = eventually(
+            lambda: (it := submit(broker, user, wish(n=1))).status_code == 202 and it
+        )
+        failed = in_state(broker, user, taken.json()["jobId"], "failed")
         assert failed.json()["errorMessage"] == "internal error"
     assert broker.owes(user) == 0 and "disk full" in broker.log
 

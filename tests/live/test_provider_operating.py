@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import json
 import re
+import sqlite3
 from collections.abc import Iterator
+from contextlib import closing
 from typing import Any
 
 import pytest
@@ -15,6 +17,7 @@ from protocol import unsettled
 from runner.processes import free_port
 from tests.live.provider_lab import (
     FEE,
+    MODEL,
     ONE,
     SERVICE,
     Broker,
@@ -172,6 +175,50 @@ def test_a_pause_refuses_new_work_and_survives_a_restart(
     assert "requests are refused until it is resumed" in broker.log
     assert broker.ask(key).status_code == 503 and door.metric("paused") == 1
     assert door.post("/resume").json() == {"paused": False}
+    assert broker.ask(key).status_code == 200
+
+
+def test_what_a_full_disk_does_not_take_is_owed_all_the_same(
+    lab: Lab, broker: Broker, door: Door, port: int
+) -> None:
+    """The disk takes no charges as long as the operator has not paused."""
+    user, kept = customer(lab, broker), broker.state / "broker.sqlite3"
+    key = user.provider_key(broker.address)
+    broker.stop()
+    with closing(sqlite3.connect(kept)) as db:
+        db.execute(
+            "CREATE TRIGGER full BEFORE INSERT ON charge WHEN coalesce((SELECT value FROM note"
+            " WHERE name = 'paused'), 'no') = 'no' BEGIN SELECT RAISE(ABORT, 'disk full'); END"
+        )
+    broker.start()
+    # Nobody gets a whole answer that could not be written down, nor another one meanwhile.
+    assert broker.ask(key).status_code == 500 and broker.owes(user) == 0
+    assert (again := broker.ask(key)).status_code == 503 and again.headers["Retry-After"] == "1"
+
+    def streamed() -> bool:
+        question = {"messages": [{"role": "user", "content": "plain"}], "stream": True}
+        try:
+            assert broker.ask(key, {"model": MODEL, **question}).status_code == 503
+        except requests.RequestException:
+            return True  # all but its end had come
+        return False
+
+    eventually(streamed)
+    assert broker.owes(user) > 0 and broker.ask(key).status_code == 503
+    owed, door = broker.owes(user), Door(broker, port)
+    assert door.status()["full"]
+    door.browser.post(f"{door.url}/login", {"token": door.token}, timeout=10)
+    assert "The disk takes no charges" in door.browser.get(door.url, timeout=10).text
+    door.post("/pause")
+    eventually(lambda: not door.status()["full"])
+    broker.stop()
+    with closing(sqlite3.connect(kept)) as db:
+        written = db.execute("SELECT fee FROM charge WHERE user = ?", (user.address,)).fetchall()
+        db.execute("DROP TRIGGER full")
+    assert written == [(str(owed),)]
+    broker.start()
+    assert broker.owes(user) == owed
+    Door(broker, port).post("/resume")
     assert broker.ask(key).status_code == 200
 
 

@@ -34,6 +34,7 @@ from provider.operating import LogChoice
 from provider.receipts import Receipts
 from provider.server import background
 from provider.store import Charge, Receipt, Store
+from provider.switch import Switch
 from provider.tee.dev import DevTee
 from provider.tuning import executor, work
 from provider.tuning.files import Folders
@@ -275,7 +276,8 @@ async def test_what_is_being_written_down_is_waited_for(tmp_path: Path) -> None:
         go.wait()
         store.record(charge, receipt)
 
-    receipts = Receipts(store, debts, DevTee(bytes.fromhex(KEY[2:]), bytes(32), MachineChoice()))
+    tee = DevTee(bytes.fromhex(KEY[2:]), bytes(32), MachineChoice())
+    receipts = Receipts(store, debts, tee, Switch(store))
     answer = asyncio.create_task(receipts.record(Charge(USER, 7, bytes(32)), None, write=write))
     await asyncio.to_thread(begun.wait)
     answer.cancel()

@@ -1,14 +1,25 @@
-"""What brokers share about unsettled fees: read back as written, and nothing else is believed."""
+"""What brokers share about unsettled fees: read back as written, and nothing else is believed. And
+what is owed where no disk takes it."""
 
 from __future__ import annotations
 
+import asyncio
+import sqlite3
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 
 from protocol import unsettled
 from protocol.digests import address_of_key
 from protocol.unsettled import BadUnsettled, Unsettled
+from provider.config import MachineChoice
+from provider.debts import Debts
+from provider.errors import Refused
+from provider.receipts import Receipts
+from provider.store import Charge, Store, record_answer
+from provider.switch import Switch
+from provider.tee.dev import DevTee
 
 KEY = b"\x11" * 32
 PROVIDER = address_of_key(KEY)
@@ -56,3 +67,30 @@ def test_a_stranger_cannot_speak_for_a_provider() -> None:
         with pytest.raises(BadUnsettled):
             unsettled.parse(junk, **PLACE)  # type: ignore[arg-type]
     assert replace(SAID, fee=1).text() != SAID.text()
+
+
+async def test_what_no_disk_takes_is_owed_and_written_down_later(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What was delivered, that is; and new work is refused meanwhile."""
+    monkeypatch.setattr("provider.receipts.DISK_PAUSE_SECONDS", 0.01)
+    debts, switch = Debts({}), Switch(store := Store(tmp_path))
+    tee = DevTee(bytes([1] * 32), bytes(32), MachineChoice())
+    receipts = Receipts(store, debts, tee, switch)
+    when = "WHEN NEW.fee > '0' BEGIN SELECT RAISE(ABORT, 'disk full'); END"
+    store.rows(f"CREATE TRIGGER full BEFORE INSERT ON charge {when}")
+    for number, delivered in enumerate((False, True, True)):
+        charge = Charge(PROVIDER, 7, bytes(32), f"answer {number}")
+        with pytest.raises(sqlite3.Error, match="disk full"):
+            await receipts.record(charge, None, delivered=delivered)
+    assert debts.debtors() == {PROVIDER: 14} and store.owed() == {}
+    with pytest.raises(Refused) as refused:
+        switch.check()
+    assert refused.value.status == 503
+    with store.transaction() as db:
+        db.execute("DROP TRIGGER full")
+        record_answer(db, Charge(PROVIDER, 7, bytes(32), "answer 1"), None)  # done after all
+    while switch.full:
+        await asyncio.sleep(0.01)
+    assert store.owed() == {PROVIDER: 14} == debts.debtors()
+    store.close()
