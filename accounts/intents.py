@@ -135,16 +135,17 @@ def under_way(*, sent: bool = False) -> Problem:
 
 def _has_twin(intent: Intent) -> bool:
     """Whether the same transaction was handed to the wallet a moment ago, from another tab or by
-    way of the back button.
+    way of the back button, or waits for a block, however long.
     """
+    lately = Q(updated_at__gt=timezone.now() - TWIN_FOR)
+    asked = Q(state__in=[State.AWAITING_WALLET, State.SUBMITTED])
     twins = Intent.objects.filter(
+        asked & lately | Q(state=State.SUBMITTED, nonce__isnull=False),
         user=intent.user_id,
         chain_id=intent.chain_id,
         to=intent.to,
         data=intent.data,
         value=intent.value,
-        state__in=[State.AWAITING_WALLET, State.SUBMITTED],
-        updated_at__gt=timezone.now() - TWIN_FOR,
     )
     return twins.exclude(pk=intent.pk).exists()
 

@@ -6,8 +6,10 @@ from typing import Any
 
 import pytest
 from django.test import Client
+from django.utils import timezone
 
-from accounts import limits, services
+from accounts import intents, limits, services
+from accounts.errors import Problem
 from accounts.models import Intent, State
 from devnet.client import Chain
 from tests.db.test_transactions import (
@@ -18,8 +20,10 @@ from tests.db.test_transactions import (
     chain,
     client_of,
     contracts,
+    looked,
     opened,
     person,
+    sent,
 )
 
 __all__ = ["chain", "contracts"]
@@ -113,6 +117,16 @@ def test_many_wallets_of_one_network_ask_the_node_no_more_than_a_few() -> None:
         browser = client_of(wallet)
         for path, status in ((f"{form}&amount=5", 429), (form, 200), ("/account", 200)):
             assert browser.get(path, REMOTE_ADDR=f"{network}9").status_code == status, path
+
+
+def test_what_waits_for_a_block_is_sent_no_second_time_however_long_it_waits(chain: Chain) -> None:
+    first, later = looked(sent(chain, ALICE)), timezone.now() - 2 * intents.TWIN_FOR
+    Intent.objects.filter(pk=first.pk).update(updated_at=later, submitted_at=later)
+    again = opened(person(ALICE))
+    with pytest.raises(Problem, match="Exactly this transaction waits"):
+        intents.confirm(again)
+    Intent.objects.filter(pk=first.pk).update(state=State.DROPPED)
+    intents.confirm(again)
 
 
 def test_a_node_that_lags_says_nothing_of_the_wallet(chain: Chain) -> None:
