@@ -107,8 +107,8 @@ def banner(freshness: Shown) -> Banner | None:
 def drift(values: int, block: int) -> Banner:
     """For those who can do something about it."""
     text = ngettext(
-        "At block %(block)s %(n)s of our values differs from the chain. See Status, then replay.",
-        "At block %(block)s %(n)s of our values differ from the chain. See Status, then replay.",
+        "At block %(block)s, %(n)s of our values differs from the chain. See Status, then replay.",
+        "At block %(block)s, %(n)s of our values differ from the chain. See Status, then replay.",
         values,
     )
     return Banner("bad", text % {"block": f"{block:,}", "n": f"{values:,}"})

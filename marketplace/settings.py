@@ -409,6 +409,7 @@ UNFOLD = {
     "SITE_HEADER": "0G Market",
     "SHOW_HISTORY": False,
     "SHOW_VIEW_ON_SITE": False,
+    "STYLES": ["ops.site.narrow"],
 }
 
 # --- mail -----------------------------------------------------------------------------------------

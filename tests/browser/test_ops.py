@@ -155,5 +155,11 @@ def test_a_password_account_enrols_and_looks_at_rows(
         expect(page.get_by_label("Reason")).to_be_visible()
         page.goto(f"{rows}/admin/ledger/service/")
         expect(page.locator("#result_list tbody tr")).not_to_have_count(0)
+        page.set_viewport_size({"width": 320, "height": 700})
+        address = page.locator("#result_list").get_by_text("0x").first
+        assert address.evaluate("(cell) => cell.getBoundingClientRect().right") <= 320
+        address.click()
+        expect(page.get_by_text("Tee signer acknowledged")).to_be_visible()
+        assert overflow(page, 320) == []
         assert page.evaluate("window.violations") == []
     assert watch.messages == [] and watch.strangers == []
