@@ -6,24 +6,27 @@ import re
 from typing import Any
 
 from accounts import money
+from accounts.facts import FINE_TUNING, Serving
 
 _TOOL = "0g-compute-cli"
 _SAFE = re.compile(r"[0-9A-Za-z.]{1,80}")
 
 
-def of(action: str, params: dict[str, Any]) -> tuple[str, ...]:
+def of(action: str, params: dict[str, Any], serving: Serving | None = None) -> tuple[str, ...]:
     """Shell lines for checked parameters (amounts as decimal strings of neuron); empty where the
-    tool has no such command.
+    tool has no such command. `serving`: the contract that is meant; the tool knows of each kind the
+    recommended one.
     """
     amount = money.exact(int(params["amount"])) if "amount" in params else ""
     service = _service(str(params.get("service_name", "inference")))
     provider = str(params.get("provider", ""))
-    at = f"--provider {provider}"
+    other = "" if serving is None or serving.recommended else _contract(serving)
+    at = f"--provider {provider}{other}"
     lines: dict[str, tuple[str, ...]] = {
         "deposit": (f"deposit --amount {amount}",),
         "transfer": (f"transfer-fund {at} --amount {amount} --service {service}",),
         "retrieve": tuple(
-            f"retrieve-fund --provider {each} --service {service}"
+            f"retrieve-fund --provider {each}{other} --service {service}"
             for each in params.get("providers", ())
         ),
         "withdraw": (f"refund --amount {amount}",),
@@ -40,6 +43,11 @@ def of(action: str, params: dict[str, Any]) -> tuple[str, ...]:
     }
     found = lines.get(action, ())
     return tuple(f"{_TOOL} {line}" for line in found if _plain(line))
+
+
+def _contract(serving: Serving) -> str:
+    kind = "fine-tuning" if serving.contract == FINE_TUNING else "inference"
+    return f" --{kind}-ca {serving.address}"
 
 
 def _service(name: str) -> str:

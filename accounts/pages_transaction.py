@@ -156,7 +156,7 @@ def review(preview: Preview, params: dict[str, Any]) -> Review:
         action=preview.action,
         params=orjson.dumps(params).decode(),
         seen=preview.digest,
-        commands=commands.of(preview.action, params),
+        commands=commands.of(preview.action, params, preview.facts.serving),
     )
 
 

@@ -37,14 +37,16 @@ TITLE = N_("New fine-tuning")
 @require_http_methods(["GET", "POST"])
 @never_cache
 def new(request: HttpRequest) -> HttpResponse:
-    """`/fine-tuning/new?provider=&model=`: the first step, shown; a draft begins once it is sent:
-    browsers fetch what may be opened next, and drafts of theirs would push out real ones."""
+    """`/fine-tuning/new?provider=&model=&service_name=`: the first step, shown; a draft begins once
+    it is sent: browsers fetch what may be opened next, and drafts of theirs would push out real
+    ones."""
     if not request.user.is_authenticated:
         return signed_out(request, _(TITLE))
     user = user_of(request)
     if request.method == "GET":
         provider = ledger.address_of(request.GET.get("provider", "")) or ""
-        draft = Draft(user=user, provider=provider, model=request.GET.get("model", "")[:200])
+        model, name = (request.GET.get(one, "")[:200] for one in ("model", "service_name"))
+        draft = Draft(user=user, provider=provider, service_name=name, model=model)
         return _render(request, draft, "model", None)
     try:
         with transaction.atomic():
@@ -161,9 +163,18 @@ Refusal = Problem | BadParameters | None
 
 def _show_model(request: HttpRequest, draft: Draft, problem: Refusal) -> pages.WizardPage:
     offers = selectors.offers_to(draft.user)
-    offered = {(row.listing.provider, model) for row in offers for model in row.models}
-    if draft._state.adding and (draft.provider, draft.model) not in offered:
-        draft.provider = draft.model = ""  # a link may say anything
+    if draft._state.adding:
+        at = [
+            row.listing
+            for row in offers
+            if row.listing.provider == draft.provider and draft.model in row.models
+            if draft.service_name in ("", row.listing.service_name)
+        ]
+        # Of two contracts an address alone means the recommended one; a link may say anything.
+        chosen = max(at, key=lambda listing: listing.recommended, default=None)
+        draft.service_name = chosen.service_name if chosen else ""
+        if chosen is None:
+            draft.provider = draft.model = ""
     return pages.WizardPage(
         draft, "model", _links(draft, "model"), offers=offers, error=_words(problem)
     )

@@ -186,7 +186,9 @@ def try_of(listing: records.Listing) -> tuple[str, str, str]:
         return "", _(label) if label else "", icon
     # A fine-tuning begins with a model: named where there is no choice.
     model = listing.models[0] if len(listing.models) == 1 else ""
-    return links.with_query(path, provider=listing.provider, model=model), _(label), icon
+    at = account_links.other_name(listing) if listing.is_fine_tuning else ""
+    asked = links.with_query(path, provider=listing.provider, model=model, service_name=at)
+    return asked, _(label), icon
 
 
 def _json_path(listing: records.Listing) -> str:
@@ -332,6 +334,14 @@ class UseTab:
     relay: str
     relayed: tuple[Snippet, ...]
     direct: tuple[Snippet, ...]
+
+    @property
+    def named(self) -> str:
+        """The provider as the official command line is told of it, with the contract where that is
+        not the recommended one, which it knows."""
+        listing = self.service.listing
+        elsewhere = "" if listing.recommended else f" --fine-tuning-ca {listing.serving}"
+        return listing.provider + elsewhere
 
 
 @dataclass(frozen=True)

@@ -289,7 +289,20 @@ def test_links_lead_to_the_listing_of_the_contract_that_is_meant(alice: User) ->
         (f"/fine-tuning/new/{draft.pk}/sign", f"{service}/verification{named}"),
     ):
         assert f'href="{href}"' in client.get(path).content.decode(), path
-    # And what is asked of the provider is asked of that listing.
+    # And what is asked of the provider is asked of that listing, and begun there.
+    model = "Qwen3-32B"
+    wizard.choose_model(draft, factories.PETRA, older.service_name, model)
+    begun = client.get(f"{service}/use{named}").content.decode()
+    assert begun.count(f"--provider {factories.PETRA} --fine-tuning-ca {older.address}") >= 6
+    (tuned,) = re.findall(rf'href="(/fine-tuning/new[^"]*model={model}[^"]*)"', begun)
+    for path, name in (
+        (f"/fine-tuning/new/{draft.pk}/model", older.service_name),
+        (tuned.replace("&amp;", "&"), older.service_name),
+        (f"/fine-tuning/new?provider={factories.PETRA}&model={model}", "fine-tuning-v1.0"),
+    ):
+        page = client.get(path).content.decode()
+        checked = re.findall(r'value="([^"]*)" checked', page)
+        assert checked == [f"{factories.PETRA}|{name}|{model}"], path
     offered = client.get("/fine-tuning").content.decode()
     for name in (older.service_name, "fine-tuning-v1.0"):
         assert f'name="service_name" value="{name}"' in offered

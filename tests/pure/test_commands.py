@@ -7,8 +7,10 @@ from __future__ import annotations
 import pytest
 
 from accounts.commands import of
+from accounts.facts import FINE_TUNING, Serving
 
 PROVIDER = "0x15d34AAf54267DB7D7c367839AAf71A00a2C6A65"
+OTHER = "0x562a07530BdE7fe867E84f5a278829Ab5463E92a"
 
 
 @pytest.mark.parametrize(
@@ -47,6 +49,16 @@ def test_each_action_has_its_command_or_none(
     action: str, params: dict[str, object], lines: list[str]
 ) -> None:
     assert of(action, params) == tuple(f"0g-compute-cli {line}" for line in lines)
+
+
+def test_another_contract_than_the_recommended_one_is_named() -> None:
+    at = {"provider": PROVIDER, "providers": [PROVIDER], "service_name": "fine-tuning-v1.0"}
+    for recommended, named in ((True, ""), (False, f" --fine-tuning-ca {OTHER}")):
+        meant = Serving(OTHER, FINE_TUNING, "fine-tuning-v1.0", recommended)
+        (transfer,) = of("transfer", {**at, "amount": "1"}, meant)
+        (retrieve,) = of("retrieve", at, meant)
+        assert f"--provider {PROVIDER}{named} --amount" in transfer
+        assert f"--provider {PROVIDER}{named} --service fine-tuning" in retrieve
 
 
 def test_nothing_but_plain_words_reaches_a_shell() -> None:
