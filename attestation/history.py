@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 
 from django.db.models import BooleanField, Case, F, Func, QuerySet, Value, When
 
-from attestation.engine.verdicts import WARN, marked, told_alone
+from attestation.engine.verdicts import WARN, marked
 from attestation.models import Finding, Verification
 from attestation.selectors import FindingView, ServiceKey, finding_view
 from ledger import selectors as ledger
@@ -43,7 +43,7 @@ def report(id: uuid.UUID) -> ReportView | None:
 @dataclass(frozen=True)
 class HistoryEntry:
     """One run in a list. `changed`: the questions whose answer differs from the verdict before;
-    `unseen`: a required part was not seen, in this one and in that."""
+    `told`: `verdicts.told_overall` of this one and of that."""
 
     id: uuid.UUID
     endpoint: str
@@ -58,17 +58,13 @@ class HistoryEntry:
     block: int | None
     changed: tuple[str, ...]
     before: str
-    unseen: tuple[bool, bool]
+    told: tuple[str, str]
 
     @property
     def alone(self) -> HistoryEntry:
         """With the words that stand without the reports that they are of (decision 21)."""
-        now, before = self.unseen
-        return replace(
-            self,
-            overall=told_alone(self.overall, unseen=now),
-            before=told_alone(self.before, unseen=before),
-        )
+        overall, before = self.told
+        return replace(self, overall=overall, before=before)
 
 
 def of_service(
@@ -109,12 +105,21 @@ def _runs(key: ServiceKey) -> QuerySet[Verification]:
     rows = Verification.objects.filter(
         provider=key.provider, kind=key.kind, service_name=key.service_name
     )
-    # Not the report itself: it is large, and a list shows none of it. What a warning stands beside
-    # is asked of those alone that have one.
-    warned = When(overall__in=(WARN, marked(WARN, development=True)), then=_UNSEEN)
-    rows = rows.annotate(unseen=Case(warned, default=False, output_field=BooleanField()))
-    return rows.defer("rows", "facts", "inputs", "headers", "additional_info").order_by(
-        "-started_at", "-pk"
+    # Not the report itself: it is large, and a list shows none of it.
+    rows = rows.defer("rows", "facts", "inputs", "headers", "additional_info")
+    return rows.annotate(told=told()).order_by("-started_at", "-pk")
+
+
+def told() -> Case:
+    """`verdicts.told_overall` as a column of `Verification`; of the report it reads only what
+    stands beside a warning."""
+    words = {marked(WARN, here): marked("partial", here) for here in (False, True)}
+    return Case(
+        *(
+            When(overall=word, then=Case(When(_UNSEEN, then=Value(other)), default="overall"))
+            for word, other in words.items()
+        ),
+        default="overall",
     )
 
 
@@ -136,5 +141,5 @@ def _entry(run: Verification, previous: Verification | None) -> HistoryEntry:
             name for name, answer in run.questions.items() if before and before.get(name) != answer
         ),
         before=previous.overall if previous is not None else "",
-        unseen=(run.unseen, previous is not None and previous.unseen),  # type: ignore[attr-defined]
+        told=(run.told, "" if previous is None else previous.told),  # type: ignore[attr-defined]
     )

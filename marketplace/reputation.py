@@ -9,6 +9,7 @@ from django.db.models import Count, Min, Q
 from django.db.models.functions import TruncDate
 from django.utils import timezone
 
+from attestation.history import told
 from attestation.models import Verification
 from attestation.selectors import ServiceKey
 from ledger.models import ServiceTotal, Settlement
@@ -97,7 +98,8 @@ class Refusals:
 
 @dataclass(frozen=True)
 class Verdicts:
-    """Stored verification runs by what they found; `runs` that came to a verdict."""
+    """Stored verification runs by what they found, in the words that stand without a report; `runs`
+    that came to a verdict."""
 
     runs: int
     by_word: tuple[tuple[str, int], ...]
@@ -128,8 +130,8 @@ def verdicts(key: ServiceKey) -> Verdicts:
     rows = Verification.objects.filter(
         provider=key.provider, kind=key.kind, service_name=key.service_name
     ).exclude(overall="")
-    counted = rows.values("overall").annotate(n=Count("pk"), first=Min("started_at"))
-    found = list(counted.order_by("-n", "overall"))
-    words = tuple((row["overall"], row["n"]) for row in found)
+    counted = rows.values(word=told()).annotate(n=Count("pk"), first=Min("started_at"))
+    found = list(counted.order_by("-n", "word"))
+    words = tuple((row["word"], row["n"]) for row in found)
     first = min((row["first"] for row in found), default=None)
     return Verdicts(sum(number for _, number in words), words, first)

@@ -194,13 +194,10 @@ def told(answers: Mapping[Any, str], rows: Iterable[Mapping[str, Any]]) -> dict[
 def told_overall(word: str, rows: Iterable[Mapping[str, Any]]) -> str:
     """The one word where it stands alone, without the report that says what is missing: else less
     evidence could make a better word than more (decision 21)."""
-    return told_alone(word, unseen=any(map(is_unseen, rows)))
-
-
-def told_alone(word: str, *, unseen: bool) -> str:
-    """The same; `unseen`: whether any row of the report `is_unseen`."""
     plain = word.removeprefix("dev-")
-    return marked("partial", plain != word) if unseen and plain == WARN else word
+    if plain == WARN and any(map(is_unseen, rows)):
+        return marked("partial", plain != word)
+    return word
 
 
 def is_unseen(row: Mapping[str, Any]) -> bool:

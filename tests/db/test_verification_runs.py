@@ -30,7 +30,7 @@ from attestation.models import (
 from attestation.pages import report_page
 from attestation.selectors import ServiceKey, standing_of, verified_filter
 from ledger.models import Service
-from marketplace import conditions
+from marketplace import conditions, reputation
 from net.limits import Limits
 from provider.tee.development.nvidia import Nvidia
 from provider.tee.development.report import Machine
@@ -225,6 +225,7 @@ def test_a_lie_beside_a_part_makes_no_better_word_than_the_part_alone() -> None:
     assert standing_of(KEY).overall == "dev-partial"
     newest, first = (entry.alone for entry in history.of_service(KEY).items)
     assert newest.overall == newest.before == first.overall == "dev-partial", "in a list as well"
+    assert reputation.verdicts(KEY).by_word == (("dev-partial", 2),)
 
 
 def test_facts_with_nul_bytes_and_endless_lists_are_stored() -> None:
