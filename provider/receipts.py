@@ -95,6 +95,16 @@ class Receipts:
             self._switch.full = bool(self._unwritten)
         log.warning("the disk takes charges again")
 
+    def close(self) -> None:
+        """The broker stops: what was delivered is written down now, or lost. Blocks."""
+        if not self._unwritten:
+            return
+        lost = sum(charge.fee for charge in self._unwritten)
+        try:
+            self._write_all(self._unwritten)
+        except sqlite3.Error as error:
+            log.critical("%d neuron of delivered answers are lost: %s", lost, error)
+
     def _write_all(self, charges: Sequence[Charge]) -> None:
         """With none it is seen whether anything can be written."""
         self._store.set_note("written", str(time.time()))

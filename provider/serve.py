@@ -149,6 +149,7 @@ async def _run(
     async with background(*work):
         await serve_app(app, sock, f"provider READY {url} {config.provider}")
         await app.finish(LAST_WORDS_SECONDS)
+        receipts.close()
     if config.settlement.at_shutdown:
         try:
             async with asyncio.timeout(LAST_SETTLEMENT_SECONDS):

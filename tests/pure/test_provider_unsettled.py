@@ -70,7 +70,7 @@ def test_a_stranger_cannot_speak_for_a_provider() -> None:
 
 
 async def test_what_no_disk_takes_is_owed_and_written_down_later(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     """What was delivered, that is; and new work is refused meanwhile."""
     monkeypatch.setattr("provider.receipts.DISK_PAUSE_SECONDS", 0.01)
@@ -93,4 +93,13 @@ async def test_what_no_disk_takes_is_owed_and_written_down_later(
     while switch.full:
         await asyncio.sleep(0.01)
     assert store.owed() == {PROVIDER: 14} == debts.debtors()
+    # A broker that is stopped meanwhile writes down what it can, or says what is lost.
+    store.rows(f"CREATE TRIGGER full BEFORE INSERT ON charge {when}")
+    with pytest.raises(sqlite3.Error, match="disk full"):
+        await receipts.record(Charge(PROVIDER, 5, bytes(32), "answer 3"), None, delivered=True)
+    receipts.close()
+    assert "5 neuron of delivered answers are lost: disk full" in caplog.text
+    store.rows("DROP TRIGGER full")
+    receipts.close()
+    assert store.owed() == {PROVIDER: 19} == debts.debtors()
     store.close()
