@@ -1,12 +1,13 @@
 // Pictures for the next question: chosen, pasted or dropped; made smaller here, checked and bared of their metadata by
 // the server. Offered only where the provider says that its model looks at pictures.
 import { fail, form, input, provider } from './chat-composer.js';
-import { post } from './wallet-http.js';
+import { send } from './wallet-http.js';
 import { t } from './words.js';
 
 const MOST = 4;
 const LONGEST = 1536;
 const SMALL = 1 << 20;
+const LONGEST_WAY = 120000; // until a picture has gone up
 const box = form.querySelector('[data-attach]');
 const choose = form.querySelector('[data-choose]');
 const list = box.querySelector('[data-pictures]');
@@ -102,7 +103,7 @@ async function add(files, conversation) {
     try {
       const body = new FormData();
       body.append('picture', await smaller(file), file.name);
-      const said = await post(`/playground/chat/${await conversation()}/pictures`, body);
+      const said = await send('POST', `/playground/chat/${await conversation()}/pictures`, body, {}, AbortSignal.timeout(LONGEST_WAY));
       fail('');
       show(said);
       note.textContent = rule;

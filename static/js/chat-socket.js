@@ -89,9 +89,7 @@ class PlainLine {
   }
 
   post(path, fields = {}) {
-    const over = new AbortController();
-    setTimeout(() => over.abort(), LONGEST_ANSWER);
-    return send('POST', `/playground/chat/${path}`, new URLSearchParams(fields), {}, over.signal);
+    return send('POST', `/playground/chat/${path}`, new URLSearchParams(fields), {}, AbortSignal.timeout(LONGEST_ANSWER));
   }
 
   found() {

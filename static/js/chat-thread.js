@@ -5,6 +5,7 @@ import { heed } from './toast.js';
 import { t } from './words.js';
 
 const WATCH_EVERY = 4000;
+const LONGEST_LOOK = 30000;
 const NEAR_BOTTOM = 160;
 const TELL_EVERY = 500;
 const USUAL_LENGTH = 4; // letters of a token, as the server estimates it (inference/costs.py)
@@ -26,11 +27,13 @@ function follow(before) {
   scrollBy({ top: hidden() - Math.min(0, before), behavior: 'instant' });
   return true;
 }
-// A page that is shorter than its window cannot follow: room for what is written comes first.
+// A page that is shorter than its window cannot follow: room for what is written comes first. As much as this window has,
+// also once a phone is turned, or its keyboard goes: what is too much would stand between an answer and the composer.
 function makeRoom() {
-  const room = -hidden() - scrollY;
-  if (room > 0) root.style.minHeight = `${root.offsetHeight + room}px`;
+  root.style.minHeight = `${Math.max(0, root.offsetHeight - hidden() - scrollY)}px`;
+  addEventListener('resize', makeRoom);
 }
+addEventListener('beforeprint', () => { root.style.minHeight = ''; });
 const fragment = (html) => document.createRange().createContextualFragment(html);
 
 // What is open and what has the focus in an answer, by its place: the fresh one has the same in the same order.
@@ -69,7 +72,6 @@ export class Thread {
   constructor() {
     this.turns = new Map(); // turn id → {element, text, seq, shown, work, over}
     this.adoptAll();
-    if (this.open().length) makeRoom();
     if (this.turns.size && !location.hash && performance.getEntriesByType('navigation')[0]?.type === 'navigate') {
       toBottom(); // a conversation opens at its newest answer
       document.fonts.ready.then(() => { if (bottom()) toBottom(); });
@@ -90,6 +92,7 @@ export class Thread {
   adoptAll() {
     for (const element of root.querySelectorAll('[data-turn]')) this.adopt(Number(element.dataset.turn), element);
     copyButtons(root);
+    if (this.open().length) makeRoom();
   }
 
   // The conversation went on elsewhere: what the server has stands in place of what was shown.
@@ -282,7 +285,7 @@ export class Thread {
     const turn = this.turns.get(id);
     if (!turn) return Promise.resolve();
     turn.work = turn.work.then(async () => {
-      const response = await fetch(`/playground/chat/turns/${id}`, { credentials: 'same-origin' });
+      const response = await fetch(`/playground/chat/turns/${id}`, { credentials: 'same-origin', signal: AbortSignal.timeout(LONGEST_LOOK) });
       if (response.status >= 400 && response.status < 500 && response.status !== 429) return; // not ours any more: signed out, or deleted
       if (!response.ok) throw new Error(`status ${response.status}`);
       const text = await response.text();

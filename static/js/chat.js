@@ -8,7 +8,7 @@ import { back, had, named, reading, startPictures, take } from './chat-pictures.
 import { speak } from './chat-reading.js';
 import { Thread } from './chat-thread.js';
 import { ensureKey } from './providerkey.js';
-import { send } from './wallet-http.js';
+import { Refusal, send } from './wallet-http.js';
 import { t, tn } from './words.js';
 
 const root = document.getElementById('chat');
@@ -22,6 +22,7 @@ const wish = ({ key, accept_signer, ...rest }) => JSON.stringify(rest);
 let preparing = false;
 let stopping = false; // pressed, and maybe not heard: there was no connection, or no answer yet
 
+const LONGEST_START = 30000;
 const TOO_EARLY = t('An answer is still being written. Wait for it, or stop it.');
 const ended = (state, tokens, calls) => {
   if (state !== 'answered') return t('The answer ended early.');
@@ -137,7 +138,9 @@ async function renew() {
 
 // A conversation of its own, once there is something to ask.
 async function start(provider) {
-  const answer = await send('POST', root.dataset.start, new URLSearchParams({ provider, keep: form.elements.keep?.checked ? 'no' : '' }));
+  const fields = new URLSearchParams({ provider, keep: form.elements.keep?.checked ? 'no' : '' });
+  const answer = await send('POST', root.dataset.start, fields, {}, AbortSignal.timeout(LONGEST_START));
+  if (!answer.id) throw new Refusal(answer, 200); // of something before the site
   root.dataset.chat = answer.id;
   form.elements.keep?.closest('label').remove();
   history.replaceState(null, '', answer.path);

@@ -150,6 +150,11 @@ def test_from_an_empty_page_to_a_verified_answer(alice: Page, asgi_server: str) 
     # The answer is shown anew with its end and with its verdict: where it is, is asked in one go.
     below = "e => e.getBoundingClientRect().bottom <= composer.getBoundingClientRect().top"
     assert verdict.evaluate(below)
+    # What is written has as much room as the window, whatever that becomes, and none on paper.
+    for height in (2400, 780, 2400):
+        alice.set_viewport_size({"width": 390, "height": height})
+        alice.wait_for_function("tall => turns.offsetHeight > 1400 === tall", arg=height > 780)
+    assert alice.evaluate("dispatchEvent(new Event('beforeprint')) && turns.offsetHeight < 1400")
     # A press on Send moves the focus there, and what that shows does not move Send away under it.
     ProviderKey.objects.all().delete()
     alice.goto(f"{asgi_server}/playground/chat?provider={factories.PETRA}&draft=One")

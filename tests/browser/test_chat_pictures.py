@@ -17,6 +17,7 @@ from tests.browser import pagecheck
 from tests.browser.test_chat_more import alice as alice
 from tests.browser.test_chat_more import chat as chat
 from tests.browser.test_chat_more import upstream as upstream
+from tests.browser.test_chat_plain import BY_THE_CLOCK
 
 
 def picture_file(folder: Path) -> Path:
@@ -39,6 +40,14 @@ def test_pictures_in_a_question(alice: Page, asgi_server: str, chat: Chat, tmp_p
     with pagecheck.before_script(alice, "chat", alice.url):
         alice.get_by_test_id("chat-pictures").set_input_files(picture_file(tmp_path))
     expect(chosen).to_have_count(1, timeout=15_000)
+    # One that a network swallows is not read for ever, which would keep Send from sending.
+    alice.clock.install()
+    alice.evaluate(BY_THE_CLOCK)
+    alice.route("**/pictures", lambda route: None, times=1)
+    with alice.expect_request("**/pictures"):
+        alice.get_by_test_id("chat-pictures").set_input_files(picture_file(tmp_path))
+    alice.clock.fast_forward(120_000)
+    expect(alice.locator("[data-error]")).to_contain_text("cannot reach the server")
     bad = tmp_path / "bad.png"
     bad.write_bytes(b"<svg onload=alert(1)>")
     alice.get_by_test_id("chat-pictures").set_input_files(bad)

@@ -15,6 +15,13 @@ from tests.browser.test_chat_more import alice as alice
 from tests.browser.test_chat_more import chat as chat
 from tests.browser.test_chat_more import upstream as upstream
 
+#: The browser's own looks at no clock of ours.
+BY_THE_CLOCK = """AbortSignal.timeout = (milliseconds) => {
+  const over = new AbortController();
+  setTimeout(() => over.abort(), milliseconds);
+  return over.signal;
+};"""
+
 
 def test_without_a_websocket_the_event_stream_carries_the_answer(
     alice: Page, asgi_server: str, chat: Chat
@@ -31,6 +38,7 @@ def test_without_a_websocket_the_event_stream_carries_the_answer(
         return lambda route: route.fulfill(status=status)
 
     alice.clock.install()
+    alice.add_init_script(BY_THE_CLOCK)
     alice.route_web_socket(re.compile("/ws/chat/"), lambda route: route.close())
     alice.goto(f"{asgi_server}/playground/chat/{chat.pk}")
     alice.route("**/send", lost, times=1)
@@ -40,9 +48,14 @@ def test_without_a_websocket_the_event_stream_carries_the_answer(
     expect(answers(alice)).to_contain_text("word5 ", timeout=15_000)
     expect(alice.locator("[data-offline]")).to_be_hidden()
     # What was stored is not to be had at once: one may ask on all the same, and it comes.
-    alice.route(re.compile(r"/turns/\d+$"), failed(429), times=1)
-    alice.get_by_test_id("chat-stop").click()
+    stored = re.compile(r"/turns/\d+$")
+    alice.route(stored, failed(429), times=1)
+    alice.route(stored, lambda route: None, times=1)  # before that
+    with alice.expect_request(stored):
+        alice.get_by_test_id("chat-stop").click()
+    alice.clock.fast_forward(30_000)
     expect(alice.get_by_test_id("chat-send")).to_be_visible()
+    alice.clock.fast_forward(4_000)
     expect(alice.locator(".ending")).to_contain_text("You stopped this answer", timeout=15_000)
     failures = [re.findall(r"ERR_FAILED|status of \d+", text) for text in ERRORS]
     assert sorted(failures) == [["ERR_FAILED"], *([f"status of {n}"] for n in (429, 502, 503))]
