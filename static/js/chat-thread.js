@@ -7,24 +7,29 @@ import { t } from './words.js';
 const WATCH_EVERY = 4000;
 const LONGEST_LOOK = 30000;
 const NEAR_BOTTOM = 160;
+const AT_BOTTOM = 8;
 const TELL_EVERY = 500;
 const USUAL_LENGTH = 4; // letters of a token, as the server estimates it (inference/costs.py)
 
 const TOKENS = /name="csrfmiddlewaretoken" value="[^"]*"/g; // different in every answer
+
+let left = false; // scrolled up, and not back at the end: each word would pull whoever reads down again
+let was = scrollY;
 
 const root = document.getElementById('turns');
 const below = document.querySelector('[data-below]');
 const composer = document.getElementById('composer');
 // How far the end of the conversation lies below the window; on a narrow one more of the page follows it.
 const hidden = () => root.parentElement.getBoundingClientRect().bottom + (parseFloat(getComputedStyle(composer).bottom) || 0) - innerHeight;
-const bottom = () => hidden() < NEAR_BOTTOM;
+const bottom = () => !left && hidden() < NEAR_BOTTOM;
 const toBottom = () => scrollBy({ top: Math.max(0, hidden()), behavior: 'instant' });
 // Whoever saw the end `before` goes on seeing it, in the same place: *Stop* stands there, and would move away under whoever
 // presses it. As the conversation grows, and where it shrinks (thoughts fold). The browser holds no place of its own in
 // what is being written (chat.css).
 function follow(before) {
-  if (before >= NEAR_BOTTOM) return false;
+  if (left || before >= NEAR_BOTTOM) return false;
   scrollBy({ top: hidden() - Math.min(0, before), behavior: 'instant' });
+  was = scrollY;
   return true;
 }
 // A page that is shorter than its window cannot follow: room for what is written comes first. As much as this window has,
@@ -77,7 +82,12 @@ export class Thread {
       document.fonts.ready.then(() => { if (bottom()) toBottom(); });
     }
     below?.addEventListener('click', () => { toBottom(); below.hidden = true; });
-    addEventListener('scroll', () => { if (bottom()) below.hidden = true; }, { passive: true });
+    addEventListener('scroll', () => {
+      const far = hidden();
+      left = far > AT_BOTTOM && (left || scrollY < was);
+      was = scrollY;
+      if (bottom()) below.hidden = true;
+    }, { passive: true });
   }
 
   adopt(id, element) {
@@ -152,6 +162,7 @@ export class Thread {
     }
     root.append(article);
     makeRoom();
+    left = false;
     scrollBy({ top: hidden(), behavior: 'instant' }); // back, too, where what made room was longer
     return article;
   }
