@@ -5,6 +5,7 @@ import { t, tn } from './words.js';
 const WHOLE = 1000;
 const BRUSH = 35;
 const STEP = 2; // percent, for the arrow keys
+const LONGEST_LOAD = 60000;
 
 export function startMask(form) {
   const tool = form.querySelector('[data-mask-tool]');
@@ -75,8 +76,13 @@ export function startMask(form) {
   async function source() {
     const wanted = tool.dataset.source || null;
     newest = wanted;
-    const kept = wanted && await fetch(wanted).then((answer) => answer.blob()).catch(() => null);
-    if (newest === wanted) await show(kept);
+    const kept = wanted && await fetch(wanted, { signal: AbortSignal.timeout(LONGEST_LOAD) }).then((answer) => answer.blob()).catch(() => null);
+    if (newest !== wanted) return;
+    await show(kept);
+    if (!wanted || picture || newest !== kept) return;
+    const box = form.querySelector('[data-unusable]');
+    box.hidden = false;
+    box.lastElementChild.textContent = t('The picture to change could not be loaded, so no part of it can be marked: all of it would be made anew. Load the page again.');
   }
 
   const at = (event) => {

@@ -107,6 +107,7 @@ learn({
 "The browser refused to copy.": "Der Browser hat das Kopieren verweigert.",
 "The file that you chose is not uploaded yet. Press Next once more to go on without it.": "Die gewählte Datei ist noch nicht hochgeladen. Drücken Sie „Weiter“ noch einmal, um ohne sie fortzufahren.",
 "The microphone cannot be used: {why}": "Das Mikrofon kann nicht verwendet werden: {why}",
+"The picture to change could not be loaded, so no part of it can be marked: all of it would be made anew. Load the page again.": "Das Bild, das geändert werden soll, konnte nicht geladen werden. Daher lässt sich keine Stelle markieren: Es würde ganz neu erstellt. Laden Sie die Seite neu.",
 "The pictures did not come.": "Die Bilder kamen nicht.",
 "The pictures have come.": "Die Bilder sind da.",
 "The provider is asked…": "Der Anbieter wird gefragt…",

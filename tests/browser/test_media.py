@@ -125,7 +125,12 @@ def test_pictures_from_a_service_to_a_verified_file(
     # a part of it is changed: marked with the pointer, undone, marked with keys
     page.set_viewport_size({"width": 1280, "height": 900})
     page.goto(f"{asgi_server}/playground/images")
+    # Where the picture does not come, its rectangle could not be marked, and all would be paid for.
+    page.route(f"**{src}", lambda route: route.fulfill(body=""))
     page.get_by_role("link", name="Edit").first.click()
+    expect(page.locator("[data-unusable]")).to_contain_text("could not be loaded")
+    page.unroute(f"**{src}")
+    page.reload()
     canvas = page.get_by_test_id("mask-canvas")
     expect(canvas).to_be_in_viewport()
     expect(canvas).to_be_visible()
