@@ -273,7 +273,8 @@ CHANGES: dict[Kind, tuple[str, ...]] = {
     Kind.PRICE_BELOW: ("price",),
     Kind.PRICE_ABOVE: ("price",),
     Kind.URL: ("url",),
-    Kind.SIGNER: ("signer", "unacknowledged"),
+    # `registered`: where it had gone with another key (`listing_changes.returned`).
+    Kind.SIGNER: ("signer", "unacknowledged", "registered"),
     Kind.ACKNOWLEDGED: ("acknowledged",),
     Kind.REMOVED: ("removed",),
 }

@@ -16,6 +16,7 @@ from ledger import turns
 from ledger.models import Service, ServiceChange
 from ledger.stored import fields, integer
 from operators.listing import UNBILLED, Unit, price_texts, unit_of
+from protocol.abi import ZERO_ADDRESS
 from protocol.fees import EMBEDDING, SPEECH
 
 #: What the listings were around changes of their prices, by the key of the change.
@@ -43,6 +44,7 @@ def changes(kind: Kind, rules: Sequence[Rule], after: int, upto: int) -> tuple[F
         # The last block may have more of them, so it comes with the next sweep.
         upto = max(rows[0].block, rows[-1].block - 1)
         rows = [row for row in rows if row.block <= upto]
+    rows = returned(rows)
     types = service_types(rows) if kind in PRICES else {}
     found: dict[int, list[Hit]] = {}
     for rule in rules:
@@ -51,6 +53,37 @@ def changes(kind: Kind, rules: Sequence[Rule], after: int, upto: int) -> tuple[F
         ]
         found[rule.pk] = _grouped(kind, [row for row in mine if counts(rule, row, types)], types)
     return found, upto
+
+
+def returned(rows: Iterable[ServiceChange]) -> list[ServiceChange]:
+    """The same, where who goes and comes again with another key changed it; other registrations are
+    left out (1 query, none without any)."""
+    changes = list(rows)
+    came = [row for row in changes if row.change == "registered"]
+    if not came:
+        return changes
+    gone = ServiceChange.objects.filter(
+        change="removed",
+        provider__in={row.provider for row in came},
+        block__lte=max(row.block for row in came),
+    ).order_by("-block", "-sequence", "-pk")
+    earlier: dict[tuple[str, str], list[ServiceChange]] = defaultdict(list)
+    for row in gone[:MOST_CHANGES]:
+        earlier[row.serving, row.provider].append(row)
+    for row in came:
+        place = row.block, row.sequence
+        before = (x for x in earlier[row.serving, row.provider] if (x.block, x.sequence) < place)
+        was = _key(getattr(next(before, None), "before", None))
+        now = _key(row.after)
+        if was and now and was != now:
+            row.change, row.before, row.after = "signer", {"tee_signer": was}, {"tee_signer": now}
+    return [row for row in changes if row.change != "registered"]
+
+
+def _key(said: Any) -> str:
+    """The key that a listing had, "" where it had none."""
+    key = str(fields(said).get("tee_signer") or "")
+    return "" if key == ZERO_ADDRESS else key
 
 
 def service_types(rows: Iterable[ServiceChange]) -> Types:

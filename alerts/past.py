@@ -86,7 +86,7 @@ def _changes(rule: Rule, since: dt.datetime) -> list[Hit]:
     rows = ServiceChange.objects.filter(
         pending=False, change__in=CHANGES[kind], provider__in=providers, at__gt=since
     ).order_by("-block", "-sequence")
-    newest = rows[: MOST * 10]
+    newest = listing_changes.returned(rows[: MOST * 10])
     types = listing_changes.service_types(newest) if kind in PRICES else {}
     counted = [row for row in newest if listing_changes.counts(rule, row, types)]
     # A new key and the acknowledgement that is lost with it are one thing to tell.

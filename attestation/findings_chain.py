@@ -15,6 +15,8 @@ from ledger.records import Listing
 
 #: Holders of one listing that are looked at one by one.
 MAX_HOLDERS = 5_000
+#: Its removals that are looked at for another key.
+MAX_GONE = 50
 
 
 @dataclass(frozen=True)
@@ -54,8 +56,8 @@ def url_changed(listing: Listing) -> list[Seen]:
 
 def signer_differs(listing: Listing) -> list[Seen]:
     """Users whose money was put there when another key signed for it (contracts.md 6.6)."""
-    change = _newest(listing, "signer")
-    if change is None or not int(_both(change, "tee_signer")["before"] or "0", 16):
+    change = _replaced(listing)
+    if change is None:
         return []
     holders = set(
         SubAccount.current.filter(
@@ -78,13 +80,30 @@ def signer_differs(listing: Listing) -> list[Seen]:
     if not earlier:
         return []
     detail = {
-        **_both(change, "tee_signer"),
+        "before": _key_before(change),
+        "after": listing.tee_signer,
         "block": change.block,
         "accounts": len(earlier),
         # Neither a transfer before nor one after: when they accepted which key is not known.
         "unknown": len(holders - earlier - renewed),
     }
     return [Seen(Fact.SIGNER_DIFFERS, listing.tee_signer, detail=detail)]
+
+
+def _replaced(listing: Listing) -> ServiceChange | None:
+    """By what its newest key took the place of another one: a change, or that it went and came
+    again, which leaves the users' acknowledgements as they are, too (2 queries)."""
+    found = [_newest(listing, "signer")]
+    gone = ServiceChange.objects.filter(
+        provider=listing.provider, serving=listing.serving, change="removed"
+    ).order_by("-block", "-sequence", "-pk")[:MAX_GONE]
+    found += [row for row in gone if _key_before(row) != listing.tee_signer][:1]
+    newest = max(filter(None, found), key=lambda row: (row.block, row.sequence), default=None)
+    return newest if newest is not None and int(_key_before(newest) or "0", 16) else None
+
+
+def _key_before(row: ServiceChange) -> str:
+    return _both(row, "tee_signer")["before"]
 
 
 def signer_reused(listing: Listing) -> list[Seen]:

@@ -104,6 +104,19 @@ def test_prices_that_cross_ones_own_and_keys_that_are_acknowledged(alice: User) 
     assert services.sweep() == 1
     row = alice.notifications.filter(rule__kind=Kind.SIGNER).latest("at")
     assert row.text.startswith("The key was 0x2222…2222 and is 0x1111…1111; the owner's")
+    # Nor who goes, and comes again with another one; with the same one, or for the first time, it
+    # is no news.
+    block += 4
+    for number, key in enumerate((*keys, keys[1])):
+        if number:
+            gone: dict[str, Any] = {"change": "removed", "before": keys[number - 1], "after": None}
+            factories.change(block=block, sequence=2 * number, **gone)
+        came: dict[str, Any] = {"change": "registered", "before": None, "after": key}
+        factories.change(block=block, sequence=2 * number + 1, **came)
+    advance(block)
+    assert services.sweep() == 1
+    row = alice.notifications.filter(rule__kind=Kind.SIGNER).latest("at")
+    assert row.text.startswith("The key was 0x1111…1111 and is 0x2222…2222. Your own")
 
 
 def test_a_listing_that_turns_to_pictures_crosses_no_price_of_words(alice: User) -> None:

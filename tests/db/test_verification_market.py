@@ -414,6 +414,14 @@ def test_holders_whose_key_became_another(server: Provider) -> None:
     eaten.delete()
     run()
     assert not held(Fact.SIGNER_DIFFERS)
+    # Who goes, and comes again with another key, changed it.
+    for block, key in ((90, address(8)), (95, ADDRESS)):
+        api_rows.change(change="removed", block=block, before={"tee_signer": key}, after=None)
+        api_rows.change(change="registered", block=block, before=None, sequence=1)
+    (seen,) = signer_differs(listing)
+    assert seen.detail is not None
+    told = [seen.detail[name] for name in ("before", "after", "block", "accounts")]
+    assert told == [address(8), ADDRESS, 90, 2]
 
 
 # --- what is due ----------------------------------------------------------------------------------
