@@ -69,7 +69,7 @@ class Metrics:
             f"{PREFIX}_gas_spent_neuron", "Gas of settlements", registry=registry
         )
         self.in_flight = gauge("in_flight", "Requests under way")
-        self.paused = gauge("paused", "1 while the operator takes no new work")
+        self.paused = gauge("paused", "1 while no new work is taken")
         self.unsettled = gauge("unsettled_neuron", "Fees not settled yet")
         self.reserved = gauge("reserved_neuron", "Held back for answers under way")
         self.debtors = gauge("debtors", "Users who owe something")

@@ -81,7 +81,7 @@ class Watch:
             (metrics.debtors, lambda: len(debts.debtors())),
             (metrics.at_risk, lambda: len(self.at_risk())),
             (metrics.at_risk_neuron, lambda: sum(self.at_risk().values())),
-            (metrics.paused, lambda: float(switch.paused)),
+            (metrics.paused, lambda: float(switch.paused or switch.full)),
         ):
             gauge.set_function(value)
 

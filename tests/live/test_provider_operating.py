@@ -206,7 +206,7 @@ def test_what_a_full_disk_does_not_take_is_owed_all_the_same(
     eventually(streamed)
     assert broker.owes(user) > 0 and broker.ask(key).status_code == 503
     owed, door = broker.owes(user), Door(broker, port)
-    assert door.status()["full"]
+    assert door.status()["full"] and door.metric("paused") == 1
     door.browser.post(f"{door.url}/login", {"token": door.token}, timeout=10)
     assert "The disk takes no charges" in door.browser.get(door.url, timeout=10).text
     door.post("/pause")
