@@ -9,7 +9,7 @@ import time
 from collections import Counter
 from collections.abc import Mapping
 from threading import Lock
-from typing import Any, cast
+from typing import Any, NamedTuple, cast
 
 from django.conf import settings
 from django.core.cache import cache
@@ -71,18 +71,40 @@ def window(seconds: int) -> tuple[int, int]:
     return divmod(int(time.time()), seconds)
 
 
+class Use(NamedTuple):
+    """So many `uses` of `name` by `who`, of whom `limit` are allowed in a window of `seconds`."""
+
+    name: str
+    who: str
+    limit: int
+    seconds: int
+    uses: int = 1
+
+
 def spend(name: str, who: str, *, limit: int, seconds: int, uses: int = 1) -> None:
     """Count one use of `name` by `who`, or as many as it costs; TooMany above `limit` uses per
     window of `seconds`, and above `callers.SHARES` times as many of all in an IPv6 network.
     """
-    number, into = window(seconds)
+    spend_each(Use(name, who, limit, seconds, uses))
+
+
+def spend_each(*uses: Use) -> None:
+    """`spend` of several, counted together whatever each comes to."""
+    moments = [window(use.seconds) for use in uses]
     # Atomic in Redis; the key is only ever read inside its own window.
-    counted = cast(SharedRedisCache, cache).count(key(name, who, number), seconds + 5, uses)
-    if counted > limit:
-        hit(name)
-        raise TooMany(seconds - into, (name.split(":")[0], limit, seconds))
-    if around := callers.around(who):
-        spend(name, around, limit=limit * callers.SHARES, seconds=seconds, uses=uses)
+    counted = cast(SharedRedisCache, cache).counts(
+        *[
+            (key(use.name, use.who, number), use.seconds + 5, use.uses)
+            for use, (number, _) in zip(uses, moments, strict=True)
+        ]
+    )
+    for use, (_, into), found in zip(uses, moments, counted, strict=True):
+        name = use.name.split(":")[0]
+        if found > use.limit:
+            hit(name)
+            raise TooMany(use.seconds - into, (name, use.limit, use.seconds))
+        if around := callers.around(use.who):
+            spend_each(use._replace(who=around, limit=use.limit * callers.SHARES))
 
 
 #: Checks of transactions for people of one network address, each some ten questions to the chain

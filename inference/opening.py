@@ -75,9 +75,11 @@ class Opened:
 
 
 def spend_limit(user: User) -> None:
-    """Count one question of a person. Raises Busy above QUESTIONS_PER_MINUTE."""
+    """Count one question of a person. Raises Busy above QUESTIONS_PER_MINUTE, and where the day's
+    bytes are used up (`inference.volume`).
+    """
     try:
-        limits.spend("chat", user.address, limit=QUESTIONS_PER_MINUTE, seconds=60)
+        volume.asked(user.pk, limits.Use("chat", user.address, QUESTIONS_PER_MINUTE, 60))
     except TooMany:
         raise Busy(
             _("Up to %(questions_per_minute)s questions a minute. Wait a little.")
@@ -171,7 +173,6 @@ def open_turn(
     check_signer(known.signer, signer, accept_signer)
     header = _header(chat.owner, provider, known.key)
     turn = _turn(chat, question, given, body, listing, signer, model)
-    volume.asked(chat.owner_id, turn.question_sealed, turn.results_sealed, turn.request_sealed)
     turn.process, turn.prompt_key = process, prompt_key
     turn.parent_id = parent
     turn.max_tokens, turn.batch, turn.lane = options.max_tokens, batch, lane

@@ -90,7 +90,7 @@ def end_turn(
     )
     if used is None:
         return None
-    volume.came(turn.owner, sealed.values())
+    volume.came(turn.owner, sealed.values(), turn.asked_bytes)
     exchange = verify.Exchange(
         record.request_sha256,
         record.response_sha256,
@@ -159,9 +159,10 @@ def cut_off(turn_id: int, text: str, reasoning: str = "", calls: tools.Calls | N
     turn = Turn.objects.select_related("chat").get(pk=turn_id)
     tariff = fees.tariff(turn.input_price, turn.output_price, turn.additional_info)
     record = Record(text=[text], reasoning=[reasoning], calls=calls or tools.Calls())
+    sealed = _sealed(turn.chat.box, record, None)
     changed = Turn.objects.filter(pk=turn_id, state=State.OPEN).update(
         state=State.CUT_OFF,
-        **_sealed(turn.chat.box, record, None),
+        **sealed,
         # What a program's request can cost was counted against its token when it was opened.
         fee=turn.fee or _most(turn, tariff, reasoning + text),
         fee_kind=FeeKind.UNKNOWN,
@@ -170,6 +171,9 @@ def cut_off(turn_id: int, text: str, reasoning: str = "", calls: tools.Calls | N
         verdict_reason="not_received_whole",
         ended_at=timezone.now(),
     )
+    if changed:
+        asked = turn.question_sealed, turn.results_sealed, turn.request_sealed
+        volume.came(turn.chat.owner_id, sealed.values(), sum(map(len, asked)))
     return bool(changed)
 
 

@@ -142,12 +142,14 @@ class Going(NamedTuple):
     chat: UUID
     key_sealed: str
     owner: int
+    asked_bytes: int
 
 
 _GOING = """
 SELECT t.provider, t.url, t.model, t.input_price, t.output_price, t.additional_info,
     t.request_bytes - t.picture_bytes, t.picture_tokens, t.max_tokens, t.expected_signer,
-    t.signer_acknowledged, t.routing_proof, t.created_at, c.id, c.key_sealed, c.owner_id
+    t.signer_acknowledged, t.routing_proof, t.created_at, c.id, c.key_sealed, c.owner_id,
+    length(t.question_sealed) + length(t.results_sealed) + length(t.request_sealed)
 FROM inference_turn t JOIN inference_chat c ON c.id = t.chat_id WHERE t.id = %s
 """
 

@@ -16,30 +16,36 @@ from net.cache import tried
 
 #: Bytes, packed and sealed, in a day of UTC.
 A_DAY = 512 << 20
-_SECONDS = 24 * 3600
+_NAME, _SECONDS = "chat-bytes", 24 * 3600
 
 
-def asked(owner: int, *sealed: bytes | memoryview) -> None:
-    """Count what is stored of a question. Raises Busy where the day's bytes are used up."""
+def asked(owner: int, *beside: limits.Use) -> None:
+    """Count what is `beside`, in the same message to Redis. Raises Busy where the day's bytes are
+    used up, TooMany for what is beside.
+    """
     try:
-        _count(owner, sealed)
-    except TooMany:
+        limits.spend_each(*beside, _use(owner, 0))
+    except TooMany as error:
+        if error.allowance[0] != _NAME:
+            raise
         raise Busy(
             _("Your questions and answers of today fill %(most)s MB. Go on tomorrow (UTC).")
             % {"most": A_DAY >> 20}
         ) from None
 
 
-def came(owner: int, sealed: Iterable[bytes]) -> None:
-    """Count what was stored of an answer, which is there whatever it comes to."""
+def came(owner: int, sealed: Iterable[bytes], asked: int = 0) -> None:
+    """Count what was stored of an answer, which is there whatever it comes to, and the bytes of
+    what was `asked`: before, whoever asks would wait for it.
+    """
+    size = asked + sum(map(len, sealed))
 
     def counted() -> None:
         with suppress(TooMany):  # the next question hears of it
-            _count(owner, sealed)
+            limits.spend_each(_use(owner, size))
 
     tried(counted, None)
 
 
-def _count(owner: int, sealed: Iterable[bytes | memoryview]) -> None:
-    uses = sum(map(len, sealed))
-    limits.spend("chat-bytes", f"user {owner}", limit=A_DAY, seconds=_SECONDS, uses=uses)
+def _use(owner: int, size: int) -> limits.Use:
+    return limits.Use(_NAME, f"user {owner}", A_DAY, _SECONDS, size)

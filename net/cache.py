@@ -53,10 +53,16 @@ class SharedRedisCache(RedisCache):
         """Add to a number that is forgotten `seconds` after its first one; what it is now. One step
         of the server, and one round trip.
         """
-        name = self.make_and_validate_key(key)
-        steps = self._cache.get_client(name, write=True).pipeline()
-        found, _ = steps.incr(name, by).expire(name, seconds, nx=True).execute()
-        return int(found)
+        return self.counts((key, seconds, by))[0]
+
+    def counts(self, *added: tuple[str, int, int]) -> list[int]:
+        """`count` of several (key, seconds, by), together."""
+        client = self._cache.get_client(write=True)
+        steps = client.pipeline()
+        for key, seconds, by in added:
+            name = self.make_and_validate_key(key)
+            steps.incr(name, by).expire(name, seconds, nx=True)
+        return [int(found) for found in steps.execute()[::2]]
 
 
 # --- what a page can do without -------------------------------------------------------------------

@@ -5,14 +5,18 @@ from __future__ import annotations
 import asyncio
 import json
 import secrets
+from functools import reduce
+from operator import add
 from typing import Any
 
 import pytest
 from django.core.cache import cache
 from django.db import connection
+from django.db.models import Sum
+from django.db.models.functions import Length
 
 from accounts import limits
-from inference import conversations, volume
+from inference import conversations, opening, services, volume
 from inference import hub as hubs
 from inference.errors import Busy
 from inference.models import FeeKind, State, Verdict
@@ -178,6 +182,13 @@ def _sql(statement: str) -> None:
         cursor.execute(statement)
 
 
+#: Of a turn, what is stored of what was said.
+SEALED = (
+    *("question", "results", "request", "answer", "reasoning", "calls", "detail", "response"),
+    "arrivals",
+)
+
+
 async def test_nobody_fills_the_database_at_a_provider_of_their_own(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
@@ -191,10 +202,17 @@ async def test_nobody_fills_the_database_at_a_provider_of_their_own(
 
     async with stage(noise) as on:
         number, _into = limits.window(24 * 3600)
-        cache.delete(limits.key("chat-bytes", f"user {on.chat.owner_id}", number))
+        counted = limits.key("chat-bytes", f"user {on.chat.owner_id}", number)
+        cache.delete(counted)
         monkeypatch.setattr(volume, "A_DAY", 50_000)
-        for _ in range(2):
-            assert (await on.ended(await on.ask())).state == State.ANSWERED
+        assert (await on.ended(await on.ask())).state == State.ANSWERED
+        lost = (await in_db(opening.open_turn)(on.chat, "Lost?", process="dead")).turn
+        assert await in_db(services.cut_off)(lost, "Half an ans")
+        assert (await on.ended(await on.ask())).state == State.ANSWERED
         with pytest.raises(Busy, match="Go on tomorrow"):
             await on.ask()
         assert len(on.upstream.chats) == 2
+        # All that is stored counts, however it ended.
+        sizes = [Length(f"{name}_sealed") for name in SEALED]
+        stored = await in_db(lambda: on.chat.turns.aggregate(all=Sum(reduce(add, sizes))))()
+        assert stored == {"all": cache.get(counted)}
