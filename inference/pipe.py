@@ -7,9 +7,10 @@ from __future__ import annotations
 
 import asyncio
 import contextvars
+import logging
 import math
 from collections import deque
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
 from typing import Any
 
@@ -22,7 +23,11 @@ from redis.exceptions import RedisError, ResponseError
 Command = tuple[bytes | str | int | float | memoryview, ...]
 Replies = list[Any]
 
-_Call = tuple[Sequence[Command], asyncio.Future[Replies]]
+#: Hears how a call went, once.
+Done = Callable[[Replies | RedisError], None]
+_Call = tuple[Sequence[Command], Done]
+
+log = logging.getLogger(__name__)
 
 #: For the answer to a batch; a Redis that is this slow counts as away.
 SECONDS = 10.0
@@ -50,13 +55,28 @@ class Pipe:
         Redis is away. What was sent is sent, also when nobody waits for it any more.
         """
         future: asyncio.Future[Replies] = self._loop.create_future()
-        self._waiting.append((commands, future))
+
+        def done(said: Replies | RedisError) -> None:
+            if future.done():
+                return
+            if isinstance(said, RedisError):
+                future.set_exception(said)
+            else:
+                future.set_result(said)
+
+        self.tell(done, *commands)
+        return future
+
+    def tell(self, done: Done, *commands: Command) -> None:
+        """The same for whoever needs not wait: `done` hears it at once, where a future is heard of
+        after a turn of the loop.
+        """
+        self._waiting.append((commands, done))
         if self._task is None:
             # Counted from now: a timer that is left from before could cancel this task ahead of its
             # first step, and then its `finally` would not fail those that wait.
             self._since = self._loop.time()
             self._task = self._loop.create_task(self._run(), context=contextvars.Context())
-        return future
 
     async def _run(self) -> None:
         batch: deque[_Call] = deque()
@@ -100,7 +120,7 @@ class Pipe:
             check_health=False,
         )
         while batch:
-            commands, future = batch[0]
+            commands, done = batch[0]
             replies: Replies = []
             refused: ResponseError | None = None
             for _ in commands:
@@ -109,12 +129,7 @@ class Pipe:
                 except ResponseError as error:
                     refused = refused or error
             batch.popleft()
-            if future.done():
-                continue
-            if refused is not None:
-                future.set_exception(refused)
-            else:
-                future.set_result(replies)
+            _say(done, refused or replies)
 
     def _look(self) -> None:
         """End an exchange that hangs. One timer for all: a timeout costs as much as a command."""
@@ -142,6 +157,12 @@ class Pipe:
 
 def _fail(calls: Iterable[_Call], error: Exception) -> None:
     lost = error if isinstance(error, RedisError) else Lost(str(error))
-    for _, future in calls:
-        if not future.done():
-            future.set_exception(lost)
+    for _, done in calls:
+        _say(done, lost)
+
+
+def _say(done: Done, said: Replies | RedisError) -> None:
+    try:
+        done(said)
+    except Exception:  # one that fails must not cost the others theirs
+        log.exception("the answer of Redis was not taken")

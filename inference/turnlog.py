@@ -18,12 +18,14 @@ import logging
 from collections.abc import AsyncGenerator, Iterable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 from weakref import WeakKeyDictionary
 
 import orjson
 from django.conf import settings
 from redis.asyncio import Redis
+from redis.exceptions import RedisError
 
 from inference import subscribers, tools
 from inference.pipe import Command, Pipe, Replies
@@ -171,7 +173,7 @@ class Writer:
         pieces, self._pieces, self._chars, self._must = self._pieces, [], 0, False
         commands, entries = self._commands(pieces)
         self._writing = True
-        self._pipe.send(*commands).add_done_callback(lambda done: self._wrote(entries, done))
+        self._pipe.tell(partial(self._wrote, entries), *commands)
 
     def _commands(self, pieces: list[_Piece]) -> tuple[list[Command], list[Entry]]:
         key = self._key
@@ -188,16 +190,15 @@ class Writer:
                 commands.append(("EXPIRE", key, OVER_SECONDS if over else KEPT_SECONDS))
         return commands, entries
 
-    def _wrote(self, entries: list[Entry], done: asyncio.Future[Replies]) -> None:
+    def _wrote(self, entries: list[Entry], said: Replies | RedisError) -> None:
         """What is in the stream may be heard; nothing else, or a fence could not keep it out."""
         self._writing = False
-        error = "cancelled" if done.cancelled() else done.exception()
-        if error is None:
-            self._publisher.publish(entries)
-        else:
+        if isinstance(said, RedisError):
             self._broken = True
             self._publisher.lose()
-            log.warning("turn %s cannot be watched live any more: %s", self._turn, error)
+            log.warning("turn %s cannot be watched live any more: %s", self._turn, said)
+        else:
+            self._publisher.publish(entries)
         self._write()
         if self._written is not None and not self._written.done():
             self._written.set_result(None)

@@ -29,11 +29,15 @@ async def test_calls_of_one_moment_are_answered_each_with_its_own(pipe: Pipe) ->
     wrong = pipe.send(("LPUSH", key, "x"), ("INCR", key))
     gone = pipe.send(("INCR", key))
     gone.cancel()  # whoever asked has left: it is sent all the same
+    heard: list[object] = []
+    pipe.tell(lambda said: heard.append(1 // 0), ("ECHO", "lost"))  # what fails costs nobody else
+    pipe.tell(heard.append, ("ECHO", "told"))
     after = pipe.send(("GET", key))
     assert await asyncio.gather(*calls) == [[n, 1] for n in range(1, 301)]
     with pytest.raises(ResponseError, match="WRONGTYPE"):
         await wrong
     assert await after == [b"302"]
+    assert heard == [[b"told"]]
 
 
 async def test_a_connection_that_was_closed_is_made_again(pipe: Pipe) -> None:
