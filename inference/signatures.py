@@ -16,13 +16,15 @@ from inference import services
 from inference.models import Medium, State, Turn, Verdict
 from net import strictjson
 from net.client import Client
-from net.errors import BadStatus, NetError
+from net.errors import BadStatus, NetError, TooLarge
 from net.limits import JsonLimits, Limits
 
 #: Seconds before each try right after the answer: a broker signs once its own accounting is done.
 AT_ONCE = (0.0, 0.3, 1.0, 2.0)
-_LIMITS = Limits(connect=5, first_byte=10, between=5, total=15, max_bytes=256 << 10)
-_SHAPE = JsonLimits(max_depth=4, max_bytes=256 << 10)
+#: A signature is kept for ever, and one of 64 pictures, the most that are asked for, has 5 kB.
+_MOST_BYTES = 16 << 10
+_LIMITS = Limits(connect=5, first_byte=10, between=5, total=15, max_bytes=_MOST_BYTES)
+_SHAPE = JsonLimits(max_depth=4, max_bytes=_MOST_BYTES)
 
 
 class Later(Exception):
@@ -109,6 +111,8 @@ async def fetch(client: Client, url: str, answer_id: str, model: str) -> object:
         if error.status in (400, 404, 410, 501):
             raise
         raise Later(str(error)) from error
+    except TooLarge as error:
+        return str(error)  # nor is that a signature
     except NetError as error:
         raise Later(str(error)) from error
     try:

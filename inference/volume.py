@@ -16,6 +16,9 @@ from net.cache import tried
 
 #: Bytes, packed and sealed, in a day of UTC.
 A_DAY = 512 << 20
+#: Counted for what else is kept of an answer: its provider's headers and signature, which may be as
+#: long as `inference.relay` and `inference.signatures` let them.
+BESIDE = 32_000
 _NAME, _SECONDS = "chat-bytes", 24 * 3600
 
 
@@ -38,7 +41,7 @@ def came(owner: int, sealed: Iterable[bytes], asked: int = 0) -> None:
     """Count what was stored of an answer, which is there whatever it comes to, and the bytes of
     what was `asked`: before, whoever asks would wait for it.
     """
-    size = asked + sum(map(len, sealed))
+    size = asked + sum(map(len, sealed)) + BESIDE
 
     def counted() -> None:
         with suppress(TooMany):  # the next question hears of it

@@ -52,6 +52,9 @@ READS_PER_MINUTE = 600
 #: Tokens that one network address may have looked up; each is remembered for a moment.
 LOOK_UPS_PER_MINUTE = 600
 WINDOW_SECONDS = 60
+#: Requests of one person in a day of UTC, whose rows are kept: a token asks no more at its highest
+#: rate. At a provider of their own they cost nothing.
+MOST_A_DAY, DAY_SECONDS = 1_000_000, 24 * 3600
 
 
 @dataclass
@@ -192,7 +195,7 @@ class Relay:
             raise ApiError(
                 403, "insufficient_scope", "This token does not have the scope `inference`."
             )
-        await _count(visit.reply, str(token.pk), token.per_minute)
+        await _count(visit.reply, str(token.pk), token.per_minute, token.user_id)
         most = asks.most_bytes(visit.path)
         if (visit.length or 0) > most:
             raise _too_large(most)
@@ -255,6 +258,9 @@ async def _begin(
     """Open the row and start to forward, as one step that a leaving program cannot cut in two."""
     sha256 = hashlib.sha256(ask.body).hexdigest()
     opened = await database_sync_to_async(turn_rows.open_row)(grant, ask, own.process, sha256)
+    day, _ = _day(grant.owner)
+    # Nobody waits for it: the next request hears of it.
+    turnlog.pipe().tell(lambda said: None, ("INCR", day), ("EXPIRE", day, DAY_SECONDS))
     forwarder = Forwarder(own, grant, ask, opened, reply, sha256, room)
     return opened.turn, forwarder, own.work(opened.turn, forwarder.run())
 
@@ -297,16 +303,24 @@ def _too_large(most: int) -> ApiError:
     return ApiError(413, "too_large", f"The request is larger than {most >> 20} MiB.")
 
 
-async def _count(reply: Reply, who: str, limit: int) -> None:
-    """Count one request of this minute and say so in headers. Raises ApiError 429.
+def _day(person: int) -> tuple[str, int]:
+    """Where the rows of a person's day are counted, and how many seconds of it are left."""
+    number, into = limits.window(DAY_SECONDS)
+    return limits.key("v1-day", str(person), number), DAY_SECONDS - into
+
+
+async def _count(reply: Reply, who: str, limit: int, person: int = 0) -> None:
+    """Count one request of this minute and say so in headers. Raises ApiError 429, also where this
+    day of the `person` is used up.
 
     While Redis is away nothing can be counted; a started hub saw it a moment ago.
     """
     number, into = limits.window(WINDOW_SECONDS)
-    key = limits.key("v1", who, number)
+    key, (day, left) = limits.key("v1", who, number), _day(person)
     try:
-        counted = await turnlog.pipe().send(("INCR", key), ("EXPIRE", key, WINDOW_SECONDS + 5))
-        used = int(counted[0])
+        used, _, today = await turnlog.pipe().send(
+            ("INCR", key), ("EXPIRE", key, WINDOW_SECONDS + 5), ("GET", day)
+        )
     except RedisError as error:
         log.warning("rate not counted: %s", error)
         return
@@ -326,6 +340,9 @@ async def _count(reply: Reply, who: str, limit: int) -> None:
             retry=True,
             retry_after=reset,
         )
+    if int(today or 0) >= MOST_A_DAY:
+        sentence = f"Up to {MOST_A_DAY:,} requests of one person a day (UTC)."
+        raise ApiError(429, "daily_limit", sentence, retry_after=left)
 
 
 async def _look_up(visit: _Visit) -> None:

@@ -37,9 +37,10 @@ UINT256_MAX = 2**256 - 1
         ["\x00"],
         "\x00",
         {"text": 10**4000},
+        {"text": "x" * 20_000},
     ],
 )
-async def test_a_signature_reply_no_database_can_hold_is_still_judged(document: Any) -> None:
+async def test_a_signature_reply_no_database_should_hold_is_still_judged(document: Any) -> None:
     async def script(reply: Reply, asked: Asked) -> None:
         await reply.start("answer-1")
         await reply.tokens("Hello")
@@ -50,6 +51,7 @@ async def test_a_signature_reply_no_database_can_hold_is_still_judged(document: 
         turn = await on.ended(await on.ask())
         assert turn.state == State.ANSWERED
         assert turn.verdict in (Verdict.UNAVAILABLE, Verdict.FAILED)
+        assert len(json.dumps(turn.signature)) < 16 << 10
 
 
 async def test_a_nul_beside_a_signature_does_not_hide_that_the_answer_was_altered() -> None:
@@ -204,7 +206,7 @@ async def test_nobody_fills_the_database_at_a_provider_of_their_own(
         number, _into = limits.window(24 * 3600)
         counted = limits.key("chat-bytes", f"user {on.chat.owner_id}", number)
         cache.delete(counted)
-        monkeypatch.setattr(volume, "A_DAY", 50_000)
+        monkeypatch.setattr(volume, "A_DAY", 120_000)
         assert (await on.ended(await on.ask())).state == State.ANSWERED
         lost = (await in_db(opening.open_turn)(on.chat, "Lost?", process="dead")).turn
         assert await in_db(services.cut_off)(lost, "Half an ans")
@@ -215,4 +217,4 @@ async def test_nobody_fills_the_database_at_a_provider_of_their_own(
         # All that is stored counts, however it ended.
         sizes = [Length(f"{name}_sealed") for name in SEALED]
         stored = await in_db(lambda: on.chat.turns.aggregate(all=Sum(reduce(add, sizes))))()
-        assert stored == {"all": cache.get(counted)}
+        assert stored == {"all": cache.get(counted) - 3 * volume.BESIDE}

@@ -8,6 +8,7 @@ from collections.abc import AsyncIterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, asynccontextmanager
 
+import openai
 import pytest
 
 from accounts.models import User
@@ -19,8 +20,11 @@ from tests.live.test_openai_relay import alice as alice
 from tests.live.test_openai_relay import upstream as upstream
 
 
-def test_what_was_only_announced_takes_room_from_nobody(asgi_server: str, alice: User) -> None:
+def test_what_was_only_announced_takes_room_from_nobody(
+    asgi_server: str, alice: User, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Eight requests that never come to their end were once the memory of a whole process."""
+    monkeypatch.setattr(app, "MOST_A_DAY", 1)
     host, port = asgi_server.removeprefix("http://").split(":")
     asked = f"POST /v1/{asks.TRANSCRIPTIONS} HTTP/1.1\r\nHost: {host}\r\n"
     asked += f"Authorization: Bearer {secret(alice)}\r\n"
@@ -34,6 +38,9 @@ def test_what_was_only_announced_takes_room_from_nobody(asgi_server: str, alice:
         own = client(asgi_server, secret(alice), max_retries=0)
         said = own.chat.completions.create(model=NAME, messages=HELLO, max_tokens=100)
         assert said.choices[0].message.content == "".join(WORDS)
+        # Of what was answered, a row is kept.
+        with pytest.raises(openai.RateLimitError, match="of one person a day"):
+            own.chat.completions.create(model=NAME, messages=HELLO, max_tokens=100)
 
 
 def test_large_answers_are_held_a_few_at_a_time(
