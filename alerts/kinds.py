@@ -269,11 +269,11 @@ OPERATORS = frozenset({Kind.CERTIFICATE, Kind.UNPAID, Kind.LOW_GAS, Kind.UNSETTL
 PRICES = frozenset({Kind.PRICE, Kind.PRICE_BELOW, Kind.PRICE_ABOVE})
 #: The `change` values of `ledger.ServiceChange` each kind of event reads.
 CHANGES: dict[Kind, tuple[str, ...]] = {
-    Kind.PRICE: ("price",),
-    Kind.PRICE_BELOW: ("price",),
-    Kind.PRICE_ABOVE: ("price",),
+    # `registered`: where it had gone with others (`listing_changes.returned`).
+    Kind.PRICE: ("price", "registered"),
+    Kind.PRICE_BELOW: ("price", "registered"),
+    Kind.PRICE_ABOVE: ("price", "registered"),
     Kind.URL: ("url",),
-    # `registered`: where it had gone with another key (`listing_changes.returned`).
     Kind.SIGNER: ("signer", "unacknowledged", "registered"),
     Kind.ACKNOWLEDGED: ("acknowledged",),
     Kind.REMOVED: ("removed",),

@@ -44,8 +44,8 @@ def changes(kind: Kind, rules: Sequence[Rule], after: int, upto: int) -> tuple[F
         # The last block may have more of them, so it comes with the next sweep.
         upto = max(rows[0].block, rows[-1].block - 1)
         rows = [row for row in rows if row.block <= upto]
-    rows = returned(rows)
-    types = service_types(rows) if kind in PRICES else {}
+    rows, came = returned(kind, rows)
+    types = {**service_types(rows), **came} if kind in PRICES else {}
     found: dict[int, list[Hit]] = {}
     for rule in rules:
         mine = [
@@ -55,13 +55,14 @@ def changes(kind: Kind, rules: Sequence[Rule], after: int, upto: int) -> tuple[F
     return found, upto
 
 
-def returned(rows: Iterable[ServiceChange]) -> list[ServiceChange]:
-    """The same, where who goes and comes again with another key changed it; other registrations are
-    left out (1 query, none without any)."""
-    changes = list(rows)
+def returned(kind: Kind, rows: Iterable[ServiceChange]) -> tuple[list[ServiceChange], Types]:
+    """The same, where who goes and comes again with another key, or other prices, changed them;
+    other registrations are left out. Also the types around those that came (1 query, none without
+    any)."""
+    changes, types = list(rows), dict[int, turns.Types]()
     came = [row for row in changes if row.change == "registered"]
     if not came:
-        return changes
+        return changes, types
     gone = ServiceChange.objects.filter(
         change="removed",
         provider__in={row.provider for row in came},
@@ -70,20 +71,28 @@ def returned(rows: Iterable[ServiceChange]) -> list[ServiceChange]:
     earlier: dict[tuple[str, str], list[ServiceChange]] = defaultdict(list)
     for row in gone[:MOST_CHANGES]:
         earlier[row.serving, row.provider].append(row)
+    change = CHANGES[kind][0]
     for row in came:
-        place = row.block, row.sequence
-        before = (x for x in earlier[row.serving, row.provider] if (x.block, x.sequence) < place)
-        was = _key(getattr(next(before, None), "before", None))
-        now = _key(row.after)
+        place, left = (row.block, row.sequence), earlier[row.serving, row.provider]
+        last = next((one for one in left if (one.block, one.sequence) < place), None)
+        old, new = fields(last.before if last else None), fields(row.after)
+        was, now = (_told(said, _AGAIN[change]) for said in (old, new))
         if was and now and was != now:
-            row.change, row.before, row.after = "signer", {"tee_signer": was}, {"tee_signer": now}
-    return [row for row in changes if row.change != "registered"]
+            row.change, row.before, row.after = change, was, now
+            before, after = (str(said.get("service_type") or "") for said in (old, new))
+            types[row.pk] = turns.Types(before, after)
+    return [row for row in changes if row.change != "registered"], types
 
 
-def _key(said: Any) -> str:
-    """The key that a listing had, "" where it had none."""
-    key = str(fields(said).get("tee_signer") or "")
-    return "" if key == ZERO_ADDRESS else key
+#: What a listing says of itself that these changes are of.
+_AGAIN = {
+    "signer": ("tee_signer",),
+    "price": ("input_price", "output_price", "price_per_token"),
+}
+
+
+def _told(said: Mapping[str, Any], names: Iterable[str]) -> dict[str, Any]:
+    return {name: said[name] for name in names if said.get(name) not in (None, "", ZERO_ADDRESS)}
 
 
 def service_types(rows: Iterable[ServiceChange]) -> Types:

@@ -86,8 +86,8 @@ def _changes(rule: Rule, since: dt.datetime) -> list[Hit]:
     rows = ServiceChange.objects.filter(
         pending=False, change__in=CHANGES[kind], provider__in=providers, at__gt=since
     ).order_by("-block", "-sequence")
-    newest = listing_changes.returned(rows[: MOST * 10])
-    types = listing_changes.service_types(newest) if kind in PRICES else {}
+    newest, came = listing_changes.returned(kind, rows[: MOST * 10])
+    types = {**listing_changes.service_types(newest), **came} if kind in PRICES else {}
     counted = [row for row in newest if listing_changes.counts(rule, row, types)]
     # A new key and the acknowledgement that is lost with it are one thing to tell.
     groups: dict[object, list[ServiceChange]] = {}

@@ -132,6 +132,16 @@ def test_a_listing_that_turns_to_pictures_crosses_no_price_of_words(alice: User)
     assert services.sweep() == 1
     told = "Output price: 1 0G per 1M tokens → 0.001 0G per image."
     assert alice.notifications.get().text == told
+    # Who goes, and comes again with other prices, changed them.
+    gone: dict[str, Any] = {"change": "removed", "before": {**types[1], **images}, "after": None}
+    factories.change(block=block + 1, **gone)
+    dearer = {**types[1], **images, "output_price": str(ONE // 500)}
+    came: dict[str, Any] = {"change": "registered", "before": None, "after": dearer}
+    factories.change(block=block + 1, sequence=1, **came)
+    advance(block + 1)
+    assert services.sweep() == 1
+    told = "Output price: 0.001 → 0.002 0G per image (+100.00 %)."
+    assert alice.notifications.latest("at").text == told
 
 
 def test_a_token_that_ends_is_told_at_each_mark_of_its_time_and_limit(alice: User) -> None:
