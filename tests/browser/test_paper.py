@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from typing import Any
 
 import pytest
 from django.utils import timezone
@@ -114,7 +115,7 @@ def test_reports_and_statements_are_printed_whole(
     chat = Chat.objects.filter(owner=alice, medium="chat").exclude(key_sealed="").get()
     enter(context, site, User.objects.for_address(petra))
     # As wide as rows are on a chain with millions of blocks.
-    wide = {"settled": 123_456_789_012_345_678, "unsettled": 98_765_432_109_876_543}
+    wide: dict[str, Any] = {"settled": 123_456_789_012_345_678, "unsettled": 98_765_432_109_876_543}
     factories.settlement(petra, status="penalty", block=14_123_456, at=timezone.now(), **wide)
     folds = 0
     wanted = {
