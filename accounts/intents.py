@@ -153,7 +153,7 @@ def _has_twin(intent: Intent) -> bool:
 def _twin() -> Problem:
     return Problem(
         "same_under_way",
-        _("Exactly this transaction waits in your wallet, or was sent a moment ago."),
+        _("Exactly this transaction waits in your wallet, or was sent and is in no block yet."),
         _("Answer that one, or wait until it is in a block. Nothing was sent twice."),
         status=409,
     )
