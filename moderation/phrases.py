@@ -143,7 +143,7 @@ WORDS = {
     "code_refused": N_("Code refused at sign-in"),
     "command_started": N_("Command started"),
     "command_refused": N_("Command refused"),
-    "access_ended": N_("Everybody’s tokens and shared links ended"),
+    "access_ended": N_("Everybody’s tokens, shared links and feed addresses ended"),
     "failure_retry": N_("Failed task queued again"),
     "failure_dismiss": N_("Failed task dismissed"),
     "failures_retry": N_("Failed tasks queued again"),
@@ -180,6 +180,7 @@ VALUES = {
     "number": N_("number"),
     "tokens": N_("tokens"),
     "links": N_("links"),
+    "feeds": N_("feeds"),
 }
 
 

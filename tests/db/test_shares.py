@@ -16,6 +16,9 @@ from django.utils import timezone
 from accounts import roles
 from accounts.models import User
 from accounts.roles import Role
+from alerts.models import Channels
+from alerts.selectors import feed_owner
+from alerts.services import renew_feed
 from inference import conversations, formulas, opening, selectors, services, shares, views_shares
 from inference.errors import BadPrompt
 from inference.models import Chat, Share, State, Turn, Verdict
@@ -167,10 +170,14 @@ def test_a_link_ends_by_its_owner_by_time_by_the_host_and_with_the_conversation(
     assert alice.post(f"/playground/shares/{Share.objects.get().pk}/end").status_code == 302
 
     link, said_of_it = fresh(), StringIO()
+    feed = renew_feed(chat.owner)
+    assert feed_owner(feed) == chat.owner
     call_command("end_access", stdout=said_of_it)
-    assert said_of_it.getvalue() == "tokens: 0, links: 1, sessions: 0\n"
+    assert said_of_it.getvalue() == "tokens: 0, links: 1, feeds: 1, sessions: 0\n"
     assert client.get(link).status_code == 404 and alice.get(path).status_code == 200
+    assert feed_owner(feed) is None
     assert Act.objects.latest("number").action == "access_ended"
+    Channels.objects.all().delete()
     call_command("end_access", stdout=StringIO())
     assert Act.objects.filter(action="access_ended").count() == 1
 

@@ -143,7 +143,7 @@ def test_the_drills_of_the_page(anvil: Any, deposits: Any, tmp_path: Path) -> No
             site = Site(server, cache.url, anvil.url, tmp_path)
             site.sh(commands("restore"))
             assert site.python(known) == f"{ALICE.address} 0", "nobody's session opens again"
-            assert site.sh(commands("reopened")) == "tokens: 1, links: 0, sessions: 0\n"
+            assert site.sh(commands("reopened")) == "tokens: 1, links: 0, feeds: 0, sessions: 0\n"
             assert site.python(known) == "token_revoked"
             restored = site.derived()
             assert BOB.address.lower() in str(restored["ledger_ledger"]).lower()
