@@ -18,6 +18,9 @@ from provider.errors import ChainError, Refused
 
 MAX_CACHED = 4096
 LOOKUPS_AT_ONCE = 8
+# Of wallets that have no account as far as is known. They cost nothing: whoever comes with many
+# waits for them, and no customer does.
+NEW_LOOKUPS_AT_ONCE = 4
 # Looked up for a key whose signature is wrong, only to refuse it in the documented order: few at
 # once and never remembered, so that a forger waits for forgers and nobody else.
 FORGED_LOOKUPS_AT_ONCE = 2
@@ -33,13 +36,15 @@ class Accounts:
         self._chain = chain
         self._debts = debts
         self._seconds = seconds
-        self._known: OrderedDict[str, tuple[float, Account | None]] = OrderedDict()
+        self._known: OrderedDict[str, tuple[float, Account]] = OrderedDict()
+        self._unknown: OrderedDict[str, tuple[float, None]] = OrderedDict()
         self._slots = asyncio.Semaphore(LOOKUPS_AT_ONCE)
+        self._new_slots = asyncio.Semaphore(NEW_LOOKUPS_AT_ONCE)
         self._forged_slots = asyncio.Semaphore(FORGED_LOOKUPS_AT_ONCE)
 
     def last(self, user: str) -> Account | None:
         """The account as last seen, None where that is not known or from before a settlement."""
-        at, account = self._known.get(user, (float("-inf"), None))
+        at, account = self._known.get(user) or (float("-inf"), None)
         return account if at > self._debts.paid_at(user) else None
 
     async def claimed(self, user: str) -> Account | None:
@@ -53,19 +58,25 @@ class Accounts:
         Raises ChainError.
         """
         oldest = time.monotonic() - (self._seconds if max_age is None else max_age)
-        known = self._known.get(user)
+        known = self._known.get(user) or self._unknown.get(user)
         if known is not None and known[0] > max(oldest, self._debts.paid_at(user)):
             return known[1]
-        async with self._slots:
+        customer = user in self._known or self._debts.owed(user)
+        async with self._slots if customer else self._new_slots:
             while True:
                 now = time.monotonic()
                 account = await self._chain.account(user)
                 if now > self._debts.paid_at(user):
                     break  # else a settlement was booked while we asked
-        self._known[user] = (now, account)
-        self._known.move_to_end(user)
-        while len(self._known) > MAX_CACHED:
-            self._known.popitem(last=False)
+        self._known.pop(user, None)
+        self._unknown.pop(user, None)
+        if account is None:
+            self._unknown[user] = (now, None)
+        else:
+            self._known[user] = (now, account)
+        for kept in (self._known, self._unknown):
+            while len(kept) > MAX_CACHED:
+                kept.popitem(last=False)
         return account
 
 

@@ -5,10 +5,12 @@ A real process on a real chain, in front of a hostile upstream.
 
 from __future__ import annotations
 
+import asyncio
 import json
 import threading
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from itertools import product
 from pathlib import Path
 from typing import Any
@@ -26,12 +28,14 @@ from tests.live.provider_lab import (
     ONE,
     OUTPUT_PRICE,
     Broker,
+    ChaosRpc,
     Lab,
     Person,
     Upstream,
     health_path,
     served,
 )
+from tests.waiting import eventually
 
 TARIFF = Tariff(INPUT_PRICE, OUTPUT_PRICE)
 USAGE_FEE = fees.chat_fee(TARIFF, Usage(11, 7))
@@ -325,6 +329,50 @@ def test_a_key_revoked_on_chain_dies(lab: Lab, upstream: tuple[Upstream, str]) -
     # A key of the new generation works at once although the old account was cached.
     assert made.ask(user.provider_key(made.address, generation=1)).status_code == 200
     made.stop()
+
+
+class HoldingRpc(ChaosRpc):
+    """A node that leaves questions about some wallets unanswered."""
+
+    held: tuple[str, ...] = ()
+    waiting = 0
+
+    async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
+        message = await receive()
+        self.waiting += any(wallet.encode() in message.get("body", b"") for wallet in self.held)
+        while any(wallet.encode() in message.get("body", b"") for wallet in self.held):
+            await asyncio.sleep(0.02)
+
+        async def again() -> Any:
+            return message
+
+        await super().__call__(scope, again, send)
+
+
+def test_wallets_without_an_account_keep_no_customer_waiting(
+    lab: Lab, upstream: tuple[Upstream, str]
+) -> None:
+    """They cost nothing, and each is looked up: many at once held every place for that."""
+    rpc = HoldingRpc(lab.rpc)
+    with served(rpc) as url, ThreadPoolExecutor(40) as pool:
+        chain = {"rpc": url, "cache_seconds": 0.1}
+        made = Broker(lab, lab.person(), upstream[1], chain=chain).start()
+        lab.acknowledge(made.address)
+        user = lab.person()
+        lab.fund(user, made.address)
+        key = user.provider_key(made.address)
+        assert made.ask(key).status_code == 200
+        strangers = [Person() for _ in range(40)]
+        rpc.held = tuple(one.address[2:].lower() for one in strangers)
+        asked = [pool.submit(made.ask, one.provider_key(made.address)) for one in strangers]
+        eventually(lambda: rpc.waiting >= 4)
+        time.sleep(0.2)
+        assert made.ask(key).status_code == 200
+        assert not any(one.done() for one in asked)
+        rpc.held = ()
+        said = {error(one.result())[1] for one in asked}
+        made.stop()
+    assert all("account not exist" in text for text in said)
 
 
 def test_account_and_acknowledgements(lab: Lab, upstream: tuple[Upstream, str]) -> None:
