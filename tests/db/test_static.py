@@ -50,7 +50,7 @@ import runner.postgres, runner.tree
 from runner.postgres import EmbeddedPostgres, PostgresError
 from runner.serve import migrate
 from runner.tree import Stop, Tree
-late = count(0, 20)  # seconds between two looks at the clock
+late = count(0, 10)  # seconds between two looks at the clock
 clock = SimpleNamespace(time=time.time, sleep=time.sleep, monotonic=lambda: next(late))
 runner.tree.time = runner.postgres.time = clock
 data = Path(sys.argv[1])
