@@ -155,9 +155,13 @@ def test_a_password_account_enrols_and_looks_at_rows(
         expect(page.get_by_label("Reason")).to_be_visible()
         page.goto(f"{rows}/admin/ledger/service/")
         expect(page.locator("#result_list tbody tr")).not_to_have_count(0)
-        page.set_viewport_size({"width": 320, "height": 700})
         address = page.locator("#result_list").get_by_text("0x").first
+        lines = "(cell) => Math.round(cell.getBoundingClientRect().height / 20)"
+        assert address.evaluate(lines) == 1, "a table is scrolled"
+        page.set_viewport_size({"width": 320, "height": 700})
         assert address.evaluate("(cell) => cell.getBoundingClientRect().right") <= 320
+        label = "(it) => parseFloat(getComputedStyle(it.closest('th, td'), '::before').height)"
+        assert address.evaluate(label) < 30, "what it is stays one word"
         address.click()
         expect(page.get_by_text("Tee signer acknowledged")).to_be_visible()
         assert overflow(page, 320) == []
