@@ -169,9 +169,9 @@ class _Guard:
     def __init__(self, session: str, user_id: int, receive: Receive, send: Send) -> None:
         self._session, self._user_id = session, user_id
         self._receive, self._send = receive, send
-        self._over: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._over = False
         self._listening = asyncio.Event()
-        self._next: asyncio.Future[Event] | None = None
+        self._waiting: asyncio.Task[Any] | None = None
         self._closed = False
 
     async def run(self, application: Application, scope: MutableMapping[str, Any]) -> None:
@@ -179,20 +179,26 @@ class _Guard:
         try:
             await application(scope, self.receive, self.send)
         finally:
-            waiting: list[asyncio.Future[Any]] = [*watchers, *filter(None, [self._next])]
-            for task in waiting:
+            for task in watchers:
                 task.cancel()
-            await asyncio.gather(*waiting, return_exceptions=True)
+            await asyncio.gather(*watchers, return_exceptions=True)
 
     async def receive(self) -> Event:
         """The browser's next event, or `websocket.disconnect` once the session is over."""
-        if self._next is None:
-            self._next = asyncio.ensure_future(self._receive())
-        either: set[asyncio.Future[Any]] = {self._next, self._over}
-        await asyncio.wait(either, return_when=asyncio.FIRST_COMPLETED)
-        if not self._over.done():
-            event, self._next = self._next.result(), None
-            return event
+        if not self._over:
+            # By whoever asks, whom `_end` wakes: each task in between is a turn of the loop that a
+            # question waits for.
+            self._waiting = task = asyncio.current_task()
+            try:
+                event = await self._receive()
+            except asyncio.CancelledError:
+                if not self._over or task is None:
+                    raise
+                task.uncancel()
+            finally:
+                self._waiting = None
+            if not self._over:
+                return event
         if not self._closed:
             self._closed = True
             await self._send(
@@ -207,8 +213,10 @@ class _Guard:
         await self._send(event)
 
     def _end(self) -> None:
-        if not self._over.done():
-            self._over.set_result(None)
+        if not self._over:
+            self._over = True
+            if self._waiting is not None:
+                self._waiting.cancel()
 
     async def _listen(self) -> None:
         whole = get_channel_layer()

@@ -23,12 +23,13 @@ import asyncio
 import logging
 import time
 from collections.abc import AsyncGenerator
-from contextlib import aclosing
+from contextlib import aclosing, suppress
 from typing import Any
 
 import orjson
 from channels.consumer import get_handler_name
 from channels.db import database_sync_to_async
+from channels.exceptions import StopConsumer
 from channels.generic.websocket import AsyncWebsocketConsumer
 from django.db import DatabaseError
 from redis.exceptions import RedisError
@@ -92,11 +93,16 @@ class ChatConsumer(AsyncWebsocketConsumer):  # type: ignore[misc]  # channels ha
         except Unavailable:
             await self.close(TRY_AGAIN, "try again")
 
-    async def dispatch(self, message: dict[str, Any]) -> None:
-        """As channels does, without a visit of the database's thread before each message: whoever
-        asks the database here closes what is old (`database_sync_to_async`).
+    async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
+        """As channels does for a consumer that only its browser speaks to: what a question waits
+        for is neither a channel of its own, nor tasks to hear both, nor a visit of the database's
+        thread before each message (whoever asks the database here closes what is old).
         """
-        await getattr(self, get_handler_name(message))(message)
+        self.scope, self.base_send = scope, send
+        with suppress(StopConsumer):
+            while True:
+                message = await receive()
+                await getattr(self, get_handler_name(message))(message)
 
     async def disconnect(self, code: int) -> None:
         """The answers go on: they belong to the server, and the provider bills them anyway.
