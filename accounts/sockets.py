@@ -47,6 +47,9 @@ TOO_MANY = 4429
 MOST_OF_ONE, MOST_OF_ADDRESS, MOST = 200, 1_000, 5_000
 #: How long an unnoticed end can go unnoticed, seconds.
 CHECK_EVERY = 60.0
+#: Before the first such look, seconds: a page's first question comes with the handshake, and the
+#: database is asked by one thread.
+FIRST_CHECK = 1.0
 
 
 def tell(session: str) -> None:
@@ -237,6 +240,7 @@ class _Guard:
         # The session may have ended between the handshake and our listening.
         with suppress(TimeoutError):
             await asyncio.wait_for(self._listening.wait(), 5)
+        await asyncio.sleep(FIRST_CHECK)
         while await database_sync_to_async(_lives)(self._session, self._user_id):
             await asyncio.sleep(CHECK_EVERY)
         self._end()

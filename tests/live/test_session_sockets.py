@@ -111,7 +111,8 @@ def expire(client: Client) -> None:
 async def test_an_end_that_nobody_announced_is_noticed(
     asgi_server: str, monkeypatch: pytest.MonkeyPatch, act: Callable[[Client], None]
 ) -> None:
-    monkeypatch.setattr(sockets, "CHECK_EVERY", 0.2)
+    for wait in ("FIRST_CHECK", "CHECK_EVERY"):
+        monkeypatch.setattr(sockets, wait, 0.2)
     client = await database_sync_to_async(signed_in)(ALICE)
     async with opened(asgi_server, client) as connection:
         await stays(connection)
