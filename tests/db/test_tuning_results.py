@@ -62,7 +62,7 @@ def test_what_will_stop_a_result_is_said_before_anything_is_signed(alice: User) 
         assert bool(said) is bool(way) and (way in said or "adopt" in way), change
 
 
-def test_what_blocks_a_result_has_a_way_out(alice: User) -> None:
+def test_what_blocks_a_result_has_a_way_out(alice: User, settings: Any) -> None:
     older = made(alice)
     task = made(alice, progress=tuning.DELIVERING, named=False)
     client = signed_in(cast.user(1))
@@ -112,9 +112,10 @@ def test_what_blocks_a_result_has_a_way_out(alice: User) -> None:
     # One that was not carried out is reviewed anew, where its retry leads.
     Intent.objects.update(state=State.REVERTED, updated_at=timezone.now())
     assert shown_as(Intent.objects.get()).retry_path == "/fine-tuning#tasks"
+    settings.CHAIN_RPC_URLS = ("http://127.0.0.1:1",)  # which is silent
     page = client.get(f"/fine-tuning/tasks/{older.pk}").content.decode()
-    again = f'href="/fine-tuning/tasks/{older.pk}">Check again<'
-    assert str(begun.pk) not in page and again in page  # the node is silent
+    assert f'href="/fine-tuning/tasks/{older.pk}">Check again<' in page
+    assert str(begun.pk) not in page
     older.refresh_from_db()
     with pytest.raises(Problem, match="too old"):
         results.ask(older, "0x00", 1)
