@@ -5,6 +5,7 @@ whoever is served before; so a turn is written in one statement with all that ch
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from datetime import datetime
 from typing import Any, NamedTuple
 from uuid import UUID
@@ -31,6 +32,7 @@ _LATER = {
 }  # fmt: skip
 _FIELDS = tuple(f for f in Turn._meta.local_concrete_fields if not f.primary_key)
 _GIVEN = tuple(field for field in _FIELDS if field.name not in _LATER)
+_NEW = {field.attname: field.get_default() for field in _GIVEN}
 
 
 def _place(field: Field[Any, Any]) -> str:
@@ -48,10 +50,15 @@ _PLACES = ", ".join(map(_place, _FIELDS))
 INSERT = f"INSERT INTO inference_turn ({_COLUMNS}) SELECT {_PLACES} FROM"
 
 
-def values(turn: Turn) -> dict[str, Any]:
-    """The parameters of INSERT, as `turn.save()` would write them."""
+def values(given: Mapping[str, Any]) -> dict[str, Any]:
+    """The parameters of INSERT, from attributes of a new turn: what is left out is as `Turn` has
+    it. (To make a `Turn` takes longer than all else that a program's request is written with.)
+    """
+    if unknown := given.keys() - _NEW.keys():
+        raise TypeError(f"a new turn has no {', '.join(sorted(unknown))}")
+    known = {**_NEW, **given}
     return {
-        f"turn_{field.column}": field.get_db_prep_save(field.pre_save(turn, True), connection)
+        f"turn_{field.column}": field.get_db_prep_save(known[field.attname], connection)
         for field in _GIVEN
     }
 
@@ -92,7 +99,9 @@ def open_chat_turn(chat: Chat, turn: Turn, **given: Any) -> tuple[int, int, bool
     `most_turns`), it was deleted or the session ended, nothing is stored and `turn.pk` stays None.
     Raises IntegrityError where its key or lane is taken.
     """
-    given = {**values(turn), "owner": chat.owner_id, "chat": chat.pk, **given}
+    turn.created_at = given["now"]
+    row = values({field.attname: getattr(turn, field.attname) for field in _GIVEN})
+    given = {**row, "owner": chat.owner_id, "chat": chat.pk, **given}
     with statements.prepared() as lock, statements.prepared() as cursor:
         with statements.at_once():
             lock.execute(_LOCK, {"owner": chat.owner_id})
@@ -106,21 +115,19 @@ def open_chat_turn(chat: Chat, turn: Turn, **given: Any) -> tuple[int, int, bool
 _RESERVED = f"WITH token AS ({tokens.RESERVE}) {INSERT} token RETURNING id"
 
 
-def open_relay_turn(turn: Turn, digest: str, *, bounded: bool = True) -> bool:
-    """Set aside what a program's request can cost (`turn.fee`; `bounded`: it bounds its answer) and
-    store its turn, both or neither (1 statement). False where the token does not hold it
-    (`accounts.tokens.RESERVE`).
+def open_relay_turn(given: Mapping[str, Any], digest: str, *, bounded: bool = True) -> int | None:
+    """Set aside what a program's request can cost (`fee`; `bounded`: it bounds its answer) and
+    store its turn (`values`), both or neither (1 statement); the turn's number. None where the
+    token does not hold it (`accounts.tokens.RESERVE`).
     """
-    given = {
-        **values(turn), "token": turn.token_id, "digest": digest, "most": turn.fee,
-        "now": turn.created_at, "bounded": bounded,
+    row = {
+        **values(given), "token": given["token_id"], "digest": digest, "most": given["fee"],
+        "now": given["created_at"], "bounded": bounded,
     }  # fmt: skip
     with statements.prepared() as cursor:
-        cursor.execute(_RESERVED, given)
-        found = cursor.fetchone()
-    if found is not None:
-        turn.pk, turn._state.adding, turn._state.db = found[0], False, "default"
-    return found is not None
+        cursor.execute(_RESERVED, row)
+        found: tuple[int] | None = cursor.fetchone()
+    return found and found[0]
 
 
 class Going(NamedTuple):

@@ -17,7 +17,7 @@ from accounts import keys, tokens
 from accounts.models import AccessToken, User
 from inference import costs, services, turn_sql
 from inference.failures import Failure
-from inference.models import State, Turn
+from inference.models import State
 from inference.openai import outcome
 from inference.openai.asks import CHAT, USUAL_MAX_TOKENS, Ask
 from inference.openai.choose import CACHED_SECONDS, Grant
@@ -57,24 +57,26 @@ def open_row(grant: Grant, ask: Ask, process: str, request_sha256: str) -> Opene
 
     Raises ApiError where the token ended, or its limit was reached, meanwhile.
     """
-    reserved = outcome.most(ask, grant.tariff, USUAL_MAX_TOKENS)
-    turn = Turn(
-        chat=grant.chat,
-        token_id=grant.token,
-        endpoint=ask.endpoint,
-        prompt_key=uuid4(),
-        process=process,
-        model=ask.model,
-        max_tokens=ask.max_tokens or (USUAL_MAX_TOKENS if ask.writes else 0),
-        request_bytes=len(ask.body),
-        request_sha256=request_sha256,
-        fee=reserved,
+    reserved, now = outcome.most(ask, grant.tariff, USUAL_MAX_TOKENS), timezone.now()
+    given = {
+        "chat_id": grant.chat.pk,
+        "token_id": grant.token,
+        "endpoint": ask.endpoint,
+        "prompt_key": uuid4(),
+        "process": process,
+        "model": ask.model,
+        "max_tokens": ask.max_tokens or (USUAL_MAX_TOKENS if ask.writes else 0),
+        "request_bytes": len(ask.body),
+        "request_sha256": request_sha256,
+        "fee": reserved,
+        "created_at": now,
         **services.of_service(grant.listing, grant.signer),
-    )
+    }
     bounded = ask.endpoint != CHAT or ask.max_tokens > 0
-    if not turn_sql.open_relay_turn(turn, grant.digest, bounded=bounded):
+    number = turn_sql.open_relay_turn(given, grant.digest, bounded=bounded)
+    if number is None:
         raise _why_not(grant.digest, bounded)
-    return Opened(turn.pk, reserved, turn.created_at)
+    return Opened(number, reserved, now)
 
 
 def _why_not(digest: str, bounded: bool) -> ApiError:

@@ -513,12 +513,13 @@ async def test_a_question_that_was_stored_and_could_not_be_told_of_is_over_soon(
     def relayed() -> AccessToken:
         wanted = tokens.Wanted.of({"label": "script", "scopes": ["inference"]})
         made = tokens.create(s.chat.owner, wanted)
-        turn = Turn(
-            chat=choose.relay_chat(s.chat.owner), token=made.row, endpoint="chat/completions",
-            prompt_key=uuid4(), process=s.hub.process, max_tokens=9, fee=300, input_price=1,
-            output_price=1, provider=factories.PETRA, serving=factories.INFERENCE,
-        )  # fmt: skip
-        assert turn_sql.open_relay_turn(turn, tokens.digest_of(made.secret))
+        given = {
+            "chat_id": choose.relay_chat(s.chat.owner).pk, "token_id": made.row.pk, "fee": 300,
+            "endpoint": "chat/completions", "prompt_key": uuid4(), "process": s.hub.process,
+            "max_tokens": 9, "input_price": 1, "output_price": 1, "provider": factories.PETRA,
+            "serving": factories.INFERENCE, "created_at": timezone.now(),
+        }  # fmt: skip
+        assert turn_sql.open_relay_turn(given, tokens.digest_of(made.secret))
         made.row.refresh_from_db()
         return made.row
 
