@@ -212,7 +212,12 @@ class Confirmations:
             account = await self._chain.account(settlement.user)
             if account is None or account.nonce < settlement.nonce:
                 continue
-            outcome = await self._chain.find_outcome(settlement, item.since_block)
+            try:
+                outcome = await self._chain.find_outcome(settlement, item.since_block)
+            except ChainError as error:
+                # A node may refuse to look so far back: that is no reason to settle with nobody.
+                log.warning("%s: what used nonce %d: %s", settlement.user, settlement.nonce, error)
+                continue
             if outcome is not None:
                 outcome = _bounded(item, outcome)
                 if await asyncio.to_thread(self._store.judge, item, outcome):

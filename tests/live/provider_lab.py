@@ -479,6 +479,7 @@ class ChaosRpc:
         self.after: Callable[[str], None] = lambda method: None
         self.calls: list[str] = []
         self.lies: dict[str, Any] = {}
+        self.refused: tuple[str, ...] = ()
 
     async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
         if scope["type"] != "http":
@@ -493,7 +494,10 @@ class ChaosRpc:
         ):
             body = await answer.read()
         self.after(method)
-        if method in self.lies:
+        if method in self.refused:
+            error = {"code": -32005, "message": "more than this node gives"}
+            body = json.dumps({"jsonrpc": "2.0", "id": 1, "error": error}).encode()
+        elif method in self.lies:
             body = json.dumps({"jsonrpc": "2.0", "id": 1, "result": self.lies[method]}).encode()
         await send(
             {

@@ -416,10 +416,20 @@ def test_power_cut_before_the_transaction_is_written(lab: Lab, broker: Broker) -
     assert send_by_hand(broker, rival).ok
     final(lab)
     sent = transactions(broker)
+    # A node that gives no logs, or not of so long ago, keeps nobody else's fees back.
+    blind = ChaosRpc(lab.rpc)
+    blind.refused = ("eth_getLogs",)
+    with served(blind) as url:
+        broker.set("chain", rpc=url)
+        broker.start()
+        eventually(lambda: broker.owes(later) == 0)
+        assert (broker.owes(paid), broker.owes(lost)) == (2 * FEE, 2 * FEE)
+        broker.stop()
     port = free_port()
+    broker.set("chain", rpc=lab.rpc)
     broker.set("admin", port=port)
     broker.start()
-    eventually(lambda: broker.owes(later) == broker.owes(paid) == broker.owes(lost) == 0)
+    eventually(lambda: broker.owes(paid) == broker.owes(lost) == 0)
     account = lab.account(later, broker.address)
     assert account["balance"] == 2 * ONE - debts[later.address]
     assert account["nonce"] == items[later.address]["nonce"]  # the very item, not a new one
@@ -430,7 +440,8 @@ def test_power_cut_before_the_transaction_is_written(lab: Lab, broker: Broker) -
     assert f"{2 * FEE} neuron written off" in broker.log
     metrics = requests.get(f"http://127.0.0.1:{port}/metrics", timeout=10).text
     counted = dict(re.findall(r"^zg_broker_(\w+)_neuron_total (\S+)$", metrics, re.MULTILINE))
-    assert (float(counted["written_off"]), float(counted["settled"])) == (2 * FEE, 3 * FEE)
+    # What came later was paid under the blind node, by the process before.
+    assert (float(counted["written_off"]), float(counted["settled"])) == (2 * FEE, 2 * FEE)
     # New debts take nonces above the rival's and are paid.
     buy(broker, lost, 1)
     eventually(lambda: broker.owes(lost) == 0)
