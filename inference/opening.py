@@ -6,6 +6,7 @@ from __future__ import annotations
 
 from contextlib import nullcontext
 from dataclasses import dataclass
+from typing import Any
 from uuid import UUID, uuid4
 
 from django.db import IntegrityError, connection, transaction
@@ -44,7 +45,6 @@ from inference.relay import Call
 from inference.tools import ToolResult
 from inference.wire import Message
 from ledger import selectors as ledger
-from ledger.records import Listing
 
 MAX_PROMPT_CHARS = 32_000
 MAX_OPEN_TURNS = 4
@@ -172,19 +172,29 @@ def open_turn(
         raise NotReady(state.code, _(NOT_READY[state.code]))
     check_signer(known.signer, signer, accept_signer)
     header = _header(chat.owner, provider, known.key)
-    turn = _turn(chat, question, given, body, listing, signer, model)
-    turn.process, turn.prompt_key = process, prompt_key
-    turn.parent_id = parent
-    turn.max_tokens, turn.batch, turn.lane = options.max_tokens, batch, lane
-    turn.picture_bytes, turn.picture_tokens = picture_bytes, picture_tokens
+    turn = {
+        "chat_id": chat.pk,
+        "prompt_key": prompt_key,
+        "process": process,
+        "parent_id": parent,
+        "batch": batch,
+        "lane": lane,
+        "model": model,
+        "max_tokens": options.max_tokens,
+        "request_bytes": len(body),
+        "picture_bytes": picture_bytes,
+        "picture_tokens": picture_tokens,
+        **_sealed(chat, question, given, body),
+        **services.of_service(listing, signer),
+    }
     try:
-        _insert(chat, turn, question, options, files, known.key, session)
+        number = _insert(chat, turn, question, options, files, known.key, session)
     except IntegrityError:
         before = _asked_before(chat, prompt_key)
         if before is None:
             raise Busy(_("An answer is still being written in this conversation.")) from None
         return Opened(before, None)
-    return Opened(turn.pk, Call(listing.url, header, body))
+    return Opened(number, Call(listing.url, header, body))
 
 
 def same_words(chat: Chat, prompt_key: UUID, text: str) -> None:
@@ -320,50 +330,37 @@ def check_signer(before: str, signer: verify.Signer | None, accepted: str) -> No
         raise SignerChanged(before, now)
 
 
-def _turn(
-    chat: Chat,
-    question: str,
-    results: tuple[ToolResult, ...],
-    body: bytes,
-    listing: Listing,
-    signer: verify.Signer | None,
-    model: str,
-) -> Turn:
-    """The row of a new turn, not saved."""
+def _sealed(
+    chat: Chat, question: str, results: tuple[ToolResult, ...], body: bytes
+) -> dict[str, bytes]:
+    """What a new turn's row holds of what is asked."""
     try:
-        sealed = {
+        return {
             "question_sealed": chat.box.seal_text("question", question),
             "results_sealed": chat.box.seal("results", tools.pack(results)),
             "request_sealed": chat.box.pack("request", body),
         }
     except seals.Unreadable:
         raise BadPrompt(_("This conversation has ended. Begin a new one.")) from None
-    return Turn(
-        chat=chat,
-        model=model,
-        request_bytes=len(body),
-        **sealed,
-        **services.of_service(listing, signer),
-    )
 
 
 def _insert(
     chat: Chat,
-    turn: Turn,
+    turn: dict[str, Any],
     question: str,
     options: Options,
     files: list[File],
     key: ProviderKey | None,
     session: str | None,
-) -> None:
-    """Store a new turn. Raises Busy, SignedOut, or IntegrityError where its key or lane is
-    taken."""
-    goes_on = not turn.lane  # the first column does, until another is chosen
+) -> int:
+    """Store a new turn; its number. Raises Busy, SignedOut, or IntegrityError where its key or lane
+    is taken."""
+    goes_on = not turn["lane"]  # the first column does, until another is chosen
     sealed = conversations.sealed_options(chat, options)
     # A turn without files is one statement's work, which needs no transaction around it.
     whole = bool(files) or connection.in_atomic_block
     with transaction.atomic() if whole else nullcontext():
-        open_turns, turns, here, signed_in = turn_sql.open_chat_turn(
+        open_turns, turns, here, signed_in, number = turn_sql.open_chat_turn(
             chat, turn, now=timezone.now(), key=key.pk if key else None, goes_on=goes_on,
             options=sealed, title=chat.box.seal_text("title", title_of(question)),
             most_open=MAX_OPEN_TURNS, most_turns=MAX_TURNS, session=session,
@@ -382,10 +379,12 @@ def _insert(
                 _("A conversation holds %(max_turns)s answers. Begin a new one.")
                 % {"max_turns": f"{MAX_TURNS:,}"}
             )
-        attachments.attach(turn, files)
+        if files:
+            attachments.attach(Turn(pk=number, chat=chat), files)
     if goes_on:
-        chat.provider, chat.asked, chat.leaf_id = turn.provider, True, turn.pk
+        chat.provider, chat.asked, chat.leaf_id = turn["provider"], True, number
         chat.options_sealed = sealed
+    return number
 
 
 def title_of(question: str) -> str:

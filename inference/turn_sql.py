@@ -92,24 +92,23 @@ SELECT open, turns, here, signed_in, (SELECT id FROM asked) FROM room
 """
 
 
-def open_chat_turn(chat: Chat, turn: Turn, **given: Any) -> tuple[int, int, bool, bool]:
-    """Store a chat's new turn: it is the end of the shown branch where `goes_on`.
+def open_chat_turn(
+    chat: Chat, turn: Mapping[str, Any], **given: Any
+) -> tuple[int, int, bool, bool, int]:
+    """Store a chat's new turn (`values`): it is the end of the shown branch where `goes_on`.
     Gives how many open turns its owner, and how many turns the chat had, and whether it is there,
     and whether the `session` (None: nobody's) lives; where that is too many (`most_open`,
-    `most_turns`), it was deleted or the session ended, nothing is stored and `turn.pk` stays None.
+    `most_turns`), it was deleted or the session ended, nothing is stored; last the turn's number.
     Raises IntegrityError where its key or lane is taken.
     """
-    turn.created_at = given["now"]
-    row = values({field.attname: getattr(turn, field.attname) for field in _GIVEN})
+    row = values({**turn, "created_at": given["now"]})
     given = {**row, "owner": chat.owner_id, "chat": chat.pk, **given}
     with statements.prepared() as lock, statements.prepared() as cursor:
         with statements.at_once():
             lock.execute(_LOCK, {"owner": chat.owner_id})
             cursor.execute(_OPEN, given)
         found: tuple[int, int, bool, bool, int | None] = cursor.fetchone()
-    if found[4] is not None:
-        turn.pk, turn._state.adding, turn._state.db = found[4], False, "default"
-    return found[:4]
+    return (*found[:4], found[4] or 0)
 
 
 _RESERVED = f"WITH token AS ({tokens.RESERVE}) {INSERT} token RETURNING id"
