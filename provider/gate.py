@@ -8,6 +8,8 @@ import asyncio
 import hashlib
 import time
 from collections import OrderedDict
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 
 from protocol import fees, keys
 from protocol.abi import checksum
@@ -21,6 +23,8 @@ LOOKUPS_AT_ONCE = 8
 # Of wallets that have no account as far as is known. They cost nothing: whoever comes with many
 # waits for them, and no customer does.
 NEW_LOOKUPS_AT_ONCE = 4
+# So many strangers wait, forgers among them; the others are told to come back.
+MOST_WAITING = 64
 # Looked up for a key whose signature is wrong, only to refuse it in the documented order: few at
 # once and never remembered, so that a forger waits for forgers and nobody else.
 FORGED_LOOKUPS_AT_ONCE = 2
@@ -41,6 +45,7 @@ class Accounts:
         self._slots = asyncio.Semaphore(LOOKUPS_AT_ONCE)
         self._new_slots = asyncio.Semaphore(NEW_LOOKUPS_AT_ONCE)
         self._forged_slots = asyncio.Semaphore(FORGED_LOOKUPS_AT_ONCE)
+        self._waiting = 0
 
     def last(self, user: str) -> Account | None:
         """The account as last seen, None where that is not known or from before a settlement."""
@@ -48,21 +53,22 @@ class Accounts:
         return account if at > self._debts.paid_at(user) else None
 
     async def claimed(self, user: str) -> Account | None:
-        """The account of a user who has not proven to be one. Raises ChainError."""
-        async with self._forged_slots:
+        """The account of a user who has not proven to be one. Raises ChainError, and Refused where
+        too many wait."""
+        async with self._stranger(self._forged_slots):
             return await self._chain.account(user)
 
     async def get(self, user: str, *, max_age: float | None = None) -> Account | None:
         """The account, at most `max_age` seconds old (default: as configured).
 
-        Raises ChainError.
+        Raises ChainError, and Refused where too many wait who have none.
         """
         oldest = time.monotonic() - (self._seconds if max_age is None else max_age)
         known = self._known.get(user) or self._unknown.get(user)
         if known is not None and known[0] > max(oldest, self._debts.paid_at(user)):
             return known[1]
         customer = user in self._known or self._debts.owed(user)
-        async with self._slots if customer else self._new_slots:
+        async with self._slots if customer else self._stranger(self._new_slots):
             while True:
                 now = time.monotonic()
                 account = await self._chain.account(user)
@@ -78,6 +84,17 @@ class Accounts:
             while len(kept) > MAX_CACHED:
                 kept.popitem(last=False)
         return account
+
+    @asynccontextmanager
+    async def _stranger(self, slots: asyncio.Semaphore) -> AsyncIterator[None]:
+        if self._waiting >= MOST_WAITING:
+            raise Refused(503, "too many unknown wallets wait", {"Retry-After": "1"})
+        self._waiting += 1
+        try:
+            async with slots:
+                yield
+        finally:
+            self._waiting -= 1
 
 
 class Gate:
