@@ -322,7 +322,8 @@ RPC_SECONDS = 1.0
 _NODE = {
     "slow": "timed out|no complete answer|TimeoutError",
     "large": "over 192 MiB|no complete answer|got more than|HTTP 500|not JSON|timed out",
-    "broken": "BadStatusLine|not JSON|IncompleteRead|Remote|HTTP 101|does not match the batch",
+    "broken": "BadStatusLine|not JSON|IncompleteRead|Remote|ConnectionReset|HTTP 101"
+    "|does not match the batch",
     "elsewhere": "HTTP 307",
 }
 
