@@ -172,7 +172,7 @@ class _Guard:
     def __init__(self, session: str, user_id: int, receive: Receive, send: Send) -> None:
         self._session, self._user_id = session, user_id
         self._receive, self._send = receive, send
-        self._over = False
+        self._over = self._left = False
         self._listening = asyncio.Event()
         self._waiting: asyncio.Task[Any] | None = None
         self._closed = False
@@ -182,6 +182,7 @@ class _Guard:
         try:
             await application(scope, self.receive, self.send)
         finally:
+            self._left = True
             for task in watchers:
                 task.cancel()
             await asyncio.gather(*watchers, return_exceptions=True)
@@ -228,7 +229,8 @@ class _Guard:
             channel = await whole.new_channel("session.")
             await whole.group_add(group, channel)
             self._listening.set()
-            while True:
+            # A layer that is still connecting may swallow that this was cancelled.
+            while not self._left:
                 await whole.receive(channel)
                 self._end()
         except layer.LOST as error:
