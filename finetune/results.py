@@ -21,7 +21,7 @@ from django.utils.translation import gettext_noop as N_
 from accounts.crypto import Unreadable
 from accounts.errors import Problem
 from attestation import leases, trust
-from finetune import broker, files, follow, problems
+from finetune import broker, files, follow, problems, settled
 from finetune.errors import BrokerError, BrokerRefused, BrokerSilent
 from finetune.models import Place, PlaceState, StoredFile, Task, Way
 from ledger import selectors as ledger
@@ -61,6 +61,11 @@ def position_of(task: Task) -> Position | None:
 def deliverable_of(task: Task) -> Deliverable | None:
     """What the chain says of its result (2 queries)."""
     return named_by(position_of(task), task)
+
+
+def recorded(task: Task) -> Deliverable | None:
+    """The same, or what the chain recorded of a settled one that the contract has forgotten."""
+    return deliverable_of(task) or settled.announced(task)
 
 
 def named_by(held: Position | None, task: Task) -> Deliverable | None:
@@ -169,7 +174,7 @@ def ask_storage(task: Task) -> None:
     """The same from 0G storage by the root on the chain: nothing to sign. Raises Problem."""
     if not settings.STORAGE_INDEXER_URL:
         raise Problem("no_storage", _("This site knows no storage indexer."))
-    if deliverable_of(task) is None:
+    if recorded(task) is None:
         raise Problem("not_delivered", _(_NOT_NAMED), status=409)
     _begin(task)
 
@@ -203,7 +208,7 @@ def judge(task: Task, file: StoredFile) -> None:
         signer, problem = model_file.signer_of(source, file.size), ""  # type: ignore[arg-type]
     except model_file.BadModelFile as error:
         signer, problem = "", f"It is no encrypted model: {error}."
-    named = deliverable_of(task)
+    named = recorded(task)
     same = named is None or named.model_root_hash.lower() in (hashes.root, hashes.keccak)
     if not problem and not same:
         problem = N_("Its bytes have another hash than the chain names.")
@@ -265,7 +270,7 @@ def _part(task: Task) -> StoredFile | None:
 
 
 async def _fetch_storage(task: Task, start: int) -> StoredFile:
-    named = await database_sync_to_async(deliverable_of)(task)
+    named = await database_sync_to_async(recorded)(task)
     if named is None:
         raise BrokerSilent(_NOT_NAMED)
     url = f"{settings.STORAGE_INDEXER_URL}/file?root={named.model_root_hash}"

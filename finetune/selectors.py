@@ -15,24 +15,19 @@ from accounts.http import uuid_of
 from accounts.models import User
 from attestation import selectors as attestation
 from attestation.selectors import ServiceKey
-from chain.models import RawLog, RawTransaction
 from finetune import offers as offered
 from finetune import reading, services, stages
 from finetune.models import Dataset, Place, PlaceState, Task, Way
 from finetune.pages import Blocked, DatasetView, Deadline, OfferRow, TaskRow, bars, time_left
 from ledger import selectors as ledger
-from ledger.models import Kind, ServingContract, Settlement
+from ledger.models import Kind, ServingContract
 from ledger.records import Deliverable, Listing, Position
 from moderation import selectors as moderation
 from probes.charts import Chart, Point, Value, series
-from protocol import abi, datasets, events, tuning
+from protocol import datasets, tuning
 
 MOST_OFFERS = 50
 _TABLE_POINTS = 400
-#: Of one pair, the newest are looked through.
-_SETTLEMENTS = 200
-#: Letters of a sealed key that fit into a command; it has 228.
-_MOST_SEALED = 1_000
 
 
 def offers() -> tuple[OfferRow, ...]:
@@ -151,26 +146,6 @@ def _deadline(
     return Deadline(due, tuning.penalty(task.fee or 0, percent), percent, lead)
 
 
-def settlement(task: Task) -> Settlement | None:
-    """The settlement of its result by what the contract's own log names, whatever the provider said
-    of its fee; None where there was none, or none that is known here (2 queries)."""
-    rows = Settlement.objects.filter(
-        user=task.user.address, provider=task.provider, serving=task.serving
-    )
-    found = {(row.block, row.log_index): row for row in rows.order_by("-block")[:_SETTLEMENTS]}
-    logs = RawLog.objects.filter(
-        block_number__in={block for block, _index in found}, address=task.serving
-    )
-    for log in logs.order_by("-block_number", "-log_index"):
-        row = found.get((log.block_number, log.log_index))
-        if row is None or row.tx_hash != log.tx_hash:
-            continue
-        said = events.decode(Kind.FINE_TUNING.value, log.topics, log.data)
-        if getattr(said, "deliverable_id", "") == str(task.remote_id):
-            return row
-    return None
-
-
 def lacking(task: Task, held: Position | None, named: Deliverable | None) -> tuple[int, str]:
     """Neuron that its owner's account lacks while its result waits to be settled, and the form that
     brings them: the contract asks for the whole fee there, refunds included, or settles nothing
@@ -182,22 +157,6 @@ def lacking(task: Task, held: Position | None, named: Deliverable | None) -> tup
     amount = money.exact(lacks + held.pending_refund)
     then = f"/fine-tuning/tasks/{task.pk}"
     return lacks, links.form("transfer", held, amount=amount, then=then)
-
-
-def sealed_key(task: Task) -> str:
-    """The key to its result as the settlement handed it over, sealed for its owner, 0x-hex: that
-    stays when the contract has forgotten it, with a closed account or after twenty newer results.
-    Empty where it is not known here (3 queries)."""
-    paid = settlement(task)
-    if paid is None or paid.status != "acknowledged":
-        return ""
-    for sent in RawTransaction.objects.filter(block_number=paid.block, hash=paid.tx_hash):
-        called = abi.decode_call(abi.FINE_TUNING_SERVING, sent.input, only=("settleFees",))
-        given = called[1].get("verifierInput", {}) if called else {}
-        sealed = str(given.get("encryptedSecret", ""))
-        if given.get("id") == str(task.remote_id) and len(sealed) <= _MOST_SEALED:
-            return sealed
-    return ""
 
 
 def chart(task: Task, found: reading.Curve) -> Chart | None:

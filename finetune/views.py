@@ -49,6 +49,7 @@ from finetune import (
     reading,
     results,
     selectors,
+    settled,
     stages,
 )
 from finetune.errors import BrokerError
@@ -183,7 +184,7 @@ def _page(task: Task, level: str) -> pages.TaskPage:
     curve = reading.curve(lines)
     held = results.position_of(task)
     named = results.named_by(held, task)
-    paid = selectors.settlement(task)
+    paid = settled.settlement(task)
     ended_as = paid.status if paid else ""
     current, review, older = None, None, _is_older(task)
     if named is not None and named.waits and not older:
@@ -213,9 +214,8 @@ def _page(task: Task, level: str) -> pages.TaskPage:
         price=_price(task, parameters),
         readable=parameters is not None,
         cancellable=task.progress in tuning.CANCELLABLE,
-        fetchable=not lost
-        and (named is not None or (task.progress in results.READY and not ended_as)),
-        from_storage=bool(settings.STORAGE_INDEXER_URL) and named is not None,
+        fetchable=not lost and (named is not None or task.progress in results.READY),
+        from_storage=bool(settings.STORAGE_INDEXER_URL) and (named is not None or paid is not None),
         settlement=(paid.tx_hash or "") if paid else "",
         charged=paid.settled if paid else None,
         ended_as=ended_as,
@@ -385,7 +385,7 @@ def decrypt(request: HttpRequest) -> HttpResponse:
     found = mine.filter(pk=named).first() if mine is not None and named else None
     told, secret = _told(found), ""
     if found is not None and results.deliverable_of(found) is None:
-        secret = selectors.sealed_key(found)
+        secret = settled.sealed_key(found)
     by_key = bool(secret and told["signer"])
     page = pages.DecryptPage(
         name=TOOL,

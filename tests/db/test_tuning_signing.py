@@ -12,23 +12,24 @@ import pytest
 from asgiref.sync import async_to_sync
 from django.http import QueryDict
 from django.utils import timezone
+from eth_abi.abi import encode
 
 from accounts import money
 from accounts.models import User
-from chain.models import RawTransaction
+from chain.models import RawLog, RawTransaction
 from devnet import accounts as cast
-from finetune import files, follow, selectors, views, wizard
+from finetune import files, follow, results, selectors, views, wizard
 from finetune.errors import BrokerRefused
 from finetune.models import Draft, Task
 from ledger import selectors as ledger
 from ledger.models import Service, SubAccount
 from moderation.models import Effect
 from moderation.subjects import Subject
-from protocol import abi, tuning
-from protocol.digests import personal_digest, sign
+from protocol import abi, events, tuning
+from protocol.digests import address_of_key, personal_digest, sign
 from tests import factories
 from tests.db.test_keys_lasting import signed_in
-from tests.db.test_tuning_results import paid
+from tests.db.test_tuning_results import paid, sealed_by
 from tests.db.test_tuning_states import HASH, JSON, _Logging, made
 from tests.db.test_tuning_states import alice as alice
 from tests.db.test_tuning_states import answering as answering
@@ -345,12 +346,9 @@ def test_a_key_that_the_contract_has_forgotten_is_named_as_it_was_handed_over(al
     handed(task, "0x0203", block=4_100_002)
     assert f"--signer {factories.BOB} --secret 0x0203" in told() and "--rpc" not in told()
     assert 'data-testid="key-from-settlement"' in told()
-    # Nor is it to be acknowledged, or said to be paid then; what comes could not be checked.
+    # Nor is it to be acknowledged, or said to be paid then.
     page = client.get(f"/fine-tuning/tasks/{task.pk}").content.decode()
-    assert f"decrypt?task={task.pk}" in page and "data-fetch=" not in page
-    assert "it cannot be checked here" in page
-    Task.objects.filter(pk=task.pk).update(result_state="here", result=files.create(alice, 5))
-    assert "cannot be fetched again" in client.get(f"/fine-tuning/tasks/{task.pk}").content.decode()
+    assert f"decrypt?task={task.pk}" in page and 'data-fetch="provider"' in page
     done = page.partition("Acknowledge on the chain.</strong>")[2].partition("</li>")[0]
     assert "Done." in done and "after the file was checked" not in done
     factories.sub_account(
@@ -359,6 +357,37 @@ def test_a_key_that_the_contract_has_forgotten_is_named_as_it_was_handed_over(al
                        "settled": True, "timestamp": 1}],
     )  # fmt: skip
     assert "--rpc" in told() and "--secret" not in told()
+
+
+def test_a_result_that_the_contract_has_forgotten_is_checked_by_its_announcement(
+    alice: User,
+) -> None:
+    key = b"\x08" * 32
+    raw = sealed_by(key)
+    task = made(alice, named=False, progress=tuning.FINISHED, tee_signer=address_of_key(key))
+    file = files.create(alice, len(raw))
+    files.put(file, 0, raw)
+    root = bytes.fromhex(files.hashes(file).root[2:])
+    announced(made(alice, provider=factories.BOB), b"another", block=4_100_001)
+    for settle, state in ((False, "failed"), (True, "here")):
+        if settle:
+            announced(task, root, block=4_100_000)
+            paid(task, 5, block=4_100_002)
+        results.judge(task, file)
+        task.refresh_from_db()
+        assert task.result_state == state
+    assert results.recorded(task) is not None and results.deliverable_of(task) is None
+
+
+def announced(task: Task, root: bytes, *, block: int) -> None:
+    shape = next(one for one in events.SHAPES if one.name == "DeliverableAdded")
+    types = [one.type for one in shape.arguments if not one.indexed]
+    who = ("0x" + one[2:].lower().zfill(64) for one in (task.user.address, task.provider))
+    RawLog.objects.create(
+        block_hash=factories.tx_hash(f"block {block}"), block_number=block, log_index=1, tx_index=0,
+        tx_hash=factories.tx_hash(f"tx {block}"), address=task.serving, topics=[shape.topic, *who],
+        data="0x" + encode(types, (str(task.remote_id), root, 1)).hex(),
+    )  # fmt: skip
 
 
 def test_an_account_that_holds_less_than_the_fee_keeps_the_key_from_being_released(
