@@ -75,18 +75,20 @@ def _item(row: Settlement, known: Mapping[str, Contract], epochs: Epochs) -> dic
         **vars(line.entry),
         "id": line.id,
         "model": line.model,
-        "requested": line.entry.settled + line.entry.unsettled,
+        "requested": line.requested,
+        "unsettled": None if line.requested is None else line.entry.unsettled,
         "final": "no" if row.pending else "yes",
     }
 
 
 def _json(item: Mapping[str, Any]) -> dict[str, Any]:
     """Amounts as decimal strings, the time as ISO 8601 UTC (interfaces.md)."""
+    amounts = {name: item[name] for name in ("requested", "settled", "unsettled")}
     return {
         **{name: item[name] for name in COLUMNS},
         "at": csv_files.cell(item["at"]),
         "final": item["final"] == "yes",
-        **{name: str(item[name]) for name in ("requested", "settled", "unsettled")},
+        **_texts(amounts),
     }
 
 
@@ -102,8 +104,12 @@ def _books(books: Books) -> dict[str, Any]:
     return {
         "block": books.block,
         "agrees": books.agrees,
-        **{name: None if amount is None else str(amount) for name, amount in amounts.items()},
+        **_texts(amounts),
     }
+
+
+def _texts(amounts: Mapping[str, int | None]) -> dict[str, str | None]:
+    return {name: None if amount is None else str(amount) for name, amount in amounts.items()}
 
 
 def earnings_csv(provider: str, found: Earnings, by: str, period: Period) -> HttpResponse:

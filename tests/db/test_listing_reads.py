@@ -121,6 +121,9 @@ def test_a_penalty_is_no_part_of_a_sum_that_nobody_knows(client: Client) -> None
         assert ("100.00 % of what was asked" in page) == known
         assert ("not known: the log of a penalty" in page) != known
         assert "<dt>Refused or abandoned</dt>" in page and "<dt>Refused</dt>" not in page
+        listed = client.get(f"/services/fine-tuning/{provider}/settlements").content.decode()
+        penalty = listed.partition(">Result not acknowledged")[2].partition("</tr>")[0]
+        assert known or '<span class="muted">–</span>' in penalty, listed
     services = "&".join(f"s=fine-tuning/{one}" for one in (rows.PETRA, rows.PAUL))
     compared = client.get(f"/api/v1/compare?{services}").json()
     (share,) = [row for row in compared["rows"] if row["name"] == "collected_share"]

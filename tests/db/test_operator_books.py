@@ -288,6 +288,12 @@ def test_what_was_asked_for_before_a_penalty_is_not_made_up(petra: Client) -> No
     listed = petra.get("/operator/settlements?period=all").content.decode()
     row = listed.partition(f'data-tx="{paid.tx_hash}"')[2].partition("</tr>")[0]
     assert "100.00" not in row and row.count('<span class="muted">–</span>') == 3
+    asked = f"period=all&status=penalty&user={ALICE}"
+    item = rows_of(petra.get(f"/operator/settlements.csv?{asked}"))[0]
+    said = petra.get(f"/operator/settlements.json?{asked}").json()["items"][0]
+    assert item["id"] == said["id"] and item["tx_hash"] == paid.tx_hash
+    assert (item["requested"], item["settled"], item["unsettled"]) == ("", str(ONE), "")
+    assert (said["requested"], said["settled"], said["unsettled"]) == (None, str(ONE), None)
 
 
 def test_a_page_costs_the_same_for_short_and_long_histories(
