@@ -117,8 +117,11 @@ class Receipts:
 
     def record_last(self, charge: Charge) -> None:
         """Write down what was delivered until now: the broker is stopping, there is no time for a
-        thread."""
-        self._store.record(charge, None)
+        thread. What the disk does not take is left to `close`."""
+        try:
+            self._store.record(charge, None)
+        except sqlite3.Error:
+            self._unwritten.append(charge)
 
     @contextmanager
     def under_way(self, chat_id: str) -> Iterator[None]:
