@@ -172,7 +172,7 @@ class _Guard:
     def __init__(self, session: str, user_id: int, receive: Receive, send: Send) -> None:
         self._session, self._user_id = session, user_id
         self._receive, self._send = receive, send
-        self._over = self._left = False
+        self._over = False
         self._listening = asyncio.Event()
         self._waiting: asyncio.Task[Any] | None = None
         self._closed = False
@@ -182,10 +182,7 @@ class _Guard:
         try:
             await application(scope, self.receive, self.send)
         finally:
-            self._left = True
-            for task in watchers:
-                task.cancel()
-            await asyncio.gather(*watchers, return_exceptions=True)
+            await layer.end(watchers)
 
     async def receive(self) -> Event:
         """The browser's next event, or `websocket.disconnect` once the session is over."""
@@ -229,8 +226,7 @@ class _Guard:
             channel = await whole.new_channel("session.")
             await whole.group_add(group, channel)
             self._listening.set()
-            # A layer that is still connecting may swallow that this was cancelled.
-            while not self._left:
+            while True:
                 await whole.receive(channel)
                 self._end()
         except layer.LOST as error:
@@ -241,7 +237,8 @@ class _Guard:
     async def _check(self) -> None:
         # The session may have ended between the handshake and our listening.
         with suppress(TimeoutError):
-            await asyncio.wait_for(self._listening.wait(), 5)
+            async with asyncio.timeout(5):
+                await self._listening.wait()
         await asyncio.sleep(FIRST_CHECK)
         while await database_sync_to_async(_lives)(self._session, self._user_id):
             await asyncio.sleep(CHECK_EVERY)

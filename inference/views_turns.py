@@ -28,6 +28,7 @@ from inference import (
 from inference.hub import hub
 from inference.models import Medium, State, Turn
 from inference.views import own, session_of, turn_of
+from net import layer
 
 log = logging.getLogger(__name__)
 
@@ -118,7 +119,8 @@ async def _events(turn: Turn, after: int, session: str) -> AsyncGenerator[bytes,
     try:
         while not signed_out.done():
             try:
-                event = await asyncio.wait_for(queue.get(), QUIET_SECONDS)
+                async with asyncio.timeout(QUIET_SECONDS):
+                    event = await queue.get()
             except TimeoutError:
                 yield b": still being written\n\n"
                 continue
@@ -126,9 +128,7 @@ async def _events(turn: Turn, after: int, session: str) -> AsyncGenerator[bytes,
                 return
             yield event
     finally:
-        for task in (signed_out, reading):
-            task.cancel()
-        await asyncio.gather(signed_out, reading, return_exceptions=True)
+        await layer.end((signed_out, reading))
 
 
 async def _read(turn: Turn, after: int, queue: asyncio.Queue[bytes]) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
+from contextlib import suppress
 from typing import Any
 
 import pytest
@@ -17,6 +18,7 @@ from accounts import sockets
 from accounts.models import User
 from accounts.session_store import name_of
 from devnet import accounts as cast
+from net import layer
 from tests.db.test_keys_lasting import sign_again, signed_in
 
 ALICE, BOB = cast.user(1), cast.user(2)
@@ -129,3 +131,22 @@ async def test_sockets_leave_nothing_behind(asgi_server: str) -> None:
     async with opened(asgi_server, client) as connection:
         await database_sync_to_async(sign_out)(client)
         assert await code_of(connection) == sockets.SIGNED_OUT
+
+
+async def test_a_socket_ends_whatever_swallows_that_it_was_cancelled(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """A layer that is still connecting does: the place of its person stayed taken."""
+    monkeypatch.setattr(layer, "CANCEL_AGAIN", 0.01)
+
+    class Guard(sockets._Guard):
+        async def _listen(self) -> None:
+            with suppress(asyncio.CancelledError):
+                await asyncio.sleep(3600)
+            await asyncio.sleep(3600)
+
+    async def leaves(*_: Any) -> Any:
+        await asyncio.sleep(0)
+
+    async with asyncio.timeout(10):
+        await Guard("a session", 1, leaves, leaves).run(leaves, {})
