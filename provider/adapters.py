@@ -5,6 +5,7 @@ their keys, we fetch and open them, their owners have them deployed, and nobody 
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 import lzma
 import re
@@ -214,10 +215,9 @@ class Adapters:
             except sqlite3.Error as error:
                 log.error("adapters wait for the disk: %s", error)
                 pause = RETRY_SECONDS
-            try:
-                await asyncio.wait_for(self._wake.wait(), pause)
-            except TimeoutError:
-                continue
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(pause):
+                    await self._wake.wait()
 
     async def _look(self) -> None:
         """Load again what the upstream has forgotten: it was restarted, or had too many."""

@@ -139,7 +139,8 @@ class Receipts:
         under_way = self._under_way.get(chat_id)
         if under_way is not None:
             with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(under_way.wait(), SIGNATURE_WAIT_SECONDS)
+                async with asyncio.timeout(SIGNATURE_WAIT_SECONDS):
+                    await under_way.wait()
         found = await asyncio.to_thread(self._store.signature, chat_id)
         if found is None:
             raise Refused(

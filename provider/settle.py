@@ -89,7 +89,8 @@ class Settler:
         look = due
         while True:
             with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(self._wake.wait(), max(0, look - time.monotonic()))
+                async with asyncio.timeout(max(0, look - time.monotonic())):
+                    await self._wake.wait()
             kicked, everything = self._wake.is_set(), self._everything
             self._wake.clear()
             self._everything = False

@@ -102,7 +102,8 @@ class Work:
             except Exception:
                 log.exception("%s", name)
             with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(self._wake[name].wait(), self._options.poll_seconds)
+                async with asyncio.timeout(self._options.poll_seconds):
+                    await self._wake[name].wait()
 
     # ---- until it is trained ---------------------------------------------------------------
 
