@@ -5,11 +5,19 @@ const LEAVING = 5000;
 const ASKED = 500;
 let left = -LEAVING;
 let acts = 0;
+let going = false;
 addEventListener("beforeunload", () => { left = performance.now(); });
 
-// `work` of a person's own, which no reload interrupts.
+// `work` of a person's own, which no reload interrupts: one that has begun is put off, since the page that it brings would
+// know nothing of what was pressed.
 export async function acting(work) {
   acts += 1;
+  if (going) {
+    going = false;
+    window.stop();
+    left = -LEAVING;
+    reload();
+  }
   try { return await work(); } finally { acts -= 1; }
 }
 
@@ -17,5 +25,8 @@ export function reload() {
   // A download looks like leaving, and leaves the page where it is: then a moment later.
   const rest = acts || document.querySelector("dialog[open]") ? ASKED : left + LEAVING - performance.now();
   if (rest > 0) setTimeout(reload, rest);
-  else location.reload();
+  else {
+    going = true;
+    location.reload();
+  }
 }

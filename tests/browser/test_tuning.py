@@ -248,7 +248,10 @@ def test_dataset_to_decrypted_adapter_to_chat(
     # (In every load of the page from here on: it may just be loading itself anew.)
     page.add_init_script(f"({_NEWS_WHILE_ASKED})('/deploy')")
     page.goto(task)
-    page.get_by_test_id("deploy-go").click()
+    expect(page.locator("#task")).to_have_attribute("data-busy", "no")  # for which it loads anew
+    page.wait_for_load_state("load")
+    # What is pressed just as the page loads itself anew is not lost with it.
+    page.evaluate(f"{_NEWS}; document.querySelector('[data-deploy]').click()")
     expect(page.get_by_role("dialog")).to_contain_text(town.server)
     page.get_by_test_id("key-confirm").click()
     chat = page.get_by_test_id("deploy-chat")
