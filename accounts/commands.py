@@ -30,10 +30,11 @@ def of(action: str, params: dict[str, Any], serving: Serving | None = None) -> t
             for each in params.get("providers", ())
         ),
         "withdraw": (f"refund --amount {amount}",),
+        # Only this one is a user's; `revoke` is the contract owner's (provider-protocol.md 8).
         "acknowledge_signer": (
-            (f"{service} acknowledge-provider {at}",)
-            if params.get("acknowledged", True)
-            else (f"{service} revoke {at}",)
+            (f"inference acknowledge-provider {at}",)
+            if service == "inference" and params.get("acknowledged", True)
+            else ()
         ),
         "revoke_token": (f"inference revoke-token {at} --token-id {params.get('token_id')}",),
         "revoke_tokens": tuple(

@@ -101,7 +101,15 @@ def choose_dataset(draft: Draft, dataset: Dataset | None, root: str) -> None:
         raise Problem("no_dataset", _("Choose a dataset, or write a root: 0x and 64 hex digits."))
     if dataset is not None and dataset.state != DatasetState.GOOD:
         raise Problem("dataset_not_ready", _("This dataset has problems or is not checked yet."))
+    if _out_of_reach(draft):
+        raise Problem("dataset_gone", _("Its bytes were deleted here. Bring the file once more."))
     _keep(draft, "dataset", "dataset_hash")
+
+
+def _out_of_reach(draft: Draft) -> bool:
+    """Whether only what is known of its dataset was kept: nobody has bytes that a task can use."""
+    gone = draft.dataset is not None and draft.dataset.file_id is None
+    return gone and place_of(draft) is None
 
 
 def configure(draft: Draft) -> None:
@@ -164,7 +172,7 @@ def missing_step(draft: Draft) -> str:
     """The first step that lacks something, "sign" when all is there."""
     if not draft.provider or not draft.model:
         return "model"
-    if draft.dataset is None and not tuning.is_hash(draft.dataset_hash):
+    if (draft.dataset is None and not tuning.is_hash(draft.dataset_hash)) or _out_of_reach(draft):
         return "dataset"
     try:
         tuning.parse_parameters(draft.parameters)

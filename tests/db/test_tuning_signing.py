@@ -401,8 +401,13 @@ def test_an_account_that_holds_less_than_the_fee_keeps_the_key_from_being_releas
         # A transfer takes back first what is being retrieved.
         ({"balance": 2 * factories.ONE, "pending_refund": factories.ONE // 2}, "amount=1.5&amp;"),
     ):
-        SubAccount.objects.update(**change)
-        told = signed_in(cast.user(1)).get(page).content.decode()
-        said = told.partition('data-testid="fee-lacks"')[2].partition("</span></li>")[0]
-        assert bool(said) is bool(form) and form in said, change
-        assert ("usually within minutes" in told) is not bool(form)
+        for taken in (False, True):
+            results = SubAccount.objects.get().deliverables
+            results = [{**one, "acknowledged": taken} for one in results]
+            SubAccount.objects.update(**change, deliverables=results)
+            told = signed_in(cast.user(1)).get(page).content.decode()
+            said = told.partition('data-testid="fee-lacks"')[2].partition("</span></li>")[0]
+            # Nobody is asked to pay for what a provider says before they have taken the result.
+            assert bool(said) is bool(form) and ("href" in said) is (taken and bool(form)), change
+            assert not said or ("the provider counted, " in said and (form in said) is taken)
+            assert ("usually within minutes" in told) is not bool(form)

@@ -36,6 +36,9 @@ OTHER = "0x562a07530BdE7fe867E84f5a278829Ab5463E92a"
             {"provider": PROVIDER, "acknowledged": True},
             [f"inference acknowledge-provider --provider {PROVIDER}"],
         ),
+        # Commands of that name do not exist, or are hidden and the contract owner's alone.
+        ("acknowledge_signer", {"provider": PROVIDER, "acknowledged": False}, []),
+        ("acknowledge_signer", {"provider": PROVIDER, "service_name": "fine-tuning-v1.0"}, []),
         (
             "revoke_tokens",
             {"provider": PROVIDER, "token_ids": [3, 7]},
