@@ -13,7 +13,7 @@ from django.urls import reverse
 from django.utils import timezone, translation
 
 from accounts.models import User
-from finetune import problems, results, wizard
+from finetune import files, problems, results, wizard
 from finetune.models import Dataset, DatasetState, Draft, LogPart, Passage, Task
 from inference import conversations, presets, shares, words
 from inference.media import selectors
@@ -247,7 +247,13 @@ def test_fine_tuning(alice: Client, chat: Chat) -> None:
     shown.append(left(alice, reverse("finetune:decrypt")))
     problems = [[0, "the file holds no rows"], [3, "messages: the 2. content: is empty"]]
     states = {
-        DatasetState.GOOD: {"rows": 3, "tokens": 90, "duplicates": 1, "kind": "text"},
+        DatasetState.GOOD: {
+            "rows": 3,
+            "tokens": 90,
+            "duplicates": 1,
+            "kind": "text",
+            "file": files.create(user, 90),
+        },
         DatasetState.BAD: {"problems": problems, "problem_count": 9},
         DatasetState.CHECKING: {},
         DatasetState.UPLOADING: {},
